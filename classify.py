@@ -1,0 +1,168 @@
+#!/usr/bin/env python
+"""How real are translated hands? python classify.py --experiment {table2,table3} --name msh4"""
+
+import argparse
+import logging
+import shutil
+import signal
+from pathlib import Path
+
+import cv2
+
+from data.splits import SPLIT_FILE, load_split
+from data.study import KINDS, PARTS, draw_balanced, pools_of_folders, pools_of_run
+from options.classify_options import parse_classify
+from util.classification import wilson_interval
+from util.classification_figures import draw_confusion, stack_figures
+from util.classification_tables import study_markdown
+from util.errors import UsageError, run_command
+from util.images import write_bytes, write_png
+from util.logger import setup_logging
+from util.loop import Stopped
+from util.run import OPTIONS_FILE, environment, open_run, plain, save_options
+from util.runtime import resolve_amp, resolve_device
+from util.study import (
+    EXPERIMENTS,
+    answer,
+    called_real,
+    confusion_by_kind,
+    reports,
+    run_training_set,
+    sample_sheet,
+    test_samples,
+    training_samples,
+    write_json,
+    write_predictions,
+    write_training_files,
+)
+
+log = logging.getLogger("classify")
+
+METRICS_FILE = "metrics.json"
+
+
+def main() -> int:
+    opt = parse_classify()
+    setup_logging()
+    cv2.setNumThreads(1)
+    device = resolve_device(opt.device)
+    amp = resolve_amp(opt.amp, device)
+    experiment = EXPERIMENTS[opt.experiment]
+    hands = {part: draw_balanced(pool, per_class=wanted(opt, part), seed=opt.seed) for part, pool in pools(opt).items()}
+    counts = {part: len(hands[part]["real"]) for part in PARTS}
+    notes = [note for part in PARTS if (note := shortage(part, counts[part], wanted(opt, part)))]
+    for note in notes:
+        log.warning(note)
+    notes += control_notes(opt)
+
+    folder = open_study(opt)
+    options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
+    resolved = {"device": str(device), "amp": amp.name, "images_per_class": counts, **environment()}
+    save_options(folder, options | {"resolved": resolved})
+
+    training = {
+        name: training_samples(
+            experiment, name, hands["train"], shuffle_labels=opt.shuffle_labels, seed=opt.seed
+        )
+        for name in experiment.training_sets
+    }
+    write_training_files(folder / "train_files.csv", experiment, training)
+    write_png(folder / "samples.png", sample_sheet(hands["test"], opt))
+    tested = test_samples(experiment, hands["test"])
+    predictions = {}
+    try:
+        for name, samples in training.items():
+            log.info("training on %s: %d images; testing on %d a kind", name, len(samples), counts["test"])
+            predictions[name] = run_training_set(
+                samples, tested, opt=opt, classes=experiment.classes, folder=folder / "runs" / name,
+                board=folder / "tensorboard" / name, device=device, amp=amp,
+            )  # fmt: skip
+    except Stopped as stopped:
+        name = signal.Signals(stopped.signal_number).name
+        log.info("%s: %s and saved; go on with --continue_train", name, stopped)
+        return 128 + stopped.signal_number
+
+    results = {name: reports(experiment, judged) for name, judged in predictions.items()}
+    sentence = answer(opt.experiment, predictions)
+    write_predictions(folder / "predictions.csv", experiment, predictions)
+    figures = [
+        draw_confusion(
+            confusion_by_kind(judged, len(experiment.classes)), [name[:3] for name in experiment.classes],
+            true_names=[kind[:3] for kind in KINDS], title=f"trained on {name}" if len(predictions) > 1 else None,
+        )
+        for name, judged in predictions.items()
+    ]  # fmt: skip
+    write_png(folder / "confusion.png", stack_figures(figures))
+    table = study_markdown(opt.experiment, results, answer=sentence, notes=notes, counts=counts)
+    write_bytes(folder / "table.md", table.encode())
+    real, total = called_real(predictions["syn_rea" if opt.experiment == "table2" else "syn_rea_gen"])
+    low, high = wilson_interval(real, total)
+    write_json(
+        folder / METRICS_FILE,
+        {
+            "experiment": opt.experiment, "images_per_class": counts, "results": results, "answer": sentence,
+            "generated_called_real": {"count": real, "total": total, "share": real / total, "low": low, "high": high},
+            "notes": notes,
+        },
+    )  # fmt: skip
+    print(table)
+    print(f"written: {folder}/table.md, confusion.png, samples.png, predictions.csv, {METRICS_FILE}")
+    return 0
+
+
+def pools(opt: argparse.Namespace) -> dict:
+    """All hands there are, by part, kind and source."""
+    share = opt.test_per_class / (opt.test_per_class + opt.train_per_class)
+    if opt.name:
+        split = load_split(opt.checkpoints_dir / opt.name / SPLIT_FILE)
+        return pools_of_run(opt.results_dir / opt.name, split, seed=opt.seed, test_share=share)
+    folders = {"synthetic": opt.synth_dir, "real": opt.real_dir, "generated": opt.gen_dir}
+    return pools_of_folders(folders, seed=opt.seed, test_share=share)
+
+
+def wanted(opt: argparse.Namespace, part: str) -> int:
+    """Images a class asked for."""
+    return opt.train_per_class if part == "train" else opt.test_per_class
+
+
+def shortage(part: str, count: int, asked: int) -> str | None:
+    """The sentence that says that there are fewer images than asked."""
+    if count >= asked:
+        return None
+    return f"{count} {part}ing images a class, not the {asked} of --{part}_per_class: no more are there."
+
+
+def control_notes(opt: argparse.Namespace) -> list[str]:
+    """Sentences that mark a control, whose figures are no result."""
+    notes = []
+    if opt.hand != "shown":
+        told = {"silhouette": "hands were filled with grey: what is scored is what shape tells", "absent":
+                "no hand was pasted: what is scored is what backgrounds tell"}[opt.hand]  # fmt: skip
+        notes.append(f"A control (--hand {opt.hand}): {told}.")
+    if opt.shuffle_labels:
+        notes.append("A control (--shuffle_labels): training labels were permuted, so that nothing could be learnt.")
+    return notes
+
+
+def open_study(opt: argparse.Namespace) -> Path:
+    """The study's folder, ready to be written: a finished study is replaced, an unfinished one never.
+
+    Controls get folders of their own, so that they do not replace what they control. Raises UsageError.
+    """
+    controls = [f"hand-{opt.hand}"] * (opt.hand != "shown") + ["shuffled"] * opt.shuffle_labels
+    folder = opt.results_dir / "classify" / "_".join([opt.experiment, *controls])
+    if (folder / OPTIONS_FILE).exists() and not opt.continue_train:
+        if not (folder / METRICS_FILE).exists():
+            raise UsageError(
+                f"{folder} holds an unfinished study; pass --continue_train to go on with it, or delete the folder, or "
+                "choose another --results_dir"
+            )
+        log.info("replacing the finished study in %s", folder)
+        shutil.rmtree(folder)
+    options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
+    open_run(folder, options, continue_train=opt.continue_train)
+    return folder
+
+
+if __name__ == "__main__":
+    run_command(main)

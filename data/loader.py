@@ -1,0 +1,59 @@
+"""DataLoaders over endless streams that start at any step."""
+
+import signal
+from collections.abc import Iterator
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from data.unpaired import collate
+
+
+class StreamSampler(Sampler[list[int]]):
+    """Batches of sample numbers from `start_step` on, without end.
+
+    Step t of all ranks together takes the samples t * B * R to (t + 1) * B * R - 1, for B samples a batch and R ranks,
+    of which this rank takes every R-th.
+    """
+
+    def __init__(self, batch_size: int, *, start_step: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        self.batch_size, self.start_step, self.rank, self.world_size = batch_size, start_step, rank, world_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        step = self.start_step
+        while True:
+            first = step * self.batch_size * self.world_size
+            yield list(range(first + self.rank, first + self.batch_size * self.world_size, self.world_size))
+            step += 1
+
+
+def stream_loader(
+    dataset: Dataset, batch_size: int, *, num_workers: int, device: torch.device, start_step: int = 0, rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader:  # fmt: skip
+    """A loader of endless batches of a dataset whose samples are a pure function of their number."""
+    return DataLoader(
+        dataset,
+        batch_sampler=StreamSampler(batch_size, start_step=start_step, rank=rank, world_size=world_size),
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=start_worker,
+        prefetch_factor=4 if num_workers else None,
+    )
+
+
+def start_worker(_: int) -> None:
+    """Workers share the cores with each other, and stopping them is the main process's business."""
+    cv2.setNumThreads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a cluster signals every process of the job
+        signal.signal(number, signal.SIG_IGN)
+
+
+def to_device(batch: dict, device: torch.device) -> dict:
+    """Move a batch's tensors, without waiting where they are pinned."""
+    return {
+        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for key, value in batch.items()
+    }

@@ -1,0 +1,241 @@
+"""Hand masks: pure functions array -> array.
+
+A mask is bool (H, W), True on the hand. A hole is a set of background pixels, joined by their edges, that does not
+reach the frame's border; the hand's pixels are joined by edges or corners. Kernel sizes are in pixels, odd, and 0 turns
+a step off. RealHands' refinement ("Datasets" in the paper) is median, largest component, closing, erosion; hole
+filling, rejoining, edge snapping and the chroma key are around it.
+"""
+
+import cv2
+import numpy as np
+
+SYNTHETIC_KEY = (14, 255, 14)  # SynthHands' background, RGB
+GREEN_LOW, GREEN_HIGH = (30, 30, 40), (90, 255, 255)  # RealHands' green screen, OpenCV HSV (released code)
+
+# Edge snapping, chosen on rendered hands with exact masks, put on backgrounds of both kinds, and on photographs.
+SNAP_SHIFT = 3  # pixels by which the outline may move
+SNAP_STEEPNESS = 6.0  # of the logistic curve that flattens shading within the hand and within the background
+SNAP_RIDGE = 0.01  # the guided filter's regulariser, on a guide in [0, 1]
+SNAP_INERTIA = 0.08  # weight of the raw outline: per pixel of distance from it, against a filter output in [0, 1]
+SEEN_THROUGH = 0.5  # hand-likeness below which a pixel in a hole shows the background
+SNAP_LEVEL = 0.52  # of the filter output, above which is hand
+SNAP_SEPARATION = 3.0  # colours nearer than this many standard deviations say nothing about the outline
+
+
+def key_colour_mask(rgb: np.ndarray, key: tuple[int, int, int] = SYNTHETIC_KEY) -> np.ndarray:
+    """uint8 RGB (H, W, 3) -> bool (H, W): every pixel that is not exactly the key colour (SynthHands' background)."""
+    return (rgb != np.asarray(key, np.uint8)).any(axis=-1)
+
+
+def chroma_key_mask(
+    rgb: np.ndarray, low: tuple[int, int, int] = GREEN_LOW, high: tuple[int, int, int] = GREEN_HIGH
+) -> np.ndarray:
+    """uint8 RGB (H, W, 3) -> bool (H, W): every pixel outside the range of a screen's colour.
+
+    low, high: the range, ends included, in OpenCV's HSV (hue 0 to 179, saturation and value 0 to 255).
+    """
+    return cv2.inRange(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV), low, high) == 0
+
+
+def median_filter(grey: np.ndarray, size: int) -> np.ndarray:
+    """uint8 (H, W) -> uint8 (H, W): the median of each size x size window; removes speckle."""
+    return cv2.medianBlur(grey, size) if size > 1 else grey
+
+
+def binarise(grey: np.ndarray, threshold: int = 0) -> np.ndarray:
+    """uint8 (H, W) -> bool (H, W): brighter than the threshold; 0 chooses it by Otsu's method.
+
+    Otsu takes files that hold 0 and 1, or a blurred mask, as well as 0 and 255. A file of one single value has no
+    threshold: above middle grey it is all hand, else all background.
+    """
+    if threshold:
+        return grey > threshold
+    low, high, *_ = cv2.minMaxLoc(grey)
+    if low == high:
+        return np.full(grey.shape, low > 127)
+    chosen, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return grey > chosen
+
+
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """bool (H, W) -> bool (H, W): the connected component of most pixels; an empty mask stays empty."""
+    count, labels = cv2.connectedComponents(_bytes(mask), connectivity=8)
+    if count < 3:  # the background and at most one component
+        return mask.copy()
+    return labels == 1 + int(_areas(labels, count)[1:].argmax())
+
+
+def large_components(mask: np.ndarray, fraction: float) -> np.ndarray:
+    """bool (H, W) -> bool (H, W): the components of at least that fraction of the largest one's pixels."""
+    count, labels = cv2.connectedComponents(_bytes(mask), connectivity=8)
+    areas = _areas(labels, count)
+    areas[0] = 0
+    return (areas >= max(1, fraction * areas.max()))[labels]
+
+
+def rejoin(main: np.ndarray, pieces: np.ndarray, likeness: np.ndarray, gap: int) -> np.ndarray:
+    """bool (H, W), bool (H, W) -> bool (H, W): the hand, and the pieces of it that a cut has parted from it.
+
+    A piece belongs to the hand if it looks like it (likeness, float (H, W) in [0, 1]) and comes within gap pixels of
+    it over ground that does, too. That ground, the cut, is filled.
+    """
+    if not pieces.any():
+        return main
+    count, labels = cv2.connectedComponents(_bytes(pieces), connectivity=8)
+    means = np.bincount(labels.ravel(), likeness.ravel(), count) / np.maximum(_areas(labels, count), 1)
+    like = means > 0.75
+    like[0] = False
+    if not like.any():
+        return main
+    pieces = like[labels]
+    reach = _disc(2 * gap + 1)
+    between = (cv2.dilate(_bytes(main), reach) & cv2.dilate(_bytes(pieces), reach)) > 0
+    cut = close_gaps(main | pieces, 2 * gap + 1) & between & (likeness > 0.5)
+    return largest_component(main | pieces | cut)
+
+
+def label_holes(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """bool (H, W) -> (labels, areas): int32 (H, W), 0 off the holes and i on hole i; int64 (n + 1,), [0] is 0."""
+    count, labels = cv2.connectedComponents(_bytes(~mask), connectivity=4)
+    hole = np.ones(count, bool)
+    hole[0] = False  # the hand
+    hole[np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))] = False
+    renumber = np.zeros(count, np.int32)
+    renumber[hole] = np.arange(1, hole.sum() + 1)
+    return renumber[labels], np.concatenate([[0], _areas(labels, count)[hole]])
+
+
+def count_contours(mask: np.ndarray) -> int:
+    """bool (H, W) -> the number of outlines, outer ones and holes: high for a mask torn into pieces."""
+    # OpenCV leaves the frame's outermost pixels out unless there is something beyond them.
+    padded = cv2.copyMakeBorder(_bytes(mask), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    contours, _ = cv2.findContours(padded, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    return len(contours)
+
+
+def genuine_holes(
+    mask: np.ndarray, max_hole: float, likeness: np.ndarray | None = None, *, min_hole: float = 0.001
+) -> np.ndarray:
+    """bool (H, W) -> bool (H, W): the holes that show the background, as in a ring of thumb and finger.
+
+    A hole is genuine if its area is at least max_hole of the hand's (without holes). Where likeness, float (H, W),
+    tells how much each pixel of the photograph looks like the hand (1) or the background (0), those parts of smaller
+    holes are genuine too that look like background, unless they are smaller than min_hole, where noise decides.
+    """
+    labels, areas = label_holes(mask)
+    hand_area = np.count_nonzero(mask)
+    large = areas >= max_hole * hand_area
+    large[0] = False
+    genuine = large[labels]
+    if likeness is not None:
+        seen_through = (labels > 0) & ~genuine & (likeness < SEEN_THROUGH)
+        count, parts = cv2.connectedComponents(_bytes(seen_through), connectivity=4)
+        enough = _areas(parts, count) >= min_hole * hand_area
+        enough[0] = False
+        genuine |= enough[parts]
+    return genuine
+
+
+def fill_holes(mask: np.ndarray, keep: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """bool (H, W) -> (filled, kept), both bool (H, W): the mask without holes but those that touch keep, and those.
+
+    keep: bool (H, W); None fills every hole.
+    """
+    labels, areas = label_holes(mask)
+    stay = np.zeros(len(areas), bool)
+    if keep is not None:
+        stay[labels[keep]] = True
+        stay[0] = False
+    kept = stay[labels]
+    return mask | ((labels > 0) & ~kept), kept
+
+
+def close_gaps(mask: np.ndarray, size: int, keep: np.ndarray | None = None) -> np.ndarray:
+    """bool (H, W) -> bool (H, W): morphological closing by a disc; pixels in keep, bool (H, W), stay background."""
+    if size < 2:
+        return mask.copy()
+    # Continued beyond the frame, so that a strip of background along its edge is not taken for a gap.
+    padded = cv2.copyMakeBorder(_bytes(mask), size, size, size, size, cv2.BORDER_REPLICATE)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _disc(size))[size:-size, size:-size] > 0
+    return closed if keep is None else closed & ~(keep & ~mask)
+
+
+def erode(mask: np.ndarray, size: int) -> np.ndarray:
+    """bool (H, W) -> bool (H, W): erosion by a disc of that diameter; an arm that leaves the frame is not cut there."""
+    return cv2.erode(_bytes(mask), _disc(size)) > 0 if size > 1 else mask.copy()
+
+
+def hand_likeness(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """uint8 RGB (H, W, 3), bool (H, W) -> float32 (H, W) in (0, 1): how much a pixel looks like the hand.
+
+    Fisher's linear discriminant between the colours just inside and just outside the outline, scaled so that the
+    two means lie at 0 and 1, through a logistic curve centred between them. None where the two cannot be told apart
+    (SNAP_SEPARATION) or are too few pixels.
+    """
+    distance = signed_distance(mask)
+    inner = _some(rgb[(distance > 2) & (distance < 12)])
+    outer = _some(rgb[(distance < -2) & (distance > -16)])
+    if min(len(inner), len(outer)) < 50:
+        return None
+    scatter = np.cov(inner.T) + np.cov(outer.T) + 4.0 * np.eye(3)  # no colour is certain to 2 levels of 255
+    towards_hand = np.linalg.solve(scatter, inner.mean(0) - outer.mean(0))
+    gap = (inner.mean(0) - outer.mean(0)) @ towards_hand  # in units of the summed variance
+    if np.sqrt(2 * gap) < SNAP_SEPARATION:
+        return None
+    slope = SNAP_STEEPNESS * towards_hand / gap
+    shift = (inner.mean(0) + outer.mean(0)) / 2 @ slope
+    exponent = cv2.transform(rgb.astype(np.float32), np.append(-slope, shift)[None])
+    return 1 / (1 + cv2.exp(np.minimum(exponent, 80)))
+
+
+def snap_to_edges(mask: np.ndarray, likeness: np.ndarray, radius: int) -> np.ndarray:
+    """bool (H, W), float32 (H, W) in [0, 1] -> bool (H, W): the outline moved to the photograph's own edge.
+
+    A guided filter (He, Sun and Tang 2010) regresses the mask on hand_likeness in windows of 2 * radius + 1 pixels, so
+    a ragged outline comes to follow the edge that it wavers about. The raw outline keeps some weight, and moves
+    by SNAP_SHIFT pixels at most.
+    """
+    window = (2 * radius + 1, 2 * radius + 1)
+
+    def mean(image: np.ndarray) -> np.ndarray:
+        return cv2.boxFilter(image, cv2.CV_32F, window, borderType=cv2.BORDER_REFLECT)
+
+    target = mask.astype(np.float32)
+    guide_mean, target_mean = mean(likeness), mean(target)
+    covariance = mean(likeness * target) - guide_mean * target_mean
+    variance = mean(likeness * likeness) - guide_mean * guide_mean
+    slope = covariance / (variance + SNAP_RIDGE)
+    filtered = mean(slope) * likeness + mean(target_mean - slope * guide_mean)
+    distance = signed_distance(mask)
+    hand = filtered + SNAP_INERTIA * np.clip(distance, -4, 4) > SNAP_LEVEL
+    return (hand & (distance > -SNAP_SHIFT - 0.5)) | (distance > SNAP_SHIFT + 0.5)
+
+
+def signed_distance(mask: np.ndarray) -> np.ndarray:
+    """bool (H, W) -> float32 (H, W): pixels to the nearest pixel of the other kind, positive on the hand."""
+    inside = cv2.distanceTransform(_bytes(mask), cv2.DIST_L2, 3)
+    return inside - cv2.distanceTransform(_bytes(~mask), cv2.DIST_L2, 3)
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> float:
+    """Intersection over union of two bool (H, W); 1.0 for two empty masks."""
+    union = int(np.count_nonzero(first | second))
+    return int(np.count_nonzero(first & second)) / union if union else 1.0
+
+
+def _areas(labels: np.ndarray, count: int) -> np.ndarray:
+    """int32 (H, W) in [0, count) -> int64 (count,): pixels of each label. Much quicker than OpenCV's statistics."""
+    return np.bincount(labels.ravel(), minlength=count)
+
+
+def _some(colours: np.ndarray, number: int = 4000) -> np.ndarray:
+    """uint8 (n, 3) -> float64 (m, 3): evenly spaced ones, between number and twice that many if there are more."""
+    return colours[:: max(1, len(colours) // number)].astype(np.float64)
+
+
+def _bytes(mask: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(mask).view(np.uint8)
+
+
+def _disc(size: int) -> np.ndarray:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))

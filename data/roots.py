@@ -1,0 +1,36 @@
+"""From the data flags to frames: checks that the folders exist, and writes the demo where nothing else is given."""
+
+from pathlib import Path
+
+from data.demo import ensure_demo, is_demo
+from data.frames import EXPECTED_TREE, Frame, find_frames
+from util import distributed
+from util.errors import UsageError
+
+
+def open_frames(
+    *, dataroot: Path | None, dataset_mode: str, synth_root: Path | None, real_root: Path | None, objects: bool,
+    demo_root: Path, num_workers: int = 2,
+) -> dict[str, list[Frame]]:  # fmt: skip
+    """The frames of both domains, as data.frames.find_frames lists them.
+
+    The demo is written to demo_root if that is the dataroot; any other folder must exist. Raises
+    UsageError that names the flag and shows the trees expected.
+    """
+    both_elsewhere = synth_root is not None and real_root is not None
+    for flag, root in (("--synth_root", synth_root), ("--real_root", real_root)):
+        if root is not None and not root.is_dir():
+            raise UsageError(f"{flag} {root} is not a folder")
+    if not both_elsewhere:
+        if dataroot is None:
+            raise UsageError("no data: give --dataroot, or --synth_root and --real_root")
+        if dataroot == demo_root and not is_demo(dataroot):  # missing, or its writing was interrupted
+            if distributed.rank() == 0:
+                ensure_demo(dataroot, num_workers=max(2, num_workers))
+            distributed.barrier()
+        if not dataroot.is_dir():
+            raise UsageError(f"--dataroot {dataroot} is not a folder. Expected one of\n{EXPECTED_TREE}")
+    return find_frames(
+        dataroot=dataroot, layout=dataset_mode, synth_root=synth_root, real_root=real_root, objects=objects
+    )
+

@@ -1,0 +1,103 @@
+"""The split into train, val and test: drawn once, seeded, stored with the run, and used again ever after."""
+
+import json
+import logging
+import random
+from collections import defaultdict
+from pathlib import Path
+
+from data.frames import DOMAINS, PHASES, Frame
+from util.errors import UsageError
+from util.images import write_bytes
+
+log = logging.getLogger(__name__)
+
+SPLIT_FILE = "splits.json"
+# The paper tests on 2000 images a domain (section IV.B); smaller sets give up no more than a fifth to it.
+MAX_TEST, TEST_SHARE = 2000, 0.2
+MAX_VAL, VAL_SHARE = 400, 0.1
+
+Split = dict[str, dict[str, list[str]]]  # domain -> phase -> relative paths, sorted
+
+
+def make_split(
+    frames: dict[str, list[Frame]], *, split_by: str, val_size: int | None, test_size: int | None, seed: int
+) -> Split:
+    """Draw the split of each domain.
+
+    split_by: "frame" shuffles single frames, as the paper does; "sequence" keeps whole sequences (SynthHands) or
+    subjects (RealHands) together, so that no near-copy of a test frame is trained on.
+    val_size, test_size: images wanted a domain; None takes a tenth, a fifth (at most 400, 2000). Frames whose data
+    root fixes their phase (trainA, testA, ...) stay there; only what it leaves open is drawn, from its train frames.
+    Raises UsageError where nothing would be left to train on.
+    """
+    split = {}
+    for domain in DOMAINS:
+        fixed = {phase: [frame for frame in frames[domain] if frame.phase == phase] for phase in PHASES}
+        pool = [frame for frame in frames[domain] if frame.phase in (None, "train")]
+        total = len(pool)
+        wanted = {
+            "test": 0 if fixed["test"] else _default(test_size, total, MAX_TEST, TEST_SHARE),
+            "val": 0 if fixed["val"] else _default(val_size, total, MAX_VAL, VAL_SHARE),
+        }
+        drawn, rest = _draw(pool, wanted, split_by=split_by, seed=f"{seed}-{domain}")
+        if not rest:
+            raise UsageError(
+                f"the split leaves no {domain} images to train on: {total} images, {wanted['test']} wanted for test and "
+                f"{wanted['val']} for val, by {split_by}; lower --test_size and --val_size"
+            )
+        parts = {"train": rest, "val": drawn["val"] or fixed["val"], "test": drawn["test"] or fixed["test"]}
+        split[domain] = {phase: sorted(frame.relative for frame in parts[phase]) for phase in PHASES}
+    return split
+
+
+def _default(size: int | None, total: int, most: int, share: float) -> int:
+    return min(most, round(total * share)) if size is None else size
+
+
+def _draw(frames: list[Frame], wanted: dict[str, int], *, split_by: str, seed: str) -> tuple[dict, list[Frame]]:
+    """Move whole groups, in random order, into each phase until it holds at least what is wanted."""
+    groups = defaultdict(list)
+    for frame in frames:
+        groups[frame.sequence if split_by == "sequence" else frame.relative].append(frame)
+    order = sorted(groups)
+    random.Random(seed).shuffle(order)
+    drawn: dict[str, list[Frame]] = {"test": [], "val": []}
+    for phase, size in wanted.items():
+        while len(drawn[phase]) < size and order:
+            drawn[phase] += groups[order.pop()]
+    return drawn, [frame for group in order for frame in groups[group]]
+
+
+def save_split(path: Path, split: Split) -> None:
+    """Write splits.json."""
+    write_bytes(path, (json.dumps(split, indent=1) + "\n").encode())
+
+
+def load_split(path: Path) -> Split:
+    """Read splits.json. Raises UsageError where it is missing or damaged."""
+    try:
+        split = json.loads(path.read_text(encoding="utf-8"))
+        return {domain: {phase: [str(name) for name in split[domain][phase]] for phase in PHASES} for domain in DOMAINS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is missing or damaged ({error!r}); it is written by train.py with the run") from error
+
+
+def select(frames: dict[str, list[Frame]], split: Split, phase: str) -> dict[str, list[Frame]]:
+    """The frames of a phase ("all" for every one of the split), in the split's order.
+
+    What the split names and the data root no longer holds is counted in a warning; UsageError if nothing is left of
+    a phase that was not empty.
+    """
+    phases = PHASES if phase == "all" else (phase,)
+    chosen = {}
+    for domain in DOMAINS:
+        known = {frame.relative: frame for frame in frames[domain]}
+        names = [name for each in phases for name in split[domain][each]]
+        chosen[domain] = [known[name] for name in names if name in known]
+        missing = len(names) - len(chosen[domain])
+        if missing:
+            log.warning("%d of %d %s images of the %s split are no longer in the data root", missing, len(names), domain, phase)
+        if names and not chosen[domain]:
+            raise UsageError(f"none of the {len(names)} {domain} images of the {phase} split is there; check --dataroot")
+    return chosen

@@ -1,0 +1,59 @@
+"""Crops and flips: pure functions that treat an image and its mask alike."""
+
+import cv2
+import numpy as np
+
+from data.hands import Hand
+
+
+def random_hand_crop(hand: Hand, size: int, random: np.random.Generator) -> Hand:
+    """A size x size crop centred on a random pixel of the eroded hand mask (paper section IV.A; contract: training).
+
+    Erosion keeps centres off the outline. Near the border the window is moved inside the image rather than filled up;
+    an image smaller than the crop is padded with white. An empty mask gives the image's centre.
+    """
+    inner = cv2.erode(hand.mask.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
+    candidates = np.flatnonzero(inner if inner.any() else hand.mask)
+    height, width = hand.mask.shape
+    if len(candidates):
+        y, x = divmod(int(candidates[random.integers(len(candidates))]), width)
+    else:
+        y, x = height // 2, width // 2
+    return crop_around(hand, y, x, size)
+
+
+def centred_hand_crop(hand: Hand, size: int) -> Hand:
+    """A size x size crop centred on the hand's bounding box: the paper's 256x256 for validation and test."""
+    rows, columns = (np.flatnonzero(hand.mask.any(axis=axis)) for axis in (1, 0))
+    height, width = hand.mask.shape
+    y = (rows[0] + rows[-1] + 1) // 2 if len(rows) else height // 2
+    x = (columns[0] + columns[-1] + 1) // 2 if len(columns) else width // 2
+    return crop_around(hand, int(y), int(x), size)
+
+
+def crop_around(hand: Hand, y: int, x: int, size: int) -> Hand:
+    """The size x size window whose centre is nearest to (y, x) inside the image; padded where the image is smaller."""
+    hand = pad_to(hand, size)
+    height, width = hand.mask.shape
+    top = min(max(y - size // 2, 0), height - size)
+    left = min(max(x - size // 2, 0), width - size)
+    window = np.s_[top : top + size, left : left + size]
+    return Hand(hand.image[window], hand.mask[window])
+
+
+def pad_to(hand: Hand, size: int) -> Hand:
+    """Pad with white (and no hand), evenly on both sides, until neither side is shorter than size."""
+    height, width = hand.mask.shape
+    vertical, horizontal = max(0, size - height), max(0, size - width)
+    if not vertical and not horizontal:
+        return hand
+    sides = ((vertical // 2, vertical - vertical // 2), (horizontal // 2, horizontal - horizontal // 2))
+    return Hand(
+        np.pad(hand.image, (*sides, (0, 0)), constant_values=255),
+        np.pad(hand.mask, sides, constant_values=False),
+    )
+
+
+def flip(hand: Hand) -> Hand:
+    """Mirror left and right."""
+    return Hand(hand.image[:, ::-1], hand.mask[:, ::-1])

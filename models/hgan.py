@@ -1,0 +1,257 @@
+"""H-GAN and the baselines it is compared with: CycleGAN with masks (paper section III, Fig. 2 right)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from models import DISCRIMINATORS, GENERATORS
+from models.layers import init_weights, joined, split
+from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_loss
+from models.vgg16 import VGG16Features
+from util.ema import EMA
+from util.image_pool import ImagePool
+from util.runtime import Amp
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """What the networks are made of; the flags of the same names."""
+
+    netG: str
+    netD: str
+    ngf: int
+    ndf: int
+    norm: str
+    dropout: bool
+    upsample: str
+    init_type: str
+    init_gain: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """How they are trained; the flags of the same names."""
+
+    lr: float
+    warmup: int
+    beta1: float
+    lambda_gan: float
+    lambda_cycle: float
+    lambda_identity: float
+    pool_size: int
+    ema: float
+    mask: bool
+
+
+def create_generator(config: NetworkConfig) -> nn.Module:
+    """An initialised generator: images (N, 3, H, W) in [-1, 1] -> the same."""
+    net = GENERATORS[config.netG](
+        ngf=config.ngf, norm=config.norm, dropout=config.dropout, upsample=config.upsample
+    )
+    init_weights(net, init_type=config.init_type, gain=config.init_gain)
+    return net
+
+
+def create_discriminator(config: NetworkConfig) -> nn.Module:
+    """An initialised discriminator: a view of an image -> list of maps; see models.discriminators."""
+    norm = "none" if config.netD == "perceptual" else config.norm
+    net = DISCRIMINATORS[config.netD](ndf=config.ndf, norm=norm)
+    net.init_weights(init_type=config.init_type, gain=config.init_gain)
+    return net
+
+
+def composite(generated: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
+    """mask * generated + (1 - mask) * source, which for a binary mask (N, 1, H, W) is a choice, pixel by pixel.
+
+    So the background is the source's to the last bit. mask None: `generated` as it is.
+    """
+    return generated if mask is None else torch.where(mask > 0.5, generated, source)
+
+
+@torch.inference_mode()
+def translate(net: nn.Module, images: Tensor, masks: Tensor | None, amp: Amp) -> Tensor:
+    """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1], composited by masks (N, 1, H, W) or None."""
+    with amp.autocast(images.device):
+        return composite(net(images), images, masks)
+
+
+class HGAN:
+    """G_r: S -> R, G_s: R -> S, D_r and D_s with their optimizers, averages and pools, and the step that trains them.
+
+    vgg: the frozen features that a perceptual discriminator views images through; None for the others. They are not
+    part of the state: a checkpoint holds only what was trained.
+    """
+
+    def __init__(self, config: NetworkConfig, objective: Objective, *, vgg: VGG16Features | None, amp: Amp,
+                 device: torch.device, seed: int = 0) -> None:
+        self.config, self.objective, self.amp, self.device = config, objective, amp, device
+        self.G_r, self.G_s = (create_generator(config).to(device) for _ in range(2))
+        self.D_r, self.D_s = (create_discriminator(config).to(device) for _ in range(2))
+        self.networks = {"G_r": self.G_r, "G_s": self.G_s, "D_r": self.D_r, "D_s": self.D_s}
+        self.callables: dict[str, nn.Module] = dict(self.networks)  # what training calls; distribute() wraps them
+        self.averages = {name: EMA(self.networks[name], objective.ema) for name in ("G_r", "G_s")}
+        self.view = vgg.to(device) if self.D_r.view == "vgg" else nn.Identity()
+
+        adam = {"lr": objective.lr, "betas": (objective.beta1, 0.999), "fused": True}
+        self.optimizer_G = torch.optim.Adam([*self.G_r.parameters(), *self.G_s.parameters()], **adam)
+        self.optimizer_D = torch.optim.Adam([*self.D_r.parameters(), *self.D_s.parameters()], **adam)
+        self.scaler = amp.grad_scaler(device)
+        self.pool_r = ImagePool(objective.pool_size, seed=2 * seed)
+        self.pool_s = ImagePool(objective.pool_size, seed=2 * seed + 1)
+        self.steps = 0
+
+    def distribute(self) -> None:
+        """Train with the other processes of torch.distributed: gradients are averaged over all ranks.
+
+        Only training's calls are wrapped: while the generators train, the discriminators are called bare, for they
+        must not wait for gradients that nobody computes.
+        """
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        for name, net in self.networks.items():
+            self.callables[name] = DistributedDataParallel(net, device_ids=ids, broadcast_buffers=False)
+
+    def compile(self) -> None:
+        """torch.compile every network in place; their parameters keep their names."""
+        for net in (*self.networks.values(), self.view):
+            net.compile()
+
+    # ------------------------------------------------------------------ training
+
+    def training_step(self, batch: dict) -> dict[str, Tensor]:
+        """One update of the generators, then one of the discriminators (section III.C).
+
+        batch: "synthetic" and "real" (N, 3, H, W) in [-1, 1] with "synthetic_mask" and "real_mask" (N, 1, H, W) in
+        {0, 1}, on this model's device. Returns the losses and the discriminators' means, detached scalars.
+        """
+        weight, call = self.objective, self.callables
+        synth, real = batch["synthetic"], batch["real"]
+        mask_s, mask_r = (batch["synthetic_mask"], batch["real_mask"]) if weight.mask else (None, None)
+        identity = weight.lambda_identity > 0
+
+        self._set_learning_rate()
+
+        # Generators. Images that wait for the same network go through it together.
+        self._freeze_discriminators(True)
+        with self.amp.autocast(self.device):
+            fake_r, *same_r = self._generate(call["G_r"], (synth, mask_s), *[(real, mask_r)] * identity)
+            fake_s, cycle_s, *same_s = self._generate(
+                call["G_s"], (real, mask_r), (fake_r, mask_s), *[(synth, mask_s)] * identity
+            )
+            (cycle_r,) = self._generate(call["G_r"], (fake_s, mask_r))
+            view_r, view_s = joined(self.view, fake_r, fake_s)
+            fooled_r, fooled_s = self.D_r(view_r), self.D_s(view_s)
+        loss_gan = lsgan_generator_loss(fooled_r) + lsgan_generator_loss(fooled_s)
+        loss_cycle = l1_loss(cycle_s, synth) + l1_loss(cycle_r, real)
+        loss_identity = l1_loss(same_r[0], real) + l1_loss(same_s[0], synth) if identity else torch.zeros(())
+        loss_G = weight.lambda_gan * loss_gan + weight.lambda_cycle * loss_cycle
+        if identity:
+            loss_G = loss_G + weight.lambda_cycle * weight.lambda_identity * loss_identity
+        self._update(self.optimizer_G, loss_G)
+
+        # Discriminators, on real images and on fakes out of the history.
+        self._freeze_discriminators(False)
+        old_r, old_s = self.pool_r.query(fake_r), self.pool_s.query(fake_s)
+        with self.amp.autocast(self.device):
+            with torch.no_grad():
+                view_r, view_s = joined(self.view, torch.cat([real, old_r]), torch.cat([synth, old_s]))
+            real_r, judged_r = self._judge(call["D_r"], view_r)
+            real_s, judged_s = self._judge(call["D_s"], view_s)
+        loss_D_r = lsgan_discriminator_loss(real_r, judged_r)
+        loss_D_s = lsgan_discriminator_loss(real_s, judged_s)
+        self._update(self.optimizer_D, loss_D_r + loss_D_s)
+
+        self.scaler.update()
+        self.steps += 1
+        for name, average in self.averages.items():
+            average.update(self.networks[name])
+        losses = {
+            "G_gan": loss_gan, "G_cycle": loss_cycle, "G_identity": loss_identity, "D_r": loss_D_r, "D_s": loss_D_s,
+            "D_r_real": mean(real_r), "D_r_fake": mean(judged_r), "D_s_real": mean(real_s), "D_s_fake": mean(judged_s),
+        }  # fmt: skip
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _generate(self, net: nn.Module, *pairs: tuple[Tensor, Tensor | None]) -> list[Tensor]:
+        """net(image), composited by the image's own mask, for each (image, mask) pair."""
+        outputs = joined(net, *(image for image, _ in pairs), join=self._joins)
+        return [composite(output, image, mask) for output, (image, mask) in zip(outputs, pairs)]
+
+    def _judge(self, net: nn.Module, view: Tensor | list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """The maps of the first half of a batch of views, which is real, and of the second, which is not."""
+        half = len(view[0] if isinstance(view, list) else view) // 2
+        if self._joins:
+            return split(net(view), [half, half])
+        return tuple(net(part) for part in split(view, [half, half]))
+
+    def _set_learning_rate(self) -> None:
+        """Rise linearly to lr over the first `warmup` steps, then stay: a function of the step alone.
+
+        Adam's first steps move every weight by lr in the gradient's direction, whatever its size. In a discriminator
+        without normalisation these moves add up over thousands of inputs a layer, and the losses jump a hundredfold.
+        """
+        warmup = self.objective.warmup
+        lr = self.objective.lr * min(1.0, (self.steps + 1) / warmup if warmup else 1.0)
+        for optimizer in (self.optimizer_G, self.optimizer_D):
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+
+    @property
+    def _joins(self) -> bool:
+        """Whether samples of a batch are independent of each other, so that batches may be joined."""
+        return self.config.norm != "batch"
+
+    def _freeze_discriminators(self, frozen: bool) -> None:
+        """No gradients of D's weights while G trains: they would be computed and thrown away."""
+        for net in (self.D_r, self.D_s):
+            net.requires_grad_(not frozen)
+
+    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(optimizer)
+
+    # ------------------------------------------------------------------ use
+
+    def translate(self, images: Tensor, masks: Tensor | None, *, direction: str = "StoR") -> Tensor:
+        """Images (N, 3, H, W) in [-1, 1] of one domain -> the other, by the averaged generator, composited by masks.
+
+        direction: "StoR" (G_r) or "RtoS" (G_s). A model trained without masks composites nothing.
+        """
+        net = self.averages["G_r" if direction == "StoR" else "G_s"].module
+        return translate(net, images, masks if self.objective.mask else None, self.amp)
+
+    # ------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict:
+        """Everything that a resumed run needs of the model, in plain types and tensors."""
+        return {
+            "steps": self.steps,
+            "networks": {name: net.state_dict() for name, net in self.networks.items()},
+            "averages": {name: average.state_dict() for name, average in self.averages.items()},
+            "optimizers": {"G": self.optimizer_G.state_dict(), "D": self.optimizer_D.state_dict()},
+            "scaler": self.scaler.state_dict(),
+            "pools": {"r": self.pool_r.state_dict(), "s": self.pool_s.state_dict()},
+        }
+
+    def inference_state(self) -> dict:
+        """What translating takes: the averaged generators, as best.pt holds them."""
+        return {"averages": {name: average.state_dict() for name, average in self.averages.items()}}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Undo `state_dict`."""
+        self.steps = state["steps"]
+        for name, net in self.networks.items():
+            net.load_state_dict(state["networks"][name])
+        for name, average in self.averages.items():
+            average.load_state_dict(state["averages"][name])
+        self.optimizer_G.load_state_dict(state["optimizers"]["G"])
+        self.optimizer_D.load_state_dict(state["optimizers"]["D"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.pool_r.load_state_dict(state["pools"]["r"], self.device)
+        self.pool_s.load_state_dict(state["pools"]["s"], self.device)
+
+
+def mean(maps: list[Tensor]) -> Tensor:
+    """The mean over all maps of a discriminator, each map weighing the same: near 1 it says real, near 0 fake."""
+    return torch.stack([m.mean() for m in maps]).mean()

@@ -1,0 +1,88 @@
+"""Pieces that several networks share: normalisation, initialisation, joined calls."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LEAK = 0.2  # LeakyReLU slope of every discriminator
+
+
+class InstanceNorm(nn.Module):
+    """Affine-free instance normalisation over (N, C, H, W), always computed in float32.
+
+    White backgrounds leave channels with almost no variance, where half precision overflows in the backward pass.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return F.instance_norm(x.float()).to(x.dtype)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation, always computed in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float()).to(x.dtype)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "instance": lambda channels: InstanceNorm(),
+    "batch": BatchNorm,
+    "none": lambda channels: nn.Identity(),
+}
+
+
+def _normal(weight: Tensor, *, gain: float) -> None:
+    nn.init.normal_(weight, 0.0, gain)
+
+
+def _kaiming(weight: Tensor, *, gain: float) -> None:
+    nn.init.kaiming_normal_(weight, a=LEAK)
+    with torch.no_grad():
+        weight.mul_(gain)
+
+
+INITS: dict[str, Callable] = {
+    "xavier": nn.init.xavier_normal_,
+    "normal": _normal,
+    "kaiming": _kaiming,
+    "orthogonal": nn.init.orthogonal_,
+}
+
+# The gain with which LeakyReLU(0.2) passes the scale of its input on.
+LEAKY_GAIN = math.sqrt(2 / (1 + LEAK**2))
+
+
+def init_weights(net: nn.Module, *, init_type: str, gain: float) -> None:
+    """Initialise every convolution of `net` in place; biases become zero.
+
+    gain: factor on the initialiser's own scale (for "normal": the standard deviation).
+    """
+    for module in net.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            INITS[init_type](module.weight, gain=gain)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def joined(net: Callable, *inputs: Tensor, join: bool = True) -> tuple:
+    """Apply `net` to several batches (N_i, ...) in one call and split what it returns.
+
+    Exact wherever samples do not see each other; pass join=False for networks with batch normalisation. `net` may
+    return a tensor or a list of tensors; the result has one of these for each input.
+    """
+    if not join or len(inputs) == 1:
+        return tuple(net(x) for x in inputs)
+    sizes = [len(x) for x in inputs]
+    return split(net(torch.cat(inputs)), sizes)
+
+
+def split(output: Tensor | list[Tensor], sizes: list[int]) -> tuple:
+    """Undo a concatenation along the batch, for a tensor or for each tensor of a list."""
+    if isinstance(output, Tensor):
+        return output.split(sizes)
+    return tuple(list(part) for part in zip(*(x.split(sizes) for x in output)))

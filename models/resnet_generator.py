@@ -1,0 +1,73 @@
+"""CycleGAN's ResNet generator (Zhu et al. 2017; paper section III.B, "Building blocks")."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.layers import NORMS
+
+
+class ResidualBlock(nn.Module):
+    """x + conv-norm-ReLU-(dropout)-conv-norm(x), reflection-padded 3x3 convolutions; keeps (N, C, H, W)."""
+
+    def __init__(self, channels: int, *, norm: str, dropout: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+            NORMS[norm](channels),
+            nn.ReLU(),
+            nn.Dropout(0.5) if dropout else nn.Identity(),
+            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+            NORMS[norm](channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class ResizeConv(nn.Sequential):
+    """Double (H, W) by bilinear interpolation, then a 3x3 convolution: no checkerboard (Odena et al. 2016)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+            nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect"),
+        )
+
+
+def transposed_conv(in_channels: int, out_channels: int) -> nn.Module:
+    """Double (H, W) by a stride-2 transposed convolution, as published."""
+    return nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
+
+
+UPSAMPLERS = {"resize": ResizeConv, "deconv": transposed_conv}
+
+
+class ResNetGenerator(nn.Module):
+    """G_r and G_s: images (N, 3, H, W) in [-1, 1] -> images of the same size and range.
+
+    H and W may be anything from 16 up: the input is reflected up to a multiple of 4 and the output cropped back.
+    With ngf=64 and instance norm: 5,477,379 / 7,837,699 / 11,378,179 parameters for 4 / 6 / 9 blocks.
+    """
+
+    def __init__(self, *, blocks: int, ngf: int = 64, norm: str = "instance", dropout: bool = False,
+                 upsample: str = "resize") -> None:
+        super().__init__()
+        up = UPSAMPLERS[upsample]
+        wide = ngf * 4
+        self.net = nn.Sequential(
+            nn.Conv2d(3, ngf, 7, padding=3, padding_mode="reflect"), NORMS[norm](ngf), nn.ReLU(),
+            nn.Conv2d(ngf, ngf * 2, 3, stride=2, padding=1), NORMS[norm](ngf * 2), nn.ReLU(),
+            nn.Conv2d(ngf * 2, wide, 3, stride=2, padding=1), NORMS[norm](wide), nn.ReLU(),
+            *(ResidualBlock(wide, norm=norm, dropout=dropout) for _ in range(blocks)),
+            up(wide, ngf * 2), NORMS[norm](ngf * 2), nn.ReLU(),
+            up(ngf * 2, ngf), NORMS[norm](ngf), nn.ReLU(),
+            nn.Conv2d(ngf, 3, 7, padding=3, padding_mode="reflect"),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        pad_bottom, pad_right = -height % 4, -width % 4
+        if pad_bottom or pad_right:
+            x = F.pad(x, (0, pad_right, 0, pad_bottom), mode="reflect")
+        out = self.net(x)[..., :height, :width]
+        return out.float().tanh()  # bfloat16 has 8 bits of mantissa: an image's grey levels need float32

@@ -1,0 +1,43 @@
+"""A trained translator, rebuilt from its run's folder."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from models.hgan import NetworkConfig, create_generator, translate
+from util.checkpoint import load_checkpoint
+from util.errors import UsageError
+from util.loop import BEST, LATEST
+from util.run import load_options
+from util.runtime import Amp
+
+GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}
+
+
+class Translator:
+    """One generator of a run, for use: G_r (direction "StoR") or G_s ("RtoS"), the moving average of it.
+
+    options: the run's options.yaml, as attributes. checkpoint: the file that was loaded; step: where training stood.
+    epoch "best" takes best.pt, or latest.pt for a run that was never validated. Raises UsageError.
+    """
+
+    def __init__(self, folder: Path, *, epoch: str, direction: str, device: torch.device, amp: Amp) -> None:
+        self.device, self.amp = device, amp
+        self.options = SimpleNamespace(**load_options(folder))
+        self.checkpoint = folder / (BEST if epoch == "best" and (folder / BEST).exists() else LATEST)
+        content = load_checkpoint(self.checkpoint)
+        self.step = content["step"]
+        try:
+            config = NetworkConfig(**{name: getattr(self.options, name) for name in NetworkConfig.__dataclass_fields__})
+            self.net = create_generator(config)
+            self.net.load_state_dict(content["model"]["averages"][GENERATOR[direction]]["module"])
+        except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"{self.checkpoint} does not fit the options.yaml beside it ({reason})") from error
+        self.net.to(device).eval()
+
+    def translate(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Images (N, 3, H, W) in [-1, 1] -> the other domain, composited by masks (N, 1, H, W) if the run has them."""
+        return translate(self.net, images, masks if self.options.mask else None, self.amp)

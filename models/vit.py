@@ -1,0 +1,161 @@
+"""The Vision Transformer, trained from scratch to tell synthetic, real and generated hands apart (paper, section IV.D).
+
+Dosovitskiy et al., "An image is worth 16x16 words", 2021. Parameter names are timm's, so that a state dict of its
+`vit_*_patch16_224` models loads as it is (up to the number of classes).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+PATCH_SIZE = 16
+
+
+class VitSize(NamedTuple):
+    """Width of a token, number of blocks, heads a block."""
+
+    width: int
+    depth: int
+    heads: int
+
+
+VITS = {
+    "tiny": VitSize(192, 12, 3),
+    "small": VitSize(384, 12, 6),
+    "base": VitSize(768, 12, 12),  # the paper's ViT-B/16
+}
+
+
+def create_vit(name: str, *, img_size: int, num_classes: int) -> "VisionTransformer":
+    """The ViT of that name, randomly initialised; `img_size` (pixels) sets the grid of learned positions.
+
+    Raises ValueError on an unknown name.
+    """
+    if name not in VITS:
+        raise ValueError(f"unknown ViT {name!r}; known are {', '.join(VITS)}")
+    return VisionTransformer(**VITS[name]._asdict(), img_size=img_size, num_classes=num_classes)
+
+
+class VisionTransformer(nn.Module):
+    """Images (N, 3, H, W) in [-1, 1] -> logits (N, num_classes); H and W are any multiples of the patch size.
+
+    Positions are learned for a square grid of img_size / patch_size and interpolated on the fly to any other.
+    Raises ValueError if img_size is not a multiple of patch_size or width not one of heads.
+    """
+
+    def __init__(
+        self, *, width: int, depth: int, heads: int, img_size: int, num_classes: int, patch_size: int = PATCH_SIZE
+    ) -> None:
+        super().__init__()
+        if img_size % patch_size:
+            raise ValueError(f"img_size is {img_size}, which the patch size {patch_size} does not divide")
+        self.patch_size = patch_size
+        self.grid = img_size // patch_size
+        self.patch_embed = PatchEmbedding(width=width, patch_size=patch_size)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + self.grid**2, width))  # the class token's comes first
+        self.blocks = nn.ModuleList(Block(width=width, heads=heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, num_classes)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Truncated normals of deviation 0.02 for tokens and linear layers, zero biases, unit-variance patches."""
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        fan_in = self.patch_embed.proj.weight[0].numel()
+        nn.init.trunc_normal_(self.patch_embed.proj.weight, std=fan_in**-0.5)
+        nn.init.zeros_(self.patch_embed.proj.bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) in [-1, 1] -> (N, num_classes) logits. Raises ValueError if 16 divides not both H and W."""
+        rows, columns = self._grid_of(images)
+        tokens = self.patch_embed(images)  # (N, rows * columns, width)
+        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = tokens + self.positions(rows, columns)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.head(self.norm(tokens[:, 0]))
+
+    def positions(self, rows: int, columns: int) -> torch.Tensor:
+        """Position embeddings (1, 1 + rows * columns, width), resampled bicubically where the grid is another.
+
+        Antialiasing keeps every learned position in play when the grid shrinks; the class token's stays as it is.
+        """
+        if (rows, columns) == (self.grid, self.grid):
+            return self.pos_embed
+        first, rest = self.pos_embed[:, :1], self.pos_embed[:, 1:]
+        # (1, grid * grid, width) -> (1, width, grid, grid)
+        planes = rest.reshape(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
+        planes = F.interpolate(planes, size=(rows, columns), mode="bicubic", antialias=True, align_corners=False)
+        # (1, width, rows, columns) -> (1, rows * columns, width)
+        return torch.cat([first, planes.flatten(2).transpose(1, 2)], dim=1)
+
+    def _grid_of(self, images: torch.Tensor) -> tuple[int, int]:
+        height, width = images.shape[-2:]
+        if height % self.patch_size or width % self.patch_size or not height * width:
+            raise ValueError(f"images are {height} x {width}; both sides must be multiples of {self.patch_size}")
+        return height // self.patch_size, width // self.patch_size
+
+
+class PatchEmbedding(nn.Module):
+    """(N, 3, H, W) -> (N, H / patch * W / patch, width), row by row: one strided convolution."""
+
+    def __init__(self, *, width: int, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, patch_size, stride=patch_size)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.proj(images).flatten(2).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """(N, T, width) -> the same: pre-norm self-attention, then a pre-norm MLP four times as wide, both residual."""
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width=width, heads=heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp(width=width, hidden=4 * width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        tokens = tokens + self.attn(self.norm1(tokens))
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class Attention(nn.Module):
+    """(N, T, width) -> the same: multi-head self-attention. Raises ValueError if heads does not divide width."""
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"a width of {width} cannot be shared by {heads} heads")
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        # (N, T, 3 * width) -> three of (N, heads, T, width / heads)
+        query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        # (N, heads, T, width / heads) -> (N, T, width)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """(N, T, width) -> the same, through one hidden layer with GELU."""
+
+    def __init__(self, *, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.fc2(F.gelu(self.fc1(tokens)))

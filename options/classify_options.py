@@ -1,0 +1,103 @@
+"""Flags of classify.py."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.composite import HANDS
+from models.vit import PATCH_SIZE, VITS
+from options.parsing import Parser, add_switch, existing_dir, integer, number, parse_with_explicit, run_name
+from options.shared import add_machine_flags
+from util.errors import UsageError
+
+EXPERIMENTS = ("table2", "table3")
+
+
+def classify_parser() -> Parser:
+    """The parser of classify.py; see parse_classify for what it checks beyond single flags."""
+    parser = Parser(
+        prog="classify.py",
+        description="Can a Vision Transformer, trained from scratch, tell translated hands from real ones? "
+        "Reproduces Table II, or Table III with Fig. 7, of the paper.",
+    )
+    parser.add_argument("--experiment", choices=EXPERIMENTS, required=True, help="which table to reproduce")
+
+    hands = parser.add_argument_group("hands: a translated run, or three folders")
+    hands.add_argument(
+        "--name",
+        type=run_name,
+        help="run whose results/NAME/all, else results/NAME/test, holds the hands that test.py wrote; they are divided "
+        "as the run's splits.json says",
+    )
+    hands.add_argument("--synth_dir", type=existing_dir, help="folder of synthetic hands (with --real_dir, --gen_dir)")
+    hands.add_argument("--real_dir", type=existing_dir, help="folder of real hands")
+    hands.add_argument("--gen_dir", type=existing_dir, help="folder of translated hands, named as their sources")
+    hands.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"), help="where the run NAME lies")
+    hands.add_argument("--train_per_class", type=integer(1), default=10500, help="training images a class, at most")
+    hands.add_argument("--test_per_class", type=integer(1), default=3500, help="test images a class, at most")
+    hands.add_argument(
+        "--background_root",
+        type=existing_dir,
+        help="folder of photographs to paste hands on, read recursively (default: rooms that the project draws)",
+    )
+
+    training = parser.add_argument_group("training")
+    training.add_argument("--vit", choices=tuple(VITS), default="base", help="the transformer, with patches of 16")
+    training.add_argument("--img_size", type=multiple_of_patch, default=224, help="side of an image in pixels")
+    training.add_argument("--n_epochs", type=integer(1), default=20, help="epochs for each training set")
+    training.add_argument("--max_steps", type=integer(0), default=0, help="cap for each training set, 0 = none")
+    training.add_argument("--batch_size", type=integer(1), default=32, help="images a step")
+    training.add_argument("--lr", type=number(0, above=True), default=1e-5, help="Adam's constant learning rate")
+    training.add_argument("--seed", type=integer(0, 2**31 - 1), default=0, help="of weights, draws and backgrounds")
+    training.add_argument(
+        "--hand",
+        choices=HANDS,
+        default="shown",
+        help="controls: silhouette (hands filled with grey) measures what shape tells, absent what backgrounds tell",
+    )
+    add_switch(
+        training,
+        "--shuffle_labels",
+        default=False,
+        help="control: labels of training images permuted at random, so that any score above chance is a leak",
+    )
+
+    machine = parser.add_argument_group("machine and files")
+    add_machine_flags(machine)
+    machine.add_argument("--results_dir", type=Path, default=Path("results"), help="holds classify/EXPERIMENT")
+    machine.add_argument("--log_freq", type=integer(1), default=10, help="steps between logged losses")
+    machine.add_argument("--save_freq", type=integer(0), default=500, help="steps between saves, 0 = at the end")
+    add_switch(
+        machine, "--continue_train", default=False, help="take up an interrupted study, skipping what is finished"
+    )
+    return parser
+
+
+def multiple_of_patch(text: str) -> int:
+    """An argument type: a positive multiple of the patch size."""
+    size = integer(PATCH_SIZE)(text)
+    if size % PATCH_SIZE:
+        raise argparse.ArgumentTypeError(f"{size} is not a multiple of {PATCH_SIZE}, the side of a patch")
+    return size
+
+
+def parse_classify(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse argv (None: the command line); `.explicit` lists the flags it named.
+
+    Raises UsageError unless the hands come from either --name or all three folders.
+    """
+    opt = parse_with_explicit(classify_parser(), argv)
+    folders = {flag: getattr(opt, flag) for flag in ("synth_dir", "real_dir", "gen_dir")}
+    missing = [f"--{flag}" for flag, folder in folders.items() if folder is None]
+    if opt.name and len(missing) < 3:
+        given = [f"--{flag}" for flag, folder in folders.items() if folder is not None]
+        raise UsageError(f"--name and {', '.join(given)} are given: choose a run, or the three folders")
+    if not opt.name and missing:
+        raise UsageError(
+            f"no hands to classify: {', '.join(missing)} missing; give --name of a run that test.py has translated, or "
+            "all of --synth_dir, --real_dir, --gen_dir"
+        )
+    same = [one for one in folders if list(folders.values()).count(folders[one]) > 1 and folders[one] is not None]
+    if same:
+        raise UsageError(f"{', '.join('--' + one for one in same)} are the same folder, {folders[same[0]]}")
+    return opt

@@ -1,0 +1,30 @@
+"""Flags that say how realism is scored; train.py and test.py share them."""
+
+import argparse
+
+from models.feature_nets import FEATURE_NETS
+from options.parsing import existing_file, integer
+
+
+def add_metric_flags(parser: argparse._ActionsContainer) -> None:
+    """Add --feature_net, --inception_weights, --kid_subset_size and --kid_subsets."""
+    parser.add_argument(
+        "--feature_net",
+        choices=("auto", *FEATURE_NETS),
+        default="auto",
+        help="network whose features are compared: inception gives FID, any other an FD; auto: inception if it can "
+        "be had, else effnet_lite0",
+    )
+    parser.add_argument(
+        "--inception_weights",
+        type=existing_file,
+        metavar="FILE",
+        help="the FID network's weights (default: torch.hub's cache, else their download)",
+    )
+    parser.add_argument(
+        "--kid_subset_size",
+        type=integer(2),
+        metavar="N",
+        help="images in a KID subset (default: a tenth of the smaller set)",
+    )
+    parser.add_argument("--kid_subsets", type=integer(1), default=100, metavar="N", help="KID subsets drawn")

@@ -1,0 +1,119 @@
+"""The flags of preprocess_masks.py."""
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from data.realhands import EXPECTED_TREE, find_real_frames
+from data.refine import RefineOptions
+from options.parsing import Parser, add_switch, existing_dir, integer, number
+from util.errors import UsageError
+
+DEFAULTS = RefineOptions()
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; `.real_root` is resolved to a folder, `.num_workers` to a number.
+
+    Raises UsageError where a folder holds no frames or limits contradict each other.
+    """
+    opt = make_parser().parse_args(argv)
+    opt.real_root = resolve_root(opt)
+    if opt.num_workers is None:
+        opt.num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if opt.min_area >= opt.max_area:
+        raise UsageError(f"--min_area {opt.min_area:g} must be below --max_area {opt.max_area:g}")
+    for low, high in zip(opt.key_low, opt.key_high):
+        if low > high:
+            raise UsageError(f"--key_low {opt.key_low} must not exceed --key_high {opt.key_high} in any of hue, s, v")
+    return opt
+
+
+def refine_options(opt: argparse.Namespace) -> RefineOptions:
+    """What of the flags decides the masks."""
+    values = {field.name: getattr(opt, field.name) for field in fields(RefineOptions)}
+    return RefineOptions(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def make_parser() -> Parser:
+    parser = Parser(
+        prog="preprocess_masks.py",
+        description="Refine the masks of RealHands into <user>/mask_refined/, with a report and a preview. The sources "
+        "stay as they are.",
+    )
+    where = parser.add_argument_group("where")
+    where.add_argument("--dataroot", type=existing_dir, help="folder that holds RealHands/, or is RealHands itself")
+    where.add_argument("--real_root", type=existing_dir, help="RealHands, wherever it is (instead of --dataroot)")
+    where.add_argument(
+        "--num_workers", type=integer(0, 256), help="processes; 0: work in this one (default: one a core)"
+    )
+    add_switch(where, "--overwrite", default=False, help="redo masks that are there already")
+
+    steps = parser.add_argument_group("steps, in their order (kernel sizes in pixels, odd, 0 = off)")
+    steps.add_argument("--median", type=kernel_size, default=DEFAULTS.median, help="median filter against speckle")
+    steps.add_argument(
+        "--threshold", type=integer(0, 254), default=DEFAULTS.threshold, help="hand is brighter than this; 0: Otsu"
+    )
+    steps.add_argument(
+        "--max_hole",
+        type=number(0, 1),
+        default=DEFAULTS.max_hole,
+        help="fill holes smaller than this fraction of the hand, unless the photograph shows background in them "
+        "(where --snap is on)",
+    )
+    steps.add_argument(
+        "--snap",
+        type=integer(0, 64),
+        default=DEFAULTS.snap,
+        help="radius in pixels of the window in which the outline follows the photograph's edges; 0: the mask alone",
+    )
+    steps.add_argument("--close", type=kernel_size, default=DEFAULTS.close, help="closing, fills gaps in the outline")
+    steps.add_argument("--erode", type=kernel_size, default=DEFAULTS.erode, help="erosion, off the background's pixels")
+
+    drop = parser.add_argument_group("frames to drop, and what to try before")
+    drop.add_argument("--min_area", type=number(0, 1), default=DEFAULTS.min_area, help="least fraction of the frame")
+    drop.add_argument("--max_area", type=number(0, 1), default=DEFAULTS.max_area, help="largest fraction of the frame")
+    drop.add_argument(
+        "--max_contours",
+        type=integer(1),
+        default=DEFAULTS.max_contours,
+        help="most outlines, holes included, after the median filter",
+    )
+    add_switch(
+        drop, "--fallback", default=DEFAULTS.fallback, help="chroma key where a mask is missing, damaged or implausible"
+    )
+    for flag, default in (("--key_low", DEFAULTS.key_low), ("--key_high", DEFAULTS.key_high)):
+        drop.add_argument(
+            flag,
+            type=integer(0, 255),
+            nargs=3,
+            default=list(default),
+            metavar=("H", "S", "V"),
+            help="the screen's colour in HSV (hue to 179, others to 255), end included",
+        )
+    return parser
+
+
+def kernel_size(text: str) -> int:
+    """An argument type: 0, or an odd integer up to 99 (an even kernel would shift the mask by half a pixel)."""
+    value = integer(0, 99)(text)
+    if value and value % 2 == 0:
+        raise argparse.ArgumentTypeError(f"{value} is even; use 0 (off) or an odd size such as {value + 1}")
+    return value
+
+
+def resolve_root(opt: argparse.Namespace, find: Callable = find_real_frames) -> Path:
+    """The RealHands folder meant by --real_root or --dataroot. Raises UsageError where there are no frames in it."""
+    if opt.real_root is None and opt.dataroot is None:
+        raise UsageError("no data given: pass --dataroot DIR (DIR/RealHands, or DIR itself) or --real_root DIR")
+    root = opt.real_root
+    if root is None:
+        inner = opt.dataroot / "RealHands"
+        root = inner if inner.is_dir() else opt.dataroot
+    opt.frames = find(root)
+    if not opt.frames:
+        flag = "--real_root" if opt.real_root else "--dataroot"
+        raise UsageError(f"no photographs under {root} ({flag}); expected is\n{EXPECTED_TREE}")
+    return root

@@ -1,0 +1,69 @@
+"""Flags of test.py."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.frames import PHASES
+from data.hands import BACKGROUNDS
+from options.metrics_flags import add_metric_flags
+from options.parsing import Parser, add_switch, existing_dir, integer, parse_with_explicit, run_name
+from options.shared import add_data_flags, add_machine_flags
+from util.errors import UsageError
+
+DIRECTIONS = ("StoR", "RtoS")
+
+
+def test_parser() -> Parser:
+    """The parser of test.py; see parse_test for what it checks beyond single flags."""
+    parser = Parser(
+        prog="test.py",
+        usage="python test.py --name NAME [NAME ...] [flags]",
+        description="Translate a split, or a folder of images, with a trained model, and score the result. "
+        "Several names are compared.",
+    )
+    run = parser.add_argument_group("run")
+    run.add_argument("--name", type=run_name, nargs="+", required=True, metavar="NAME", help="run(s) of train.py")
+    run.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR", help="holds all runs")
+    run.add_argument("--epoch", choices=("best", "latest"), default="best", help="checkpoint (best: by validation)")
+    run.add_argument("--results_dir", type=Path, default=Path("results"), metavar="DIR", help="where results go")
+
+    what = parser.add_argument_group("what to translate")
+    what.add_argument("--phase", choices=(*PHASES, "all"), default="test", help="split")
+    what.add_argument("--num_test", type=integer(1), default=2000, metavar="N", help="images a domain, at most")
+    what.add_argument("--direction", choices=DIRECTIONS, default="StoR", help="synthetic to real, or back")
+    what.add_argument("--input", type=existing_dir, metavar="DIR", help="translate every image below DIR instead of a split")
+    add_switch(
+        what, "--annotations", default=False,
+        help="link the annotation files beside each source (_joint_pos.txt, _depth.png, ...) beside its translation",
+    )  # fmt: skip
+    add_switch(what, "--crop", default=None, help="256 centred on the hand (default), or the whole frame (default with --input)")
+    what.add_argument("--background", choices=BACKGROUNDS, help="what is outside the hand (default: as in training)")
+    add_data_flags(what, default_root=None)
+
+    score = parser.add_argument_group("scores")
+    add_switch(score, "--metrics", default=True, help="FID or FD, KID, and the same inside the hand")
+    add_metric_flags(score)
+
+    machine = parser.add_argument_group("machine")
+    add_machine_flags(machine)
+    machine.add_argument("--batch_size", type=integer(1), default=1, metavar="N", help="images translated together")
+    return parser
+
+
+def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse argv (None: the command line). Raises UsageError for combinations that cannot work."""
+    opt = parse_with_explicit(test_parser(), argv)
+    if opt.crop is None:
+        opt.crop = opt.input is None
+    if opt.annotations and opt.crop:
+        raise UsageError("--annotations with --crop: pixels of a crop are not the annotations' pixels; add --no-crop")
+    if opt.input and len(opt.name) > 1:
+        raise UsageError(f"--input takes one model, got {len(opt.name)} names; translate with each in turn")
+    if len(set(opt.name)) < len(opt.name):
+        raise UsageError(f"--name names a run twice: {' '.join(opt.name)}")
+    if opt.input:
+        given = [f for f in ("phase", "num_test", "dataroot", "synth_root", "real_root", "dataset_mode") if f in opt.explicit]
+        if given:
+            raise UsageError(f"--input translates a folder, not a split; drop {', '.join('--' + f for f in given)}")
+    return opt

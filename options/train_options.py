@@ -1,0 +1,132 @@
+"""Flags of train.py, and what their defaults depend on."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.hands import BACKGROUNDS
+from models import DISCRIMINATORS, GENERATORS, MODELS
+from models.hgan import NetworkConfig, Objective
+from models.layers import INITS, NORMS
+from models.resnet_generator import UPSAMPLERS
+from models.vgg16 import SOURCES
+from options.metrics_flags import add_metric_flags
+from options.parsing import Parser, add_switch, integer, number, parse_with_explicit, run_name
+from options.shared import DEMO_ROOT, add_data_flags, add_machine_flags
+from util.errors import UsageError
+
+# What --paper chooses, and what was measured best (README, "Choices"). Flags that are given win over both.
+PUBLISHED = {"upsample": "deconv", "ema": 0.0, "normalize_features": False, "init_gain": 0.02, "flip": False, "warmup": 0}
+MEASURED = {"upsample": "resize", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
+            "lr": 2e-4}
+
+
+def train_parser() -> Parser:
+    """The parser of train.py; see parse_train for the defaults that depend on other flags."""
+    parser = Parser(
+        prog="train.py",
+        usage="python train.py --name NAME [flags]",
+        description="Train a translator between synthetic and real hands, unpaired. Several GPUs: "
+        "torchrun --nproc_per_node=N train.py with the same flags.",
+    )
+    run = parser.add_argument_group("run")
+    run.add_argument("--name", type=run_name, required=True, help="of the run; its files go to CHECKPOINTS_DIR/NAME")
+    run.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR", help="holds all runs")
+    add_switch(run, "--continue_train", default=False, help="go on with the run NAME from where it was saved last")
+    run.add_argument("--n_epochs", type=integer(1), default=10, metavar="N", help="passes over the larger domain")
+    run.add_argument("--max_steps", type=integer(0), default=0, metavar="N", help="stop after N steps; 0: no cap")
+    run.add_argument("--seed", type=integer(0, 2**31 - 1), default=0, metavar="N", help="of every random choice")
+    add_switch(run, "--deterministic", default=False, help="make CUDA repeat itself bit for bit, more slowly")
+
+    data = parser.add_argument_group("data")
+    add_data_flags(data, default_root=DEMO_ROOT)
+    add_switch(data, "--objects", default=False, help="take SynthHands' sequences with objects too")
+    data.add_argument(
+        "--split_by", choices=("frame", "sequence"), default="frame",
+        help="draw single frames for test and val, as the paper does, or whole sequences and subjects",
+    )  # fmt: skip
+    data.add_argument("--test_size", type=integer(0), metavar="N", help="test images a domain (a fifth, at most 2000)")
+    data.add_argument("--val_size", type=integer(0), metavar="N", help="validation images a domain (a tenth, at most 400)")
+    data.add_argument("--crop_size", type=integer(32, 4096), default=128, metavar="PX", help="side of a training crop")
+    data.add_argument("--background", choices=BACKGROUNDS, default="white", help="what is outside the hand")
+    add_switch(data, "--flip", default=None, help="mirror crops at random (default: on; off with --paper)")
+
+    model = parser.add_argument_group("model (defaults of --netG and --netD: --model's; a flag given wins)")
+    model.add_argument("--model", choices=tuple(MODELS), default="mshgan4", help="one of Table I")
+    add_switch(model, "--paper", default=False, help="every default as published, instead of as measured best")
+    model.add_argument("--netG", choices=tuple(GENERATORS), help="generator")
+    model.add_argument("--netD", choices=tuple(DISCRIMINATORS), help="discriminator")
+    model.add_argument("--upsample", choices=tuple(UPSAMPLERS), help="the generator's (default: resize; deconv with --paper)")
+    model.add_argument("--ngf", type=integer(1), default=64, metavar="N", help="generator's first width")
+    model.add_argument("--ndf", type=integer(1), default=64, metavar="N", help="discriminator's first width")
+    model.add_argument("--norm", choices=tuple(NORMS), default="instance", help="normalisation (perceptual D has none)")
+    add_switch(model, "--dropout", default=False, help="dropout in the generator's residual blocks")
+    model.add_argument("--init_type", choices=tuple(INITS), default="xavier", help="weights' initialisation")
+    model.add_argument("--init_gain", type=number(0, above=True), metavar="X", help="its gain (default: 1; 0.02 with --paper)")
+    model.add_argument(
+        "--vgg_weights", default="auto", metavar=f"{{{','.join(SOURCES)},PATH}}",
+        help="the perceptual discriminator's VGG16; auto: imagenet if it can be had, else hed",
+    )  # fmt: skip
+    add_switch(
+        model, "--normalize_features", default=None,
+        help="bring VGG16's scales to unit size before the discriminator (default: on; off with --paper)",
+    )  # fmt: skip
+
+    train = parser.add_argument_group("training")
+    train.add_argument("--batch_size", type=integer(1), default=1, metavar="N", help="images a domain, step and process")
+    train.add_argument("--lr", type=number(0, above=True), metavar="X", help="Adam's, constant (default: 2e-4; Table I's with --paper)")
+    train.add_argument(
+        "--warmup", type=integer(0), metavar="N", help="steps over which lr rises to its value (default: 100; 0 with --paper)"
+    )
+    train.add_argument("--beta1", type=number(0, 0.9999), default=0.5, metavar="X", help="Adam's")
+    train.add_argument("--lambda_gan", type=number(0), default=1.0, metavar="X", help="weight of the adversarial loss")
+    train.add_argument("--lambda_cycle", type=number(0), default=10.0, metavar="X", help="weight of the cycle loss")
+    train.add_argument(
+        "--lambda_identity", type=number(0), default=0.5, metavar="X", help="weight of the identity loss, times lambda_cycle"
+    )
+    train.add_argument("--pool_size", type=integer(0), default=50, metavar="N", help="past fakes shown to D; 0: none")
+    add_switch(train, "--mask", default=True, help="translate the hand alone: outside its mask the image stays")
+    train.add_argument(
+        "--ema", type=number(0, 0.999999), metavar="DECAY",
+        help="decay of the generators' moving average, warmed up; 0: off (default: 0.999; 0 with --paper)",
+    )  # fmt: skip
+
+    machine = parser.add_argument_group("machine")
+    add_machine_flags(machine)
+    add_switch(machine, "--compile", default=False, help="torch.compile the networks: slow to start, then faster on CUDA")
+
+    watch = parser.add_argument_group("watching")
+    watch.add_argument("--log_freq", type=integer(1), default=20, metavar="N", help="steps between logged losses")
+    watch.add_argument("--display_freq", type=integer(0), default=200, metavar="N", help="steps between image grids; 0: none")
+    watch.add_argument("--save_freq", type=integer(0), default=500, metavar="N", help="steps between saves; 0: at the end only")
+    watch.add_argument(
+        "--val_interval", type=number(0), default=0.2, metavar="EPOCHS", help="epochs between validations; 0: never"
+    )
+    add_metric_flags(watch)
+    return parser
+
+
+def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse argv (None: the command line) and settle every default. Raises UsageError for combinations that cannot work."""
+    opt = parse_with_explicit(train_parser(), argv)
+    entry = MODELS[opt.model]
+    chosen = {"netG": entry.netG, "netD": entry.netD}
+    chosen |= PUBLISHED | {"lr": entry.paper_lr} if opt.paper else MEASURED
+    for key, value in chosen.items():
+        if getattr(opt, key) is None:
+            setattr(opt, key, value)
+    if opt.netD == "perceptual" and opt.crop_size % 32:
+        raise UsageError(f"--crop_size {opt.crop_size} with --netD perceptual, which takes multiples of 32")
+    if opt.dataset_mode == "unaligned" and (opt.synth_root or opt.real_root):
+        raise UsageError("--synth_root and --real_root belong to --dataset_mode hands; the unaligned layout has --dataroot")
+    return opt
+
+
+def network_config(opt) -> NetworkConfig:
+    """The part of the options that networks are built from; also from a stored options.yaml."""
+    return NetworkConfig(**{name: getattr(opt, name) for name in NetworkConfig.__dataclass_fields__})
+
+
+def objective(opt) -> Objective:
+    """The part of the options that says what is minimised, and how."""
+    return Objective(**{name: getattr(opt, name) for name in Objective.__dataclass_fields__})

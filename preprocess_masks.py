@@ -1,0 +1,63 @@
+"""Refine RealHands' masks: python preprocess_masks.py --dataroot DIR (see --help)."""
+
+import signal
+import sys
+from collections import Counter
+
+from data.mask_preview import PREVIEW_NAME, write_preview
+from data.realhands import KEPT, REFINED_FOLDER, REPORT_NAME
+from data.refine import Verdict
+from data.refine_tree import refine_tree
+from options.preprocess_masks_options import parse, refine_options
+from util.errors import run_command
+
+
+def main() -> int:
+    """Exit status 0, or 1 if not one frame was kept; 130 or 143 if interrupted by Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        opt = parse()
+        outcome = refine_tree(
+            opt.real_root, opt.frames, refine_options(opt), num_workers=opt.num_workers, overwrite=opt.overwrite
+        )
+        preview = write_preview(opt.real_root, opt.frames, outcome.rows)
+    except KeyboardInterrupt as interrupt:
+        print("interrupted: what was done is kept, run the same command again to go on", file=sys.stderr)
+        return 143 if interrupt.args else 130
+    print(summary(outcome.rows, outcome.n_before))
+    print(f"masks: {opt.real_root}/<user>/{REFINED_FOLDER}/   report: {opt.real_root / REPORT_NAME}")
+    if preview:
+        print(f"preview: {opt.real_root / PREVIEW_NAME}")
+    return 0 if any(row.verdict == KEPT for row in outcome.rows.values()) else 1
+
+
+def summary(rows: dict[str, Verdict], n_before: int) -> str:
+    """Some lines on how many frames were kept, by what means, and why the others were dropped (three examples each)."""
+    kept = [row for row in rows.values() if row.verdict == KEPT]
+    dropped = {file: row for file, row in rows.items() if row.verdict != KEPT}
+    lines = [f"{len(rows)} frames: {len(kept)} kept, {len(dropped)} dropped"]
+    if n_before:
+        lines[0] += f" ({n_before} of them done before)"
+    rescued = sum(row.source.startswith("chroma key") for row in kept)
+    if rescued:
+        lines.append(f"  {rescued} of the kept by chroma key, their masks being missing or of no use")
+    for reason, count in Counter(_kind(row.verdict) for row in dropped.values()).most_common():
+        files = [file for file, row in dropped.items() if _kind(row.verdict) == reason]
+        more = ", ..." if count > 3 else ""
+        lines.append(f"  {count} dropped: {reason} ({', '.join(ascii(file)[1:-1] for file in files[:3])}{more})")
+    if not kept:
+        lines.append("nothing was kept: see the report for each frame's reason, and --min_area, --max_area, --key_low")
+    return "\n".join(lines)
+
+
+def _kind(verdict: str) -> str:
+    """The verdict with its figures left out, so that like ones can be counted."""
+    return "".join("N" if char.isdigit() else char for char in verdict).replace("NN", "N").replace("NN", "N")
+
+
+def _interrupt(*_) -> None:
+    raise KeyboardInterrupt("terminated")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,177 @@
+#!/usr/bin/env python
+"""Translate hands with a trained model and score the result: python test.py --name msh4"""
+
+import argparse
+import logging
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import torch
+
+from data.demo import is_demo
+from data.frames import Frame, frames_in_folder
+from data.regions import TEST_CROP, HandRegions
+from data.roots import open_frames
+from data.splits import SPLIT_FILE, load_split, select
+from models.feature_nets import FeatureNet, load_feature_net
+from models.trained import Translator
+from options.shared import DEMO_ROOT
+from options.test_options import parse_test
+from util import results
+from util.comparison import write_comparison
+from util.errors import UsageError, run_command
+from util.logger import setup_logging
+from util.results import Written
+from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
+from util.translation import translations
+
+log = logging.getLogger("test")
+
+
+class Tested(NamedTuple):
+    """What is kept of one model: its metrics.json, and the files of sources and translations."""
+
+    metrics: dict
+    source: Written
+    generated: Written
+
+
+def main() -> None:
+    opt = parse_test()
+    setup_logging()
+    cv2.setNumThreads(1)
+    seed_everything(0)
+    device = resolve_device(opt.device)
+    amp = resolve_amp(opt.amp, device)
+    models = {name: load(opt, name, device, amp) for name in opt.name}  # all, before the first takes its time
+    if opt.input:
+        translate_folder(opt, opt.name[0], models[opt.name[0]])
+        return
+    net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device) if opt.metrics else None
+    tested = {name: translate_split(opt, name, model, net) for name, model in models.items()}
+    if len(tested) > 1:
+        folder = opt.results_dir / "compare"
+        first = next(iter(tested.values()))
+        write_comparison(
+            folder,
+            {name: each.metrics for name, each in tested.items()},
+            first.source,
+            {name: each.generated for name, each in tested.items()},
+        )
+        log.info("compared: %s", folder)
+
+
+def load(opt: argparse.Namespace, name: str, device: torch.device, amp: Amp) -> Translator:
+    """The run's generator for the direction."""
+    folder = opt.checkpoints_dir / name
+    model = Translator(folder, epoch=opt.epoch, direction=opt.direction, device=device, amp=amp)
+    log.info("%s: %s, step %d", name, model.checkpoint, model.step)
+    return model
+
+
+def translate_split(opt: argparse.Namespace, name: str, model: Translator, net: FeatureNet | None) -> Tested:
+    """Translate the split of one run, write the files of the contract, and score them."""
+    run = model.options
+    folder = opt.results_dir / name / opt.phase
+    background = opt.background or run.background
+    crop = TEST_CROP if opt.crop else None
+    dataroot = opt.dataroot or Path(run.dataroot)
+    chosen = split_frames(opt, name, run, dataroot)
+    domain, other = ("synthetic", "real") if opt.direction == "StoR" else ("real", "synthetic")
+
+    results.clear(folder)
+    regions = {d: HandRegions(frames, crop=crop, background=background) for d, frames in chosen.items()}
+    generated, source = translate(opt, model, regions[domain], folder, domain)
+    target = results.write_regions(folder, other, regions[other], num_workers=opt.num_workers)
+
+    metrics = {"model": run.model, "netG": run.netG, "netD": run.netD, "step": model.step}
+    metrics |= {"checkpoint": model.checkpoint.name, "phase": opt.phase, "direction": opt.direction, "crop": crop}
+    if net:
+        metrics |= results.measure(
+            target, generated, source, net, cache_dir=opt.results_dir / "features",
+            kid_subset_size=opt.kid_subset_size, kid_subsets=opt.kid_subsets,
+        )  # fmt: skip
+        if opt.direction == "StoR" and run.synth_root is None and is_demo(dataroot):
+            pairs = results.measure_true_pairs(folder, generated, source, crop=crop)
+            metrics["baseline"] |= pairs.pop("baseline")
+            metrics |= pairs
+        report(name, metrics)
+    results.write_metrics(folder, metrics)
+    return Tested(metrics, source, generated)
+
+
+def split_frames(opt: argparse.Namespace, name: str, run, dataroot: Path) -> dict[str, list[Frame]]:
+    """The frames of the phase, by the run's own split; a seeded choice of them where there are more than --num_test."""
+    frames = open_frames(
+        dataroot=dataroot,
+        dataset_mode=opt.dataset_mode if "dataset_mode" in opt.explicit else run.dataset_mode,
+        synth_root=opt.synth_root or (Path(run.synth_root) if run.synth_root else None),
+        real_root=opt.real_root or (Path(run.real_root) if run.real_root else None),
+        objects=run.objects,
+        demo_root=DEMO_ROOT,
+    )
+    chosen = select(frames, load_split(opt.checkpoints_dir / name / SPLIT_FILE), opt.phase)
+    for domain, found in chosen.items():
+        if not found:
+            raise UsageError(f"the {opt.phase} split of {name} holds no {domain} images; choose another --phase")
+        if len(found) > opt.num_test:
+            picked = sorted(random.Random(run.seed).sample(range(len(found)), opt.num_test))
+            chosen[domain] = [found[index] for index in picked]
+        elif "num_test" in opt.explicit and len(found) < opt.num_test:
+            log.info("the %s split holds %d %s images, fewer than --num_test %d", opt.phase, len(found), domain, opt.num_test)
+    return chosen
+
+
+def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> None:
+    """Translate every image below --input."""
+    frames = frames_in_folder(opt.input)
+    if not frames:
+        raise UsageError(f"--input {opt.input} holds no PNG or JPEG images")
+    folder = opt.results_dir / name / "input"
+    results.clear(folder)
+    domain = "synthetic" if opt.direction == "StoR" else "real"
+    background = opt.background or model.options.background
+    regions = HandRegions(frames, crop=TEST_CROP if opt.crop else None, background=background)
+    translate(opt, model, regions, folder, domain)
+
+
+def translate(
+    opt: argparse.Namespace, model: Translator, regions: HandRegions, folder: Path, domain: str
+) -> tuple[Written, Written]:
+    """Translate regions into the folder, with the figure and, on request, the annotations. Returns (generated, source)."""
+    found = translations(
+        model.translate, regions, device=model.device, batch_size=opt.batch_size, num_workers=opt.num_workers
+    )
+    generated, source = results.write_translations(folder, domain, regions.frames, found)
+    if not generated.images:
+        raise UsageError(f"none of the {len(regions)} {domain} images could be read")
+    grid = results.write_grid(folder, generated, source, labels=(domain, "translated"))
+    log.info("%d of %d images translated: %s", len(generated.images), len(regions), folder / "generated")
+    if opt.annotations:
+        log.info("%d annotation files linked beside them", results.link_annotations(generated))
+    log.info("look at %s", grid)
+    return generated, source
+
+
+def report(name: str, metrics: dict) -> None:
+    """Say the scores in a few lines."""
+    metric = "fid" if "fid" in metrics else "fd"
+    base = metrics["baseline"]
+    low, high = metrics[f"{metric}_ci"]
+    log.info(
+        "%s: %s %.2f (95 %% interval %.1f to %.1f; untranslated %.2f; real against real %.2f), inside the hand %.2f "
+        "(untranslated %.2f), KID %.4f ± %.4f, on %d generated and %d real images",
+        name, metric.upper(), metrics[metric], low, high, base[metric], metrics["floor"], metrics[f"{metric}_patch"],
+        base[f"{metric}_patch"], metrics["kid_mean"], metrics["kid_std"], metrics["n_generated"], metrics["n_real"],
+    )  # fmt: skip
+    if "psnr" in metrics:
+        log.info(
+            "against the true pairs: PSNR %.2f dB (untranslated %.2f), SSIM %.3f (untranslated %.3f)",
+            metrics["psnr"], base["psnr"], metrics["ssim"], base["ssim"],
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    run_command(main)

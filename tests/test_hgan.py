@@ -1,0 +1,207 @@
+"""The training step: what it updates, what it leaves alone, and that every model of the registry takes it."""
+
+import pytest
+import torch
+
+from models import MODELS
+from models.hgan import HGAN, NetworkConfig, Objective, composite
+from models.vgg16 import load_vgg16
+from util.ema import EMA
+from util.image_pool import ImagePool
+from util.runtime import Amp
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    return load_vgg16("random", unit_rms=True)[0]
+
+
+def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
+    entry = MODELS[model]
+    network = dict(
+        netG=entry.netG, netD=entry.netD, ngf=4, ndf=4, norm="instance", dropout=False, upsample="resize",
+        init_type="xavier", init_gain=1.0,
+    )  # fmt: skip
+    goal = dict(
+        lr=2e-4, warmup=0, beta1=0.5, lambda_gan=1.0, lambda_cycle=10.0, lambda_identity=0.5, pool_size=3, ema=0.9,
+        mask=True,
+    )  # fmt: skip
+    network |= {k: v for k, v in changes.items() if k in network}
+    goal |= {k: v for k, v in changes.items() if k in goal}
+    torch.manual_seed(0)
+    amp = Amp(changes.get("amp", "off"))
+    return HGAN(NetworkConfig(**network), Objective(**goal), vgg=vgg, amp=amp, device=CPU)
+
+
+def make_batch(size: int = 32, count: int = 1, seed: int = 0) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+    batch = {}
+    for domain in ("synthetic", "real"):
+        mask = torch.zeros(count, 1, size, size)
+        mask[..., size // 4 : -size // 4, size // 4 :] = 1
+        image = torch.rand(count, 3, size, size, generator=generator) * 2 - 1
+        batch[domain] = torch.where(mask > 0, image, torch.ones(()))
+        batch[f"{domain}_mask"] = mask
+    return batch
+
+
+def weights(model: HGAN) -> dict[str, torch.Tensor]:
+    return {f"{n}.{k}": v.clone() for n, net in model.networks.items() for k, v in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_takes_steps(vgg, name):
+    model = build(vgg, name)
+    before = weights(model)
+    for seed in range(2):
+        losses = model.training_step(make_batch(64, seed=seed))
+    assert all(torch.isfinite(value) for value in losses.values())
+    after = weights(model)
+    assert all(not torch.equal(before[key], after[key]) for key in before if key.endswith("weight"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"norm": "batch"}, {"norm": "none"}, {"dropout": True}, {"mask": False}, {"lambda_identity": 0.0},
+        {"upsample": "deconv"}, {"ema": 0.0}, {"pool_size": 0}, {"amp": "bf16"}, {"init_type": "orthogonal"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_choice_takes_steps(vgg, changes):
+    model = build(vgg, **changes)
+    for seed in range(2):
+        losses = model.training_step(make_batch(count=2, seed=seed))
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert (losses["G_identity"] > 0) == (changes.get("lambda_identity") != 0.0)
+
+
+def test_compositing_leaves_the_background_to_the_last_bit():
+    source, generated = torch.rand(2, 3, 16, 16) * 2 - 1, torch.full((2, 3, 16, 16), float("nan"))
+    mask = (torch.rand(2, 1, 16, 16) > 0.5).float()
+    out = composite(generated, source, mask)
+    outside = (mask == 0).expand_as(out)
+    assert torch.equal(out[outside], source[outside])
+    assert out[~outside].isnan().all()
+    assert composite(generated, source, None) is generated
+
+
+def test_translation_changes_the_hand_alone(vgg):
+    model, batch = build(vgg), make_batch(48)
+    out = model.translate(batch["synthetic"], batch["synthetic_mask"])
+    outside = (batch["synthetic_mask"] == 0).expand_as(out)
+    assert torch.equal(out[outside], batch["synthetic"][outside])
+    assert not torch.equal(out[~outside], batch["synthetic"][~outside])
+
+
+def test_the_discriminators_step_spends_no_gradient_on_vgg(vgg):
+    """VGG runs with gradients once, on the fakes that the generators are judged by, and once without."""
+    model = build(vgg)
+    grad_modes = []
+    handle = vgg.register_forward_hook(lambda *_: grad_modes.append(torch.is_grad_enabled()))
+    model.training_step(make_batch())
+    handle.remove()
+    assert grad_modes == [True, False]
+    assert all(p.grad is None for p in vgg.parameters())
+
+
+def test_generators_are_not_moved_by_the_discriminators_loss(vgg):
+    """With every weight of the generators' objective at zero, only the discriminators learn."""
+    model = build(vgg, lambda_gan=0.0, lambda_cycle=0.0)
+    before = weights(model)
+    model.training_step(make_batch())
+    after = weights(model)
+    assert all(torch.equal(before[key], after[key]) for key in before if key.startswith("G_"))
+    assert any(not torch.equal(before[key], after[key]) for key in before if key.startswith("D_"))
+
+
+def test_losses_are_those_of_the_paper(vgg):
+    """The step's losses equal a plain transcription: one call a network and image, nothing joined."""
+    from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_loss
+
+    model, b = build(vgg), make_batch()
+    s, r, m_s, m_r = b["synthetic"], b["real"], b["synthetic_mask"], b["real_mask"]
+    with torch.no_grad():
+        fake_r, fake_s = composite(model.G_r(s), s, m_s), composite(model.G_s(r), r, m_r)
+        wanted = {
+            "G_gan": lsgan_generator_loss(model.D_r(vgg(fake_r))) + lsgan_generator_loss(model.D_s(vgg(fake_s))),
+            "G_cycle": l1_loss(composite(model.G_s(fake_r), fake_r, m_s), s)
+            + l1_loss(composite(model.G_r(fake_s), fake_s, m_r), r),
+            "G_identity": l1_loss(composite(model.G_r(r), r, m_r), r) + l1_loss(composite(model.G_s(s), s, m_s), s),
+            "D_r": lsgan_discriminator_loss(model.D_r(vgg(r)), model.D_r(vgg(fake_r))),
+            "D_s": lsgan_discriminator_loss(model.D_s(vgg(s)), model.D_s(vgg(fake_s))),
+        }
+    losses = model.training_step(b)
+    for name, value in wanted.items():
+        torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_warmup_is_a_function_of_the_step(vgg):
+    model = build(vgg, warmup=4, lr=1.0)
+    rates = []
+    for step in range(6):
+        model.steps = step
+        model._set_learning_rate()
+        rates.append(model.optimizer_G.param_groups[0]["lr"])
+    assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_state_dict_restores_everything(vgg):
+    """A model that loads another's state takes the same next step, bit for bit."""
+    first, second = build(vgg), build(vgg)
+    for seed in range(4):
+        first.training_step(make_batch(seed=seed))
+    second.load_state_dict(first.state_dict())
+    for model in (first, second):
+        model.training_step(make_batch(seed=9))
+    assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values()))
+    for name in first.averages:
+        pairs = zip(first.averages[name].module.parameters(), second.averages[name].module.parameters())
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_ema_by_hand():
+    net = torch.nn.Linear(1, 1, bias=False)
+    net.weight.data.fill_(0.0)
+    average = EMA(net, 0.5)
+    net.weight.data.fill_(1.0)
+    average.update(net)  # warm-up: (1 + 1) / (10 + 1) = 2/11 of the old value 0 stays
+    assert average.module.weight.item() == pytest.approx(9 / 11)
+    for _ in range(20):
+        average.update(net)
+    average.updates, average.decay = 1000, 0.5
+    average.module.weight.data.fill_(0.0)
+    average.update(net)  # past the warm-up: half
+    assert average.module.weight.item() == pytest.approx(0.5)
+
+
+def test_ema_off_follows_the_net():
+    net = torch.nn.Linear(2, 2)
+    average = EMA(net, 0.0)
+    net.weight.data.add_(1)
+    average.update(net)
+    assert torch.equal(average.module.weight, net.weight)
+
+
+def test_pool_fills_then_trades():
+    pool = ImagePool(2, seed=0)
+    first = torch.arange(2.0).view(2, 1, 1, 1)
+    assert torch.equal(pool.query(first), first)
+    seen = [pool.query(torch.full((1, 1, 1, 1), float(v))).item() for v in range(2, 200)]
+    old = sum(value != expected for value, expected in zip(seen, range(2, 200)))
+    assert 60 < old < 140  # half of 198, within five standard deviations
+    assert len(pool.images) == 2
+
+
+def test_pool_keeps_no_graph_and_no_batch():
+    pool = ImagePool(5)
+    images = torch.rand(3, 3, 8, 8, requires_grad=True) * 2
+    assert not pool.query(images).requires_grad
+    assert all(not image.requires_grad and image.untyped_storage().nbytes() == 3 * 8 * 8 * 4 for image in pool.images)
+
+
+def test_pool_of_none_hands_back():
+    images = torch.rand(2, 3, 4, 4)
+    assert torch.equal(ImagePool(0).query(images), images)

@@ -1,0 +1,202 @@
+#!/usr/bin/env python
+"""Train H-GAN or a baseline: python train.py --name msh4 --netD perceptual"""
+
+import argparse
+import logging
+import math
+import signal
+import sys
+from pathlib import Path
+
+import cv2
+import torch
+
+from data.frames import Frame
+from data.loader import stream_loader
+from data.roots import open_frames
+from data.splits import SPLIT_FILE, load_split, make_split, save_split, select
+from data.unpaired import UnpairedHands
+from models import DISCRIMINATORS
+from models.feature_nets import load_feature_net
+from models.hgan import HGAN
+from models.vgg16 import load_vgg16
+from options.shared import DEMO_ROOT
+from options.train_options import network_config, objective, parse_train
+from util import distributed
+from util.display import display_grids, display_hands
+from util.errors import UsageError, run_command
+from util.logger import RunLogger, setup_logging
+from util.loop import LATEST, Progress, Schedule, Stopped, fit, resume, save_latest
+from util.run import environment, open_run, plain, save_options
+from util.runtime import resolve_amp, resolve_device, seed_everything
+from util.validation import create_validation
+
+log = logging.getLogger("train")
+
+
+def main() -> int:
+    opt = parse_train()
+    rank, world_size, local_rank = distributed.start()
+    setup_logging(quiet=rank > 0)
+    try:
+        return train(opt, rank=rank, world_size=world_size, local_rank=local_rank)
+    finally:
+        distributed.finish()
+
+
+def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: int) -> int:
+    """Build everything, train, and return the exit status."""
+    cv2.setNumThreads(1)
+    device = resolve_device(opt.device, local_rank)
+    amp = resolve_amp(opt.amp, device)
+    seed_everything(opt.seed, deterministic=opt.deterministic)
+
+    folder = opt.checkpoints_dir / opt.name
+    options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
+    before = open_run(folder, options, continue_train=opt.continue_train) if rank == 0 else None
+    distributed.barrier()
+
+    frames = open_frames(
+        dataroot=opt.dataroot, dataset_mode=opt.dataset_mode, synth_root=opt.synth_root, real_root=opt.real_root,
+        objects=opt.objects, demo_root=DEMO_ROOT, num_workers=opt.num_workers,
+    )  # fmt: skip
+    chosen = split_frames(opt, folder, frames)
+    vgg, weights = None, None
+    if DISCRIMINATORS[opt.netD].view == "vgg":
+        vgg, weights = load_vgg16(opt.vgg_weights, unit_rms=opt.normalize_features)
+        if before and before["resolved"]["vgg_weights"]["sha256"] != weights.sha256:
+            raise UsageError(
+                f"the run was started with other VGG16 weights ({before['resolved']['vgg_weights']}) than "
+                f"{weights._asdict()}; pass the same --vgg_weights"
+            )
+
+    model = HGAN(network_config(opt), objective(opt), vgg=vgg, amp=amp, device=device, seed=opt.seed + rank)
+    progress = Progress()
+    if opt.continue_train and (folder / LATEST).exists():
+        progress = resume(folder, model)
+        log.info("continuing at step %d", progress.step)
+    if world_size > 1:
+        model.distribute()
+    if opt.compile:
+        model.compile()
+
+    dataset = UnpairedHands(
+        chosen["train"], crop_size=opt.crop_size, seed=opt.seed, background=opt.background, flips=opt.flip
+    )
+    steps_per_epoch = math.ceil(dataset.epoch_length / (opt.batch_size * world_size))
+    total = opt.n_epochs * steps_per_epoch
+    schedule = Schedule(
+        total_steps=min(total, opt.max_steps) if opt.max_steps else total,
+        steps_per_epoch=steps_per_epoch,
+        log_every=opt.log_freq,
+        display_every=opt.display_freq,
+        save_every=opt.save_freq,
+        validate_every=math.ceil(opt.val_interval * steps_per_epoch),
+    )
+    loader = stream_loader(
+        dataset, opt.batch_size, num_workers=opt.num_workers, device=device, start_step=progress.step, rank=rank,
+        world_size=world_size,
+    )  # fmt: skip
+
+    validate = None
+    if rank == 0:
+        resolved = {
+            "device": str(device), "device_name": device_name(device), "amp": amp.name, "world_size": world_size,
+            "vgg_weights": weights._asdict() if weights else None, "dataroot": str(opt.dataroot.resolve()),
+            "images": {phase: {d: len(part[d]) for d in part} for phase, part in chosen.items()},
+            "parameters": {name: count_parameters(net) for name, net in model.networks.items()}, **environment(),
+        }  # fmt: skip
+        if schedule.validate_every and all(chosen["val"].values()):
+            net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device)
+            resolved["feature_net"] = {"name": net.name, "sha256": net.sha256}
+            validate = create_validation(
+                model, chosen["val"], net, background=opt.background, cache_dir=folder / "features"
+            )
+        save_options(folder, options | {"resolved": before["resolved"] if before else resolved})
+        announce(opt, resolved, schedule)
+    if progress.step >= schedule.total_steps:
+        log.info("nothing to do: %d of %d steps are done; raise --n_epochs or --max_steps", progress.step, schedule.total_steps)
+        return 0
+
+    display = None
+    logger = None
+    if rank == 0:
+        watched = chosen["val"] if all(chosen["val"].values()) else chosen["train"]
+        shown = display_hands(watched, background=opt.background)
+        display = lambda: display_grids(model, shown, device)  # noqa: E731
+        if progress.step == 0:
+            save_latest(folder, model, progress)  # from here on there is always something to continue from
+        logger = RunLogger(
+            folder, first_step=progress.step, total_steps=schedule.total_steps, steps_per_epoch=steps_per_epoch,
+            images_per_step=opt.batch_size * world_size,
+        )  # fmt: skip
+        logger.text("options", options_table(options))
+
+    def run() -> None:
+        fit(
+            model, iter(loader), folder=folder, device=device, schedule=schedule, progress=progress, logger=logger,
+            validate=validate, display=display,
+        )  # fmt: skip
+
+    try:
+        if logger is None:
+            run()
+        else:
+            with logger:
+                run()
+    except Stopped as stopped:
+        name = signal.Signals(stopped.signal_number).name
+        log.info("%s: saved at step %d; go on with --continue_train", name, stopped.step)
+        return 128 + stopped.signal_number
+    log.info("done: %s; now python test.py --name %s", folder / LATEST, opt.name)
+    return 0
+
+
+def split_frames(
+    opt: argparse.Namespace, folder: Path, frames: dict[str, list[Frame]]
+) -> dict[str, dict[str, list[Frame]]]:
+    """{phase: {domain: frames}} by the run's splits.json, which rank 0 draws if there is none."""
+    file = folder / SPLIT_FILE
+    if distributed.rank() == 0 and not file.exists():
+        save_split(
+            file,
+            make_split(frames, split_by=opt.split_by, val_size=opt.val_size, test_size=opt.test_size, seed=opt.seed),
+        )
+    distributed.barrier()
+    split = load_split(file)
+    return {phase: select(frames, split, phase) for phase in ("train", "val")}
+
+
+def count_parameters(net: torch.nn.Module) -> int:
+    """Trainable or not, every parameter counts."""
+    return sum(p.numel() for p in net.parameters())
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is sold as."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def announce(opt: argparse.Namespace, resolved: dict, schedule: Schedule) -> None:
+    """Say what is about to happen."""
+    log.info(
+        "%s: %s with %s generators (%s parameters each) and %s discriminators, on %s, amp %s",
+        opt.name, opt.model, opt.netG, f"{resolved['parameters']['G_r']:,}", opt.netD, resolved["device_name"],
+        resolved["amp"],
+    )  # fmt: skip
+    counts = resolved["images"]["train"]
+    log.info(
+        "%d synthetic and %d real images to train on; %d steps of %d (%.2f epochs); tensorboard --logdir %s",
+        counts["synthetic"], counts["real"], schedule.total_steps, opt.batch_size * resolved["world_size"],
+        schedule.total_steps / schedule.steps_per_epoch, opt.checkpoints_dir,
+    )  # fmt: skip
+
+
+def options_table(options: dict) -> str:
+    """The options as a Markdown table."""
+    rows = [f"| {key} | `{value}` |" for key, value in options.items()]
+    return "\n".join(["command: `" + " ".join(sys.argv) + "`", "", "| option | value |", "| --- | --- |", *rows])
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,98 @@
+"""Scores of a classifier from arrays of true and predicted class indices (paper, Tables II and III, Fig. 7).
+
+Confusion matrices have predicted classes as rows and true classes as columns, as Fig. 7 has them; scikit-learn's are
+the transpose. A ratio whose denominator is zero counts as 0, as in scikit-learn.
+"""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+
+
+def confusion_matrix(true: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
+    """int64 (n_classes, n_classes), [predicted, true], from two integer arrays (N,) of class indices.
+
+    Raises ValueError if their shapes differ or an index is out of range.
+    """
+    true, predicted = np.asarray(true), np.asarray(predicted)
+    if true.shape != predicted.shape or true.ndim != 1:
+        raise ValueError(f"true and predicted labels are {true.shape} and {predicted.shape}; both must be (N,)")
+    both = np.concatenate([true, predicted])
+    if both.size and (both.dtype.kind not in "iu" or both.min() < 0 or both.max() >= n_classes):
+        raise ValueError(f"labels must be integers from 0 to {n_classes - 1}")
+    pairs = predicted.astype(np.int64) * n_classes + true.astype(np.int64)
+    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes).astype(np.int64)
+
+
+def precision_recall_f1(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three float64 arrays (n_classes,) in [0, 1] from a confusion matrix [predicted, true].
+
+    precision: of what was given the class, the share that has it; recall: of what has the class, the share that was
+    given it; F1: their harmonic mean.
+    """
+    hits, given, having = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    return _ratio(hits, given), _ratio(hits, having), _ratio(2 * hits, given + having)
+
+
+def accuracy(matrix: np.ndarray) -> float:
+    """The share of all samples on the diagonal, in [0, 1]; 0 for an empty matrix."""
+    return float(_ratio(np.trace(matrix), matrix.sum()))
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+def report(true: np.ndarray, predicted: np.ndarray, names: list[str]) -> dict:
+    """What metrics.json holds of one test: accuracy, the confusion matrix and, by class name, its scores.
+
+    Keys: accuracy, n, confusion (rows predicted, columns true, in the order of `classes`), classes, and per_class with
+    precision, recall, f1 and support (the number of samples that have the class). Raises ValueError as
+    confusion_matrix does.
+    """
+    matrix = confusion_matrix(true, predicted, len(names))
+    scores = zip(*precision_recall_f1(matrix), matrix.sum(axis=0))
+    return {
+        "accuracy": accuracy(matrix),
+        "n": int(matrix.sum()),
+        "classes": list(names),
+        "confusion": matrix.tolist(),
+        "per_class": {
+            name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
+            for name, (p, r, f, n) in zip(names, scores)
+        },
+    }
+
+
+def wilson_interval(successes: int, total: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """The score interval (low, high) for a binomial share (Wilson 1927), in [0, 1]; (0, 1) where total is 0.
+
+    Unlike the normal approximation it stays sensible at shares near 0 and 1 and at small totals. Raises ValueError if
+    successes are not between 0 and total, or confidence not between 0 and 1.
+    """
+    if not 0 <= successes <= total or not 0 < confidence < 1:
+        raise ValueError(f"no interval for {successes} of {total} at confidence {confidence}")
+    if total == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = successes / total
+    centre = share + z * z / (2 * total)
+    margin = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    # Exact at both ends, where rounding would leave 1e-17 or 1 - 1e-16.
+    low = 0.0 if successes == 0 else (centre - margin) / scale
+    high = 1.0 if successes == total else (centre + margin) / scale
+    return low, high
+
+
+def taken_for_real(successes: int, total: int, *, classifier: str = "a classifier that never saw one") -> str:
+    """The study's answer as a sentence: how many generated hands the classifier called real."""
+    if total == 0:
+        return "No generated hand was tested, so nothing can be said of how many pass for real."
+    low, high = wilson_interval(successes, total)
+    return (
+        f"{100 * successes / total:.1f} % of generated hands ({successes} of {total}) were taken for real by "
+        f"{classifier} (95 % confidence interval {100 * low:.1f} to {100 * high:.1f} %)."
+    )

@@ -1,0 +1,86 @@
+"""Several models side by side: Table I, and the grid of Fig. 5."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from models import MODELS
+from util.images import read_rgb, tile, write_bytes, write_png
+from util.results import Written, square
+
+log = logging.getLogger(__name__)
+
+GRID_ROWS = 6
+
+
+def table(rows: dict[str, dict]) -> str:
+    """Table I as Markdown: what was measured, with the published figures beside.
+
+    rows: {run name: its metrics.json, with "model", "netG", "netD", "step"}.
+    """
+    first = next(iter(rows.values()))
+    metric = "fid" if "fid" in first else "fd"
+    title = metric.upper()
+    lines = [
+        f"| run | model | generator | discriminator | steps | {title} (95 % interval) | {title} inside the hand | KID "
+        "| published FID | published KID |",
+        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    base = first["baseline"]
+    lines.append(f"| untranslated | | | | | {_scores(base, metric)} | | |")
+    for name, row in rows.items():
+        entry = MODELS.get(row["model"])
+        published = "| |"
+        if entry and (entry.netG, entry.netD) == (row["netG"], row["netD"]):
+            published = f"{entry.fid:.3f} | {entry.kid[0]:.4f} ± {entry.kid[1]:.4f} |"
+        lines.append(
+            f"| {name} | {row['model']} | {row['netG']} | {row['netD']} | {row['step']} | {_scores(row, metric)} | {published}"
+        )
+    lines += [
+        "",
+        f"{title}: {_meaning(metric, first)}. {first['n_generated']} generated against {first['n_real']} real images; real "
+        f"against real (halves of {first['floor_n']}) scores {first['floor']:.1f}, inside the hand {first['floor_patch']:.1f}.",
+        "",
+        "Published: Table I of the paper, FID and KID by Inception on 2000 images a side of SynthHands and RealHands; "
+        "comparable with no figure that was measured on other data, with other features or on fewer images.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _scores(row: dict, metric: str) -> str:
+    low, high = row[f"{metric}_ci"]
+    return (
+        f"{row[metric]:.2f} ({low:.1f} to {high:.1f}) | {row[f'{metric}_patch']:.2f} "
+        f"| {row['kid_mean']:.4f} ± {row['kid_std']:.4f}"
+    )
+
+
+def _meaning(metric: str, row: dict) -> str:
+    if metric == "fid":
+        return "Fréchet distance of Inception features"
+    return f"Fréchet distance of {row['feature_net']} features, which is not FID"
+
+
+def grid(sources: Written, generated: dict[str, Written], root: Path) -> np.ndarray:
+    """Fig. 5: one row an input, one column a model, the input first.
+
+    root: results folder of the first model; images are matched by their paths in it.
+    """
+    places = np.linspace(0, len(sources.images) - 1, min(GRID_ROWS, len(sources.images))).round().astype(int)
+    rows = []
+    for place in places:
+        columns = [written.images[place] for written in (sources, *generated.values())]
+        rows.append([square(read_rgb(path)) for path in columns])
+    return tile(rows)
+
+
+def write_comparison(folder: Path, rows: dict[str, dict], sources: Written, generated: dict[str, Written]) -> None:
+    """Write table.md and grid.png."""
+    counts = {len(written.images) for written in generated.values()}
+    if len(counts) > 1:
+        log.warning("the models translated different numbers of images (%s): no grid", counts)
+    else:
+        write_png(folder / "grid.png", grid(sources, generated, folder))
+    if all("n_generated" in row for row in rows.values()):
+        write_bytes(folder / "table.md", table(rows).encode())

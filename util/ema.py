@@ -1,0 +1,34 @@
+"""An exponential moving average of a network's weights."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class EMA:
+    """`module` is a copy of `net` whose parameters follow it: p <- d p + (1 - d) p_net after each `update`.
+
+    The decay d warms up as min(decay, (1 + t) / (10 + t)) over t updates, so that a short run's average is not mostly
+    its initialisation. Buffers (batch norm's statistics) are copied. decay 0 follows the net exactly.
+    """
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.module = copy.deepcopy(net).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, net: nn.Module) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.decay else 0.0
+        torch._foreach_lerp_(list(self.module.parameters()), list(net.parameters()), 1 - decay)
+        for mine, theirs in zip(self.module.buffers(), net.buffers()):
+            mine.copy_(theirs)
+
+    def state_dict(self) -> dict:
+        return {"updates": self.updates, "module": self.module.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.updates = state["updates"]
+        self.module.load_state_dict(state["module"])

@@ -1,0 +1,148 @@
+"""Images on disk, as arrays and as tensors.
+
+Three forms, and only these, travel through the project:
+
+- array: uint8 RGB of shape (H, W, 3), as read from or written to a file
+- mask: bool of shape (H, W), True on the hand
+- tensor: float32 of shape (3, H, W) in [-1, 1]; a mask's is (1, H, W) in {0, 1}
+"""
+
+from __future__ import annotations  # tensors are named in signatures before torch is imported
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:  # torch takes seconds to import, and processes that only read and write images need none of it
+    import torch
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+class ImageError(Exception):
+    """A file that is missing, truncated or not an image; the message names it."""
+
+
+def _decode(path: str | os.PathLike, flags: int) -> np.ndarray:
+    """Decode the file with OpenCV. Reading the bytes ourselves keeps any file name that the system allows."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror or error}") from error
+    image = None
+    if data.size:
+        try:
+            image = cv2.imdecode(data, flags)
+        except cv2.error:
+            image = None
+    if image is None:
+        raise ImageError(f"{path}: not an image that can be decoded (truncated, empty or another format)")
+    if image.dtype == np.uint16:  # 65535 = 257 * 255: exact at both ends
+        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise ImageError(f"{path}: {image.dtype} pixels; 8-bit and 16-bit images are read")
+    return image
+
+
+def read_rgb(path: str | os.PathLike) -> np.ndarray:
+    """Read a grey, RGB or RGBA file of 8 or 16 bits as uint8 RGB (H, W, 3).
+
+    Alpha is dropped, not blended: SynthHands' key colour must arrive unchanged. Raises ImageError.
+    """
+    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH), cv2.COLOR_BGR2RGB)
+
+
+def read_grey(path: str | os.PathLike) -> np.ndarray:
+    """Read a file of any kind that read_rgb reads as uint8 grey (H, W). Raises ImageError."""
+    return _decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+
+
+def read_mask(path: str | os.PathLike) -> np.ndarray:
+    """Read a mask file as bool (H, W): brighter than middle grey is hand. Raises ImageError."""
+    return read_grey(path) > 127
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Write uint8 RGB (H, W, 3), uint8 grey (H, W) or a bool mask (H, W, as 0/255), making parent folders.
+
+    The file appears whole or not at all: it is written beside its place and renamed.
+    """
+    if image.dtype == bool:
+        image = image.astype(np.uint8) * 255
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    encoded, data = cv2.imencode(".png", image)
+    if not encoded:
+        raise ImageError(f"{path}: could not encode an array of shape {image.shape} as PNG")
+    write_bytes(path, data.tobytes())
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Write a whole file atomically, making parent folders."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(part, 0o666 & ~_UMASK)  # mkstemp's 0600 would lock colleagues out of shared folders
+        os.replace(part, path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _umask()  # read once: changing it, even for a moment, is not thread-safe
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """uint8 (H, W, 3) -> float32 (3, H, W) in [-1, 1]."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().div_(127.5).sub_(1.0)
+
+
+def mask_to_tensor(mask: np.ndarray) -> torch.Tensor:
+    """bool (H, W) -> float32 (1, H, W) in {0, 1}."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(mask))[None].float()
+
+
+def to_uint8(tensor: torch.Tensor) -> np.ndarray:
+    """float (..., 3, H, W) in [-1, 1] -> uint8 (..., H, W, 3), rounded, so that it undoes to_tensor exactly."""
+    import torch
+
+    scaled = tensor.detach().float().add(1.0).mul(127.5).round().clamp(0, 255)
+    return scaled.to(torch.uint8).movedim(-3, -1).cpu().numpy()
+
+
+def tile(rows: list[list[np.ndarray]], *, gap: int = 4, labels: list[str] | None = None) -> np.ndarray:
+    """Lay equally many equal-sized uint8 (H, W, 3) images a row out on white: a figure of the paper's kind.
+
+    labels: one short text a row, drawn on its left.
+    """
+    height, width = rows[0][0].shape[:2]
+    margin = 0
+    if labels:
+        margin = gap + max(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0] for text in labels)
+    sheet = np.full((len(rows) * (height + gap) + gap, margin + len(rows[0]) * (width + gap) + gap, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        top = gap + i * (height + gap)
+        if labels:
+            place = (gap, top + height // 2)
+            cv2.putText(sheet, labels[i], place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
+        for j, image in enumerate(row):
+            left = margin + gap + j * (width + gap)
+            sheet[top : top + height, left : left + width] = image
+    return sheet

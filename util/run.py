@@ -1,0 +1,109 @@
+"""A run's folder: its options, which it keeps, and what may change when it is continued."""
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy
+import scipy
+import torch
+import torchvision
+import yaml
+
+from util.errors import UsageError
+from util.images import write_bytes
+
+OPTIONS_FILE = "options.yaml"
+# Options that say how long, where and how often, not what is computed: they may change when a run is continued.
+FREE = frozenset(
+    "n_epochs max_steps device num_workers log_freq display_freq save_freq val_interval checkpoints_dir continue_train "
+    "compile amp".split()
+)
+
+
+def open_run(folder: Path, options: dict[str, Any], *, continue_train: bool) -> dict[str, Any] | None:
+    """Make sure that `folder` may be written by a run of these options.
+
+    A new run: the folder must not hold one yet. A continued one: its options must be the same but for FREE. Returns
+    the options of the run that is continued, None for a new one. Raises UsageError.
+    """
+    file = folder / OPTIONS_FILE
+    if not file.exists():
+        if continue_train:
+            raise UsageError(f"--continue_train, but there is no run in {folder} (no {OPTIONS_FILE}); check --name")
+        folder.mkdir(parents=True, exist_ok=True)
+        return None
+    if not continue_train:
+        raise UsageError(f"{folder} holds a run already; pass --continue_train to go on with it, or another --name")
+    before = load_options(folder)
+    changed = [
+        f"{key}: was {before.get(key)!r}, now {value!r}"
+        for key, value in options.items()
+        if key not in FREE and before.get(key) != value
+    ]
+    if changed:
+        raise UsageError(
+            f"the run in {folder} was started with other options; use the same ones, or another --name: "
+            + "; ".join(changed)
+        )
+    return before
+
+
+def save_options(folder: Path, options: dict[str, Any]) -> None:
+    """Write options.yaml."""
+    write_bytes(folder / OPTIONS_FILE, yaml.safe_dump(options, sort_keys=False).encode())
+
+
+def load_options(folder: Path) -> dict[str, Any]:
+    """Read options.yaml, as plain types only. Raises UsageError where it is missing or damaged."""
+    file = folder / OPTIONS_FILE
+    try:
+        options = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        runs = sorted(path.parent.name for path in folder.parent.glob(f"*/{OPTIONS_FILE}"))
+        known = f"; runs there: {', '.join(runs)}" if runs else ""
+        raise UsageError(f"there is no run in {folder} (no {OPTIONS_FILE}); check --name and --checkpoints_dir{known}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{file} cannot be read ({reason})") from error
+    if not isinstance(options, dict):
+        raise UsageError(f"{file} holds no options")
+    return options
+
+
+def plain(value: Any) -> Any:
+    """Paths as text, tuples as lists: what YAML keeps."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    return value
+
+
+def environment() -> dict[str, Any]:
+    """Versions and the commit that a run is made with."""
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "torchvision": str(torchvision.__version__),
+            "numpy": numpy.__version__,
+            "scipy": scipy.__version__,
+        },
+        "git_commit": git_commit(),
+    }
+
+
+def git_commit() -> str:
+    """The commit that this code is at, "+changes" where files differ from it, "unknown" outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        git = ["git", "-C", str(here)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    if commit.returncode:
+        return "unknown"
+    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
