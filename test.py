@@ -7,7 +7,6 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import torch
 
 from data.demo import is_demo
@@ -41,7 +40,6 @@ class Tested(NamedTuple):
 def main() -> None:
     opt = parse_test()
     setup_logging()
-    cv2.setNumThreads(1)
     seed_everything(0)
     device = resolve_device(opt.device)
     amp = resolve_amp(opt.amp, device)
@@ -142,8 +140,9 @@ def translate(
 ) -> tuple[Written, Written]:
     """Translate regions into the folder, with the figure and, on request, the annotations. Returns (generated, source)."""
     found = translations(
-        model.translate, regions, device=model.device, batch_size=opt.batch_size, num_workers=opt.num_workers
-    )
+        model.translate, regions, hand_box=model.options.hand_box, device=model.device, batch_size=opt.batch_size,
+        num_workers=opt.num_workers,
+    )  # fmt: skip
     generated, source = results.write_translations(folder, domain, regions.frames, found)
     if not generated.images:
         raise UsageError(f"none of the {len(regions)} {domain} images could be read")

@@ -8,7 +8,6 @@ import signal
 import sys
 from pathlib import Path
 
-import cv2
 import torch
 
 from data.frames import Frame
@@ -46,7 +45,6 @@ def main() -> int:
 
 def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: int) -> int:
     """Build everything, train, and return the exit status."""
-    cv2.setNumThreads(1)
     device = resolve_device(opt.device, local_rank)
     amp = resolve_amp(opt.amp, device)
     seed_everything(opt.seed, deterministic=opt.deterministic)
@@ -110,8 +108,9 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
             net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device)
             resolved["feature_net"] = {"name": net.name, "sha256": net.sha256}
             validate = create_validation(
-                model, chosen["val"], net, background=opt.background, cache_dir=folder / "features"
-            )
+                model, chosen["val"], net, background=opt.background, hand_box=opt.hand_box,
+                cache_dir=folder / "features",
+            )  # fmt: skip
         save_options(folder, options | {"resolved": before["resolved"] if before else resolved})
         announce(opt, resolved, schedule)
     if progress.step >= schedule.total_steps:
@@ -123,7 +122,7 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
     if rank == 0:
         watched = chosen["val"] if all(chosen["val"].values()) else chosen["train"]
         shown = display_hands(watched, background=opt.background)
-        display = lambda: display_grids(model, shown, device)  # noqa: E731
+        display = lambda: display_grids(model, shown, hand_box=opt.hand_box)  # noqa: E731
         if progress.step == 0:
             save_latest(folder, model, progress)  # from here on there is always something to continue from
         logger = RunLogger(

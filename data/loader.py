@@ -33,6 +33,7 @@ def stream_loader(
     world_size: int = 1,
 ) -> DataLoader:  # fmt: skip
     """A loader of endless batches of a dataset whose samples are a pure function of their number."""
+    before_fork()
     return DataLoader(
         dataset,
         batch_sampler=StreamSampler(batch_size, start_step=start_step, rank=rank, world_size=world_size),
@@ -44,9 +45,16 @@ def stream_loader(
     )
 
 
-def start_worker(_: int) -> None:
-    """Workers share the cores with each other, and stopping them is the main process's business."""
+def before_fork() -> None:
+    """Call it before workers are forked: OpenCV's threads do not survive a fork, and a worker that counts on them hangs.
+
+    One thread a process is also what a pool of processes wants.
+    """
     cv2.setNumThreads(1)
+
+
+def start_worker(_: int) -> None:
+    """Stopping workers is the main process's business."""
     for number in (signal.SIGINT, signal.SIGTERM):  # a cluster signals every process of the job
         signal.signal(number, signal.SIG_IGN)
 

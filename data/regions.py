@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from data.frames import Frame
 from data.hands import Hand, read_hand
-from data.loader import start_worker
+from data.loader import before_fork, start_worker
 from data.transforms import centred_hand_crop
 from util.images import ImageError
 
@@ -52,6 +52,7 @@ class ReadableImages:
 
 def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[int, Hand]]:
     """(index, hand) of each region that can be read, in order; the others are named in warnings."""
+    before_fork()
     loader = DataLoader(
         regions, batch_size=None, num_workers=num_workers, worker_init_fn=start_worker, collate_fn=_as_it_is
     )

@@ -19,7 +19,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
     Raises UsageError where a folder holds no frames or limits contradict each other.
     """
-    opt = make_parser().parse_args(argv)
+    opt = preprocess_masks_parser().parse_args(argv)
     opt.real_root = resolve_root(opt)
     if opt.num_workers is None:
         opt.num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -37,7 +37,7 @@ def refine_options(opt: argparse.Namespace) -> RefineOptions:
     return RefineOptions(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
-def make_parser() -> Parser:
+def preprocess_masks_parser() -> Parser:
     parser = Parser(
         prog="preprocess_masks.py",
         description="Refine the masks of RealHands into <user>/mask_refined/, with a report and a preview. The sources "

@@ -16,9 +16,10 @@ from options.shared import DEMO_ROOT, add_data_flags, add_machine_flags
 from util.errors import UsageError
 
 # What --paper chooses, and what was measured best (README, "Choices"). Flags that are given win over both.
-PUBLISHED = {"upsample": "deconv", "ema": 0.0, "normalize_features": False, "init_gain": 0.02, "flip": False, "warmup": 0}
+PUBLISHED = {"upsample": "deconv", "ema": 0.0, "normalize_features": False, "init_gain": 0.02, "flip": False, "warmup": 0,
+             "hand_box": False}
 MEASURED = {"upsample": "resize", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
-            "lr": 2e-4}
+            "hand_box": True, "lr": 2e-4}
 
 
 def train_parser() -> Parser:
@@ -102,6 +103,11 @@ def train_parser() -> Parser:
     watch.add_argument(
         "--val_interval", type=number(0), default=0.2, metavar="EPOCHS", help="epochs between validations; 0: never"
     )
+    add_switch(
+        watch, "--hand_box", default=None,
+        help="once trained, translate the hand's bounding box, of which it fills as much as of a training crop, instead "
+        "of all there is (default: on; off with --paper or --no-mask)",
+    )  # fmt: skip
     add_metric_flags(watch)
     return parser
 
@@ -115,6 +121,8 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for key, value in chosen.items():
         if getattr(opt, key) is None:
             setattr(opt, key, value)
+    if not opt.mask and "hand_box" not in opt.explicit:
+        opt.hand_box = False  # without masks a model may paint anywhere, and what it paints is to be seen
     if opt.netD == "perceptual" and opt.crop_size % 32:
         raise UsageError(f"--crop_size {opt.crop_size} with --netD perceptual, which takes multiples of 32")
     if opt.dataset_mode == "unaligned" and (opt.synth_root or opt.real_root):

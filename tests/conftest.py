@@ -12,9 +12,6 @@ from util.images import write_png
 
 KEY = (14, 255, 14)
 
-# One option parser is called test_parser; it is a function of the program.
-collect_ignore = []
-
 
 def pytest_configure(config):
     torch.set_num_threads(2)

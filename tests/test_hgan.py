@@ -1,5 +1,7 @@
 """The training step: what it updates, what it leaves alone, and that every model of the registry takes it."""
 
+import copy
+
 import pytest
 import torch
 
@@ -153,7 +155,7 @@ def test_state_dict_restores_everything(vgg):
     first, second = build(vgg), build(vgg)
     for seed in range(4):
         first.training_step(make_batch(seed=seed))
-    second.load_state_dict(first.state_dict())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))  # as through a file
     for model in (first, second):
         model.training_step(make_batch(seed=9))
     assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values()))

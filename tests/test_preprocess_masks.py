@@ -19,7 +19,7 @@ from data import masks
 from data.realhands import KEPT, RealFrame, find_real_frames, read_report, usable_frames
 from data.refine import RefineOptions, judge_frame, refine_frame
 from data.refine_tree import PROGRESS_NAME, refine_tree
-from options.preprocess_masks_options import make_parser, parse, refine_options
+from options.preprocess_masks_options import preprocess_masks_parser, parse, refine_options
 from util.benchmark_masks import draw_hand, spoil
 from util.errors import UsageError
 from util.images import read_mask, read_rgb, write_png
@@ -343,7 +343,7 @@ def test_exit_statuses(tmp_path, hands):
 )
 def test_wrong_flags_end_in_one_sentence(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
-        make_parser().parse_args(arguments)
+        preprocess_masks_parser().parse_args(arguments)
     assert stop.value.code == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and arguments[0] in message

@@ -1,4 +1,4 @@
-"""Translating many frames: read, batch, translate, and hand back as arrays."""
+"""Translating many hands: read, batch, translate, and hand back as arrays."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -11,6 +11,11 @@ from data.hands import Hand
 from data.regions import HandRegions, readable, same_sized_batches, stack
 from util.images import to_uint8
 
+BOX_MARGIN = 4  # pixels around the hand
+MIN_BOX = 64  # pixels; smaller hands take some background along
+
+Translate = Callable[[Tensor, Tensor], Tensor]
+
 
 class Translation(NamedTuple):
     """index: the frame's place in its list; source: the region it was made from; image: uint8 (H, W, 3)."""
@@ -21,19 +26,50 @@ class Translation(NamedTuple):
 
 
 def translations(
-    translate: Callable[[Tensor, Tensor], Tensor],
-    regions: HandRegions,
-    *,
-    device: torch.device,
-    batch_size: int = 1,
+    translate: Translate, regions: HandRegions, *, hand_box: bool, device: torch.device, batch_size: int = 1,
     num_workers: int = 0,
-) -> Iterator[Translation]:
-    """Translate every region that can be read, in order; neighbours of one size go together.
+) -> Iterator[Translation]:  # fmt: skip
+    """Translate every region that can be read, in order; neighbours of one size are read together.
 
     translate: images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1}, on the device -> images.
     """
     hands = readable(regions, num_workers=num_workers)
     for indices, batch in same_sized_batches(hands, batch_size):
-        translated = to_uint8(translate(*stack(batch, device)))
-        for index, hand, image in zip(indices, batch, translated):
-            yield Translation(index, hand, image)
+        images = translate_hands(translate, batch, hand_box=hand_box, device=device)
+        yield from map(Translation, indices, batch, images)
+
+
+def translate_hands(
+    translate: Translate, hands: list[Hand], *, hand_box: bool, device: torch.device
+) -> list[np.ndarray]:
+    """Translate hands of one size. Returns uint8 images (H, W, 3).
+
+    hand_box: translate each hand's bounding box alone and leave the rest as it is. Instance normalisation takes its
+    statistics from all it sees. In training that is a crop of which the hand fills about half, as it does its own
+    bounding box; of a 256 region, or of a whole frame, it fills a fifth or less, and the same network then paints it
+    dark and purple. With the box, what is around the hand no longer matters.
+    """
+    if not hand_box:
+        return list(to_uint8(translate(*stack(hands, device))))
+    images = []
+    for hand in hands:
+        box = hand_bounds(hand.mask)
+        image = hand.image.copy()
+        image[box] = to_uint8(translate(*stack([Hand(hand.image[box], hand.mask[box])], device)))[0]
+        images.append(image)
+    return images
+
+
+def hand_bounds(mask: np.ndarray) -> tuple[slice, slice]:
+    """The bounding box of a bool mask (H, W), with its margin and its least size, inside the image: (rows, columns)."""
+    return tuple(_bounds(np.flatnonzero(mask.any(axis=axis)), mask.shape[1 - axis]) for axis in (1, 0))
+
+
+def _bounds(where: np.ndarray, length: int) -> slice:
+    if not len(where):
+        return slice(0, length)
+    low, high = int(where[0]) - BOX_MARGIN, int(where[-1]) + 1 + BOX_MARGIN
+    missing = max(0, MIN_BOX - (high - low))
+    low, high = low - missing // 2, high + missing - missing // 2
+    shift = max(0, -low) - max(0, high - length)  # moved inside, if it fits
+    return slice(max(0, low + shift), min(length, high + shift))

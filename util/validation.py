@@ -13,7 +13,7 @@ from util.translation import translations
 
 
 def create_validation(
-    model: HGAN, frames: dict[str, list[Frame]], net: FeatureNet, *, background: str, cache_dir: Path
+    model: HGAN, frames: dict[str, list[Frame]], net: FeatureNet, *, background: str, hand_box: bool, cache_dir: Path
 ) -> Callable[[], tuple[dict[str, float], float]]:
     """A function () -> ({"fid" or "fd": score}, score): translated against real hands on 256 crops, lower is better.
 
@@ -23,7 +23,8 @@ def create_validation(
     real = cached_features(ReadableImages(regions["real"]), net, cache_dir, progress="real features")
 
     def validate() -> tuple[dict[str, float], float]:
-        translated = (each.image for each in translations(model.translate, regions["synthetic"], device=model.device))
+        found = translations(model.translate, regions["synthetic"], hand_box=hand_box, device=model.device)
+        translated = (each.image for each in found)
         score = frechet_distance(real, extract_features(translated, net))
         return {net.metric: score}, score
 
