@@ -147,7 +147,11 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
         name = signal.Signals(stopped.signal_number).name
         log.info("%s: saved at step %d; go on with --continue_train", name, stopped.step)
         return 128 + stopped.signal_number
-    log.info("done: %s; now python test.py --name %s", folder / LATEST, opt.name)
+    if logger:
+        log.info("done: %s", folder / LATEST)
+        if opt.display_freq:
+            log.info("look at %s (source | translated | cycle)", folder / "synthetic_translated_cycle.png")
+        log.info("now: python test.py --name %s", opt.name)
     return 0
 
 

@@ -42,6 +42,8 @@ def stream_loader(
         pin_memory=device.type == "cuda",
         worker_init_fn=start_worker,
         prefetch_factor=4 if num_workers else None,
+        # Making an iterator draws a seed; from the global state, a resumed run's dropout would differ from here on.
+        generator=torch.Generator().manual_seed(0),
     )
 
 

@@ -36,5 +36,5 @@ def display_grids(model: HGAN, hands: dict[str, list[Hand]], *, hand_box: bool) 
             translate = functools.partial(model.translate, direction=direction)
             columns.append(translate_hands(translate, inputs, hand_box=hand_box, device=model.device))
         if hands[source]:
-            pictures[f"{source} | translated | cycle"] = tile([list(row) for row in zip(*columns)])
+            pictures[f"{source}_translated_cycle"] = tile([list(row) for row in zip(*columns)])
     return pictures

@@ -11,6 +11,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from util.images import write_png
+
 LOG_FILE = "log.jsonl"
 
 
@@ -78,7 +80,8 @@ class RunLogger:
         return self.step / self.steps_per_epoch
 
     def image(self, name: str, picture: np.ndarray) -> None:
-        """Show a uint8 (H, W, 3) picture in TensorBoard."""
+        """Show a uint8 (H, W, 3) picture in TensorBoard, and keep the latest one as NAME.png in the run's folder."""
+        write_png(self.folder / f"{name}.png", picture)
         self._board.add_image(name, picture, self.step, dataformats="HWC")
         self._board.flush()
 

@@ -59,11 +59,11 @@ class Progress:
 
 
 class Stopped(Exception):
-    """The run was asked to stop and has saved; `signal_number` says by what."""
+    """The run was asked to stop, by the signal `signal_number`, and has saved at `step`."""
 
     def __init__(self, signal_number: int, step: int) -> None:
         super().__init__(f"stopped at step {step}")
-        self.signal_number = signal_number
+        self.signal_number, self.step = signal_number, step
 
 
 def resume(folder: Path, model: Trainable) -> Progress:
