@@ -161,4 +161,4 @@ def test_joined_calls_equal_single_ones():
     net = GENERATORS["resnet_4blocks"](ngf=4)
     a, b = torch.rand(1, 3, 32, 32), torch.rand(2, 3, 32, 32)
     for got, want in zip(joined(net, a, b), (net(a), net(b))):
-        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)  # float32 sums in another order
