@@ -5,6 +5,7 @@ import argparse
 import logging
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
@@ -75,8 +76,8 @@ def translate_split(opt: argparse.Namespace, name: str, model: Translator, net: 
     folder = opt.results_dir / name / opt.phase
     background = opt.background or run.background
     crop = TEST_CROP if opt.crop else None
-    dataroot = opt.dataroot or Path(run.dataroot)
-    chosen = split_frames(opt, name, run, dataroot)
+    roots = {flag: getattr(opt, flag) or stored_root(run, flag) for flag in ("dataroot", "synth_root", "real_root")}
+    chosen = split_frames(opt, name, run, roots)
     domain, other = ("synthetic", "real") if opt.direction == "StoR" else ("real", "synthetic")
 
     results.clear(folder)
@@ -91,7 +92,7 @@ def translate_split(opt: argparse.Namespace, name: str, model: Translator, net: 
             target, generated, source, net, cache_dir=opt.results_dir / "features",
             kid_subset_size=opt.kid_subset_size, kid_subsets=opt.kid_subsets,
         )  # fmt: skip
-        if opt.direction == "StoR" and run.synth_root is None and is_demo(dataroot):
+        if opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"]):
             pairs = results.measure_true_pairs(folder, generated, source, crop=crop)
             metrics["baseline"] |= pairs.pop("baseline")
             metrics |= pairs
@@ -100,13 +101,21 @@ def translate_split(opt: argparse.Namespace, name: str, model: Translator, net: 
     return Tested(metrics, source, generated)
 
 
-def split_frames(opt: argparse.Namespace, name: str, run, dataroot: Path) -> dict[str, list[Frame]]:
+def stored_root(run: SimpleNamespace, flag: str) -> Path | None:
+    """The data's folder as the run was given it: as it stands if that is there, else by its absolute path."""
+    given, absolute = getattr(run, flag), run.resolved["roots"][flag]
+    if given is None or Path(given).is_dir():
+        return given and Path(given)
+    return Path(absolute)
+
+
+def split_frames(
+    opt: argparse.Namespace, name: str, run: SimpleNamespace, roots: dict[str, Path | None]
+) -> dict[str, list[Frame]]:
     """The frames of the phase, by the run's own split; a seeded choice of them where there are more than --num_test."""
     frames = open_frames(
-        dataroot=dataroot,
+        **roots,
         dataset_mode=opt.dataset_mode if "dataset_mode" in opt.explicit else run.dataset_mode,
-        synth_root=opt.synth_root or (Path(run.synth_root) if run.synth_root else None),
-        real_root=opt.real_root or (Path(run.real_root) if run.real_root else None),
         objects=run.objects,
         demo_root=DEMO_ROOT,
     )

@@ -100,7 +100,7 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
     if rank == 0:
         resolved = {
             "device": str(device), "device_name": device_name(device), "amp": amp.name, "world_size": world_size,
-            "vgg_weights": weights._asdict() if weights else None, "dataroot": str(opt.dataroot.resolve()),
+            "vgg_weights": weights._asdict() if weights else None, "roots": absolute_roots(opt),
             "images": {phase: {d: len(part[d]) for d in part} for phase, part in chosen.items()},
             "parameters": {name: count_parameters(net) for name, net in model.networks.items()}, **environment(),
         }  # fmt: skip
@@ -168,6 +168,12 @@ def split_frames(
     distributed.barrier()
     split = load_split(file)
     return {phase: select(frames, split, phase) for phase in ("train", "val")}
+
+
+def absolute_roots(opt: argparse.Namespace) -> dict[str, str | None]:
+    """The data's folders, wherever a later command is started from."""
+    roots = {flag: getattr(opt, flag) for flag in ("dataroot", "synth_root", "real_root")}
+    return {flag: str(root.resolve()) if root else None for flag, root in roots.items()}
 
 
 def count_parameters(net: torch.nn.Module) -> int:

@@ -256,6 +256,15 @@ def test_metrics_and_comparison(translate, tmp_path):
     assert read_rgb(tmp_path / "compare" / "grid.png").shape[1] > 3 * 256
 
 
+def test_a_run_finds_its_data_from_elsewhere(fit, run_main, hands_root, tmp_path, monkeypatch):
+    monkeypatch.chdir(hands_root)
+    assert fit("--max_steps", 1, root=Path("."))[0] == 0
+    monkeypatch.chdir(tmp_path)
+    where = ("--name", "run", "--checkpoints_dir", tmp_path, "--results_dir", tmp_path / "results")
+    status, said = run_main(test_script.main, *where, "--no-metrics", "--num_workers", 0)
+    assert status == 0, said
+
+
 def test_reverse_direction(translate, tmp_path):
     status, said = translate("--direction", "RtoS", "--no-metrics")
     assert status == 0, said
