@@ -102,11 +102,11 @@ def translate_split(opt: argparse.Namespace, name: str, model: Translator, net: 
 
 
 def stored_root(run: SimpleNamespace, flag: str) -> Path | None:
-    """The data's folder as the run was given it: as it stands if that is there, else by its absolute path."""
+    """The data's folder by its absolute path, or, if it is no longer there, as the run was given it."""
     given, absolute = getattr(run, flag), run.resolved["roots"][flag]
-    if given is None or Path(given).is_dir():
-        return given and Path(given)
-    return Path(absolute)
+    if given is None:
+        return None
+    return Path(absolute) if Path(absolute).is_dir() else Path(given)
 
 
 def split_frames(
