@@ -109,8 +109,10 @@ class HGAN:
         must not wait for gradients that nobody computes.
         """
         ids = [self.device.index] if self.device.type == "cuda" else None
+        # Batch norm's statistics stay each rank's own: sent round before a second call, they would break the first's graph.
+        buffers = {"broadcast_buffers": False} if self.config.norm == "batch" else {}
         for name, net in self.networks.items():
-            self.callables[name] = DistributedDataParallel(net, device_ids=ids, broadcast_buffers=False)
+            self.callables[name] = DistributedDataParallel(net, device_ids=ids, **buffers)
 
     def compile(self) -> None:
         """torch.compile every network in place; their parameters keep their names."""

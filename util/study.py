@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from data.backgrounds import open_backgrounds
-from data.loader import start_worker, stream_loader, to_device
+from data.loader import before_fork, start_worker, stream_loader, to_device
 from data.study import KINDS, HandFile, HandsOnBackgrounds, Sample
 from data.unpaired import collate
 from models.hand_classifier import HandClassifier
@@ -157,6 +157,7 @@ def training_sheet(stream: HandsOnBackgrounds) -> np.ndarray:
 def judge(model: HandClassifier, samples: list[Sample], *, opt: Namespace, device: torch.device) -> list[Prediction]:
     """The model's probabilities for every sample, on the test part's backgrounds."""
     dataset = test_dataset(samples, opt)
+    before_fork()
     loader = DataLoader(
         dataset, opt.batch_size, num_workers=opt.num_workers, collate_fn=collate, worker_init_fn=start_worker
     )
