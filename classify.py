@@ -7,8 +7,6 @@ import shutil
 import signal
 from pathlib import Path
 
-import cv2
-
 from data.splits import SPLIT_FILE, load_split
 from data.study import KINDS, PARTS, draw_balanced, pools_of_folders, pools_of_run
 from options.classify_options import parse_classify
@@ -44,7 +42,6 @@ METRICS_FILE = "metrics.json"
 def main() -> int:
     opt = parse_classify()
     setup_logging()
-    cv2.setNumThreads(1)
     device = resolve_device(opt.device)
     amp = resolve_amp(opt.amp, device)
     experiment = EXPERIMENTS[opt.experiment]
