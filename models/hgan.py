@@ -8,11 +8,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models import DISCRIMINATORS, GENERATORS
 from models.layers import init_weights, joined, split
-from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_loss
+from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
 from models.vgg16 import VGG16Features
+from util import distributed
 from util.ema import EMA
 from util.image_pool import ImagePool
 from util.runtime import Amp
+
+
+R1_EVERY = 2  # steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,7 @@ class Objective:
     lambda_gan: float
     lambda_cycle: float
     lambda_identity: float
+    lambda_r1: float
     pool_size: int
     ema: float
     mask: bool
@@ -115,8 +120,12 @@ class HGAN:
             self.callables[name] = DistributedDataParallel(net, device_ids=ids, **buffers)
 
     def compile(self) -> None:
-        """torch.compile every network in place; their parameters keep their names."""
-        for net in (*self.networks.values(), self.view):
+        """torch.compile networks in place; their parameters keep their names.
+
+        Discriminators under R1 stay as they are: compiled code has no second derivative.
+        """
+        judges = () if self.objective.lambda_r1 else (self.D_r, self.D_s)
+        for net in (self.G_r, self.G_s, *judges, self.view):
             net.compile()
 
     # ------------------------------------------------------------------ training
@@ -165,6 +174,8 @@ class HGAN:
         self._update(self.optimizer_D, loss_D_r + loss_D_s)
 
         self.scaler.update()
+        if weight.lambda_r1 and self.steps % R1_EVERY == 0:
+            self._smooth_discriminators(view_r, view_s)
         self.steps += 1
         for name, average in self.averages.items():
             average.update(self.networks[name])
@@ -181,10 +192,21 @@ class HGAN:
 
     def _judge(self, net: nn.Module, view: Tensor | list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """The maps of the first half of a batch of views, which is real, and of the second, which is not."""
-        half = len(view[0] if isinstance(view, list) else view) // 2
         if self._joins:
-            return split(net(view), [half, half])
-        return tuple(net(part) for part in split(view, [half, half]))
+            return halves(net(view))
+        return tuple(net(part) for part in halves(view))
+
+    def _smooth_discriminators(self, view_r: Tensor | list[Tensor], view_s: Tensor | list[Tensor]) -> None:
+        """An update of the discriminators towards a small gradient at real images (R1), which every R1_EVERY steps make up for.
+
+        Without it, a discriminator without normalisation grows steep, and what it teaches G_r is to cover skin with
+        ridges. Head biases have no gradient here, so the nets are called bare and ranks are averaged by hand.
+        """
+        penalty = r1_penalty(self.D_r, halves(view_r)[0]) + r1_penalty(self.D_s, halves(view_s)[0])
+        self.optimizer_D.zero_grad(set_to_none=True)
+        (self.objective.lambda_r1 * R1_EVERY * penalty).backward()
+        distributed.average_gradients([*self.D_r.parameters(), *self.D_s.parameters()])
+        self.optimizer_D.step()
 
     def _set_learning_rate(self) -> None:
         """Rise linearly to lr over the first `warmup` steps, then stay: a function of the step alone.
@@ -252,6 +274,12 @@ class HGAN:
         self.scaler.load_state_dict(state["scaler"])
         self.pool_r.load_state_dict(state["pools"]["r"], self.device)
         self.pool_s.load_state_dict(state["pools"]["s"], self.device)
+
+
+def halves(batch: Tensor | list[Tensor]) -> tuple:
+    """The first and the second half of a batch: a tensor (2N, ...), or a list of such."""
+    half = len(batch[0] if isinstance(batch, list) else batch) // 2
+    return split(batch, [half, half])
 
 
 def mean(maps: list[Tensor]) -> Tensor:

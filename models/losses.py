@@ -1,5 +1,8 @@
 """The objective's terms (paper section III.C). All are computed in float32 and averaged over the batch."""
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
 
@@ -17,3 +20,17 @@ def lsgan_generator_loss(fake_maps: list[Tensor]) -> Tensor:
 def l1_loss(output: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference: the cycle-consistency and identity losses of CycleGAN, over all pixels."""
     return (output - target).abs().mean()
+
+
+def r1_penalty(discriminator: Callable[[Tensor | list[Tensor]], list[Tensor]], view: Tensor | list[Tensor]) -> Tensor:
+    """R1 (Mescheder et al. 2018): the mean squared norm of a discriminator's gradient at real samples.
+
+    view: what the discriminator sees of N real images, a tensor or a list of tensors (N, ...). Its verdict on a sample
+    is the sum over its maps of their means. Computed in float32, with a graph for the penalty's own gradient.
+    """
+    inputs = [x.detach().float().requires_grad_() for x in (view if isinstance(view, list) else [view])]
+    with torch.autocast(inputs[0].device.type, enabled=False):
+        maps = discriminator(inputs if isinstance(view, list) else inputs[0])
+    verdicts = sum(m.flatten(1).mean(1) for m in maps)
+    gradients = torch.autograd.grad(verdicts.sum(), inputs, create_graph=True)
+    return sum(g.square().sum() for g in gradients) / len(verdicts)

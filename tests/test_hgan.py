@@ -27,7 +27,7 @@ def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
         init_type="xavier", init_gain=1.0,
     )  # fmt: skip
     goal = dict(
-        lr=2e-4, warmup=0, beta1=0.5, lambda_gan=1.0, lambda_cycle=10.0, lambda_identity=0.5, pool_size=3, ema=0.9,
+        lr=2e-4, warmup=0, beta1=0.5, lambda_gan=1.0, lambda_cycle=10.0, lambda_identity=0.5, lambda_r1=0.0, pool_size=3, ema=0.9,
         mask=True,
     )  # fmt: skip
     network |= {k: v for k, v in changes.items() if k in network}
@@ -68,7 +68,8 @@ def test_every_model_takes_steps(vgg, name):
     "changes",
     [
         {"norm": "batch"}, {"norm": "none"}, {"dropout": True}, {"mask": False}, {"lambda_identity": 0.0},
-        {"upsample": "deconv"}, {"ema": 0.0}, {"pool_size": 0}, {"amp": "bf16"}, {"init_type": "orthogonal"},
+        {"upsample": "deconv"}, {"ema": 0.0}, {"pool_size": 0}, {"amp": "bf16"}, {"lambda_r1": 20.0},
+        {"lambda_r1": 1.0, "amp": "bf16"}, {"init_type": "orthogonal"},
     ],
     ids=str,
 )  # fmt: skip
@@ -138,6 +139,18 @@ def test_losses_are_those_of_the_paper(vgg):
     losses = model.training_step(b)
     for name, value in wanted.items():
         torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_r1_makes_the_discriminators_flatter(vgg):
+    from models.losses import r1_penalty
+
+    slopes = {}
+    for weight in (0.0, 1000.0):
+        model = build(vgg, lambda_r1=weight, lr=1e-3)
+        for seed in range(10):
+            model.training_step(make_batch(seed=seed))
+        slopes[weight] = r1_penalty(model.D_r, vgg(make_batch(seed=99)["real"])).item()
+    assert slopes[1000.0] < 0.5 * slopes[0.0]
 
 
 def test_warmup_is_a_function_of_the_step(vgg):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_loss
+from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
 
 
 def test_generator_loss_by_hand():
@@ -31,3 +31,16 @@ def test_scales_must_match():
 
 def test_l1_by_hand():
     assert l1_loss(torch.tensor([1.0, -1.0]), torch.tensor([0.5, 1.0])).item() == pytest.approx(1.25)
+
+
+def test_r1_by_hand():
+    """D(x) = 3 x over 4 pixels and x^2 on a second map: the mean's gradient is (3 + 2 x) / 4 a pixel."""
+    x = torch.tensor([1.0, -1.0, 0.0, 2.0]).view(1, 1, 2, 2)
+    penalty = r1_penalty(lambda view: [3 * view, view**2], x)
+    assert penalty.item() == pytest.approx((5**2 + 1**2 + 3**2 + 7**2) / 16)
+
+
+def test_r1_is_a_mean_over_samples_and_takes_lists():
+    x = torch.ones(5, 1, 2, 2)
+    assert r1_penalty(lambda view: [3 * view], x).item() == pytest.approx(9 / 4)
+    assert r1_penalty(lambda view: [3 * view[0] + view[1]], [x, x]).item() == pytest.approx(9 / 4 + 1 / 4)
