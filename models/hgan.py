@@ -10,13 +10,12 @@ from models import DISCRIMINATORS, GENERATORS
 from models.layers import init_weights, joined, split
 from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
 from models.vgg16 import VGG16Features
-from util import distributed
 from util.ema import EMA
 from util.image_pool import ImagePool
 from util.runtime import Amp
 
 
-R1_EVERY = 2  # steps
+R1_EVERY = 2  # steps between two R1 penalties; each counts that many times (Karras et al. 2020)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,11 +170,13 @@ class HGAN:
             real_s, judged_s = self._judge(call["D_s"], view_s)
         loss_D_r = lsgan_discriminator_loss(real_r, judged_r)
         loss_D_s = lsgan_discriminator_loss(real_s, judged_s)
-        self._update(self.optimizer_D, loss_D_r + loss_D_s)
+        loss_D = loss_D_r + loss_D_s
+        if weight.lambda_r1 and self.steps % R1_EVERY == 0:
+            slope = r1_penalty(self.D_r, halves(view_r)[0]) + r1_penalty(self.D_s, halves(view_s)[0])
+            loss_D = loss_D + weight.lambda_r1 * R1_EVERY * slope
+        self._update(self.optimizer_D, loss_D)
 
         self.scaler.update()
-        if weight.lambda_r1 and self.steps % R1_EVERY == 0:
-            self._smooth_discriminators(view_r, view_s)
         self.steps += 1
         for name, average in self.averages.items():
             average.update(self.networks[name])
@@ -195,18 +196,6 @@ class HGAN:
         if self._joins:
             return halves(net(view))
         return tuple(net(part) for part in halves(view))
-
-    def _smooth_discriminators(self, view_r: Tensor | list[Tensor], view_s: Tensor | list[Tensor]) -> None:
-        """An update of the discriminators towards a small gradient at real images (R1), which every R1_EVERY steps make up for.
-
-        Without it, a discriminator without normalisation grows steep, and what it teaches G_r is to cover skin with
-        ridges. Head biases have no gradient here, so the nets are called bare and ranks are averaged by hand.
-        """
-        penalty = r1_penalty(self.D_r, halves(view_r)[0]) + r1_penalty(self.D_s, halves(view_s)[0])
-        self.optimizer_D.zero_grad(set_to_none=True)
-        (self.objective.lambda_r1 * R1_EVERY * penalty).backward()
-        distributed.average_gradients([*self.D_r.parameters(), *self.D_s.parameters()])
-        self.optimizer_D.step()
 
     def _set_learning_rate(self) -> None:
         """Rise linearly to lr over the first `warmup` steps, then stay: a function of the step alone.

@@ -17,9 +17,9 @@ from util.errors import UsageError
 
 # What --paper chooses, and what was measured best (README, "Choices"). Flags that are given win over both.
 PUBLISHED = {"upsample": "deconv", "ema": 0.0, "normalize_features": False, "init_gain": 0.02, "flip": False, "warmup": 0,
-             "hand_box": False, "lambda_r1": 0.0}
+             "hand_box": False}
 MEASURED = {"upsample": "resize", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
-            "hand_box": True, "lambda_r1": 20.0, "lr": 2e-4}
+            "hand_box": True, "lr": 2e-4}
 
 
 def train_parser() -> Parser:
@@ -86,8 +86,8 @@ def train_parser() -> Parser:
         "--lambda_identity", type=number(0), default=0.5, metavar="X", help="weight of the identity loss, times lambda_cycle"
     )
     train.add_argument(
-        "--lambda_r1", type=number(0), metavar="X",
-        help="weight of the penalty on D's gradient at real images (default: 20 for the perceptual D; 0 else, and with --paper)",
+        "--lambda_r1", type=number(0), default=0.0, metavar="X",
+        help="weight of the R1 penalty on D's gradient at real images; experimental, 0: none",
     )  # fmt: skip
     train.add_argument("--pool_size", type=integer(0), default=50, metavar="N", help="past fakes shown to D; 0: none")
     add_switch(train, "--mask", default=True, help="translate the hand alone: outside its mask the image stays")
@@ -122,8 +122,6 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
     entry = MODELS[opt.model]
     chosen = {"netG": entry.netG, "netD": entry.netD}
     chosen |= PUBLISHED | {"lr": entry.paper_lr} if opt.paper else MEASURED
-    if (opt.netD or entry.netD) != "perceptual":
-        chosen["lambda_r1"] = 0.0  # PatchGAN and pixel discriminators are not in need of it
     for key, value in chosen.items():
         if getattr(opt, key) is None:
             setattr(opt, key, value)

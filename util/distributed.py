@@ -38,15 +38,6 @@ def barrier() -> None:
         dist.barrier()
 
 
-def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
-    """Average over all processes the gradients that are there; every process must have the same ones."""
-    if dist.is_initialized():
-        for parameter in parameters:
-            if parameter.grad is not None:
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= dist.get_world_size()
-
-
 def any_rank(flag: bool, device: torch.device) -> bool:
     """Whether the flag is set on any process."""
     if not dist.is_initialized():
