@@ -6,8 +6,8 @@ from models.feature_nets import FEATURE_NETS
 from options.parsing import existing_file, integer
 
 
-def add_metric_flags(parser: argparse._ActionsContainer) -> None:
-    """Add --feature_net, --inception_weights, --kid_subset_size and --kid_subsets."""
+def add_feature_net_flags(parser: argparse._ActionsContainer) -> None:
+    """Add --feature_net and --inception_weights."""
     parser.add_argument(
         "--feature_net",
         choices=("auto", *FEATURE_NETS),
@@ -21,6 +21,11 @@ def add_metric_flags(parser: argparse._ActionsContainer) -> None:
         metavar="FILE",
         help="the FID network's weights (default: torch.hub's cache, else their download)",
     )
+
+
+def add_metric_flags(parser: argparse._ActionsContainer) -> None:
+    """Add the flags of add_feature_net_flags, --kid_subset_size and --kid_subsets."""
+    add_feature_net_flags(parser)
     parser.add_argument(
         "--kid_subset_size",
         type=integer(2),

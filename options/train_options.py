@@ -10,7 +10,7 @@ from models.hgan import NetworkConfig, Objective
 from models.layers import INITS, NORMS
 from models.resnet_generator import UPSAMPLERS
 from models.vgg16 import SOURCES
-from options.metrics_flags import add_metric_flags
+from options.metrics_flags import add_feature_net_flags
 from options.parsing import Parser, add_switch, integer, number, parse_with_explicit, run_name
 from options.shared import DEMO_ROOT, add_data_flags, add_machine_flags
 from util.errors import UsageError
@@ -112,7 +112,7 @@ def train_parser() -> Parser:
         help="once trained, translate the hand's bounding box, of which it fills as much as of a training crop, instead "
         "of all there is (default: on; off with --paper or --no-mask)",
     )  # fmt: skip
-    add_metric_flags(watch)
+    add_feature_net_flags(watch)
     return parser
 
 

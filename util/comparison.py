@@ -62,11 +62,8 @@ def _meaning(metric: str, row: dict) -> str:
     return f"Fréchet distance of {row['feature_net']} features, which is not FID"
 
 
-def grid(sources: Written, generated: dict[str, Written], root: Path) -> np.ndarray:
-    """Fig. 5: one row an input, one column a model, the input first.
-
-    root: results folder of the first model; images are matched by their paths in it.
-    """
+def grid(sources: Written, generated: dict[str, Written]) -> np.ndarray:
+    """Fig. 5: one row an input, one column a model, the input first; images are matched by their place in the lists."""
     places = np.linspace(0, len(sources.images) - 1, min(GRID_ROWS, len(sources.images))).round().astype(int)
     rows = []
     for place in places:
@@ -81,6 +78,6 @@ def write_comparison(folder: Path, rows: dict[str, dict], sources: Written, gene
     if len(counts) > 1:
         log.warning("the models translated different numbers of images (%s): no grid", counts)
     else:
-        write_png(folder / "grid.png", grid(sources, generated, folder))
+        write_png(folder / "grid.png", grid(sources, generated))
     if all("n_generated" in row for row in rows.values()):
         write_bytes(folder / "table.md", table(rows).encode())
