@@ -1,9 +1,4 @@
-"""Feature networks against torch-fidelity, with one file of random weights for both, and against answers by hand.
-
-HGAN_FIDELITY_IMAGES sets how many PNGs torch-fidelity is compared on; each costs about half a second of one core.
-"""
-
-import os
+"""Feature networks against torch-fidelity, with one file of random weights for both, and against answers by hand."""
 
 import numpy as np
 import pytest
@@ -16,7 +11,7 @@ from util.errors import UsageError
 from util.evaluate import ImageFiles, extract_features
 from util.images import write_png
 
-IMAGES = int(os.environ.get("HGAN_FIDELITY_IMAGES", "24"))
+IMAGES = 300
 
 
 def textures(count: int, seed: int) -> list[np.ndarray]:

@@ -12,15 +12,13 @@ centred features are such factors, as they are; otherwise they come from symmetr
 roots of the eigenvalues of the symmetric F1 F2' F2 F1', computed directly (slower) where squaring would cost digits.
 """
 
-import contextlib
 import functools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
+import scipy.linalg
 
 from util.errors import UsageError
 
@@ -90,14 +88,13 @@ def _frechet(a: np.ndarray | Statistics, b: np.ndarray | Statistics) -> float:
     if product.shape[0] > product.shape[1]:
         product = product.T
     apart = float(np.sum((mean_a - mean_b) ** 2) + np.sum(root_a**2) + np.sum(root_b**2))
-    with _one_thread():
-        squares = torch.linalg.eigvalsh(torch.from_numpy(product @ product.T)).numpy()
-        # An eigenvalue is known to a few units of rounding of the largest, its root the less well the smaller it is.
-        noise = 4.0 * np.finfo(float).eps * max(squares[-1], 0.0)
-        overlap = np.sqrt(np.maximum(squares, 0.0)).sum()
-        doubt = np.sum(np.sqrt(np.maximum(squares + noise, 0.0)) - np.sqrt(np.maximum(squares - noise, 0.0)))
-        if 2.0 * doubt > 1e-7 * (apart - 2.0 * overlap):
-            overlap = torch.linalg.svdvals(torch.from_numpy(product)).sum().item()
+    squares = scipy.linalg.eigvalsh(product @ product.T)
+    # An eigenvalue is known to a few units of rounding of the largest, its root the less well the smaller it is.
+    noise = 4.0 * np.finfo(float).eps * max(squares[-1], 0.0)
+    overlap = np.sqrt(np.maximum(squares, 0.0)).sum()
+    doubt = np.sum(np.sqrt(np.maximum(squares + noise, 0.0)) - np.sqrt(np.maximum(squares - noise, 0.0)))
+    if 2.0 * doubt > 1e-7 * (apart - 2.0 * overlap):
+        overlap = scipy.linalg.svdvals(product).sum()
     return max(float(apart - 2.0 * overlap), 0.0)  # rounding may leave equal sets at -1e-12
 
 
@@ -109,8 +106,7 @@ def _mean_and_root(side: np.ndarray | Statistics) -> tuple[np.ndarray, np.ndarra
         if count <= dim:
             return features.mean(0), _independent_rows(features) / np.sqrt(count - 1)
         side = Statistics.of(features)
-    with _one_thread():
-        values, vectors = (part.numpy() for part in torch.linalg.eigh(torch.from_numpy(side.covariance)))
+    values, vectors = scipy.linalg.eigh(side.covariance)
     kept = values > max(values[-1], 0.0) * len(values) * np.finfo(float).eps  # below this, rounding noise
     return side.mean, np.sqrt(values[kept])[:, None] * vectors[:, kept].T
 
@@ -125,21 +121,6 @@ def _independent_rows(features: np.ndarray) -> np.ndarray:
     axis = np.full(len(features), 1.0 / np.sqrt(len(features)))
     axis[0] += 1.0
     return (deviations - np.outer(axis, axis @ deviations) * (2.0 / (axis @ axis)))[1:]
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch's linear algebra on one thread for a while.
-
-    Eigenvalues gain little from a second thread, and on a machine that is busy otherwise (a training run is) lose ten
-    times as much to threads that wait for each other. SciPy's own cannot be told.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def kernel_distance(
@@ -254,39 +235,37 @@ def bootstrap_interval(
     random = np.random.default_rng(seed)
     draws = [[random.multinomial(len(side), np.full(len(side), 1.0 / len(side))) for side in (real, fake)]
              for _ in range(rounds)]  # fmt: skip
-    with _one_thread():
-        basis = _leading_directions(torch.from_numpy(np.concatenate([real, fake])), rank, seed)
-        sides = torch.from_numpy(real) @ basis, torch.from_numpy(fake) @ basis
-        weights = [[torch.from_numpy(counts).double() for counts in draw] for draw in draws]
-        distances = np.array([_resampled_distance(sides, pair) for pair in weights])
+    basis = _leading_directions(np.concatenate([real, fake]), rank, seed)
+    sides = real @ basis, fake @ basis
+    distances = np.array([_resampled_distance(sides, draw) for draw in draws])
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(distances, [tail, 1.0 - tail]) - distances.mean() + _frechet(real, fake)
     return max(float(low), 0.0), float(high)
 
 
-def _resampled_distance(sides: Sequence[Tensor], weights: Sequence[Tensor]) -> float:
+def _resampled_distance(sides: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> float:
     """The Frechet distance of two sets (N, R) whose rows count as often as their weights (N,) say."""
     means, roots = [], []
     for side, weight in zip(sides, weights):
         mean = weight @ side / weight.sum()
         deviations = side - mean
         covariance = (deviations * weight[:, None]).T @ deviations / (weight.sum() - 1.0)
-        values, vectors = torch.linalg.eigh(covariance)
+        values, vectors = scipy.linalg.eigh(covariance)
         means.append(mean)
-        roots.append(vectors * values.clamp_min(0.0).sqrt())  # (R, R): root root' is the covariance
-    overlap = torch.linalg.svdvals(roots[0].T @ roots[1]).sum()
+        roots.append(vectors * np.sqrt(values.clip(0.0)))  # (R, R): root root' is the covariance
+    overlap = scipy.linalg.svdvals(roots[0].T @ roots[1]).sum()
     return float(((means[0] - means[1]) ** 2).sum() + (roots[0] ** 2).sum() + (roots[1] ** 2).sum() - 2.0 * overlap)
 
 
-def _leading_directions(features: Tensor, rank: int, seed: int) -> Tensor:
+def _leading_directions(features: np.ndarray, rank: int, seed: int) -> np.ndarray:
     """An orthonormal basis (D, rank or fewer) of the leading principal directions, by subspace iteration."""
     deviations = features - features.mean(0)
-    random = torch.Generator().manual_seed(seed)
-    basis = torch.randn(features.shape[1], min(rank + 16, *features.shape), dtype=torch.float64, generator=random)
+    random = np.random.default_rng(seed)
+    basis = random.standard_normal((features.shape[1], min(rank + 16, *features.shape)))
     for _ in range(6):
-        basis = torch.linalg.qr(deviations.T @ (deviations @ basis))[0]
+        basis = scipy.linalg.qr(deviations.T @ (deviations @ basis), mode="economic")[0]
     projected = deviations @ basis
-    _, turn = torch.linalg.eigh(projected.T @ projected)  # ascending
+    _, turn = scipy.linalg.eigh(projected.T @ projected)  # ascending
     return basis @ turn[:, -rank:]
 
 
