@@ -134,7 +134,7 @@ def _build(
     try:
         part.chmod(0o777 & ~images._UMASK)  # mkdtemp's 0700 would lock colleagues out of shared folders
         index = np.zeros((len(frames), len(FIELDS)), np.int64)
-        bar = tqdm(total=len(frames), desc=f"packing {title} hands", unit="image", dynamic_ncols=True)
+        bar = tqdm(total=len(frames), desc=f"packing {title} hands", unit="image", dynamic_ncols=True, mininterval=0.5)
         with open(part / REGIONS_FILE, "wb") as file, bar:
             for place, (fields, record) in enumerate(_in_order(read, frames, num_workers)):
                 index[place] = [file.tell(), *fields]
