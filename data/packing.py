@@ -15,8 +15,8 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -130,9 +130,9 @@ def _build(
     folder: Path, frames: list[Frame], read: Callable[[Frame], tuple[list[int], bytes]], *, num_workers: int, title: str,
     background: str,
 ) -> None:  # fmt: skip
-    part = Path(tempfile.mkdtemp(prefix=f".part-{folder.name}-", dir=folder.parent))
+    part = folder.with_name(f".part-{folder.name}-{secrets.token_hex(8)}")
+    part.mkdir()
     try:
-        part.chmod(0o777 & ~images._UMASK)  # mkdtemp's 0700 would lock colleagues out of shared folders
         index = np.zeros((len(frames), len(FIELDS)), np.int64)
         bar = tqdm(total=len(frames), desc=f"packing {title} hands", unit="image", dynamic_ncols=True, mininterval=0.5)
         with open(part / REGIONS_FILE, "wb") as file, bar:
@@ -191,7 +191,7 @@ def check_room(cache_dir: Path, frames: list[Frame], read: Callable, *, title: s
             "give a roomier folder with --cache_dir, or --no-cache to decode images at every step"
         )
     others = [path.stat().st_size for path in cache_dir.glob("*-*/" + REGIONS_FILE)]
-    held = f"; {len(others)} other packs there hold {size(sum(others))}" if others else ""
+    held = f"; other packs there: {len(others)}, {size(sum(others))}" if others else ""
     log.info(
         "packing %s %s images, once for all runs: about %s in %s, of %s free%s", f"{len(frames):,}", title, size(needed),
         cache_dir, size(free), held,

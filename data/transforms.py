@@ -70,4 +70,5 @@ def pad_to(hand: Hand, size: int) -> Hand:
 
 def flip(hand: Hand) -> Hand:
     """Mirror left and right."""
-    return Hand(hand.image[:, ::-1], hand.mask[:, ::-1])
+    # A view, [:, ::-1], would be copied pixel by pixel later on, many times more slowly.
+    return Hand(cv2.flip(hand.image, 1), cv2.flip(hand.mask.view(np.uint8), 1).view(bool))
