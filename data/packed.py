@@ -7,9 +7,9 @@ A pack is a folder:
     pack.json     sizes and checksum of the two, and what was packed; for people, too
 
 A record holds of each frame only what a training crop can show. On a white background that is the hand's bounding box:
-beyond it every crop is white, so that such a pack serves every crop size. On a kept background it is all that windows of one
-crop size can reach. The pixels that a window may be centred on (`data.transforms.crop_centres`) are stored as runs, so that
-neither the mask's erosion nor a search through it is left to do. data/packing.py makes packs.
+beyond it every crop is white, so that such a pack serves every crop size. On a kept background it is all that windows
+of one crop size can reach. The pixels that a window may be centred on (`data.transforms.crop_centres`) are stored as
+runs, so that neither the mask's erosion nor a search through it is left to do. data/packing.py makes packs.
 """
 
 import json
@@ -34,8 +34,8 @@ FIELDS = ("offset", "runs", "centres", "height", "width", "top", "left", "rows",
 def encode(hand: Hand, *, background: str, crop_size: int) -> tuple[list[int], bytes]:
     """A frame's Hand, read with that background -> (FIELDS without the offset, record).
 
-    The record: runs, int32 (2, n) little-endian, first pixel (flat) of each and how many centres come before it; then the
-    box of the image, uint8 (rows, columns, 3); then of the mask, a bit a pixel, each row from a new byte.
+    The record: runs, int32 (2, n) little-endian, first pixel (flat) of each and how many centres come before it; then
+    the box of the image, uint8 (rows, columns, 3); then of the mask, a bit a pixel, each row from a new byte.
     """
     centres = crop_centres(hand.mask)
     firsts = np.concatenate([[0], np.flatnonzero(np.diff(centres) != 1) + 1])

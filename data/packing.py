@@ -1,8 +1,9 @@
 """Making packs (data/packed.py): once for all runs on the same images, whole or not at all, one builder at a time.
 
-A pack holds every frame of a domain that a split could train on, so that runs with other splits share it. Its folder is named
-after all that its bytes depend on: the code that reads images and masks, and each file's name relative to its root, size and time
-of change. Hashing the contents instead would mean reading all of a data set at every start, which packing is to avoid.
+A pack holds every frame of a domain that a split could train on, so that runs with other splits share it. Its folder is
+named after all that its bytes depend on: the code that reads images and masks, and each file's name relative to its
+root, size and time of change. Hashing the contents instead would mean reading all of a data set at every start, which
+packing is to avoid.
 
 A builder works in a folder .part-*, which is renamed when it is complete, under a file lock that the system releases
 with the process, however it ends. Threads, not processes, read the images: decoding does not hold Python's lock, and
@@ -47,8 +48,8 @@ CODE = (images, hands, masks, refine, transforms, packed)  # what decides a pack
 
 
 def open_packs(
-    frames: dict[str, list[Frame]], *, cache: bool | None, cache_dir: Path, crop_size: int, background: str, n_samples: int,
-    num_workers: int, builder: bool = True,
+    frames: dict[str, list[Frame]], *, cache: bool | None, cache_dir: Path, crop_size: int, background: str,
+    n_samples: int, num_workers: int, builder: bool = True,
 ) -> dict[str, Pack]:  # fmt: skip
     """{domain: Pack} of those domains that are to be read from packs, which are made where they are missing.
 
@@ -79,8 +80,8 @@ def open_packs(
 
 def pack_name(domain: str, frames: list[Frame], *, background: str, crop_size: int) -> str:
     """The folder's name: the domain and 16 hexadecimal digits of a hash of all that the pack's bytes depend on."""
-    what = {"background": background, "crop_size": crop_size if background == "keep" else None, "opencv": cv2.__version__}
-    digest = hashlib.sha256(json.dumps(what).encode())
+    reach = crop_size if background == "keep" else None  # a white pack serves every crop size
+    digest = hashlib.sha256(json.dumps([background, reach, cv2.__version__]).encode())
     for module in CODE:
         digest.update(Path(module.__file__).read_bytes())
     for frame in frames:
@@ -121,14 +122,14 @@ def build_pack(
             _build(folder, frames, read, num_workers=num_workers, title=title, background=background)
     except OSError as error:
         raise UsageError(
-            f"--cache_dir {folder.parent}: {error.strerror or error} ({error.filename or folder}); give another folder, "
-            "or --no-cache to decode images at every step"
+            f"--cache_dir {folder.parent}: {error.strerror or error} ({error.filename or folder}); "
+            "give another folder, or --no-cache to decode images at every step"
         ) from error
 
 
 def _build(
-    folder: Path, frames: list[Frame], read: Callable[[Frame], tuple[list[int], bytes]], *, num_workers: int, title: str,
-    background: str,
+    folder: Path, frames: list[Frame], read: Callable[[Frame], tuple[list[int], bytes]], *, num_workers: int,
+    title: str, background: str,
 ) -> None:  # fmt: skip
     part = folder.with_name(f".part-{folder.name}-{secrets.token_hex(8)}")
     part.mkdir()
@@ -151,7 +152,9 @@ def _build(
                 raise
         unreadable = int((index[:, -1] == 0).sum())
         if unreadable:
-            log.warning("%d of %d %s images cannot be used; they are named when their turn comes", unreadable, len(frames), title)
+            log.warning(
+                "%d of %d %s images cannot be used; they are named when their turn comes", unreadable, len(frames), title
+            )
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -187,14 +190,14 @@ def check_room(cache_dir: Path, frames: list[Frame], read: Callable, *, title: s
     free = shutil.disk_usage(cache_dir).free
     if needed > free:
         raise UsageError(
-            f"packing {len(frames):,} {title} images takes about {size(needed)}, and {cache_dir} has {size(free)} free; "
-            "give a roomier folder with --cache_dir, or --no-cache to decode images at every step"
+            f"packing {len(frames):,} {title} images takes about {size(needed)}, and {cache_dir} has {size(free)} "
+            "free; give a roomier folder with --cache_dir, or --no-cache to decode images at every step"
         )
     others = [path.stat().st_size for path in cache_dir.glob("*-*/" + REGIONS_FILE)]
     held = f"; other packs there: {len(others)}, {size(sum(others))}" if others else ""
     log.info(
-        "packing %s %s images, once for all runs: about %s in %s, of %s free%s", f"{len(frames):,}", title, size(needed),
-        cache_dir, size(free), held,
+        "packing %s %s images, once for all runs: about %s in %s, of %s free%s", f"{len(frames):,}", title,
+        size(needed), cache_dir, size(free), held,
     )  # fmt: skip
 
 

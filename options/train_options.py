@@ -52,10 +52,10 @@ def train_parser() -> Parser:
     data.add_argument("--background", choices=BACKGROUNDS, default="white", help="what is outside the hand")
     add_switch(
         data, "--cache", default=None,
-        help="cut crops from packed hands, made once in CACHE_DIR, instead of decoding images at every step; same samples, "
-        "bit for bit (default: packs that are there, and new ones if the run is of two epochs or more)",
+        help="cut crops from packed hands, made once in CACHE_DIR, instead of decoding images at every step; same "
+        "samples, bit for bit (default: packs that are there, and new ones if the run is of two epochs or more)",
     )  # fmt: skip
-    data.add_argument("--cache_dir", type=Path, default=CACHE_DIR, metavar="DIR", help="holds packed hands, for all runs")
+    data.add_argument("--cache_dir", type=Path, default=CACHE_DIR, metavar="DIR", help="packed hands, for all runs")
     add_switch(data, "--flip", default=None, help="mirror crops at random (default: on; off with --paper)")
 
     model = parser.add_argument_group("model (defaults of --netG and --netD: --model's; a flag given wins)")

@@ -1,4 +1,4 @@
-"""How fast training samples are made, decoding images and from packed hands: python -m util.benchmark_loader (see --help).
+"""How fast training samples are made, decoding and from packed hands: python -m util.benchmark_loader (see --help).
 
 It writes drawn hands as 640x480 PNG files into a temporary folder, key-coloured renders and noisy photographs with
 clean masks in the published layouts, packs them, and draws the same samples both ways, by turns, through the loader of
@@ -32,8 +32,8 @@ from util.images import write_bytes, write_png
 
 
 def measure(
-    *, n_images: int = 60, n_samples: int = 120, n_runs: int = 5, width: int = 640, height: int = 480, crop_size: int = 128,
-    batch_size: int = 1, num_workers: int = 0, root: Path | None = None,
+    *, n_images: int = 60, n_samples: int = 120, n_runs: int = 5, width: int = 640, height: int = 480,
+    crop_size: int = 128, batch_size: int = 1, num_workers: int = 0, root: Path | None = None,
 ) -> list[dict]:  # fmt: skip
     """Rows {"what": str, "value": float, "unit": str}: images a second both ways, their ratio, ms a sample, size.
 
@@ -70,7 +70,8 @@ def measure(
         rows.append(_row(f"loader, {way}: images a second", 2 / statistics.median(wall[way]), "images/s"))
         rows.append(_row(f"loader, {way}: a sample", 1000 * statistics.median(wall[way]), "ms"))
         if not num_workers:
-            rows.append(_row(f"loader, {way}: a sample, processor time", 1000 * statistics.median(processor[way]), "ms"))
+            cpu_ms = 1000 * statistics.median(processor[way])
+            rows.append(_row(f"loader, {way}: a sample, processor time", cpu_ms, "ms"))
     ratios = {"": wall} | ({", processor time": processor} if not num_workers else {})
     for name, times in ratios.items():
         by_run = [slow / fast for slow, fast in zip(times["decoding"], times["packed"])]
@@ -97,15 +98,16 @@ def _draw(stream: UnpairedHands, n_samples: int, batch_size: int, num_workers: i
 
 
 def write_tree(root: Path, n_images: int, width: int, height: int) -> None:
-    """n_images drawn hands a domain: renders on the key colour, and photographs with a sensor's noise and clean masks."""
+    """n_images drawn hands a domain: renders on the key colour, and photographs with noise and with clean masks."""
     rng = np.random.default_rng(0)
+    camera, user = root / "SynthHands_Release" / "male_noobject" / "seq01" / "cam01" / "01", root / "RealHands" / "user01"
     for i in range(n_images):
         image, mask = draw_hand(rng, width, height)
         render = np.where(mask[..., None], image, np.uint8(SYNTHETIC_KEY))
-        write_png(root / "SynthHands_Release" / "male_noobject" / "seq01" / "cam01" / "01" / f"{i:08d}_color.png", render)
+        write_png(camera / f"{i:08d}_color.png", render)
         image, mask = draw_hand(rng, width, height)
-        write_png(root / "RealHands" / "user01" / "color" / f"{i:05d}_color.png", image)
-        write_png(root / "RealHands" / "user01" / "mask_refined" / f"{i:05d}_mask.png", mask)
+        write_png(user / "color" / f"{i:05d}_color.png", image)
+        write_png(user / "mask_refined" / f"{i:05d}_mask.png", mask)
 
 
 def run(argv: Sequence[str] | None = None) -> None:
