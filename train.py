@@ -12,6 +12,7 @@ import torch
 
 from data.frames import Frame
 from data.loader import stream_loader
+from data.packing import open_packs
 from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select
 from data.unpaired import UnpairedHands
@@ -91,6 +92,11 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
         save_every=opt.save_freq,
         validate_every=math.ceil(opt.val_interval * steps_per_epoch),
     )
+    dataset.packs = open_packs(
+        frames, cache=opt.cache, cache_dir=opt.cache_dir, crop_size=opt.crop_size, background=opt.background,
+        n_samples=(schedule.total_steps - progress.step) * opt.batch_size * world_size, num_workers=opt.num_workers,
+        builder=local_rank == 0,
+    )  # fmt: skip
     loader = stream_loader(
         dataset, opt.batch_size, num_workers=opt.num_workers, device=device, start_step=progress.step, rank=rank,
         world_size=world_size,
@@ -101,6 +107,7 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
         resolved = {
             "device": str(device), "device_name": device_name(device), "amp": amp.name, "world_size": world_size,
             "vgg_weights": weights._asdict() if weights else None, "roots": absolute_roots(opt),
+            "packs": {domain: str(pack.folder) for domain, pack in dataset.packs.items()},
             "images": {phase: {d: len(part[d]) for d in part} for phase, part in chosen.items()},
             "parameters": {name: count_parameters(net) for name, net in model.networks.items()}, **environment(),
         }  # fmt: skip

@@ -61,6 +61,24 @@ def start_worker(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def on_device(batches: Iterator[dict], device: torch.device) -> Iterator[dict]:
+    """The batches with their tensors on the device; on CUDA each is copied, by a stream of its own, while the device is
+    still at work on the one before."""
+    if device.type != "cuda":
+        yield from (to_device(batch, device) for batch in batches)
+        return
+    copying = torch.cuda.Stream(device)
+    for batch in batches:
+        with torch.cuda.stream(copying):
+            batch = to_device(batch, device)
+        computing = torch.cuda.current_stream(device)
+        computing.wait_stream(copying)
+        for value in batch.values():
+            if isinstance(value, torch.Tensor):
+                value.record_stream(computing)  # or its memory might be given to a later copy too early
+        yield batch
+
+
 def to_device(batch: dict, device: torch.device) -> dict:
     """Move a batch's tensors, without waiting where they are pinned."""
     return {

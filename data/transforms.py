@@ -12,14 +12,19 @@ def random_hand_crop(hand: Hand, size: int, random: np.random.Generator) -> Hand
     Erosion keeps centres off the outline. Near the border the window is moved inside the image rather than filled up;
     an image smaller than the crop is padded with white. An empty mask gives the image's centre.
     """
-    inner = cv2.erode(hand.mask.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
-    candidates = np.flatnonzero(inner if inner.any() else hand.mask)
+    centres = crop_centres(hand.mask)
     height, width = hand.mask.shape
-    if len(candidates):
-        y, x = divmod(int(candidates[random.integers(len(candidates))]), width)
+    if len(centres):
+        y, x = divmod(int(centres[random.integers(len(centres))]), width)
     else:
         y, x = height // 2, width // 2
     return crop_around(hand, y, x, size)
+
+
+def crop_centres(mask: np.ndarray) -> np.ndarray:
+    """bool (H, W) -> int (n,), rising: flat positions of the eroded mask's pixels, or the mask's where none is left."""
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
+    return np.flatnonzero(inner if inner.any() else mask)
 
 
 def centred_hand_crop(hand: Hand, size: int) -> Hand:
@@ -35,10 +40,19 @@ def crop_around(hand: Hand, y: int, x: int, size: int) -> Hand:
     """The size x size window whose centre is nearest to (y, x) inside the image; padded where the image is smaller."""
     hand = pad_to(hand, size)
     height, width = hand.mask.shape
-    top = min(max(y - size // 2, 0), height - size)
-    left = min(max(x - size // 2, 0), width - size)
+    top, left = window_start(y, height, size), window_start(x, width, size)
     window = np.s_[top : top + size, left : left + size]
     return Hand(hand.image[window], hand.mask[window])
+
+
+def window_start(centre: int, side: int, size: int) -> int:
+    """Where a window of `size` pixels about `centre` begins along a side; it is kept inside.
+
+    Negative where the side is shorter than the window: that many pixels are padded before the image (`pad_to`).
+    """
+    if side < size:
+        return -((size - side) // 2)
+    return min(max(centre - size // 2, 0), side - size)
 
 
 def pad_to(hand: Hand, size: int) -> Hand:
@@ -56,4 +70,5 @@ def pad_to(hand: Hand, size: int) -> Hand:
 
 def flip(hand: Hand) -> Hand:
     """Mirror left and right."""
-    return Hand(hand.image[:, ::-1], hand.mask[:, ::-1])
+    # A view, [:, ::-1], would be copied pixel by pixel later on, many times more slowly.
+    return Hand(cv2.flip(hand.image, 1), cv2.flip(hand.mask.view(np.uint8), 1).view(bool))

@@ -1,6 +1,7 @@
 """Training samples: a synthetic hand with an unrelated real one."""
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch.utils.data import Dataset
 
 from data.frames import DOMAINS, Frame
 from data.hands import Hand, read_hand
+from data.packed import Pack
 from data.transforms import flip, random_hand_crop
 from util.images import ImageError, mask_to_tensor, to_tensor
 
@@ -27,21 +29,24 @@ class UnpairedHands(Dataset):
     A sample is {"synthetic", "real"}: (3, size, size) in [-1, 1]; {"synthetic_mask", "real_mask"}: (1, size, size) in
     {0, 1}; {"synthetic_path", "real_path"}: str. An image that cannot be read is reported, once, and the next one of
     its shuffle takes its place.
+
+    packs: {domain: Pack} of the same background; crops of frames that a pack holds are cut from it, and are the same
+    to the last bit as from the image files. A domain may be missing.
     """
 
     def __init__(self, frames: dict[str, list[Frame]], *, crop_size: int, seed: int, background: str = "white",
-                 flips: bool = True) -> None:
+                 flips: bool = True, packs: dict[str, Pack] | None = None) -> None:
         self.frames, self.crop_size, self.seed = frames, crop_size, seed
-        self.background, self.flips = background, flips
+        self.background, self.flips, self.packs = background, flips, packs or {}
         self.epoch_length = max(len(frames[domain]) for domain in DOMAINS)
         self._bad: set[str] = set()
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str]:
         sample = {}
         for stream, domain in enumerate(DOMAINS):
-            frame, hand = self._read(domain, stream, k)
+            frame, draw_crop = self._read(domain, stream, k)
             random = np.random.default_rng((self.seed, 2 + stream, k))
-            hand = random_hand_crop(hand, self.crop_size, random)
+            hand = draw_crop(random)
             if self.flips and random.random() < 0.5:
                 hand = flip(hand)
             sample[domain] = to_tensor(hand.image)
@@ -49,17 +54,26 @@ class UnpairedHands(Dataset):
             sample[f"{domain}_path"] = str(frame.image)
         return sample
 
-    def _read(self, domain: str, stream: int, k: int) -> tuple[Frame, Hand]:
+    def _read(self, domain: str, stream: int, k: int) -> tuple[Frame, Callable[[np.random.Generator], Hand]]:
         frames = self.frames[domain]
         for attempt in range(min(len(frames), MAX_BAD_IN_A_ROW)):
             frame = frames[self._shuffled(stream, len(frames), k + attempt)]
             try:
-                return frame, read_hand(frame, background=self.background)
+                return frame, self._crops(domain, frame)
             except ImageError as error:
                 if frame.relative not in self._bad:
                     self._bad.add(frame.relative)
                     log.warning("left out: %s", error)
         raise ImageError(f"{attempt + 1} {domain} images in a row cannot be used; the last one is {frame.image}")
+
+    def _crops(self, domain: str, frame: Frame) -> Callable[[np.random.Generator], Hand]:
+        """What draws random crops of a frame. Raises ImageError."""
+        pack = self.packs.get(domain)
+        place = pack.find(frame.relative) if pack else None
+        if place is not None:
+            return lambda random: pack.random_crop(place, self.crop_size, random)
+        hand = read_hand(frame, background=self.background)
+        return lambda random: random_hand_crop(hand, self.crop_size, random)
 
     def _shuffled(self, stream: int, count: int, k: int) -> int:
         """Place k of the endless concatenation of shuffles of range(count)."""

@@ -9,6 +9,7 @@ from options.parsing import add_switch, integer
 from util.runtime import AMP_CHOICES
 
 DEMO_ROOT = Path("datasets") / "demo"
+CACHE_DIR = Path("datasets") / "cache"
 
 
 def add_data_flags(group: argparse._ActionsContainer, *, default_root: Path | None) -> None:

@@ -12,7 +12,7 @@ from models.resnet_generator import UPSAMPLERS
 from models.vgg16 import SOURCES
 from options.metrics_flags import add_feature_net_flags
 from options.parsing import Parser, add_switch, integer, number, parse_with_explicit, run_name
-from options.shared import DEMO_ROOT, add_data_flags, add_machine_flags
+from options.shared import CACHE_DIR, DEMO_ROOT, add_data_flags, add_machine_flags
 from util.errors import UsageError
 
 # What --paper chooses, and what was measured best (README, "Choices"). Flags that are given win over both.
@@ -50,6 +50,12 @@ def train_parser() -> Parser:
     data.add_argument("--val_size", type=integer(0), metavar="N", help="validation images a domain (a tenth, at most 400)")
     data.add_argument("--crop_size", type=integer(32, 4096), default=128, metavar="PX", help="side of a training crop")
     data.add_argument("--background", choices=BACKGROUNDS, default="white", help="what is outside the hand")
+    add_switch(
+        data, "--cache", default=None,
+        help="cut crops from packed hands, made once in CACHE_DIR, instead of decoding images at every step; same "
+        "samples, bit for bit (default: packs that are there, and new ones if the run is of two epochs or more)",
+    )  # fmt: skip
+    data.add_argument("--cache_dir", type=Path, default=CACHE_DIR, metavar="DIR", help="packed hands, for all runs")
     add_switch(data, "--flip", default=None, help="mirror crops at random (default: on; off with --paper)")
 
     model = parser.add_argument_group("model (defaults of --netG and --netD: --model's; a flag given wins)")

@@ -77,5 +77,5 @@ def run_main(monkeypatch, capsys):
 # Flags that make a run small enough for a test.
 TINY = (
     "--vgg_weights random --ngf 4 --ndf 4 --crop_size 32 --val_interval 0 --display_freq 0 --num_workers 0 "
-    "--amp off --log_freq 1 --feature_net random"
+    "--amp off --log_freq 1 --feature_net random --no-cache"
 ).split()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.loader import to_device
+from data.loader import on_device
 from util import distributed
 from util.checkpoint import load_checkpoint, save_checkpoint
 from util.errors import UsageError
@@ -105,9 +105,10 @@ def fit(
     main = logger is not None
     sums: dict[str, Tensor] = {}
     summed = 0
+    batches = on_device(batches, device)
     with stop_on_signals() as stop:
         while progress.step < schedule.total_steps:
-            batch = to_device(next(batches), device)
+            batch = next(batches)
             losses = model.training_step(batch)
             progress.step += 1
             step = progress.step
