@@ -1,5 +1,6 @@
 """Silhouettes that SilNet sees: its validation, its pictures, and the scores of shape preservation."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -12,6 +13,8 @@ from data.regions import HandRegions, readable, same_sized_batches, stack
 from util.images import tile
 from util.shape import boundary_f, iou
 from util.translation import Translation
+
+log = logging.getLogger(__name__)
 
 Segment = Callable[[Tensor], Tensor]
 """Images (N, 3, H, W) in [-1, 1] -> the probability of hand, (N, 1, H, W)."""
@@ -91,6 +94,8 @@ class ShapeScores:
 
     def means(self) -> dict:
         """metrics.json's `shape_iou` and `boundary_f`, means over the images, and SilNet's own under "baseline"."""
+        if self.without_mask:
+            log.warning("%d images have no mask, and so no shape that could be kept; they are not scored", self.without_mask)
         if not self.rows:
             return {}
         shape, edges, shape_ceiling, edges_ceiling = (float(value) for value in np.mean(self.rows, axis=0))
