@@ -165,7 +165,7 @@ class HGAN:
         if identity:
             loss_G = loss_G + weight.lambda_cycle * weight.lambda_identity * loss_identity
         if weight.lambda_geo:
-            loss_geo = geometric_loss(shapes[0], batch["synthetic_mask"]) + geometric_loss(shapes[1], batch["real_mask"])
+            loss_geo = sum(map(geometric_loss, shapes, (batch["synthetic_mask"], batch["real_mask"])))
             loss_G = loss_G + weight.lambda_geo * loss_geo
         self._update(self.optimizer_G, loss_G)
 

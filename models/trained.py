@@ -79,7 +79,7 @@ def load_silnet(where: str, *, checkpoints_dir: Path, background: str, device: t
     """
     folder = next((path for path in (Path(where), checkpoints_dir / where) if path.is_dir()), None)
     if folder is None and not Path(where).is_file():
-        raise UsageError(f"--silnet {where} is neither a file, nor the folder of a run, nor the name of one in {checkpoints_dir}")
+        raise UsageError(f"--silnet {where} is neither a file, nor a run's folder, nor the name of a run in {checkpoints_dir}")
     path = folder / (BEST if (folder / BEST).exists() else LATEST) if folder else Path(where)
     content = load_checkpoint(path)
     try:
@@ -90,7 +90,7 @@ def load_silnet(where: str, *, checkpoints_dir: Path, background: str, device: t
         trained_on = state["background"]
     except (KeyError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(f"--silnet {path} holds no SilNet ({reason}); train one with train.py --model silnet") from error
+        raise UsageError(f"--silnet {path} holds no SilNet ({reason}); train one with --model silnet") from error
     if trained_on != background:
         log.warning("%s was trained with --background %s and is used with %s", path, trained_on, background)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

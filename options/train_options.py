@@ -33,8 +33,8 @@ def train_parser() -> Parser:
     parser = Parser(
         prog="train.py",
         usage="python train.py --name NAME [flags]",
-        description="Train a translator between synthetic and real hands, unpaired, or SilNet, which segments both. Several GPUs: "
-        "torchrun --nproc_per_node=N train.py with the same flags.",
+        description="Train a translator between synthetic and real hands, unpaired, or SilNet, which segments both. "
+        "Several GPUs: torchrun --nproc_per_node=N train.py with the same flags.",
     )
     run = parser.add_argument_group("run")
     run.add_argument("--name", type=run_name, required=True, help="of the run; its files go to CHECKPOINTS_DIR/NAME")
@@ -154,7 +154,8 @@ def settle_segmenter(opt: argparse.Namespace) -> None:
     """Settle the defaults of SilNet, and drop the flags of translators; UsageError if one was given."""
     given = [flag for flag in TRANSLATORS_ALONE if flag in opt.explicit]
     if given:
-        raise UsageError(f"--model {opt.model} has no use for {', '.join('--' + f for f in given)}; drop them, or name a translator")
+        flags = ", ".join(f"--{flag}" for flag in given)
+        raise UsageError(f"--model {opt.model} has no use for {flags}; drop them, or name a translator")
     for flag in TRANSLATORS_ALONE:
         delattr(opt, flag)
     _settle(opt, SEGMENTERS[opt.model]._asdict() | {key: MEASURED[key] for key in ("flip", "warmup")})

@@ -49,8 +49,8 @@ def test_boundary_f_by_hand():
     a = square(10, 10, 10)
     assert boundary_f(a, a) == 1.0
     assert boundary_f(square(12, 10, 10), a, tolerance=2) == 1.0
-    # Three pixels down, with tolerance 1, these of the lower square's 36 boundary pixels lie near the upper one's: of its
-    # sides rows 13 to 19, and 20 just below, 2 x 8; of its top edge the two next to the sides. The same the other way.
+    # Three pixels down, with tolerance 1, these of the lower square's 36 boundary pixels lie near the upper one's: of
+    # its sides rows 13 to 19, and 20 just below, 2 x 8; of its top edge the two next to the sides. And so for recall.
     assert boundary_f(square(13, 10, 10), a, tolerance=1) == pytest.approx(18 / 36)
     assert boundary_f(square(30, 30, 6), a) == 0.0
 

@@ -57,8 +57,8 @@ def silhouette_grids(segment: Segment, hands: dict[str, list[Hand]], *, device: 
     for domain in DOMAINS:
         rows = []
         for hand in hands[domain]:
-            (found,) = silhouettes(segment, [hand.image], device)
-            rows.append([hand.image, *(np.repeat(mask[..., None] * np.uint8(255), 3, 2) for mask in (found, hand.mask))])
+            masks = (*silhouettes(segment, [hand.image], device), hand.mask)
+            rows.append([hand.image, *(np.repeat(mask[..., None] * np.uint8(255), 3, 2) for mask in masks)])
         if rows:
             pictures[f"{domain}_silhouette_mask"] = tile(rows)
     return pictures
@@ -89,13 +89,13 @@ class ShapeScores:
         if source.mask.all():
             self.without_mask += 1
             return
-        generated, ceiling = silhouettes(self.segment, [unmasked, source.image], self.device)
-        self.rows.append(tuple(score(found, source.mask) for found in (generated, ceiling) for score in (iou, boundary_f)))
+        found = silhouettes(self.segment, [unmasked, source.image], self.device)
+        self.rows.append(tuple(measure(each, source.mask) for each in found for measure in (iou, boundary_f)))
 
     def means(self) -> dict:
         """metrics.json's `shape_iou` and `boundary_f`, means over the images, and SilNet's own under "baseline"."""
         if self.without_mask:
-            log.warning("%d images have no mask, and so no shape that could be kept; they are not scored", self.without_mask)
+            log.warning("%d images have no mask, and so no shape to keep; their shape is not scored", self.without_mask)
         if not self.rows:
             return {}
         shape, edges, shape_ceiling, edges_ceiling = (float(value) for value in np.mean(self.rows, axis=0))

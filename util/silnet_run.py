@@ -35,7 +35,7 @@ def create_samples(opt: argparse.Namespace, frames: dict[str, list[Frame]]) -> U
     """The stream of training crops. Raises UsageError for images without masks, from which nothing can be learnt."""
     for domain, found in frames.items():
         if all(frame.mask_kind == "none" for frame in found):
-            raise UsageError(f"SilNet learns from masks, and the {domain} images have none; add trainA_masks/ and trainB_masks/")
+            raise UsageError(f"SilNet learns from masks, and the {domain} images have none; add trainA_masks/, trainB_masks/")
     return UnpairedHands(
         frames, crop_size=opt.crop_size, seed=opt.seed, background=opt.background, flips=opt.flip,
         crop=partial(silhouette_crop, background=opt.background),
@@ -64,4 +64,4 @@ def describe(opt: argparse.Namespace, resolved: dict) -> str:
 
 def next_command(opt: argparse.Namespace) -> str:
     """What to do with the run once it is trained."""
-    return f"python train.py --name NAME --lambda_geo 1 --silnet {opt.name}, or python test.py --name NAME --silnet {opt.name}"
+    return f"python test.py --name NAME --silnet {opt.name}, or train.py --lambda_geo 1 --silnet {opt.name}"

@@ -42,7 +42,10 @@ def create_model(
     if opt.silnet:
         silnet = load_silnet(opt.silnet, checkpoints_dir=opt.checkpoints_dir, background=opt.background, device=device)
         if before and before["resolved"]["silnet"]["sha256"] != silnet.sha256:
-            raise UsageError(f"the run was started with another SilNet ({before['resolved']['silnet']}) than {silnet.record()}")
+            raise UsageError(
+                f"the run was started with another SilNet ({before['resolved']['silnet']}) than {silnet.record()}; "
+                "pass the same --silnet"
+            )
     model = HGAN(
         network_config(opt), objective(opt), vgg=vgg, amp=amp, device=device, silnet=silnet.net if silnet else None,
         seed=opt.seed + rank,
