@@ -48,8 +48,12 @@ class Translator:
             raise UsageError(f"{self.checkpoint} does not fit the options.yaml beside it ({reason})") from error
         self.net.to(device).eval()
 
+    def translate(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Images (N, 3, H, W) in [-1, 1] -> the other domain, composited by masks (N, 1, H, W) if the run has them."""
+        return translate(self.net, images, masks if self.options.mask else None, self.amp)
+
     def generate(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
-        """Images (N, 3, H, W) in [-1, 1] -> the other domain, as the generator paints it; masks are not looked at."""
+        """The same as the generator paints it, before any mask composites it: masks are not looked at."""
         return translate(self.net, images, None, self.amp)
 
 

@@ -26,7 +26,8 @@ def open_run(folder: Path, options: dict[str, Any], *, continue_train: bool) -> 
     """Make sure that `folder` may be written by a run of these options.
 
     A new run: the folder must not hold one yet. A continued one: its options must be the same but for FREE; an option
-    that is newer than the run was off in it. Returns the options of the run that is continued, None for a new one. Raises UsageError.
+    that is newer than the run was off in it. Returns the options of the run that is continued, None for a new one.
+    Raises UsageError.
     """
     file = folder / OPTIONS_FILE
     if not file.exists():
