@@ -16,7 +16,7 @@ from data.regions import TEST_CROP, HandRegions
 from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, select
 from models.feature_nets import FeatureNet, load_feature_net
-from models.trained import Translator
+from models.trained import TrainedSilNet, Translator, load_silnet
 from options.shared import DEMO_ROOT
 from options.test_options import parse_test
 from util import results
@@ -25,6 +25,7 @@ from util.errors import UsageError, run_command
 from util.logger import setup_logging
 from util.results import Written
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
+from util.silhouettes import ShapeScores
 from util.translation import translations
 
 log = logging.getLogger("test")
@@ -49,7 +50,8 @@ def main() -> None:
         translate_folder(opt, opt.name[0], models[opt.name[0]])
         return
     net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device) if opt.metrics else None
-    tested = {name: translate_split(opt, name, model, net) for name, model in models.items()}
+    silnets = {name: known_silnet(opt, model) if opt.metrics else None for name, model in models.items()}
+    tested = {name: translate_split(opt, name, model, net, silnets[name]) for name, model in models.items()}
     if len(tested) > 1:
         folder = opt.results_dir / "compare"
         first = next(iter(tested.values()))
@@ -70,7 +72,25 @@ def load(opt: argparse.Namespace, name: str, device: torch.device, amp: Amp) -> 
     return model
 
 
-def translate_split(opt: argparse.Namespace, name: str, model: Translator, net: FeatureNet | None) -> Tested:
+def known_silnet(opt: argparse.Namespace, model: Translator) -> TrainedSilNet | None:
+    """--silnet, else the SilNet that the run was trained with, if it is still there; None where neither is known."""
+    trained_with = model.options.resolved.get("silnet")
+    where = opt.silnet or (trained_with and trained_with["path"])
+    if not where:
+        return None
+    if not opt.silnet and not Path(where).exists():
+        log.warning("the run's SilNet %s is gone: no shape scores; --silnet names another", where)
+        return None
+    background = opt.background or model.options.background
+    silnet = load_silnet(where, checkpoints_dir=opt.checkpoints_dir, background=background, device=model.device)
+    if trained_with and silnet.sha256 != trained_with["sha256"]:
+        log.warning("%s is not the SilNet that the run was trained with (%s), or has changed since", where, trained_with)
+    return silnet
+
+
+def translate_split(
+    opt: argparse.Namespace, name: str, model: Translator, net: FeatureNet | None, silnet: TrainedSilNet | None
+) -> Tested:
     """Translate the split of one run, write the files of the contract, and score them."""
     run = model.options
     folder = opt.results_dir / name / opt.phase
@@ -82,7 +102,8 @@ def translate_split(opt: argparse.Namespace, name: str, model: Translator, net: 
 
     results.clear(folder)
     regions = {d: HandRegions(frames, crop=crop, background=background) for d, frames in chosen.items()}
-    generated, source = translate(opt, model, regions[domain], folder, domain)
+    shape = ShapeScores(silnet.segment, model.device) if silnet else None
+    generated, source = translate(opt, model, regions[domain], folder, domain, shape)
     target = results.write_regions(folder, other, regions[other], num_workers=opt.num_workers)
 
     metrics = {"model": run.model, "netG": run.netG, "netD": run.netD, "step": model.step}
@@ -96,6 +117,9 @@ def translate_split(opt: argparse.Namespace, name: str, model: Translator, net: 
             pairs = results.measure_true_pairs(folder, generated, source, crop=crop)
             metrics["baseline"] |= pairs.pop("baseline")
             metrics |= pairs
+        if shape and (scores := shape.means()):
+            metrics["baseline"] |= scores.pop("baseline")
+            metrics |= scores | {"silnet": silnet.record()}
         report(name, metrics)
     results.write_metrics(folder, metrics)
     return Tested(metrics, source, generated)
@@ -145,13 +169,18 @@ def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> N
 
 
 def translate(
-    opt: argparse.Namespace, model: Translator, regions: HandRegions, folder: Path, domain: str
-) -> tuple[Written, Written]:
-    """Translate regions into the folder, with the figure and, on request, the annotations. Returns (generated, source)."""
+    opt: argparse.Namespace, model: Translator, regions: HandRegions, folder: Path, domain: str,
+    shape: ShapeScores | None = None,
+) -> tuple[Written, Written]:  # fmt: skip
+    """Translate regions into the folder, with the figure and, on request, the annotations. Returns (generated, source).
+
+    shape: is shown every translation as it is made.
+    """
     found = translations(
-        model.translate, regions, hand_box=model.options.hand_box, device=model.device, batch_size=opt.batch_size,
-        num_workers=opt.num_workers,
+        model.generate, regions, hand_box=model.options.hand_box, device=model.device, batch_size=opt.batch_size,
+        num_workers=opt.num_workers, masked=model.options.mask,
     )  # fmt: skip
+    found = shape.watch(found) if shape else found
     generated, source = results.write_translations(folder, domain, regions.frames, found)
     if not generated.images:
         raise UsageError(f"none of the {len(regions)} {domain} images could be read")
@@ -174,6 +203,11 @@ def report(name: str, metrics: dict) -> None:
         name, metric.upper(), metrics[metric], low, high, base[metric], metrics["floor"], metrics[f"{metric}_patch"],
         base[f"{metric}_patch"], metrics["kid_mean"], metrics["kid_std"], metrics["n_generated"], metrics["n_real"],
     )  # fmt: skip
+    if "shape_iou" in metrics:
+        log.info(
+            "shape, unmasked: IoU %.3f (untranslated %.3f), boundary F %.3f (untranslated %.3f), on %d images",
+            metrics["shape_iou"], base["shape_iou"], metrics["boundary_f"], base["boundary_f"], metrics["n_shape"],
+        )  # fmt: skip
     if "psnr" in metrics:
         log.info(
             "against the true pairs: PSNR %.2f dB (untranslated %.2f), SSIM %.3f (untranslated %.3f)",

@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 MAX_BAD_IN_A_ROW = 100
 
+Crop = Callable[[Hand, int, np.random.Generator], Hand]
+"""(hand, size, random) -> a training crop, size x size."""
+
 
 class UnpairedHands(Dataset):
     """Sample k of an endless, reproducible stream of crops.
@@ -35,9 +38,9 @@ class UnpairedHands(Dataset):
     """
 
     def __init__(self, frames: dict[str, list[Frame]], *, crop_size: int, seed: int, background: str = "white",
-                 flips: bool = True, packs: dict[str, Pack] | None = None) -> None:
+                 flips: bool = True, crop: Crop = random_hand_crop, packs: dict[str, Pack] | None = None) -> None:
         self.frames, self.crop_size, self.seed = frames, crop_size, seed
-        self.background, self.flips, self.packs = background, flips, packs or {}
+        self.background, self.flips, self.crop, self.packs = background, flips, crop, packs or {}
         self.epoch_length = max(len(frames[domain]) for domain in DOMAINS)
         self._bad: set[str] = set()
 
@@ -66,6 +69,11 @@ class UnpairedHands(Dataset):
                     log.warning("left out: %s", error)
         raise ImageError(f"{attempt + 1} {domain} images in a row cannot be used; the last one is {frame.image}")
 
+    @property
+    def packable(self) -> bool:
+        """Whether packs hold all that crops are drawn from: those of another crop than random_hand_crop may need more."""
+        return self.crop is random_hand_crop
+
     def _crops(self, domain: str, frame: Frame) -> Callable[[np.random.Generator], Hand]:
         """What draws random crops of a frame. Raises ImageError."""
         pack = self.packs.get(domain)
@@ -73,7 +81,7 @@ class UnpairedHands(Dataset):
         if place is not None:
             return lambda random: pack.random_crop(place, self.crop_size, random)
         hand = read_hand(frame, background=self.background)
-        return lambda random: random_hand_crop(hand, self.crop_size, random)
+        return lambda random: self.crop(hand, self.crop_size, random)
 
     def _shuffled(self, stream: int, count: int, k: int) -> int:
         """Place k of the endless concatenation of shuffles of range(count)."""

@@ -12,6 +12,7 @@ from options.shared import add_data_flags, add_machine_flags
 from util.errors import UsageError
 
 DIRECTIONS = ("StoR", "RtoS")
+NOT_OF_A_FOLDER = ("phase", "num_test", "dataroot", "synth_root", "real_root", "dataset_mode", "silnet")
 
 
 def test_parser() -> Parser:
@@ -44,6 +45,11 @@ def test_parser() -> Parser:
     score = parser.add_argument_group("scores")
     add_switch(score, "--metrics", default=True, help="FID or FD, KID, and the same inside the hand")
     add_metric_flags(score)
+    score.add_argument(
+        "--silnet", metavar="CHECKPOINT",
+        help="SilNet that tells how well shape is kept: a run of train.py --model silnet, its folder, or a .pt file of it "
+        "(default: the one the run was trained with, if any)",
+    )  # fmt: skip
 
     machine = parser.add_argument_group("machine")
     add_machine_flags(machine)
@@ -63,7 +69,9 @@ def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if len(set(opt.name)) < len(opt.name):
         raise UsageError(f"--name names a run twice: {' '.join(opt.name)}")
     if opt.input:
-        given = [f for f in ("phase", "num_test", "dataroot", "synth_root", "real_root", "dataset_mode") if f in opt.explicit]
+        given = [f for f in NOT_OF_A_FOLDER if f in opt.explicit]
         if given:
             raise UsageError(f"--input translates a folder, not a split; drop {', '.join('--' + f for f in given)}")
+    if opt.silnet and not opt.metrics:
+        raise UsageError("--silnet scores translations, and --no-metrics scores nothing; drop one of them")
     return opt

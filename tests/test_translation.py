@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from conftest import draw_hand
 
+from data.frames import frames_in_folder
 from data.hands import Hand
-from util.translation import hand_bounds, translate_hands
+from data.regions import HandRegions
+from util.images import write_png
+from util.translation import hand_bounds, translate_hands, translations
 
 CPU = torch.device("cpu")
 
@@ -46,3 +50,19 @@ def test_the_surroundings_do_not_matter():
     assert np.array_equal(large[60:160, 60:160], small)
     unboxed = translate_hands(normalise, [wide], hand_box=False, device=CPU)[0]
     assert not np.array_equal(unboxed[60:160, 60:160][mask], small[mask])
+
+
+@pytest.mark.parametrize("hand_box", [False, True])
+def test_what_was_painted_beside_the_hand_is_kept_for_looking_at(tmp_path, hand_box):
+    """The result is composited by the mask; `unmasked` is not, and holds the source wherever nothing was painted."""
+    image, mask = draw_hand(np.random.default_rng(0), size=200, background=(255, 255, 255))
+    write_png(tmp_path / "a.png", image)
+    write_png(tmp_path / "a_mask.png", mask)
+    regions = HandRegions(frames_in_folder(tmp_path), crop=None)
+    (found,) = translations(
+        lambda images, masks: torch.zeros_like(images), regions, hand_box=hand_box, device=CPU, masked=True
+    )
+    assert (found.image[mask] == 128).all() and np.array_equal(found.image[~mask], image[~mask])
+    painted = np.zeros_like(mask)
+    painted[hand_bounds(mask) if hand_box else ...] = True
+    assert (found.unmasked[painted] == 128).all() and np.array_equal(found.unmasked[~painted], image[~painted])

@@ -8,10 +8,15 @@ import numpy as np
 from models import MODELS
 from util.images import read_rgb, tile, write_bytes, write_png
 from util.results import Written, square
+from util.shape import TOLERANCE
 
 log = logging.getLogger(__name__)
 
 GRID_ROWS = 6
+SHAPE_NOTE = (
+    f"Shape IoU and boundary F (boundaries within {TOLERANCE} pixels): SilNet's silhouette of the translation, before it "
+    "is composited by the mask, against the source's mask. The untranslated row is SilNet's own score and the ceiling."
+)
 
 
 def table(rows: dict[str, dict]) -> str:
@@ -22,20 +27,23 @@ def table(rows: dict[str, dict]) -> str:
     first = next(iter(rows.values()))
     metric = "fid" if "fid" in first else "fd"
     title = metric.upper()
+    shaped = [row for row in rows.values() if "shape_iou" in row]
     lines = [
         f"| run | model | generator | discriminator | steps | {title} (95 % interval) | {title} inside the hand | KID "
-        "| published FID | published KID |",
-        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        f"|{' shape IoU | boundary F |' if shaped else ''} published FID | published KID |",
+        f"| --- | --- | --- | --- | ---: | ---: | ---: | ---: |{' ---: | ---: |' if shaped else ''} ---: | ---: |",
     ]
     base = first["baseline"]
-    lines.append(f"| untranslated | | | | | {_scores(base, metric)} | | |")
+    ceiling = _shape(shaped[0]["baseline"]) if shaped else ""
+    lines.append(f"| untranslated | | | | | {_scores(base, metric)} |{ceiling} | |")
     for name, row in rows.items():
         entry = MODELS.get(row["model"])
-        published = "| |"
+        published = " | |"
         if entry and (entry.netG, entry.netD) == (row["netG"], row["netD"]):
-            published = f"{entry.fid:.3f} | {entry.kid[0]:.4f} ± {entry.kid[1]:.4f} |"
+            published = f" {entry.fid:.3f} | {entry.kid[0]:.4f} ± {entry.kid[1]:.4f} |"
         lines.append(
-            f"| {name} | {row['model']} | {row['netG']} | {row['netD']} | {row['step']} | {_scores(row, metric)} | {published}"
+            f"| {name} | {row['model']} | {row['netG']} | {row['netD']} | {row['step']} | {_scores(row, metric)} |"
+            f"{_shape(row) if shaped else ''}{published}"
         )
     lines += [
         "",
@@ -45,7 +53,16 @@ def table(rows: dict[str, dict]) -> str:
         "Published: Table I of the paper, FID and KID by Inception on 2000 images a side of SynthHands and RealHands; "
         "comparable with no figure that was measured on other data, with other features or on fewer images.",
     ]
+    if shaped:
+        lines += ["", SHAPE_NOTE]
+        if len({row["silnet"]["sha256"] for row in shaped}) > 1:
+            lines += ["", "**The runs' shapes were measured by different SilNets; name one with --silnet to compare them.**"]
     return "\n".join(lines) + "\n"
+
+
+def _shape(row: dict) -> str:
+    """Two cells, empty for a run whose shape was not measured."""
+    return f" {row['shape_iou']:.3f} | {row['boundary_f']:.3f} |" if "shape_iou" in row else " | |"
 
 
 def _scores(row: dict, metric: str) -> str:
