@@ -2,6 +2,7 @@
 """Train H-GAN or a baseline: python train.py --name msh4 --netD perceptual"""
 
 import argparse
+import contextlib
 import logging
 import math
 import signal
@@ -25,8 +26,9 @@ from util import distributed
 from util.display import display_grids, display_hands
 from util.errors import UsageError, run_command
 from util.logger import RunLogger, setup_logging
-from util.loop import LATEST, Progress, Schedule, Stopped, fit, resume, save_latest
+from util.loop import LATEST, Progress, Schedule, Stopped, can_resume, fit, resume, save_latest
 from util.run import environment, open_run, plain, save_options
+from util.run_lock import lock_run
 from util.runtime import resolve_amp, resolve_device, seed_everything
 from util.validation import create_validation
 
@@ -37,14 +39,15 @@ def main() -> int:
     opt = parse_train()
     rank, world_size, local_rank = distributed.start()
     setup_logging(quiet=rank > 0)
-    try:
-        return train(opt, rank=rank, world_size=world_size, local_rank=local_rank)
-    finally:
-        distributed.finish()
+    with contextlib.ExitStack() as held:
+        held.callback(distributed.finish)
+        return train(opt, rank=rank, world_size=world_size, local_rank=local_rank, held=held)
 
 
-def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: int) -> int:
-    """Build everything, train, and return the exit status."""
+def train(
+    opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: int, held: contextlib.ExitStack
+) -> int:
+    """Build everything, train, and return the exit status. held: keeps the run's lock until all is done."""
     device = resolve_device(opt.device, local_rank)
     amp = resolve_amp(opt.amp, device)
     seed_everything(opt.seed, deterministic=opt.deterministic)
@@ -52,6 +55,8 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
     folder = opt.checkpoints_dir / opt.name
     options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
     before = open_run(folder, options, continue_train=opt.continue_train) if rank == 0 else None
+    if rank == 0:
+        held.enter_context(lock_run(folder))
     distributed.barrier()
 
     frames = open_frames(
@@ -70,7 +75,7 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
 
     model = HGAN(network_config(opt), objective(opt), vgg=vgg, amp=amp, device=device, seed=opt.seed + rank)
     progress = Progress()
-    if opt.continue_train and (folder / LATEST).exists():
+    if opt.continue_train and can_resume(folder):
         progress = resume(folder, model)
         log.info("continuing at step %d", progress.step)
     if world_size > 1:
@@ -83,13 +88,14 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
     )
     steps_per_epoch = math.ceil(dataset.epoch_length / (opt.batch_size * world_size))
     total = opt.n_epochs * steps_per_epoch
+    validates = all(len(found) >= 2 for found in chosen["val"].values())  # a distance takes two images a side
     schedule = Schedule(
         total_steps=min(total, opt.max_steps) if opt.max_steps else total,
         steps_per_epoch=steps_per_epoch,
         log_every=opt.log_freq,
         display_every=opt.display_freq,
         save_every=opt.save_freq,
-        validate_every=math.ceil(opt.val_interval * steps_per_epoch),
+        validate_every=math.ceil(opt.val_interval * steps_per_epoch) if validates else 0,
     )
     loader = stream_loader(
         dataset, opt.batch_size, num_workers=opt.num_workers, device=device, start_step=progress.step, rank=rank,
@@ -104,7 +110,7 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
             "images": {phase: {d: len(part[d]) for d in part} for phase, part in chosen.items()},
             "parameters": {name: count_parameters(net) for name, net in model.networks.items()}, **environment(),
         }  # fmt: skip
-        if schedule.validate_every and all(chosen["val"].values()):
+        if schedule.validate_every:
             net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device)
             resolved["feature_net"] = {"name": net.name, "sha256": net.sha256}
             validate = create_validation(
@@ -113,7 +119,7 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
             )  # fmt: skip
         save_options(folder, options | {"resolved": before["resolved"] if before else resolved})
         announce(opt, resolved, schedule)
-    if progress.step >= schedule.total_steps:
+    if progress.step >= schedule.total_steps and not progress.validation_due:
         log.info("nothing to do: %d of %d steps are done; raise --n_epochs or --max_steps", progress.step, schedule.total_steps)
         return 0
 

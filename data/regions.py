@@ -54,8 +54,9 @@ def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[in
     """(index, hand) of each region that can be read, in order; the others are named in warnings."""
     before_fork()
     loader = DataLoader(
-        regions, batch_size=None, num_workers=num_workers, worker_init_fn=start_worker, collate_fn=_as_it_is
-    )
+        regions, batch_size=None, num_workers=num_workers, worker_init_fn=start_worker, collate_fn=_as_it_is,
+        generator=torch.Generator(),  # else validation would draw from the global state, and change what resumes
+    )  # fmt: skip
     for index, hand in enumerate(loader):
         if isinstance(hand, ImageError):
             log.warning("left out: %s", hand)

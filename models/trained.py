@@ -1,5 +1,6 @@
 """A trained translator, rebuilt from its run's folder."""
 
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,9 +8,9 @@ import torch
 from torch import Tensor
 
 from models.hgan import NetworkConfig, create_generator, translate
-from util.checkpoint import load_checkpoint
+from util.checkpoint import check_config, first_lines, load_checkpoint, load_newest
 from util.errors import UsageError
-from util.loop import BEST, LATEST
+from util.loop import BEST, LATEST, PREVIOUS
 from util.run import load_options
 from util.runtime import Amp
 
@@ -26,16 +27,22 @@ class Translator:
     def __init__(self, folder: Path, *, epoch: str, direction: str, device: torch.device, amp: Amp) -> None:
         self.device, self.amp = device, amp
         self.options = SimpleNamespace(**load_options(folder))
-        self.checkpoint = folder / (BEST if epoch == "best" and (folder / BEST).exists() else LATEST)
-        content = load_checkpoint(self.checkpoint)
-        self.step = content["step"]
+        if epoch == "best" and (folder / BEST).exists():
+            self.checkpoint = folder / BEST
+            content = load_checkpoint(self.checkpoint)
+        else:
+            content, self.checkpoint = load_newest(folder / LATEST, folder / PREVIOUS)
         try:
+            self.step = int(content["step"])
             config = NetworkConfig(**{name: getattr(self.options, name) for name in NetworkConfig.__dataclass_fields__})
+            check_config(content["model"].get("config"), asdict(config))
             self.net = create_generator(config)
             self.net.load_state_dict(content["model"]["averages"][GENERATOR[direction]]["module"])
-        except (AttributeError, KeyError, RuntimeError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(f"{self.checkpoint} does not fit the options.yaml beside it ({reason})") from error
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{self.checkpoint} does not fit the options.yaml beside it ({first_lines(error)}); put back the one that "
+                "it was trained with"
+            ) from error
         self.net.to(device).eval()
 
     def translate(self, images: Tensor, masks: Tensor) -> Tensor:

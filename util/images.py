@@ -81,14 +81,17 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
     write_bytes(path, data.tobytes())
 
 
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Write a whole file atomically, making parent folders."""
+def write_bytes(path: str | os.PathLike, data: bytes, *, sync: bool = False) -> None:
+    """Write a whole file atomically, making parent folders; `sync` waits until it is on the disk."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=".part-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(part, 0o666 & ~_UMASK)  # mkstemp's 0600 would lock colleagues out of shared folders
         os.replace(part, path)
     except BaseException:

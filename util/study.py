@@ -24,7 +24,7 @@ from util.classification import report, taken_for_real, wilson_interval
 from util.classification_figures import draw_samples
 from util.images import tile, to_uint8, write_bytes
 from util.logger import RunLogger
-from util.loop import LATEST, Progress, Schedule, fit, resume
+from util.loop import Progress, Schedule, can_resume, fit, resume
 from util.runtime import Amp, seed_everything
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def run_training_set(
         vit=opt.vit, img_size=opt.img_size, num_classes=len(classes), lr=opt.lr, amp=amp, device=device
     )
     folder.mkdir(parents=True, exist_ok=True)
-    started = opt.continue_train and (folder / LATEST).exists()
+    started = opt.continue_train and can_resume(folder)
     progress = resume(folder, model) if started else Progress()
 
     total_steps = math.ceil(opt.n_epochs * len(samples) / opt.batch_size)
