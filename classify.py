@@ -20,6 +20,7 @@ from util.loop import Stopped
 from util.run import OPTIONS_FILE, environment, open_run, plain, save_options
 from util.run_lock import locked
 from util.runtime import resolve_amp, resolve_device
+from util.strict_json import write_json
 from util.study import (
     EXPERIMENTS,
     answer,
@@ -30,7 +31,6 @@ from util.study import (
     sample_sheet,
     test_samples,
     training_samples,
-    write_json,
     write_predictions,
     write_training_files,
 )
@@ -44,8 +44,8 @@ def main() -> int:
     opt = parse_classify()
     setup_logging()
     folder = study_folder(opt)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with locked(folder.parent / f".{folder.name}.lock", what=f"the study in {folder}", remedy="choose another --results_dir"):
+    opt.results_dir.mkdir(parents=True, exist_ok=True)
+    with locked(opt.results_dir / f".classify_{folder.name}.lock", what=f"the study in {folder}", remedy="choose another --results_dir"):
         return study(opt, folder)
 
 
@@ -54,7 +54,10 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     device = resolve_device(opt.device)
     amp = resolve_amp(opt.amp, device)
     experiment = EXPERIMENTS[opt.experiment]
-    hands = {part: draw_balanced(pool, per_class=wanted(opt, part), seed=opt.seed) for part, pool in pools(opt).items()}
+    hands = {
+        part: draw_balanced(pool, per_class=wanted(opt, part), seed=opt.seed, strict=opt.strict)
+        for part, pool in pools(opt).items()
+    }
     counts = {part: len(hands[part]["real"]) for part in PARTS}
     notes = [note for part in PARTS if (note := shortage(part, counts[part], wanted(opt, part)))]
     for note in notes:

@@ -14,6 +14,7 @@ import torch
 from data.frames import Frame
 from data.loader import stream_loader
 from data.roots import open_frames
+from data.scan import LEFT_OUT_FILE, LeftOut, scan
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select
 from data.unpaired import UnpairedHands
 from models import DISCRIMINATORS
@@ -64,6 +65,7 @@ def train(
         objects=opt.objects, demo_root=DEMO_ROOT, num_workers=opt.num_workers,
     )  # fmt: skip
     chosen = split_frames(opt, folder, frames)
+    faults = scan(chosen["train"], strict=opt.strict)
     vgg, weights = None, None
     if DISCRIMINATORS[opt.netD].view == "vgg":
         vgg, weights = load_vgg16(opt.vgg_weights, unit_rms=opt.normalize_features)
@@ -84,8 +86,9 @@ def train(
         model.compile()
 
     dataset = UnpairedHands(
-        chosen["train"], crop_size=opt.crop_size, seed=opt.seed, background=opt.background, flips=opt.flip
-    )
+        chosen["train"], crop_size=opt.crop_size, seed=opt.seed, background=opt.background, flips=opt.flip,
+        bad=faults,
+    )  # fmt: skip
     steps_per_epoch = math.ceil(dataset.epoch_length / (opt.batch_size * world_size))
     total = opt.n_epochs * steps_per_epoch
     validates = all(len(found) >= 2 for found in chosen["val"].values())  # a distance takes two images a side
@@ -137,9 +140,11 @@ def train(
         )  # fmt: skip
         logger.text("options", options_table(options))
 
+    left_out = LeftOut(faults, folder=folder if rank == 0 else None, strict=opt.strict)
+
     def run() -> None:
         fit(
-            model, iter(loader), folder=folder, device=device, schedule=schedule, progress=progress, logger=logger,
+            model, left_out.watch(iter(loader)), folder=folder, device=device, schedule=schedule, progress=progress, logger=logger,
             validate=validate, display=display,
         )  # fmt: skip
 
@@ -154,6 +159,8 @@ def train(
         log.info("%s: saved at step %d; go on with --continue_train", name, stopped.step)
         return 128 + stopped.signal_number
     if logger:
+        if left_out.reasons:
+            log.warning("%d images were left out, see %s", len(left_out.reasons), folder / LEFT_OUT_FILE)
         log.info("done: %s", folder / LATEST)
         if opt.display_freq:
             log.info("look at %s (source | translated | cycle)", folder / "synthetic_translated_cycle.png")

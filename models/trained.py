@@ -8,13 +8,22 @@ import torch
 from torch import Tensor
 
 from models.hgan import NetworkConfig, create_generator, translate
+from options.stored import check_stored
+from options.train_options import train_parser
 from util.checkpoint import check_config, first_lines, load_checkpoint, load_newest
 from util.errors import UsageError
 from util.loop import BEST, LATEST, PREVIOUS
-from util.run import load_options
+from util.run import OPTIONS_FILE, load_options
 from util.runtime import Amp
 
 GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}
+
+
+# What a run must say of itself to be used, beside what its networks are made of.
+NEEDED = (
+    *NetworkConfig.__dataclass_fields__, "model", "mask", "hand_box", "background", "dataset_mode", "objects", "seed",
+    "dataroot", "synth_root", "real_root",
+)  # fmt: skip
 
 
 class Translator:
@@ -26,7 +35,9 @@ class Translator:
 
     def __init__(self, folder: Path, *, epoch: str, direction: str, device: torch.device, amp: Amp) -> None:
         self.device, self.amp = device, amp
-        self.options = SimpleNamespace(**load_options(folder))
+        options = load_options(folder)
+        check_stored(options, train_parser(), folder / OPTIONS_FILE, needed=NEEDED)
+        self.options = SimpleNamespace(**options)
         if epoch == "best" and (folder / BEST).exists():
             self.checkpoint = folder / BEST
             content = load_checkpoint(self.checkpoint)

@@ -58,8 +58,8 @@ def train_parser() -> Parser:
     model.add_argument("--netG", choices=tuple(GENERATORS), help="generator")
     model.add_argument("--netD", choices=tuple(DISCRIMINATORS), help="discriminator")
     model.add_argument("--upsample", choices=tuple(UPSAMPLERS), help="the generator's (default: resize; deconv with --paper)")
-    model.add_argument("--ngf", type=integer(1), default=64, metavar="N", help="generator's first width")
-    model.add_argument("--ndf", type=integer(1), default=64, metavar="N", help="discriminator's first width")
+    model.add_argument("--ngf", type=integer(1, 1024), default=64, metavar="N", help="generator's first width")
+    model.add_argument("--ndf", type=integer(1, 1024), default=64, metavar="N", help="discriminator's first width")
     model.add_argument("--norm", choices=tuple(NORMS), default="instance", help="normalisation (perceptual D has none)")
     add_switch(model, "--dropout", default=False, help="dropout in the generator's residual blocks")
     model.add_argument("--init_type", choices=tuple(INITS), default="xavier", help="weights' initialisation")
@@ -74,8 +74,8 @@ def train_parser() -> Parser:
     )  # fmt: skip
 
     train = parser.add_argument_group("training")
-    train.add_argument("--batch_size", type=integer(1), default=1, metavar="N", help="images a domain, step and process")
-    train.add_argument("--lr", type=number(0, above=True), metavar="X", help="Adam's, constant (default: 2e-4; Table I's with --paper)")
+    train.add_argument("--batch_size", type=integer(1, 65536), default=1, metavar="N", help="images a domain, step and process")
+    train.add_argument("--lr", type=number(0, 1, above=True), metavar="X", help="Adam's, constant (default: 2e-4; Table I's with --paper)")
     train.add_argument(
         "--warmup", type=integer(0), metavar="N", help="steps over which lr rises to its value (default: 100; 0 with --paper)"
     )
@@ -89,7 +89,7 @@ def train_parser() -> Parser:
         "--lambda_r1", type=number(0), default=0.0, metavar="X",
         help="weight of the R1 penalty on D's gradient at real images; experimental, 0: none",
     )  # fmt: skip
-    train.add_argument("--pool_size", type=integer(0), default=50, metavar="N", help="past fakes shown to D; 0: none")
+    train.add_argument("--pool_size", type=integer(0, 10**6), default=50, metavar="N", help="past fakes shown to D; 0: none")
     add_switch(train, "--mask", default=True, help="translate the hand alone: outside its mask the image stays")
     train.add_argument(
         "--ema", type=number(0, 0.999999), metavar="DECAY",

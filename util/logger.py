@@ -12,6 +12,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from util.images import write_bytes, write_png
+from util.strict_json import strict
 
 LOG_FILE = "log.jsonl"
 
@@ -90,9 +91,11 @@ class RunLogger:
         self._board.add_text(name, text, self.step)
 
     def _write(self, values: dict[str, float]) -> None:
-        print(json.dumps({"step": self.step, "epoch": round(self.epoch, 4), **values}), file=self._log, flush=True)
+        values = strict(values)
+        print(json.dumps({"step": self.step, "epoch": round(self.epoch, 4), **values}, allow_nan=False), file=self._log, flush=True)
         for name, value in values.items():
-            self._board.add_scalar(name, value, self.step)
+            if value is not None:
+                self._board.add_scalar(name, value, self.step)
         self._board.flush()
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import logging
 import math
 from argparse import Namespace
@@ -275,8 +274,3 @@ def sample_sheet(hands: Mapping[str, Sequence[HandFile]], opt: Namespace, *, col
         rows[kind] = [to_uint8(dataset[offset + k]["image"]) for k in range(len(samples))]
         offset += columns
     return draw_samples(rows)
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write JSON, indented."""
-    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
