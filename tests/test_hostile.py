@@ -85,8 +85,8 @@ def contents(root: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-@given(files=st.dictionaries(NAMES, st.tuples(FILES, FILES), min_size=1, max_size=12))
-@settings(max_examples=25, **NO_CHECKS)
+@given(files=st.dictionaries(NAMES, st.tuples(FILES, FILES), min_size=1, max_size=15))
+@settings(max_examples=10, **NO_CHECKS)
 def test_preprocess_masks_survives_any_tree(run_main, tmp_path, files):
     shutil.rmtree(tmp_path)
     for name, (image, mask) in files.items():
@@ -119,8 +119,8 @@ def runs(tmp_path_factory) -> Path:
     return folder
 
 
-@given(files=st.dictionaries(NAMES, FILES, min_size=1, max_size=12))
-@settings(max_examples=20, **NO_CHECKS)
+@given(files=st.dictionaries(NAMES, FILES, min_size=1, max_size=15))
+@settings(max_examples=8, **NO_CHECKS)
 def test_translating_survives_any_folder(run_main, runs, tmp_path, files):
     shutil.rmtree(tmp_path)
     (tmp_path / "in").mkdir(parents=True)
@@ -185,7 +185,7 @@ SPOILS = st.one_of(
 
 
 @given(data=st.data(), drop=st.booleans(), value=SPOILS)
-@settings(max_examples=60, **NO_CHECKS)
+@settings(max_examples=20, **NO_CHECKS)
 def test_stored_options_of_any_kind_are_taken_or_refused(run_main, runs, tmp_path, data, drop, value):
     folder = tmp_path / "runs" / "run"
     shutil.rmtree(tmp_path)
