@@ -30,7 +30,7 @@ from util.logger import RunLogger, setup_logging
 from util.loop import LATEST, Progress, Schedule, Stopped, can_resume, fit, resume, save_latest
 from util.run import environment, open_run, plain, save_options
 from util.run_lock import lock_run
-from util.runtime import resolve_amp, resolve_device, seed_everything
+from util.runtime import random_states, resolve_amp, resolve_device, seed_everything, set_random_states
 from util.validation import create_validation
 
 log = logging.getLogger("train")
@@ -80,6 +80,7 @@ def train(
     if opt.continue_train and can_resume(folder):
         progress = resume(folder, model)
         log.info("continuing at step %d", progress.step)
+    states = random_states()
     if world_size > 1:
         model.distribute()
     if opt.compile:
@@ -122,6 +123,7 @@ def train(
             )  # fmt: skip
         save_options(folder, options | {"resolved": before["resolved"] if before else resolved})
         announce(opt, resolved, schedule)
+    set_random_states(states)  # building the validation's network has drawn from them
     if progress.step >= schedule.total_steps and not progress.validation_due:
         log.info("nothing to do: %d of %d steps are done; raise --n_epochs or --max_steps", progress.step, schedule.total_steps)
         return 0

@@ -12,7 +12,7 @@ from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_los
 from models.vgg16 import VGG16Features
 from util.checkpoint import check_config
 from util.ema import EMA
-from util.guard import BufferGuard, finite_or, step_if_finite
+from util.guard import BufferGuard, finite_or_white, step_if_finite
 from util.image_pool import ImagePool
 from util.runtime import Amp
 
@@ -167,7 +167,7 @@ class HGAN:
 
         # Discriminators, on real images and on fakes out of the history.
         self._freeze_discriminators(False)
-        old_r, old_s = self.pool_r.query(finite_or(fake_r, synth)), self.pool_s.query(finite_or(fake_s, real))
+        old_r, old_s = self.pool_r.query(finite_or_white(fake_r)), self.pool_s.query(finite_or_white(fake_s))
         with self.amp.autocast(self.device):
             with torch.no_grad():
                 view_r, view_s = joined(self.view, torch.cat([real, old_r]), torch.cat([synth, old_s]))

@@ -32,10 +32,10 @@ def step_if_finite(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScale
     return broken
 
 
-def finite_or(images: Tensor, others: Tensor) -> Tensor:
-    """images (N, C, H, W), but of the other batch where an image holds a value that is not finite."""
+def finite_or_white(images: Tensor) -> Tensor:
+    """images (N, C, H, W) in [-1, 1], but white where an image holds a value that is not finite."""
     finite = torch.isfinite(images).flatten(1).all(1)
-    return torch.where(finite.view(-1, 1, 1, 1), images, others)
+    return torch.where(finite.view(-1, 1, 1, 1), images, torch.ones_like(images))
 
 
 class BufferGuard:
