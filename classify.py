@@ -18,7 +18,9 @@ from util.images import write_bytes, write_png
 from util.logger import setup_logging
 from util.loop import Stopped
 from util.run import OPTIONS_FILE, environment, open_run, plain, save_options
+from util.run_lock import locked
 from util.runtime import resolve_amp, resolve_device
+from util.strict_json import write_json
 from util.study import (
     EXPERIMENTS,
     answer,
@@ -29,7 +31,6 @@ from util.study import (
     sample_sheet,
     test_samples,
     training_samples,
-    write_json,
     write_predictions,
     write_training_files,
 )
@@ -42,17 +43,28 @@ METRICS_FILE = "metrics.json"
 def main() -> int:
     opt = parse_classify()
     setup_logging()
+    folder = study_folder(opt)
+    opt.results_dir.mkdir(parents=True, exist_ok=True)
+    with locked(opt.results_dir / f".classify_{folder.name}.lock", what=f"the study in {folder}", remedy="choose another --results_dir"):
+        return study(opt, folder)
+
+
+def study(opt: argparse.Namespace, folder: Path) -> int:
+    """Train, test and write everything; returns the exit status."""
     device = resolve_device(opt.device)
     amp = resolve_amp(opt.amp, device)
     experiment = EXPERIMENTS[opt.experiment]
-    hands = {part: draw_balanced(pool, per_class=wanted(opt, part), seed=opt.seed) for part, pool in pools(opt).items()}
+    hands = {
+        part: draw_balanced(pool, per_class=wanted(opt, part), seed=opt.seed, strict=opt.strict)
+        for part, pool in pools(opt).items()
+    }
     counts = {part: len(hands[part]["real"]) for part in PARTS}
     notes = [note for part in PARTS if (note := shortage(part, counts[part], wanted(opt, part)))]
     for note in notes:
         log.warning(note)
     notes += control_notes(opt)
 
-    folder = open_study(opt)
+    open_study(opt, folder)
     options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
     resolved = {"device": str(device), "amp": amp.name, "images_per_class": counts, **environment()}
     save_options(folder, options | {"resolved": resolved})
@@ -141,13 +153,17 @@ def control_notes(opt: argparse.Namespace) -> list[str]:
     return notes
 
 
-def open_study(opt: argparse.Namespace) -> Path:
-    """The study's folder, ready to be written: a finished study is replaced, an unfinished one never.
-
-    Controls get folders of their own, so that they do not replace what they control. Raises UsageError.
-    """
+def study_folder(opt: argparse.Namespace) -> Path:
+    """Where the study goes. Controls get folders of their own, so that they do not replace what they control."""
     controls = [f"hand-{opt.hand}"] * (opt.hand != "shown") + ["shuffled"] * opt.shuffle_labels
-    folder = opt.results_dir / "classify" / "_".join([opt.experiment, *controls])
+    return opt.results_dir / "classify" / "_".join([opt.experiment, *controls])
+
+
+def open_study(opt: argparse.Namespace, folder: Path) -> None:
+    """Make the study's folder ready to be written: a finished study is replaced, an unfinished one never.
+
+    Raises UsageError.
+    """
     if (folder / OPTIONS_FILE).exists() and not opt.continue_train:
         if not (folder / METRICS_FILE).exists():
             raise UsageError(
@@ -158,7 +174,6 @@ def open_study(opt: argparse.Namespace) -> Path:
         shutil.rmtree(folder)
     options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
     open_run(folder, options, continue_train=opt.continue_train)
-    return folder
 
 
 if __name__ == "__main__":

@@ -101,12 +101,15 @@ def translate_split(
     domain, other = ("synthetic", "real") if opt.direction == "StoR" else ("real", "synthetic")
 
     results.clear(folder)
-    regions = {d: HandRegions(frames, crop=crop, background=background) for d, frames in chosen.items()}
+    regions = {d: HandRegions(found, crop=crop, background=background, strict=opt.strict) for d, found in chosen.items()}
     shape = ShapeScores(silnet.segment, model.device) if silnet else None
     generated, source = translate(opt, model, regions[domain], folder, domain, shape)
     target = results.write_regions(folder, other, regions[other], num_workers=opt.num_workers)
+    if not target.images:
+        raise UsageError(f"none of the {len(regions[other])} {other} images could be read")
 
     metrics = {"model": run.model, "netG": run.netG, "netD": run.netD, "step": model.step}
+    metrics |= {"left_out": {d: len(part.left_out) for d, part in regions.items()}}
     metrics |= {"checkpoint": model.checkpoint.name, "phase": opt.phase, "direction": opt.direction, "crop": crop}
     if net:
         metrics |= results.measure(
@@ -127,10 +130,10 @@ def translate_split(
 
 def stored_root(run: SimpleNamespace, flag: str) -> Path | None:
     """The data's folder by its absolute path, or, if it is no longer there, as the run was given it."""
-    given, absolute = getattr(run, flag), run.resolved["roots"][flag]
+    given, absolute = getattr(run, flag), run.resolved["roots"].get(flag)
     if given is None:
         return None
-    return Path(absolute) if Path(absolute).is_dir() else Path(given)
+    return Path(absolute) if absolute and Path(absolute).is_dir() else Path(given)
 
 
 def split_frames(
@@ -164,7 +167,8 @@ def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> N
     results.clear(folder)
     domain = "synthetic" if opt.direction == "StoR" else "real"
     background = opt.background or model.options.background
-    regions = HandRegions(frames, crop=TEST_CROP if opt.crop else None, background=background)
+    crop = TEST_CROP if opt.crop else None
+    regions = HandRegions(frames, crop=crop, background=background, strict=opt.strict)
     translate(opt, model, regions, folder, domain)
 
 

@@ -2,6 +2,7 @@
 """Train H-GAN, a baseline or SilNet: python train.py --name msh4 --netD perceptual"""
 
 import argparse
+import contextlib
 import logging
 import math
 import signal
@@ -14,6 +15,7 @@ from data.frames import Frame
 from data.loader import stream_loader
 from data.packing import open_packs
 from data.roots import open_frames
+from data.scan import LEFT_OUT_FILE, LeftOut, scan
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select
 from models import SEGMENTERS
 from options.shared import DEMO_ROOT
@@ -21,9 +23,10 @@ from options.train_options import parse_train
 from util import distributed, silnet_run, translator_run
 from util.errors import run_command
 from util.logger import RunLogger, setup_logging
-from util.loop import LATEST, Progress, Schedule, Stopped, fit, resume, save_latest
+from util.loop import LATEST, Progress, Schedule, Stopped, can_resume, fit, resume, save_latest
 from util.run import environment, open_run, plain, save_options
-from util.runtime import resolve_amp, resolve_device, seed_everything
+from util.run_lock import lock_run
+from util.runtime import random_states, resolve_amp, resolve_device, seed_everything, set_random_states
 
 log = logging.getLogger("train")
 
@@ -32,14 +35,15 @@ def main() -> int:
     opt = parse_train()
     rank, world_size, local_rank = distributed.start()
     setup_logging(quiet=rank > 0)
-    try:
-        return train(opt, rank=rank, world_size=world_size, local_rank=local_rank)
-    finally:
-        distributed.finish()
+    with contextlib.ExitStack() as held:
+        held.callback(distributed.finish)
+        return train(opt, rank=rank, world_size=world_size, local_rank=local_rank, held=held)
 
 
-def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: int) -> int:
-    """Build everything, train, and return the exit status.
+def train(
+    opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: int, held: contextlib.ExitStack
+) -> int:
+    """Build everything, train, and return the exit status. held: keeps the run's lock until all is done.
 
     What differs between a translator and SilNet is in two modules of the same functions, of which `kind` is one.
     """
@@ -51,6 +55,8 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
     folder = opt.checkpoints_dir / opt.name
     options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
     before = open_run(folder, options, continue_train=opt.continue_train) if rank == 0 else None
+    if rank == 0:
+        held.enter_context(lock_run(folder))
     distributed.barrier()
 
     frames = open_frames(
@@ -58,12 +64,14 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
         objects=opt.objects, demo_root=DEMO_ROOT, num_workers=opt.num_workers,
     )  # fmt: skip
     chosen = split_frames(opt, folder, frames)
-    dataset = kind.create_samples(opt, chosen["train"])
+    faults = scan(chosen["train"], strict=opt.strict)
+    dataset = kind.create_samples(opt, chosen["train"], bad=faults)
     model, frozen = kind.create_model(opt, before=before, amp=amp, device=device, rank=rank)
     progress = Progress()
-    if opt.continue_train and (folder / LATEST).exists():
+    if opt.continue_train and can_resume(folder):
         progress = resume(folder, model)
         log.info("continuing at step %d", progress.step)
+    states = random_states()
     if world_size > 1:
         model.distribute()
     if opt.compile:
@@ -71,13 +79,14 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
 
     steps_per_epoch = math.ceil(dataset.epoch_length / (opt.batch_size * world_size))
     total = opt.n_epochs * steps_per_epoch
+    validates = all(len(found) >= 2 for found in chosen["val"].values())  # a distance takes two images a side
     schedule = Schedule(
         total_steps=min(total, opt.max_steps) if opt.max_steps else total,
         steps_per_epoch=steps_per_epoch,
         log_every=opt.log_freq,
         display_every=opt.display_freq,
         save_every=opt.save_freq,
-        validate_every=math.ceil(opt.val_interval * steps_per_epoch),
+        validate_every=math.ceil(opt.val_interval * steps_per_epoch) if validates else 0,
     )
     dataset.packs = open_packs(
         frames, cache=opt.cache if dataset.packable else False, cache_dir=opt.cache_dir, crop_size=opt.crop_size, background=opt.background,
@@ -98,12 +107,13 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
             "images": {phase: {d: len(part[d]) for d in part} for phase, part in chosen.items()},
             "parameters": {name: count_parameters(net) for name, net in model.networks.items()}, **environment(),
         }  # fmt: skip
-        if schedule.validate_every and all(chosen["val"].values()):
+        if schedule.validate_every:
             validate, scored_by = kind.create_validator(opt, model, chosen["val"], folder=folder)
             resolved |= scored_by
         save_options(folder, options | {"resolved": before["resolved"] if before else resolved})
         announce(opt, kind.describe(opt, resolved), resolved, schedule)
-    if progress.step >= schedule.total_steps:
+    set_random_states(states)  # building the validation's network has drawn from them
+    if progress.step >= schedule.total_steps and not progress.validation_due:
         log.info("nothing to do: %d of %d steps are done; raise --n_epochs or --max_steps", progress.step, schedule.total_steps)
         return 0
 
@@ -120,9 +130,11 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
         )  # fmt: skip
         logger.text("options", options_table(options))
 
+    left_out = LeftOut(faults, folder=folder if rank == 0 else None, strict=opt.strict)
+
     def run() -> None:
         fit(
-            model, iter(loader), folder=folder, device=device, schedule=schedule, progress=progress, logger=logger,
+            model, left_out.watch(iter(loader)), folder=folder, device=device, schedule=schedule, progress=progress, logger=logger,
             validate=validate, display=display,
         )  # fmt: skip
 
@@ -137,6 +149,8 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
         log.info("%s: saved at step %d; go on with --continue_train", name, stopped.step)
         return 128 + stopped.signal_number
     if logger:
+        if left_out.reasons:
+            log.warning("%d images were left out, see %s", len(left_out.reasons), folder / LEFT_OUT_FILE)
         log.info("done: %s", folder / LATEST)
         if opt.display_freq:
             log.info("look at %s (%s)", folder / kind.PICTURE, kind.COLUMNS)

@@ -6,6 +6,7 @@ class meets the same pool, equally often.
 """
 
 import colorsys
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy as np
 
 from util.errors import UsageError
 from util.images import IMAGE_SUFFIXES, ImageError, read_rgb
+
+log = logging.getLogger(__name__)
 
 Background = Callable[[np.random.Generator], np.ndarray]
 """Draws one background, uint8 RGB (size, size, 3), from a random generator."""
@@ -34,12 +37,19 @@ def open_backgrounds(root: str | os.PathLike | None, *, size: int, part: str) ->
         return lambda rng: draw_room(size, rng)
     photographs = split_photographs(list_photographs(root))[part]
 
+    bad: set[Path] = set()
+
     def draw(rng: np.random.Generator) -> np.ndarray:
-        path = photographs[rng.integers(len(photographs))]
-        try:
-            return random_crop(read_rgb(path), size, rng)
-        except ImageError as error:
-            raise UsageError(f"{error}; remove the file from --background_root") from error
+        first = rng.integers(len(photographs))
+        for path in [*photographs[first:], *photographs[:first]]:  # the next one that can be read, whatever was met before
+            if path in bad:
+                continue
+            try:
+                return random_crop(read_rgb(path), size, rng)
+            except ImageError as error:
+                bad.add(path)
+                log.warning("left out: %s", error)
+        raise UsageError(f"none of the {len(photographs)} photographs in {root} can be read; give another --background_root")
 
     return draw
 

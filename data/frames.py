@@ -16,7 +16,7 @@ from pathlib import Path
 
 from data.realhands import usable_frames
 from util.errors import UsageError
-from util.images import IMAGE_SUFFIXES
+from util.images import IMAGE_SUFFIXES, printable
 
 log = logging.getLogger(__name__)
 
@@ -105,13 +105,31 @@ def domain_roots(
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    """Every image file below a folder, sorted; links to folders are followed, broken links are not files."""
-    for parent, subfolders, names in os.walk(folder, followlinks=True):
+    """Every image file below a folder, sorted; links to folders are followed, but no folder is entered twice.
+
+    Folders that cannot be read, and links that lead nowhere, are named in warnings.
+    """
+    entered = set()
+    for parent, subfolders, names in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
+        real = os.path.realpath(parent)
+        if real in entered:  # a link back to where we came from
+            subfolders.clear()
+            continue
+        entered.add(real)
         subfolders.sort()
         for name in sorted(names):
             path = Path(parent, name)
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+            if path.suffix.lower() not in IMAGE_SUFFIXES or name.startswith(".part-"):
+                continue
+            if os.path.isfile(path):
                 yield path
+            else:
+                log.warning("left out: %s: %s", printable(path), "a link that leads nowhere" if path.is_symlink() else "no file")
+
+
+def _warn_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # optional folders may be missing
+        log.warning("left out: %s: a folder that cannot be read (%s)", printable(error.filename), error.strerror)
 
 
 def _synthetic_frames(root: Path, *, objects: bool) -> Iterator[Frame]:

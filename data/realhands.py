@@ -10,11 +10,14 @@ A user's folder may have any name and lie at any depth; what makes it one is the
 
 import csv
 import io
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from util.images import IMAGE_SUFFIXES
+
+log = logging.getLogger(__name__)
 
 COLOUR_FOLDER = "color"
 MASK_FOLDERS = ("mask", "masks")
@@ -121,7 +124,10 @@ def _files(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
             return [entry.name for entry in entries if _is_file(entry) and not entry.name.startswith(".part-")]
-    except OSError:
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        log.warning("left out: %s: a folder that cannot be read (%s)", folder, error.strerror)
         return []
 
 

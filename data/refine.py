@@ -1,7 +1,5 @@
 """One frame of preprocess_masks.py: a photograph and its raw mask give a refined mask or a reason to drop the frame."""
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +8,11 @@ import numpy as np
 
 from data import masks
 from data.realhands import KEPT, RealFrame, refined_path
-from util.images import ImageError, read_grey, read_rgb, write_bytes
+from util.images import ImageError, printable, read_grey, read_rgb, write_bytes
 
 MARGIN = 24  # pixels around the hand in which its surroundings' colour is measured
 PIECE = 0.01  # of the largest component: smaller ones are blobs, larger ones may be a finger that a fault cut off
 CUT = 6  # pixels that such a cut may be wide
-END_OF_FILE = {b"\x89PNG\r\n\x1a\n": b"IEND", b"\xff\xd8\xff": b"\xff\xd9"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +128,7 @@ def refine_frame(frame: RealFrame, options: RefineOptions) -> Verdict:
 def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
     """As refine_frame, but writes nothing: (bool (H, W) or None, verdict)."""
     try:
-        rgb = _read_whole(frame.image, read_rgb)
+        rgb = read_rgb(frame.image)
     except ImageError as error:
         return None, Verdict(f"photograph unreadable: {_reason(error, frame.image)}", "")
     grey, remark = read_raw_mask(frame.mask, rgb.shape[:2])
@@ -163,7 +160,7 @@ def read_raw_mask(path: Path | None, size: tuple[int, int]) -> tuple[np.ndarray 
     if path is None:
         return None, "missing"
     try:
-        grey = _read_whole(path, read_grey)
+        grey = read_grey(path)
     except ImageError as error:
         return None, _reason(error, path)
     height, width = grey.shape
@@ -175,24 +172,9 @@ def read_raw_mask(path: Path | None, size: tuple[int, int]) -> tuple[np.ndarray 
     return cv2.resize(grey, size[::-1], interpolation=cv2.INTER_LINEAR), f"scaled from {width}x{height}"
 
 
-def _read_whole(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
-    """Read an image file that ends as its format says; some decoders fill up a truncated one and say nothing."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(8)
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 4096))  # some cameras append a few bytes of their own
-            tail = file.read()
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or error}") from error
-    if any(head.startswith(start) and end not in tail for start, end in END_OF_FILE.items()):
-        raise ImageError(f"{path}: truncated")
-    return read(path)
-
-
 def _reason(error: ImageError, path: Path) -> str:
     """The error's message without the path; the report names the file."""
-    return _one_line(str(error).removeprefix(f"{path}: "))
+    return _one_line(str(error).removeprefix(f"{printable(path)}: "))
 
 
 def _one_line(error: object) -> str:

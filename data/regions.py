@@ -11,6 +11,7 @@ from data.frames import Frame
 from data.hands import Hand, read_hand
 from data.loader import before_fork, start_worker
 from data.transforms import centred_hand_crop
+from util.errors import UsageError
 from util.images import ImageError
 
 log = logging.getLogger(__name__)
@@ -23,10 +24,15 @@ class HandRegions(Dataset):
 
     crop: side of the square around the hand's centre; None for the whole frame, of whatever size. In place of a frame
     that cannot be read stands the ImageError that says why.
+
+    left_out: {index: reason} of those that `readable` met so far. strict: one of them is an error there.
     """
 
-    def __init__(self, frames: list[Frame], *, crop: int | None = TEST_CROP, background: str = "white") -> None:
-        self.frames, self.crop, self.background = frames, crop, background
+    def __init__(
+        self, frames: list[Frame], *, crop: int | None = TEST_CROP, background: str = "white", strict: bool = False
+    ) -> None:
+        self.frames, self.crop, self.background, self.strict = frames, crop, background, strict
+        self.left_out: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -51,16 +57,23 @@ class ReadableImages:
 
 
 def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[int, Hand]]:
-    """(index, hand) of each region that can be read, in order; the others are named in warnings."""
+    """(index, hand) of each region that can be read, in order; the others are named in warnings, once each.
+
+    Raises UsageError for the first of them if the regions are strict.
+    """
     before_fork()
     loader = DataLoader(
-        regions, batch_size=None, num_workers=num_workers, worker_init_fn=start_worker, collate_fn=_as_it_is
-    )
+        regions, batch_size=None, num_workers=num_workers, worker_init_fn=start_worker, collate_fn=_as_it_is,
+        generator=torch.Generator(),  # else validation would draw from the global state, and change what resumes
+    )  # fmt: skip
     for index, hand in enumerate(loader):
-        if isinstance(hand, ImageError):
-            log.warning("left out: %s", hand)
-        else:
+        if not isinstance(hand, ImageError):
             yield index, hand
+        elif regions.strict:
+            raise UsageError(f"{hand} (--no-strict leaves such images out)")
+        elif index not in regions.left_out:
+            regions.left_out[index] = str(hand)
+            log.warning("left out: %s", hand)
 
 
 def same_sized_batches(

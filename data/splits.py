@@ -71,7 +71,7 @@ def _draw(frames: list[Frame], wanted: dict[str, int], *, split_by: str, seed: s
 
 def save_split(path: Path, split: Split) -> None:
     """Write splits.json."""
-    write_bytes(path, (json.dumps(split, indent=1) + "\n").encode())
+    write_bytes(path, (json.dumps(split, indent=1) + "\n").encode(), sync=True)
 
 
 def load_split(path: Path) -> Split:
@@ -79,7 +79,7 @@ def load_split(path: Path) -> Split:
     try:
         split = json.loads(path.read_text(encoding="utf-8"))
         return {domain: {phase: [str(name) for name in split[domain][phase]] for phase in PHASES} for domain in DOMAINS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} is missing or damaged ({error!r}); it is written by train.py with the run") from error
 
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from data.backgrounds import Background
 from data.composite import Placement, composite, mask_of_crop, random_placement
 from data.frames import images_below
+from data.scan import tell
 from data.splits import Split
 from util.errors import UsageError
 from util.images import ImageError, read_mask, read_rgb, to_tensor
@@ -152,12 +153,12 @@ def shuffled(names: Iterable[str], seed: str) -> list[str]:
     return order
 
 
-def draw_balanced(pool: Pool, *, per_class: int, seed: int) -> dict[str, list[HandFile]]:
+def draw_balanced(pool: Pool, *, per_class: int, seed: int, strict: bool = False) -> dict[str, list[HandFile]]:
     """As many usable hands of each kind, at most `per_class`, drawn at random: {kind: files}.
 
     Synthetic and generated hands come from the same sources as far as there are such: they differ in look, not in
-    shape. Files that are damaged, empty or without a plain background are counted in a warning and replaced. Raises
-    UsageError where a kind has none left.
+    shape. Files that are damaged, empty or without a plain background are named in warnings, counted and replaced.
+    Raises UsageError where a kind has none left, or, if strict, for the first such file.
     """
     both = pool["synthetic"].keys() & pool["generated"].keys()
     chosen = {}
@@ -165,13 +166,16 @@ def draw_balanced(pool: Pool, *, per_class: int, seed: int) -> dict[str, list[Ha
         names = pool[kind].keys()
         first = both if kind != "real" else set(names)
         order = shuffled(set(names) & first, f"{seed}-first") + shuffled(set(names) - first, f"{seed}-{kind}")
-        chosen[kind] = take_usable([pool[kind][name] for name in order], per_class, kind=kind)
+        chosen[kind] = take_usable([pool[kind][name] for name in order], per_class, kind=kind, strict=strict)
     count = min(len(files) for files in chosen.values())
     return {kind: files[:count] for kind, files in chosen.items()}
 
 
-def take_usable(files: Sequence[HandFile], count: int, *, kind: str) -> list[HandFile]:
-    """The first `count` files that hold a hand on a plain background, or as many as do. Raises UsageError if none."""
+def take_usable(files: Sequence[HandFile], count: int, *, kind: str, strict: bool = False) -> list[HandFile]:
+    """The first `count` files that hold a hand on a plain background, or as many as do.
+
+    Raises UsageError if none does or, if strict, one does not.
+    """
     kept, faults = [], {}
     with ThreadPoolExecutor(4) as pool, tqdm(
         total=min(count, len(files)), desc=f"checking {kind}", leave=False, disable=None
@@ -187,7 +191,9 @@ def take_usable(files: Sequence[HandFile], count: int, *, kind: str) -> list[Han
                     kept.append(file)
                     bar.update()
     if faults:
-        log.warning("%d %s hands left out, the first because %s", len(faults), kind, next(iter(faults.values())))
+        if strict:
+            raise UsageError(f"{next(iter(faults.values()))} (--no-strict leaves such images out)")
+        tell(list(faults.values()), f"{len(faults)} {kind} hands")
     if not kept:
         reason = f" ({next(iter(faults.values()))})" if faults else ""
         raise UsageError(

@@ -1,7 +1,6 @@
 """Training samples: a synthetic hand with an unrelated real one."""
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import torch
@@ -12,11 +11,9 @@ from data.frames import DOMAINS, Frame
 from data.hands import Hand, read_hand
 from data.packed import Pack
 from data.transforms import flip, random_hand_crop
-from util.images import ImageError, mask_to_tensor, to_tensor
+from util.images import ImageError, mask_to_tensor, printable, to_tensor
 
-log = logging.getLogger(__name__)
-
-MAX_BAD_IN_A_ROW = 100
+MAX_TRIES = 1000  # frames looked at for one sample
 
 Crop = Callable[[Hand, int, np.random.Generator], Hand]
 """(hand, size, random) -> a training crop, size x size."""
@@ -30,24 +27,26 @@ class UnpairedHands(Dataset):
     one meets is chance, afresh every epoch. One epoch is as long as the larger domain.
 
     A sample is {"synthetic", "real"}: (3, size, size) in [-1, 1]; {"synthetic_mask", "real_mask"}: (1, size, size) in
-    {0, 1}; {"synthetic_path", "real_path"}: str. An image that cannot be read is reported, once, and the next one of
-    its shuffle takes its place.
+    {0, 1}; {"synthetic_path", "real_path"}: str; "left_out": what was met that cannot be used, and why, as {relative
+    path: reason}. The next one of its shuffle takes the place of a frame that cannot be used, be it one of `bad` (which
+    data.scan found; it is not touched) or one that turns out so: the sample is the same either way.
 
     packs: {domain: Pack} of the same background; crops of frames that a pack holds are cut from it, and are the same
     to the last bit as from the image files. A domain may be missing.
     """
 
     def __init__(self, frames: dict[str, list[Frame]], *, crop_size: int, seed: int, background: str = "white",
-                 flips: bool = True, crop: Crop = random_hand_crop, packs: dict[str, Pack] | None = None) -> None:
+                 flips: bool = True, crop: Crop = random_hand_crop, packs: dict[str, Pack] | None = None,
+                 bad: Collection[Frame] = ()) -> None:
         self.frames, self.crop_size, self.seed = frames, crop_size, seed
         self.background, self.flips, self.crop, self.packs = background, flips, crop, packs or {}
         self.epoch_length = max(len(frames[domain]) for domain in DOMAINS)
-        self._bad: set[str] = set()
+        self._bad = set(bad)
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str]:
-        sample = {}
+        sample = {"left_out": {}}
         for stream, domain in enumerate(DOMAINS):
-            frame, draw_crop = self._read(domain, stream, k)
+            frame, draw_crop = self._read(domain, stream, k, sample["left_out"])
             random = np.random.default_rng((self.seed, 2 + stream, k))
             hand = draw_crop(random)
             if self.flips and random.random() < 0.5:
@@ -57,17 +56,22 @@ class UnpairedHands(Dataset):
             sample[f"{domain}_path"] = str(frame.image)
         return sample
 
-    def _read(self, domain: str, stream: int, k: int) -> tuple[Frame, Callable[[np.random.Generator], Hand]]:
+    def _read(
+        self, domain: str, stream: int, k: int, left_out: dict[str, str]
+    ) -> tuple[Frame, Callable[[np.random.Generator], Hand]]:
         frames = self.frames[domain]
-        for attempt in range(min(len(frames), MAX_BAD_IN_A_ROW)):
+        for attempt in range(min(len(frames), MAX_TRIES)):
             frame = frames[self._shuffled(stream, len(frames), k + attempt)]
+            if frame in self._bad:
+                continue
             try:
                 return frame, self._crops(domain, frame)
             except ImageError as error:
-                if frame.relative not in self._bad:
-                    self._bad.add(frame.relative)
-                    log.warning("left out: %s", error)
-        raise ImageError(f"{attempt + 1} {domain} images in a row cannot be used; the last one is {frame.image}")
+                self._bad.add(frame)
+                left_out[frame.relative] = str(error)
+        raise ImageError(
+            f"{attempt + 1} {domain} images in a row cannot be used (the last one: {printable(frame.image)}); check --dataroot"
+        )
 
     @property
     def packable(self) -> bool:
@@ -94,7 +98,7 @@ class UnpairedHands(Dataset):
 
 
 def collate(samples: list[dict]) -> dict:
-    """Stack the tensors of samples along a new first dimension; paths become lists."""
+    """Stack the tensors of samples along a new first dimension; all else becomes lists."""
     return {
         key: torch.stack([s[key] for s in samples]) if isinstance(samples[0][key], Tensor) else [s[key] for s in samples]
         for key in samples[0]

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.vit import create_vit
+from util.checkpoint import check_config
+from util.guard import step_if_finite
 from util.runtime import Amp
 
 
@@ -15,6 +17,7 @@ class HandClassifier:
         self, *, vit: str, img_size: int, num_classes: int, lr: float, amp: Amp, device: torch.device
     ) -> None:
         self.amp, self.device = amp, device
+        self.config = {"vit": vit, "img_size": img_size, "num_classes": num_classes}
         self.net = create_vit(vit, img_size=img_size, num_classes=num_classes).to(device)
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, fused=True)
         self.scaler = amp.grad_scaler(device)
@@ -22,7 +25,8 @@ class HandClassifier:
     def training_step(self, batch: dict) -> dict[str, Tensor]:
         """One update on batch["image"], (N, 3, S, S) in [-1, 1], and batch["label"], int64 (N,).
 
-        Returns the loss and the share of right answers in the batch, detached scalars.
+        Returns the loss and the share of right answers in the batch, detached scalars, and whether the update was
+        skipped because the loss or a gradient was not finite ("skipped", 0 or 1).
         """
         self.net.train()
         with self.amp.autocast(self.device):
@@ -31,10 +35,10 @@ class HandClassifier:
         loss = F.cross_entropy(logits, batch["label"])
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
+        skipped = step_if_finite(self.optimizer, self.scaler, loss)
         self.scaler.update()
         right = (logits.argmax(1) == batch["label"]).float().mean()
-        return {"loss": loss.detach(), "accuracy": right.detach()}
+        return {"loss": loss.detach(), "accuracy": right.detach(), "skipped": skipped}
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
@@ -47,6 +51,7 @@ class HandClassifier:
     def state_dict(self) -> dict:
         """Everything that a resumed run needs, in plain types and tensors."""
         return {
+            "config": self.config,
             "network": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -57,7 +62,8 @@ class HandClassifier:
         return {"network": self.net.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
-        """Undo `state_dict`."""
+        """Undo `state_dict`. Raises ValueError, naming the options that differ, for another architecture's."""
+        check_config(state.get("config"), self.config)
         self.net.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

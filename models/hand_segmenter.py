@@ -7,6 +7,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data.frames import DOMAINS
 from models.silnet import SilNet
+from util.checkpoint import check_config
+from util.guard import step_if_finite
 from util.runtime import Amp
 
 
@@ -39,7 +41,8 @@ class HandSegmenter:
     def training_step(self, batch: dict) -> dict[str, Tensor]:
         """One update on batch["synthetic"] and ["real"], (N, 3, H, W) in [-1, 1], and their masks in {0, 1}.
 
-        Returns the loss and each domain's share in it, detached scalars.
+        Returns the loss and each domain's share in it, detached scalars, and whether the update was skipped because the
+        loss or a gradient was not finite ("skipped", 0 or 1).
         """
         self.net.train()
         for group in self.optimizer.param_groups:
@@ -49,13 +52,14 @@ class HandSegmenter:
             logits = self.callable(images)
         losses = F.binary_cross_entropy_with_logits(logits, masks, reduction="none").mean((1, 2, 3))
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(losses.mean()).backward()
-        self.scaler.step(self.optimizer)
+        loss = losses.mean()
+        self.scaler.scale(loss).backward()
+        skipped = step_if_finite(self.optimizer, self.scaler, loss)
         self.scaler.update()
         self.steps += 1
 
         shares = {f"{domain}_loss": part.mean() for domain, part in zip(DOMAINS, losses.detach().chunk(2))}
-        return {"loss": losses.detach().mean()} | shares
+        return {"loss": loss.detach(), "skipped": skipped} | shares
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
@@ -74,7 +78,8 @@ class HandSegmenter:
         return {"silnet": described | {"network": self.net.state_dict()}}
 
     def load_state_dict(self, state: dict) -> None:
-        """Undo `state_dict`."""
+        """Undo `state_dict`. Raises ValueError, naming what differs, for another architecture's."""
+        check_config(state["silnet"]["config"], self.net.config)
         self.net.load_state_dict(state["silnet"]["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

@@ -1,6 +1,6 @@
 """H-GAN and the baselines it is compared with: CycleGAN with masks (paper section III, Fig. 2 right)."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,9 @@ from models import DISCRIMINATORS, GENERATORS
 from models.layers import init_weights, joined, split
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
 from models.vgg16 import VGG16Features
+from util.checkpoint import check_config
 from util.ema import EMA
+from util.guard import BufferGuard, finite_or_white, step_if_finite
 from util.image_pool import ImagePool
 from util.runtime import Amp
 
@@ -107,6 +109,7 @@ class HGAN:
         self.scaler = amp.grad_scaler(device)
         self.pool_r = ImagePool(objective.pool_size, seed=2 * seed)
         self.pool_s = ImagePool(objective.pool_size, seed=2 * seed + 1)
+        self.buffers = BufferGuard(self.networks.values())
         self.steps = 0
 
     def distribute(self) -> None:
@@ -136,7 +139,8 @@ class HGAN:
         """One update of the generators, then one of the discriminators (section III.C).
 
         batch: "synthetic" and "real" (N, 3, H, W) in [-1, 1] with "synthetic_mask" and "real_mask" (N, 1, H, W) in
-        {0, 1}, on this model's device. Returns the losses and the discriminators' means, detached scalars.
+        {0, 1}, on this model's device. Returns the losses and the discriminators' means, detached scalars, and whether an
+        update was skipped because a loss or a gradient was not finite ("skipped", 0 or 1).
         """
         weight, call = self.objective, self.callables
         synth, real = batch["synthetic"], batch["real"]
@@ -144,6 +148,7 @@ class HGAN:
         identity = weight.lambda_identity > 0
 
         self._set_learning_rate()
+        self.buffers.remember()
 
         # Generators. Images that wait for the same network go through it together.
         self._freeze_discriminators(True)
@@ -167,11 +172,11 @@ class HGAN:
         if weight.lambda_geo:
             loss_geo = sum(map(geometric_loss, shapes, (batch["synthetic_mask"], batch["real_mask"])))
             loss_G = loss_G + weight.lambda_geo * loss_geo
-        self._update(self.optimizer_G, loss_G)
+        broken_G = self._update(self.optimizer_G, loss_G)
 
         # Discriminators, on real images and on fakes out of the history.
         self._freeze_discriminators(False)
-        old_r, old_s = self.pool_r.query(fake_r), self.pool_s.query(fake_s)
+        old_r, old_s = self.pool_r.query(finite_or_white(fake_r)), self.pool_s.query(finite_or_white(fake_s))
         with self.amp.autocast(self.device):
             with torch.no_grad():
                 view_r, view_s = joined(self.view, torch.cat([real, old_r]), torch.cat([synth, old_s]))
@@ -183,7 +188,8 @@ class HGAN:
         if weight.lambda_r1 and self.steps % R1_EVERY == 0:
             slope = r1_penalty(self.D_r, halves(view_r)[0]) + r1_penalty(self.D_s, halves(view_s)[0])
             loss_D = loss_D + weight.lambda_r1 * R1_EVERY * slope
-        self._update(self.optimizer_D, loss_D)
+        broken = torch.maximum(broken_G, self._update(self.optimizer_D, loss_D))
+        self.buffers.restore(broken)
 
         self.scaler.update()
         self.steps += 1
@@ -192,6 +198,7 @@ class HGAN:
         losses = {
             "G_gan": loss_gan, "G_cycle": loss_cycle, "G_identity": loss_identity, "D_r": loss_D_r, "D_s": loss_D_s,
             "D_r_real": mean(real_r), "D_r_fake": mean(judged_r), "D_s_real": mean(real_s), "D_s_fake": mean(judged_s),
+            "skipped": broken,
         }  # fmt: skip
         if weight.lambda_geo:
             losses["G_geo"] = loss_geo
@@ -230,10 +237,10 @@ class HGAN:
         for net in (self.D_r, self.D_s):
             net.requires_grad_(not frozen)
 
-    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        self.scaler.step(optimizer)
+        return step_if_finite(optimizer, self.scaler, loss)
 
     # ------------------------------------------------------------------ use
 
@@ -250,6 +257,7 @@ class HGAN:
     def state_dict(self) -> dict:
         """Everything that a resumed run needs of the model, in plain types and tensors."""
         return {
+            "config": asdict(self.config),
             "steps": self.steps,
             "networks": {name: net.state_dict() for name, net in self.networks.items()},
             "averages": {name: average.state_dict() for name, average in self.averages.items()},
@@ -260,10 +268,12 @@ class HGAN:
 
     def inference_state(self) -> dict:
         """What translating takes: the averaged generators, as best.pt holds them."""
-        return {"averages": {name: average.state_dict() for name, average in self.averages.items()}}
+        averages = {name: average.state_dict() for name, average in self.averages.items()}
+        return {"config": asdict(self.config), "averages": averages}
 
     def load_state_dict(self, state: dict) -> None:
-        """Undo `state_dict`."""
+        """Undo `state_dict`. Raises ValueError, naming the options that differ, for another architecture's."""
+        check_config(state.get("config"), asdict(self.config))
         self.steps = state["steps"]
         for name, net in self.networks.items():
             net.load_state_dict(state["networks"][name])

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -13,15 +14,24 @@ from models import SEGMENTERS
 from models.hand_segmenter import segment
 from models.hgan import NetworkConfig, create_generator, translate
 from models.silnet import SilNet
-from util.checkpoint import load_checkpoint
+from options.stored import check_stored
+from options.train_options import train_parser
+from util.checkpoint import check_config, first_lines, load_checkpoint, load_newest
 from util.errors import UsageError
-from util.loop import BEST, LATEST
-from util.run import load_options
+from util.loop import BEST, LATEST, PREVIOUS
+from util.run import OPTIONS_FILE, load_options
 from util.runtime import Amp
 
 log = logging.getLogger(__name__)
 
 GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}
+
+
+# What a run must say of itself to be used, beside what its networks are made of.
+NEEDED = (
+    *NetworkConfig.__dataclass_fields__, "model", "mask", "hand_box", "background", "dataset_mode", "objects", "seed",
+    "dataroot", "synth_root", "real_root",
+)  # fmt: skip
 
 
 class Translator:
@@ -33,19 +43,27 @@ class Translator:
 
     def __init__(self, folder: Path, *, epoch: str, direction: str, device: torch.device, amp: Amp) -> None:
         self.device, self.amp = device, amp
-        self.options = SimpleNamespace(**load_options(folder))
-        if self.options.model in SEGMENTERS:
-            raise UsageError(f"{folder} holds a {self.options.model}, which translates nothing; name it with --silnet")
-        self.checkpoint = folder / (BEST if epoch == "best" and (folder / BEST).exists() else LATEST)
-        content = load_checkpoint(self.checkpoint)
-        self.step = content["step"]
+        options = load_options(folder)
+        if options.get("model") in SEGMENTERS:
+            raise UsageError(f"{folder} holds a {options['model']}, which translates nothing; name it with --silnet")
+        check_stored(options, train_parser(), folder / OPTIONS_FILE, needed=NEEDED)
+        self.options = SimpleNamespace(**options)
+        if epoch == "best" and (folder / BEST).exists():
+            self.checkpoint = folder / BEST
+            content = load_checkpoint(self.checkpoint)
+        else:
+            content, self.checkpoint = load_newest(folder / LATEST, folder / PREVIOUS)
         try:
+            self.step = int(content["step"])
             config = NetworkConfig(**{name: getattr(self.options, name) for name in NetworkConfig.__dataclass_fields__})
+            check_config(content["model"].get("config"), asdict(config))
             self.net = create_generator(config)
             self.net.load_state_dict(content["model"]["averages"][GENERATOR[direction]]["module"])
-        except (AttributeError, KeyError, RuntimeError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(f"{self.checkpoint} does not fit the options.yaml beside it ({reason})") from error
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{self.checkpoint} does not fit the options.yaml beside it ({first_lines(error)}); put back the one that "
+                "it was trained with"
+            ) from error
         self.net.to(device).eval()
 
     def translate(self, images: Tensor, masks: Tensor) -> Tensor:

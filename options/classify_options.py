@@ -7,7 +7,7 @@ from pathlib import Path
 from data.composite import HANDS
 from models.vit import PATCH_SIZE, VITS
 from options.parsing import Parser, add_switch, existing_dir, integer, number, parse_with_explicit, run_name
-from options.shared import add_machine_flags
+from options.shared import add_machine_flags, add_strict_flag
 from util.errors import UsageError
 
 EXPERIMENTS = ("table2", "table3")
@@ -41,13 +41,15 @@ def classify_parser() -> Parser:
         help="folder of photographs to paste hands on, read recursively (default: rooms that the project draws)",
     )
 
+    add_strict_flag(hands)
+
     training = parser.add_argument_group("training")
     training.add_argument("--vit", choices=tuple(VITS), default="base", help="the transformer, with patches of 16")
     training.add_argument("--img_size", type=multiple_of_patch, default=224, help="side of an image in pixels")
     training.add_argument("--n_epochs", type=integer(1), default=20, help="epochs for each training set")
     training.add_argument("--max_steps", type=integer(0), default=0, help="cap for each training set, 0 = none")
-    training.add_argument("--batch_size", type=integer(1), default=32, help="images a step")
-    training.add_argument("--lr", type=number(0, above=True), default=1e-5, help="Adam's constant learning rate")
+    training.add_argument("--batch_size", type=integer(1, 65536), default=32, help="images a step")
+    training.add_argument("--lr", type=number(0, 1, above=True), default=1e-5, help="Adam's constant learning rate")
     training.add_argument("--seed", type=integer(0, 2**31 - 1), default=0, help="of weights, draws and backgrounds")
     training.add_argument(
         "--hand",
@@ -75,7 +77,7 @@ def classify_parser() -> Parser:
 
 def multiple_of_patch(text: str) -> int:
     """An argument type: a positive multiple of the patch size."""
-    size = integer(PATCH_SIZE)(text)
+    size = integer(PATCH_SIZE, 4096)(text)
     if size % PATCH_SIZE:
         raise argparse.ArgumentTypeError(f"{size} is not a multiple of {PATCH_SIZE}, the side of a patch")
     return size

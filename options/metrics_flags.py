@@ -32,4 +32,4 @@ def add_metric_flags(parser: argparse._ActionsContainer) -> None:
         metavar="N",
         help="images in a KID subset (default: a tenth of the smaller set)",
     )
-    parser.add_argument("--kid_subsets", type=integer(1), default=100, metavar="N", help="KID subsets drawn")
+    parser.add_argument("--kid_subsets", type=integer(1, 10**6), default=100, metavar="N", help="KID subsets drawn")

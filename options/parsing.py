@@ -53,40 +53,44 @@ def add_switch(parser: argparse._ActionsContainer, flag: str, *, default: bool |
     parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help)
 
 
-def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+def integer(minimum: int, maximum: int = 2**31 - 1) -> Callable[[str], int]:
     """An argument type: an integer in [minimum, maximum]."""
 
     def convert(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
-        if value < minimum or (maximum is not None and value > maximum):
-            raise argparse.ArgumentTypeError(f"{value} is not {_range(minimum, maximum)}")
+            raise argparse.ArgumentTypeError(f"{_short(text)} is not an integer") from None
+        if not minimum <= value <= maximum:
+            raise argparse.ArgumentTypeError(f"{_short(text)} is not {_range(minimum, maximum)}")
         return value
 
     return convert
 
 
-def number(minimum: float, maximum: float | None = None, *, above: bool = False) -> Callable[[str], float]:
+def number(minimum: float, maximum: float = 1e6, *, above: bool = False) -> Callable[[str], float]:
     """An argument type: a finite number in [minimum, maximum], or in (minimum, maximum] if `above`."""
 
     def convert(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+            raise argparse.ArgumentTypeError(f"{_short(text)} is not a number") from None
         too_low = value <= minimum if above else value < minimum
-        if not math.isfinite(value) or too_low or (maximum is not None and value > maximum):
-            raise argparse.ArgumentTypeError(f"{text} is not {_range(minimum, maximum, above)}")
+        if not math.isfinite(value) or too_low or value > maximum:
+            raise argparse.ArgumentTypeError(f"{_short(text)} is not {_range(minimum, maximum, above)}")
         return value
 
     return convert
 
 
-def _range(minimum: float, maximum: float | None, above: bool = False) -> str:
+def _range(minimum: float, maximum: float, above: bool = False) -> str:
     low = f"above {minimum:g}" if above else f"at least {minimum:g}"
-    return low if maximum is None else f"{low} and at most {maximum:g}"
+    return f"{low} and at most {maximum if isinstance(maximum, int) else f'{maximum:g}'}"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:40] + "...")
 
 
 def run_name(text: str) -> str:

@@ -23,6 +23,16 @@ def add_data_flags(group: argparse._ActionsContainer, *, default_root: Path | No
     group.add_argument(
         "--dataset_mode", choices=("auto", *LAYOUTS), default="auto", help="layout; auto: by what the root holds"
     )
+    add_strict_flag(group)
+
+
+def add_strict_flag(group: argparse._ActionsContainer) -> None:
+    """What becomes of images that cannot be used."""
+    add_switch(
+        group, "--strict", default=False,
+        help="an image that is damaged, too large, of another size than its mask or without a hand ends the command, "
+        "instead of being named, counted and left out",
+    )  # fmt: skip
 
 
 def add_machine_flags(group: argparse._ActionsContainer) -> None:

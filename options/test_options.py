@@ -53,7 +53,7 @@ def test_parser() -> Parser:
 
     machine = parser.add_argument_group("machine")
     add_machine_flags(machine)
-    machine.add_argument("--batch_size", type=integer(1), default=1, metavar="N", help="images translated together")
+    machine.add_argument("--batch_size", type=integer(1, 65536), default=1, metavar="N", help="images translated together")
     return parser
 
 

@@ -70,8 +70,10 @@ def train_parser() -> Parser:
     model.add_argument("--netG", choices=tuple(GENERATORS), help="generator")
     model.add_argument("--netD", choices=tuple(DISCRIMINATORS), help="discriminator")
     model.add_argument("--upsample", choices=tuple(UPSAMPLERS), help="the generator's (default: resize; deconv with --paper)")
-    model.add_argument("--ngf", type=integer(1), default=64, metavar="N", help="first width of the generator, or of SilNet")
-    model.add_argument("--ndf", type=integer(1), default=64, metavar="N", help="discriminator's first width")
+    model.add_argument(
+        "--ngf", type=integer(1, 1024), default=64, metavar="N", help="first width of the generator, or of SilNet"
+    )
+    model.add_argument("--ndf", type=integer(1, 1024), default=64, metavar="N", help="discriminator's first width")
     model.add_argument("--norm", choices=tuple(NORMS), default="instance", help="normalisation (perceptual D has none)")
     add_switch(model, "--dropout", default=False, help="dropout in the generator's residual blocks")
     model.add_argument("--init_type", choices=tuple(INITS), default="xavier", help="weights' initialisation")
@@ -87,10 +89,10 @@ def train_parser() -> Parser:
 
     train = parser.add_argument_group("training")
     train.add_argument(
-        "--batch_size", type=integer(1), metavar="N", help="images a domain, step and process (default: 1; SilNet 4)"
+        "--batch_size", type=integer(1, 65536), metavar="N", help="images a domain, step and process (default: 1; SilNet 4)"
     )
     train.add_argument(
-        "--lr", type=number(0, above=True), metavar="X",
+        "--lr", type=number(0, 1, above=True), metavar="X",
         help="Adam's, constant (default: 2e-4; Table I's with --paper; SilNet 1e-3)",
     )  # fmt: skip
     train.add_argument(
@@ -116,7 +118,7 @@ def train_parser() -> Parser:
         help="SilNet for --lambda_geo, and for test.py's shape scores of this run: a run of --model silnet, its folder, or "
         "a .pt file of it",
     )  # fmt: skip
-    train.add_argument("--pool_size", type=integer(0), default=50, metavar="N", help="past fakes shown to D; 0: none")
+    train.add_argument("--pool_size", type=integer(0, 10**6), default=50, metavar="N", help="past fakes shown to D; 0: none")
     add_switch(
         train, "--mask", default=None,
         help="translate the hand alone: outside its mask the image stays (default: on; off with --lambda_geo)",

@@ -14,7 +14,8 @@ KEY = (14, 255, 14)
 
 
 def pytest_configure(config):
-    torch.set_num_threads(2)
+    # Threads beyond the cores that this process may use would wait for each other.
+    torch.set_num_threads(min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
 
 
 def draw_hand(random: np.random.Generator, *, size: int = 96, background=KEY) -> tuple[np.ndarray, np.ndarray]:

@@ -76,10 +76,16 @@ def test_drawn_backgrounds_need_no_folder_and_few_photographs_are_refused(tmp_pa
         open_backgrounds(tmp_path, size=48, part="train")
 
 
-def test_a_broken_photograph_is_named(photographs) -> None:
-    for path in list_photographs(photographs):
+def test_broken_photographs_are_named_and_the_next_one_serves(photographs, caplog) -> None:
+    *broken, last = split_photographs(list_photographs(photographs))["train"]
+    for path in broken:
         path.write_bytes(b"\x89PNG but no more")
-    with pytest.raises(UsageError, match=r"\.png.*--background_root"):
+    draw = open_backgrounds(photographs, size=32, part="train")
+    for seed in range(3):
+        assert draw(np.random.default_rng(seed)).shape == (32, 32, 3)
+    assert [sum(str(path) in record.message for record in caplog.records) for path in broken] == [1] * len(broken)
+    last.write_bytes(b"")
+    with pytest.raises(UsageError, match="none of the .*--background_root"):
         open_backgrounds(photographs, size=32, part="train")(np.random.default_rng(0))
 
 

@@ -14,6 +14,7 @@ from data.frames import Frame, find_frames, frames_in_folder
 from data.hands import Hand, read_hand
 from data.loader import StreamSampler, stream_loader
 from data.regions import HandRegions, readable, same_sized_batches
+from data.scan import LeftOut, fault, scan
 from data.splits import load_split, make_split, save_split, select
 from data.transforms import centred_hand_crop, crop_around, flip, random_hand_crop
 from data.unpaired import UnpairedHands
@@ -290,14 +291,92 @@ def test_each_pass_shows_every_image_once_and_pairs_afresh(hands_root):
     assert len(pairs[0] & pairs[1]) < 6  # unpaired: hardly any pair meets again
 
 
-def test_an_unreadable_image_is_replaced_and_reported_once(tmp_path, caplog):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_image_is_replaced_and_reported_once(tmp_path, caplog, workers):
+    """Found by the scan or when it is read, by one process or by several: the samples are the same."""
     write_hands(tmp_path, frames=1)
-    bad = next((tmp_path / "SynthHands_Release").rglob("*_color.png"))
+    bad, blank = sorted((tmp_path / "SynthHands_Release").rglob("*_color.png"))[:2]
     bad.write_bytes(b"\x89PNG")
-    stream = make_stream(tmp_path)
-    paths = [stream[k]["synthetic_path"] for k in range(12)]
-    assert str(bad) not in paths
-    assert sum(str(bad) in record.message for record in caplog.records) == 1
+    write_png(blank, np.full((96, 96, 3), KEY, np.uint8))  # whole, but without a hand: no header tells
+    frames = find_frames(dataroot=tmp_path)
+    faults = scan(frames, strict=False)
+    assert [frame.image for frame in faults] == [bad]
+    streams = [
+        stream_loader(make_stream(tmp_path, bad=found), 2, num_workers=workers, device=torch.device("cpu"))
+        for found in (faults, {})
+    ]
+    caplog.clear()
+    batches = [
+        [batch for _, batch in zip(range(6), LeftOut({}, folder=tmp_path, strict=False).watch(iter(loader)))]
+        for loader in streams
+    ]
+    for one, two in zip(*batches):
+        assert torch.equal(one["synthetic"], two["synthetic"]) and one["real_path"] == two["real_path"]
+        assert not {str(bad), str(blank)} & set(one["synthetic_path"])
+    told = [record.message for record in caplog.records]
+    assert sum(str(bad) in message for message in told) == 1 and sum(str(blank) in message for message in told) == 2
+    assert (tmp_path / "left_out.txt").read_text().count("\n") == 2
+    with pytest.raises(UsageError, match="--no-strict.*00000000_color.png"):
+        scan(frames, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.write_bytes(b""), "an empty file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-20]), "truncated"),
+        (lambda path: path.write_bytes(b"GIF89a" + bytes(50)), "neither PNG nor JPEG"),
+        (lambda path: path.write_bytes(patched(path, 16, (1 << 20).to_bytes(4, "big") * 2)), "at most 67,108,864"),
+        (lambda path: (path.unlink(), path.symlink_to("/nowhere")), "No such file"),
+        (lambda path: write_png(path, np.ones((20, 30), bool)), "a mask of 30x20 for an image of 96x96"),
+    ],
+    ids=["empty", "truncated", "gif", "bomb", "link", "size"],
+)
+def test_each_fault_has_its_reason(tmp_path, spoil, reason):
+    write_hands(tmp_path, frames=1)
+    frame = find_frames(dataroot=tmp_path)["real"][0]
+    assert fault(frame) is None
+    spoil(frame.mask)
+    assert reason in fault(frame) and str(frame.mask) in fault(frame)
+    with pytest.raises(ImageError, match="image_0_mask.png"):
+        read_hand(frame)
+
+
+def patched(path: Path, offset: int, data: bytes) -> bytes:
+    whole = path.read_bytes()
+    return whole[:offset] + data + whole[offset + len(data) :]
+
+
+def test_a_camera_s_bytes_behind_a_jpeg_are_no_fault(tmp_path):
+    import cv2
+
+    path = tmp_path / "a.jpg"
+    cv2.imwrite(str(path), draw_hand(np.random.default_rng(0))[0])
+    frame = Frame(path, "a.jpg", "", "none")
+    whole = path.read_bytes()
+    for tail in (b"", bytes(10), bytes(200_000)):
+        path.write_bytes(whole + tail)
+        assert fault(frame) is None and read_hand(frame).image.shape == (96, 96, 3)
+    path.write_bytes(whole[:-30])
+    assert "truncated" in fault(frame)
+
+
+def test_odd_names_and_folders(tmp_path, caplog):
+    """Spaces, newlines, bytes that are no text, empty folders, links in circles and to nowhere."""
+    write_hands(tmp_path, frames=1)
+    root = tmp_path / "SynthHands_Release"
+    image = draw_hand(np.random.default_rng(0))[0]
+    odd = root / "a b" / "new\nline" / os.fsdecode(b"\xff\xe9")
+    write_png(odd / "0_color.png", image)
+    (root / "empty").mkdir()
+    (root / "a b" / "loop").symlink_to(root)
+    (root / "a b" / "gone_color.png").symlink_to(root / "nowhere.png")
+    frames = find_frames(dataroot=tmp_path)["synthetic"]
+    assert len(frames) == 5 and sum(frame.image.parent == odd for frame in frames) == 1
+    assert "gone_color.png" in caplog.text and "leads nowhere" in caplog.text
+    (odd / "0_color.png").write_bytes(b"")
+    reason = fault(next(frame for frame in frames if frame.image.parent == odd))
+    assert "\n" not in reason and reason.encode()
 
 
 def test_only_bad_images_is_an_error(tmp_path):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from data.refine import RefineOptions
 from models import MODELS
 from options.classify_options import classify_parser
-from options.parsing import Parser, integer, number, parse_with_explicit, run_name
+from options.parsing import Parser, existing_dir, existing_file, integer, number, parse_with_explicit, run_name
 from options.preprocess_masks_options import preprocess_masks_parser
 from options.test_options import test_parser as parser_of_test  # not to be taken for a test
 from options.train_options import parse_train, train_parser
@@ -17,24 +18,79 @@ from models.hgan import NetworkConfig, Objective
 ROOT = Path(__file__).parent.parent
 
 
-def attributes_read() -> set[str]:
-    """Every name that the program reads as an attribute (opt.lr), or through the fields of a configuration class."""
-    names = set(NetworkConfig.__dataclass_fields__) | set(Objective.__dataclass_fields__)
-    for path in [*ROOT.glob("*.py"), *(p for d in ("data", "models", "options", "util") for p in (ROOT / d).rglob("*.py"))]:
+def modules_of(script: str) -> set[Path]:
+    """The files of this repository that a script imports, directly or through others, and itself."""
+    found, todo = set(), [ROOT / script]
+    while todo:
+        path = todo.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            else:
+                continue
+            for name in names:
+                stem = ROOT.joinpath(*name.split("."))
+                todo += [file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file()]
+    return found
+
+
+def options_read(script: str) -> set[str]:
+    """Every name that a script, or what it imports, reads as an attribute (opt.lr), by getattr(opt, "lr"), or through the
+    fields of a configuration class. Parsers' own files are left out: they read to check, not to obey.
+    """
+    fields = {"NetworkConfig": NetworkConfig, "Objective": Objective, "RefineOptions": RefineOptions}
+    names = set()
+    for path in modules_of(script):
+        if path.parent.name == "options" and path.name != f"{Path(script).stem}_options.py":
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 names.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and path.name in (script, "stored.py"):
+                names.add(node.value)  # getattr(opt, flag) over a tuple of names
+            elif isinstance(node, ast.Name) and node.id in fields:
+                names |= set(fields[node.id].__dataclass_fields__)
     return names
 
 
-@pytest.mark.parametrize("make", [train_parser, parser_of_test, classify_parser, preprocess_masks_parser])
-def test_every_flag_is_read_and_explained(make):
-    read = attributes_read()
-    for action in make()._actions:
+SCRIPTS = {
+    "train.py": train_parser, "test.py": parser_of_test, "classify.py": classify_parser,
+    "preprocess_masks.py": preprocess_masks_parser,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_flag_is_read_by_its_own_script_and_explained(script):
+    read = options_read(script)
+    for action in SCRIPTS[script]()._actions:
         if action.dest == "help":
             continue
-        assert action.dest in read, f"{action.option_strings} is read by nothing"
+        assert action.dest in read, f"{action.option_strings} is read by nothing that {script} imports"
         assert action.help, f"{action.option_strings} has no help"
+
+
+def test_a_flag_that_only_another_script_reads_is_seen():
+    assert "annotations" in options_read("test.py") and "annotations" not in options_read("train.py")
+    assert "shuffle_labels" in options_read("classify.py") and "shuffle_labels" not in options_read("test.py")
+    assert "overwrite" in options_read("preprocess_masks.py") and "overwrite" not in options_read("classify.py")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_number_has_a_range(script):
+    """No flag takes infinity, what is no number, or more digits than any machine has bytes."""
+    for action in SCRIPTS[script]()._actions:
+        if isinstance(action.default, (int, float)) and not isinstance(action.default, bool):
+            assert action.type not in (None, int, float), f"{action.option_strings} takes any number"
+        if action.type in (None, Path, run_name, existing_dir, existing_file):
+            continue
+        for text in ("nan", "inf", "-inf", "1e999", "-1", "9" * 20, "9" * 5000, "", "x"):
+            with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+                action.type(text)
 
 
 @pytest.mark.parametrize("name", MODELS)

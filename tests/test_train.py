@@ -120,13 +120,6 @@ def test_signals_save_and_stop(fit, tmp_path, monkeypatch, number):
     assert fit("--max_steps", 4, "--continue_train")[0] == 0
 
 
-def test_non_finite_losses_name_the_batch(fit, monkeypatch):
-    step = HGAN.training_step
-    monkeypatch.setattr(HGAN, "training_step", lambda self, b: step(self, b) | {"G_gan": torch.tensor(float("nan"))})
-    with pytest.raises(FloatingPointError, match="G_gan not finite.*_color.png"):
-        fit("--max_steps", 2)
-
-
 # ------------------------------------------------------------------ refusals
 
 

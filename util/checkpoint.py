@@ -1,43 +1,177 @@
-"""Checkpoints: written whole or not at all, read without running any code in them."""
+"""Checkpoints: written whole or not at all, read without running any code in them.
 
+A saved file is checked before it takes its place, and the one that it replaces stays beside it (`keep`), so that at
+every instant, whenever the process dies or the disk fills up, a good file lies there under one of the two names.
+"""
+
+import contextlib
+import logging
 import os
-import tempfile
+import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 
-from util.errors import UsageError
+from util.errors import RunError, UsageError
+from util.failures import FULL
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 
 
-def save_checkpoint(path: Path, content: dict) -> None:
-    """Write `content` (plain types and tensors) to a temporary file beside `path`, sync it, and rename it.
+class DamagedCheckpoint(UsageError):
+    """A file that is no checkpoint, or no longer one."""
 
-    Whenever the process dies, `path` holds either the old checkpoint or the new one.
+
+def save_checkpoint(path: Path, content: dict, *, keep: Path | None = None) -> None:
+    """Write `content` (plain types and tensors) beside `path`, sync and check it, and rename it to `path`.
+
+    keep: the name that the file now at `path` goes on under. Raises RunError where the disk does not take the file;
+    `path` then holds what it held.
     """
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    part = path.parent / f".{path.name}.part"  # one name, so that a killed process leaves no more than one
     try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save({"format": FORMAT, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o644)
+        part.unlink(missing_ok=True)
+        _write(part, {"format": FORMAT, **content})
+        fault = damage(part)
+        if fault:
+            raise OSError(None, f"it came back otherwise than written ({fault})", str(part))
+        if keep is not None and path.exists():
+            replace_by_link(path, keep)
         os.replace(part, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        reason = FULL.get(error.errno, error.strerror or str(error))
+        raise RunError(
+            f"{path} could not be written: {reason}; the last good checkpoint is intact: mend that, then go on with "
+            "--continue_train"
+        ) from error
     except BaseException:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 
+def _write(path: Path, content: dict) -> None:
+    """Raises OSError, which torch.save would bury under an error of its own."""
+    with open(path, "xb", buffering=2**20) as file:
+        recorder = _Recorder(file)
+        try:
+            torch.save(content, recorder)
+            file.flush()
+            os.fsync(file.fileno())
+        except RuntimeError:
+            if recorder.error is None:
+                raise
+            raise recorder.error from None
+
+
+class _Recorder:
+    """A file for torch.save that remembers the error that stopped it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        pass
+
+
+def replace_by_link(path: Path, other: Path) -> None:
+    """Make `other` name the file at `path`, which keeps its own name too; it is replaced at once, not removed first."""
+    part = other.parent / f".{other.name}.part"
+    part.unlink(missing_ok=True)
+    try:
+        os.link(path, part)
+    except OSError:  # a file system without hard links: for a moment only `other` names the file
+        os.replace(path, other)
+        return
+    os.replace(part, other)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the folder's entries on the disk, so that a rename survives a loss of power."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some network file systems sync no folders
+    finally:
+        os.close(handle)
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with the bytes of a checkpoint, by its own checksums, which torch.load does not look at; or None."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        return str(error) or type(error).__name__
+    return f"{broken} is damaged" if broken else None
+
+
 def load_checkpoint(path: Path) -> dict:
-    """Read a checkpoint onto the CPU; only tensors and plain types are unpickled. Raises UsageError."""
+    """Read a checkpoint onto the CPU; only tensors and plain types are unpickled.
+
+    Raises DamagedCheckpoint for a file that is none, UsageError where there is none or it is of another format.
+    """
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {path}")
+    fault = damage(path)
+    if fault:
+        raise DamagedCheckpoint(f"{path} cannot be read as a checkpoint ({fault})")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged zip, a truncated pickle and a forbidden class each raise their own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"{path} cannot be read as a checkpoint ({reason})") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UsageError(f"{path} is no checkpoint of this program, or of another version of it (wanted format {FORMAT})")
+        raise DamagedCheckpoint(f"{path} cannot be read as a checkpoint ({first_lines(error)})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+        raise DamagedCheckpoint(f"{path} is no checkpoint of this program")
+    if content["format"] != FORMAT:
+        raise UsageError(f"{path} is of format {content['format']}, and this version of the program reads {FORMAT}")
     return content
+
+
+def load_newest(path: Path, previous: Path) -> tuple[dict, Path]:
+    """(content, file) of the checkpoint at `path` or, with a warning, of the previous one where that is damaged or gone.
+
+    Raises UsageError where neither can be read.
+    """
+    try:
+        return load_checkpoint(path), path
+    except UsageError as error:
+        if not previous.is_file() or not (isinstance(error, DamagedCheckpoint) or not path.exists()):
+            raise
+        content = load_checkpoint(previous)
+        log.warning("%s; falling back to %s, step %s", error, previous, content.get("step"))
+        return content, previous
+
+
+def check_config(stored: dict | None, wanted: dict) -> None:
+    """Raise ValueError, naming the options that differ, unless networks were stored with the ones wanted.
+
+    stored: None for a checkpoint that does not say.
+    """
+    if stored is None:
+        return
+    differ = [f"--{key} is {value!r} here, {stored.get(key)!r} there" for key, value in wanted.items() if stored.get(key) != value]
+    if differ:
+        raise ValueError("; ".join(differ))
+
+
+def first_lines(error: BaseException, count: int = 2) -> str:
+    """The first lines of an error's message as one; PyTorch's go on for pages."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    return " ".join(lines[:count])[:300] or type(error).__name__

@@ -45,3 +45,10 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     value = torch.tensor(float(flag), device=device)
     dist.all_reduce(value, op=dist.ReduceOp.MAX)
     return bool(value.item())
+
+
+def largest(value: torch.Tensor) -> torch.Tensor:
+    """The elementwise largest of all processes' tensors, without waiting for it on the host."""
+    if dist.is_initialized():
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return value

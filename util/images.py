@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from util.image_header import MAX_BYTES, HeaderError, check_bytes
+
 if TYPE_CHECKING:  # torch takes seconds to import, and processes that only read and write images need none of it
     import torch
 
@@ -27,24 +29,33 @@ class ImageError(Exception):
     """A file that is missing, truncated or not an image; the message names it."""
 
 
+def printable(path: str | os.PathLike) -> str:
+    """A path on one line of valid text: control characters and undecodable bytes as backslash escapes."""
+    text = os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def _decode(path: str | os.PathLike, flags: int) -> np.ndarray:
     """Decode the file with OpenCV. Reading the bytes ourselves keeps any file name that the system allows."""
     try:
+        if os.path.getsize(path) > MAX_BYTES:
+            raise ImageError(f"{printable(path)}: larger than {MAX_BYTES >> 20} MiB")
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or error}") from error
-    image = None
-    if data.size:
-        try:
-            image = cv2.imdecode(data, flags)
-        except cv2.error:
-            image = None
+        raise ImageError(f"{printable(path)}: {error.strerror or error}") from error
+    try:
+        check_bytes(data.data)  # some decoders fill up a truncated image and say nothing, and trust any size
+        image = cv2.imdecode(data, flags)
+    except HeaderError as error:
+        raise ImageError(f"{printable(path)}: {error}") from None
+    except (cv2.error, MemoryError):
+        image = None
     if image is None:
-        raise ImageError(f"{path}: not an image that can be decoded (truncated, empty or another format)")
+        raise ImageError(f"{printable(path)}: damaged, it cannot be decoded")
     if image.dtype == np.uint16:  # 65535 = 257 * 255: exact at both ends
         image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if image.dtype != np.uint8:
-        raise ImageError(f"{path}: {image.dtype} pixels; 8-bit and 16-bit images are read")
+        raise ImageError(f"{printable(path)}: {image.dtype} pixels; 8-bit and 16-bit images are read")
     return image
 
 
@@ -81,14 +92,17 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
     write_bytes(path, data.tobytes())
 
 
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Write a whole file atomically, making parent folders."""
+def write_bytes(path: str | os.PathLike, data: bytes, *, sync: bool = False) -> None:
+    """Write a whole file atomically, making parent folders; `sync` waits until it is on the disk."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=".part-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(part, 0o666 & ~_UMASK)  # mkstemp's 0600 would lock colleagues out of shared folders
         os.replace(part, path)
     except BaseException:

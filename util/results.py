@@ -7,7 +7,6 @@
     <folder>/metrics.json, grid.png
 """
 
-import json
 import logging
 import os
 import shutil
@@ -27,7 +26,8 @@ from data.transforms import centred_hand_crop
 from models.feature_nets import FeatureNet
 from util.evaluate import ImageFiles, cached_features, extract_features, patch_crops, score
 from util.image_metrics import psnr, ssim
-from util.images import read_mask, read_rgb, tile, write_bytes, write_png
+from util.images import read_mask, read_rgb, tile, write_png
+from util.strict_json import write_json
 from util.translation import Translation
 
 log = logging.getLogger(__name__)
@@ -194,4 +194,4 @@ def square(image: np.ndarray, side: int = TEST_CROP) -> np.ndarray:
 
 def write_metrics(folder: Path, metrics: dict) -> None:
     """Write metrics.json."""
-    write_bytes(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    write_json(folder / "metrics.json", metrics)

@@ -1,7 +1,7 @@
 """What train.py needs of SilNet: model, samples, validation, pictures and words (see util/translator_run.py)."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -31,14 +31,16 @@ def create_model(
     return model, {}
 
 
-def create_samples(opt: argparse.Namespace, frames: dict[str, list[Frame]]) -> UnpairedHands:
-    """The stream of training crops. Raises UsageError for images without masks, from which nothing can be learnt."""
+def create_samples(
+    opt: argparse.Namespace, frames: dict[str, list[Frame]], *, bad: Collection[Frame]
+) -> UnpairedHands:
+    """The stream of training crops, without the frames that cannot be used. Raises UsageError for images without masks, from which nothing can be learnt."""
     for domain, found in frames.items():
         if all(frame.mask_kind == "none" for frame in found):
             raise UsageError(f"SilNet learns from masks, and the {domain} images have none; add trainA_masks/, trainB_masks/")
     return UnpairedHands(
         frames, crop_size=opt.crop_size, seed=opt.seed, background=opt.background, flips=opt.flip,
-        crop=partial(silhouette_crop, background=opt.background),
+        crop=partial(silhouette_crop, background=opt.background), bad=bad,
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import logging
 import math
 from argparse import Namespace
@@ -24,7 +23,7 @@ from util.classification import report, taken_for_real, wilson_interval
 from util.classification_figures import draw_samples
 from util.images import tile, to_uint8, write_bytes
 from util.logger import RunLogger
-from util.loop import LATEST, Progress, Schedule, fit, resume
+from util.loop import Progress, Schedule, can_resume, fit, resume
 from util.runtime import Amp, seed_everything
 
 log = logging.getLogger(__name__)
@@ -117,7 +116,7 @@ def run_training_set(
         vit=opt.vit, img_size=opt.img_size, num_classes=len(classes), lr=opt.lr, amp=amp, device=device
     )
     folder.mkdir(parents=True, exist_ok=True)
-    started = opt.continue_train and (folder / LATEST).exists()
+    started = opt.continue_train and can_resume(folder)
     progress = resume(folder, model) if started else Progress()
 
     total_steps = math.ceil(opt.n_epochs * len(samples) / opt.batch_size)
@@ -275,8 +274,3 @@ def sample_sheet(hands: Mapping[str, Sequence[HandFile]], opt: Namespace, *, col
         rows[kind] = [to_uint8(dataset[offset + k]["image"]) for k in range(len(samples))]
         offset += columns
     return draw_samples(rows)
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write JSON, indented."""
-    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -1,7 +1,7 @@
 """What train.py needs of a translator: model, samples, validation, pictures and words (see util/silnet_run.py)."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +53,13 @@ def create_model(
     return model, {"vgg_weights": weights._asdict() if weights else None, "silnet": silnet.record() if silnet else None}
 
 
-def create_samples(opt: argparse.Namespace, frames: dict[str, list[Frame]]) -> UnpairedHands:
-    """The stream of training crops."""
-    return UnpairedHands(frames, crop_size=opt.crop_size, seed=opt.seed, background=opt.background, flips=opt.flip)
+def create_samples(
+    opt: argparse.Namespace, frames: dict[str, list[Frame]], *, bad: Collection[Frame]
+) -> UnpairedHands:
+    """The stream of training crops, without the frames that cannot be used."""
+    return UnpairedHands(
+        frames, crop_size=opt.crop_size, seed=opt.seed, background=opt.background, flips=opt.flip, bad=bad
+    )
 
 
 def create_validator(

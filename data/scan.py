@@ -1,0 +1,111 @@
+"""A quick look at all files of a data set before it is used: headers, ends and sizes, no decoding.
+
+What it cannot see (damage inside, a mask without a hand) turns up when the file is first read; both are reported and left
+out alike.
+"""
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data.frames import Frame
+from util import distributed
+from util.errors import UsageError
+from util.image_header import HeaderError, check_file
+from util.images import ImageError, printable, read_grey, write_bytes
+
+log = logging.getLogger(__name__)
+
+LEFT_OUT_FILE = "left_out.txt"
+TOLD = 20  # files named one by one; all are in LEFT_OUT_FILE
+THREADS = 8  # they wait for the disk, not for each other
+
+
+def scan(frames: dict[str, list[Frame]], *, strict: bool) -> dict[Frame, str]:
+    """{frame: what is wrong with it} for each frame that a quick look tells to be unusable, of both domains.
+
+    strict: raises UsageError where there is one. Raises it in any case where nothing else is left of a domain.
+    """
+    faults: dict[Frame, str] = {}
+    for domain, some in frames.items():
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = tqdm(pool.map(fault, some), total=len(some), desc=f"checking {domain}", leave=False, disable=None)
+            bad = {frame: reason for frame, reason in zip(some, found) if reason}
+        if some and (strict or len(bad) == len(some)) and bad:
+            outlook = "--no-strict leaves such images out" if strict else "none is left; check --dataroot"
+            raise UsageError(f"{len(bad)} of {len(some)} {domain} images cannot be used ({outlook}): {next(iter(bad.values()))}")
+        if bad and distributed.rank() == 0:
+            tell(list(bad.values()), f"{len(bad)} of {len(some)} {domain} images")
+        faults |= bad
+    return faults
+
+
+def fault(frame: Frame) -> str | None:
+    """What the headers of a frame's files say against it, beginning with the file's path; None if nothing."""
+    size, reason = _look(frame.image)
+    if reason or frame.mask is None:
+        return reason
+    mask_size, reason = _look(frame.mask)
+    if not reason and mask_size != size:
+        reason = "{}: a mask of {}x{} for an image of {}x{}".format(printable(frame.mask), *mask_size, *size)
+    return reason
+
+
+def _look(path: Path) -> tuple[tuple[int, int], str | None]:
+    """((width, height), what is wrong or None)."""
+    try:
+        width, height, complete = check_file(path)
+        if not complete:
+            read_grey(path)
+        return (width, height), None
+    except HeaderError as error:
+        return (0, 0), f"{printable(path)}: {error}"
+    except ImageError as error:
+        return (0, 0), str(error)
+    except OSError as error:
+        return (0, 0), f"{printable(path)}: {error.strerror or error}"
+
+
+def tell(reasons: list[str], which: str) -> None:
+    """Name what is left out, the first ones one by one, and count it."""
+    for reason in reasons[:TOLD]:
+        log.warning("left out: %s", reason)
+    more = f", the first {TOLD} above" if len(reasons) > TOLD else ""
+    log.warning("%s left out%s", which, more)
+
+
+class LeftOut:
+    """All that a run has left out so far; `strict` makes what training finds an error.
+
+    folder: where LEFT_OUT_FILE is kept, one line a file, path first; None keeps no file.
+    """
+
+    def __init__(self, faults: dict[Frame, str], *, folder: Path | None, strict: bool) -> None:
+        self.reasons = {frame.relative: reason for frame, reason in faults.items()}
+        self.folder, self.strict = folder, strict
+        self._write()
+
+    def watch(self, batches: Iterator[dict]) -> Iterator[dict]:
+        """The same batches without "left_out", whose news are reported: once each, whichever worker met the file.
+
+        Raises UsageError for news if strict.
+        """
+        for batch in batches:
+            news = {}
+            for met in batch.pop("left_out"):
+                news |= {name: reason for name, reason in met.items() if name not in self.reasons}
+            if news and self.strict:
+                raise UsageError(f"{next(iter(news.values()))} (--no-strict leaves such images out)")
+            if news:
+                self.reasons |= news
+                for reason in news.values():
+                    log.warning("left out: %s (%d so far)", reason, len(self.reasons))
+                self._write()
+            yield batch
+
+    def _write(self) -> None:
+        if self.folder and self.reasons:
+            write_bytes(self.folder / LEFT_OUT_FILE, "".join(f"{each}\n" for each in self.reasons.values()).encode())

@@ -1,0 +1,81 @@
+"""One process a folder: a lock that the system releases when its holder ends, however it ends."""
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from util.errors import UsageError
+
+try:
+    import fcntl
+except ImportError:  # no file locks on this system: two runs at once are the user's care
+    fcntl = None
+
+log = logging.getLogger(__name__)
+
+LOCK_FILE = ".lock"
+_held: set[int] = set()  # descriptors of this process's locks
+
+
+@contextlib.contextmanager
+def locked(file: Path, *, what: str, remedy: str) -> Iterator[None]:
+    """Hold the lock `file` for a while.
+
+    what: the thing that is locked, for the message; remedy: what to change. Raises UsageError, which names the holder,
+    where another process (or another part of this one) has it.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{what} is in use by {_holder(handle)}; wait for it to end, or {remedy}") from None
+        except OSError as error:
+            log.warning("%s cannot be locked (%s): see to it that no second process works on it", what, error.strerror)
+        _held.add(handle)
+        _sign(handle)
+        yield
+    finally:
+        _held.discard(handle)
+        os.close(handle)
+
+
+def lock_run(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """The lock on a run's folder, which must exist."""
+    return locked(folder / LOCK_FILE, what=f"the run in {folder}", remedy="choose another --name")
+
+
+def _sign(handle: int) -> None:
+    """Say who holds the lock."""
+    record = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    with contextlib.suppress(OSError):  # a full disk does not keep anybody from running
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(record).encode(), 0)
+
+
+def _holder(handle: int) -> str:
+    try:
+        record = json.loads(os.pread(handle, 4096, 0))
+        return f"process {int(record['pid'])} on {str(record['host'])[:100]} since {str(record['since'])[:30]}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _let_go() -> None:
+    """In a forked child: a worker that outlives its parent for some seconds must not keep the lock that long."""
+    for handle in _held:
+        with contextlib.suppress(OSError):
+            os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)

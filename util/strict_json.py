@@ -1,0 +1,24 @@
+"""JSON that every reader takes: figures that are infinite or no number are null (PSNR of equal images is infinite)."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from util.images import write_bytes
+
+
+def strict(value: Any) -> Any:
+    """The value with null (None) for every float, at any depth, that is infinite or no number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [strict(item) for item in value]
+    return value
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write strict JSON, indented."""
+    write_bytes(path, (json.dumps(strict(content), indent=2, allow_nan=False) + "\n").encode())
