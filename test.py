@@ -114,16 +114,17 @@ def study_downstream(opt: argparse.Namespace, models: dict[str, Translator], amp
         roots = data_roots(opt, run)
         train = split_frames(opt, name, run, roots, phase="train", most=None)
         test = split_frames(opt, name, run, roots, phase="test", most=opt.num_test)
-        if opt.downstream == "keypoints" and (roots["synth_root"] or roots["real_root"] or not is_demo(roots["dataroot"])):
+        elsewhere = roots["synth_root"] or roots["real_root"]
+        if opt.downstream == "keypoints" and (elsewhere or not is_demo(roots["dataroot"])):
             raise UsageError(
-                f"--downstream keypoints needs joints of real hands, and only the demo has them, not the data of {name} "
-                f"({roots['real_root'] or roots['dataroot']}); use --downstream segmentation, or a run on the demo"
+                "--downstream keypoints needs joints of real hands, and only the demo has them, not the data of "
+                f"{name} ({roots['real_root'] or roots['dataroot']}); use --downstream segmentation or a demo run"
             )
         folder = opt.results_dir / name / "downstream" / opt.downstream
         try:
             table = study(
-                opt, model, train, test, background=opt.background or run.background, folder=folder, device=model.device,
-                amp=amp,
+                opt, model, train, test, background=opt.background or run.background, folder=folder,
+                device=model.device, amp=amp,
             )  # fmt: skip
         except Stopped as stopped:
             log.info("%s: nothing is kept of an unfinished study", signal.Signals(stopped.signal_number).name)

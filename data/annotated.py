@@ -8,8 +8,8 @@ pasted by its own mask can also be found by the seam, which is the same whatever
   has the seam and the shape of a hand; only skin tells the two apart.
 - Picture: hand and background are blurred, brightened and made noisy together, as one photograph would be.
 
-Every random choice is drawn from (seed, k) before the hand is looked at, so that item k of equally long sets has the same
-background, decoy, motion and noise.
+Every random choice is drawn from (seed, k) before the hand is looked at, so that item k of equally long sets has the
+same background, decoy, motion and noise.
 """
 
 import math
@@ -81,7 +81,7 @@ def motion_matrix(motion: Motion, *, canvas: int, size: int) -> np.ndarray:
 
 
 def move(cutout: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A cutout in its place: RGB times opacity, float32 (size, size, 3), and opacity, float32 (size, size, 1) in [0, 1]."""
+    """A cutout in its place: RGB times opacity, float32 (size, size, 3), and opacity in [0, 1], (size, size, 1)."""
     linear, offset = matrix[:, :2], matrix[:, 2]
     # OpenCV counts from pixel centres: shift by half a pixel before, and back after.
     centred = np.column_stack([linear, offset + linear @ np.full(2, 0.5) - 0.5])

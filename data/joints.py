@@ -9,7 +9,7 @@ from data.frames import Frame, annotation_prefix
 from util.images import ImageError
 
 N_JOINTS = len(JOINT_NAMES)
-BONES = tuple((0 if i == 0 else 4 * f + i, 4 * f + i + 1) for f in range(5) for i in range(4))  # wrist to tip, by finger
+BONES = tuple((4 * f + i if i else 0, 4 * f + i + 1) for f in range(5) for i in range(4))  # wrist to tip, by finger
 
 
 def joint_file(frame: Frame, domain: str) -> Path:

@@ -1,4 +1,4 @@
-"""The networks that learn from hands and their labels: one U-Net, two tasks, in the form that the training loop takes."""
+"""The networks that learn from hands and their labels: one U-Net, two tasks, in the form that the loop takes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -34,9 +34,9 @@ def keypoint_loss(logits: Tensor, batch: dict) -> Tensor:
     size = logits.shape[-1]
     centres = torch.arange(size, device=logits.device) + 0.5
     distance = (centres - batch["joints"][..., None]) / SIGMA  # (N, 21, 2, S)
-    across, down = distance.square().mul(-0.5).softmax(-1).unbind(2)
-    target = down[..., :, None] * across[..., None, :]
-    loss = -(target * logits.flatten(2).log_softmax(-1).view_as(target)).sum((-2, -1))
+    across, down = distance.square().mul(-0.5).softmax(-1).unbind(2)  # the bump is their outer product
+    expected = ((logits @ across[..., None])[..., 0] * down).sum(-1)
+    loss = logits.flatten(2).logsumexp(-1) - expected
     seen = batch["seen"].float()
     return (loss * seen).sum() / seen.sum().clamp(min=1)
 

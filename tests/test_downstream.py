@@ -29,7 +29,7 @@ from data.joints import joint_file, project, read_joints
 from data.unpaired import collate
 from models.downstream import SIGMA, TASKS, DownstreamNet, keypoint_loss, locate
 from options.test_options import parse_test
-from util.downstream import predict, score
+from util.downstream import blind_guess, predict, score
 from util.downstream_metrics import Scores, gap_closed, pck, pixel_errors
 from util.downstream_report import draw_joints, draw_mask, headed
 from util.errors import UsageError
@@ -71,7 +71,7 @@ def test_iou_is_the_mean_over_hands():
 
 def test_share_of_the_gap_by_hand():
     closed = gap_closed([0.60, 0.62], [0.66, 0.70], [0.70, 0.72])
-    assert closed.share == pytest.approx(0.7) and closed.gap == pytest.approx(0.10) and closed.spread == pytest.approx(0.04)
+    assert (closed.share, closed.gap, closed.spread) == (pytest.approx(0.7), pytest.approx(0.1), pytest.approx(0.04))
     assert (closed.low, closed.high) == (pytest.approx(0.6), pytest.approx(0.8))
     assert closed.verdict == "translation closes 70 % of the gap (60 % to 80 % over 2 seeds)"
     errors = gap_closed([10.0, 11.0], [9.0, 10.0], [6.0, 7.0], lower_is_better=True)
@@ -82,9 +82,12 @@ def test_share_of_the_gap_by_hand():
 
 def test_no_share_of_a_gap_that_may_be_chance():
     narrow = gap_closed([0.60, 0.70], [0.66, 0.70], [0.65, 0.75])  # 0.05 wide, seeds differ by 0.10
-    assert narrow.share is None and "not wider than the spread" in narrow.verdict
+    assert narrow.share is None and "no wider than the spread" in narrow.verdict
     crossed = gap_closed([0.0, 0.6], [0.5, 0.5], [1.0, 0.6])  # wide, but one seed finds none
     assert crossed.share is None
+    assert narrow.gain == pytest.approx(0.03) and narrow.verdict.startswith("translated hands train no better or worse")
+    worse = gap_closed([0.60, 0.70], [0.50, 0.55], [0.65, 0.75])
+    assert worse.share is None and worse.verdict.startswith("by every seed, translated hands train worse")
     reversed_ = gap_closed([0.7], [0.6], [0.6])
     assert reversed_.share is None and "no gap" in reversed_.verdict
     single = gap_closed([0.5], [0.6], [0.7])
@@ -169,6 +172,15 @@ def test_parts_share_no_background():
     train_bank, test_bank = (background_bank(None, size=32, part=part, seed=0) for part in ("train", "test"))
     drawn = [{bank(np.random.default_rng(k)).tobytes() for k in range(150)} for bank in (train_bank, test_bank)]
     assert drawn[0] and drawn[1] and not drawn[0] & drawn[1]
+
+
+def test_the_blind_guess_knows_where_hands_are():
+    bank = background_bank(None, size=64, part="test", seed=0)
+    hand, spot = dotted_hand()
+    hands = [cut_out(hand, size=64, name="x", joints=np.tile(spot, (21, 1)))]
+    masks = blind_guess("segmentation", hands, bank, 3)
+    assert masks.shape == (3, 64, 64) and masks[:, 32, 32].all() and not masks[:, :4].any()
+    assert np.abs(blind_guess("keypoints", hands, bank, 2) - 32).max() < 8  # mirrored and turned, they average out
 
 
 def test_photographs_keep_their_mean():
@@ -266,7 +278,8 @@ def test_pictures():
 def demo_run(demo, tmp_path_factory):
     """A run of one step on a tiny demo: its checkpoints folder."""
     folder = tmp_path_factory.mktemp("runs")
-    argv = ["train.py", "--name", "d", "--netD", "pixel", "--max_steps", "1", "--dataroot", demo, "--checkpoints_dir", folder]
+    argv = ["train.py", "--name", "d", "--netD", "pixel", "--max_steps", "1", "--dataroot", demo]
+    argv += ["--checkpoints_dir", folder]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", [str(arg) for arg in (*argv, *TINY, "--test_size", "2", "--val_size", "1")])
         train.main()
@@ -285,8 +298,9 @@ def test_a_study_from_the_command_line(task, demo_run, tmp_path, run_main, capsy
     assert run_main(test_script.main, *flags)[0] == 0
     folder = tmp_path / "d" / "downstream" / task
     table, metrics = (folder / "table.md").read_text(), json.loads((folder / "metrics.json").read_text())
-    assert all(label in table for label in ("(a) synthetic", "(b) translated", "(c) real"))
+    assert all(label in table for label in ("blind guess", "(a) synthetic", "(b) translated", "(c) real"))
     assert set(metrics["scores"]) == ({"iou"} if task == "segmentation" else {"pck", "error"})
+    assert set(metrics["blind_guess"]) == set(metrics["scores"])
     for name, parts in metrics["scores"].items():
         assert list(parts) == ["synthetic", "translated", "real"]
         for part in parts.values():
@@ -301,8 +315,8 @@ def test_a_study_from_the_command_line(task, demo_run, tmp_path, run_main, capsy
 
 
 def test_keypoints_need_joints(hands_root, tmp_path, run_main):
-    argv = ("--name", "h", "--netD", "pixel", "--max_steps", "1", "--dataroot", hands_root, "--checkpoints_dir", tmp_path)
-    assert run_main(train.main, *argv, *TINY)[0] == 0
+    argv = ("--name", "h", "--netD", "pixel", "--max_steps", "1", "--dataroot", hands_root)
+    assert run_main(train.main, *argv, "--checkpoints_dir", tmp_path, *TINY)[0] == 0
     flags = ("--name", "h", "--checkpoints_dir", tmp_path, "--results_dir", tmp_path, *SMALL)
     status, message = run_main(test_script.main, *flags, "--downstream", "keypoints")
     assert status == 2 and "only the demo has them" in message and "--downstream segmentation" in message

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from data.annotated import AnnotatedHand, AnnotatedHands, background_bank, cut_out
+from data.backgrounds import Background
 from data.frames import Frame
 from data.hands import Hand
 from data.joints import joint_file, project, read_joints
@@ -34,6 +35,7 @@ from util.translation import translations
 
 log = logging.getLogger(__name__)
 
+GUESS_FROM = 256  # pictures that the blind guess is drawn from
 SAMPLES = 6  # rows of samples.png
 TEST_SEED = 0  # every network is tested on the same pictures
 FILES = ("table.md", "metrics.json", "samples.png")
@@ -42,8 +44,8 @@ Domains = dict[str, list[Frame]]
 
 
 def study(
-    opt: Namespace, model: Translator, train: Domains, test: Domains, *, background: str, folder: Path, device: torch.device,
-    amp: Amp,
+    opt: Namespace, model: Translator, train: Domains, test: Domains, *, background: str, folder: Path,
+    device: torch.device, amp: Amp,
 ) -> str:  # fmt: skip
     """Run the study --downstream names and write table.md, metrics.json and samples.png to the folder.
 
@@ -58,7 +60,8 @@ def study(
         for part in ("train", "test")
     }
     testing = AnnotatedHands(tested, background=banks["test"], seed=TEST_SEED, train=False)
-    measured: dict[str, dict[str, list[float]]] = {name: {part: [] for part in SETS} for name in MEASURES[opt.downstream]}
+    measures = MEASURES[opt.downstream]
+    measured: dict[str, dict[str, list[float]]] = {name: {part: [] for part in SETS} for name in measures}
     shown = {}
     for seed in range(opt.downstream_seeds):
         for part in SETS:
@@ -66,20 +69,23 @@ def study(
             stream = AnnotatedHands(hands[part], background=banks["train"], seed=seed, train=True)
             net = train_net(opt, stream, seed=seed, folder=folder / "runs" / f"{part}_{seed}", device=device, amp=amp)
             predicted, truth = predict(opt, net, testing, device=device)
-            for name, value in score(opt.downstream, predicted, truth, size=opt.downstream_size).items():
+            found = score(opt.downstream, predicted, truth, size=opt.downstream_size)
+            for name, value in found.items():
+                log.info("%s on real hands: %s", measures[name].name, measures[name].form.format(value))
                 measured[name][part].append(value)
             if seed == 0:
                 shown[part] = predicted
 
-    measures = MEASURES[opt.downstream]
     scores = {name: {part: Scores(tuple(values)) for part, values in sets.items()} for name, sets in measured.items()}
+    guess = blind_guess(opt.downstream, hands["real"], banks["train"], len(tested))
+    guesses = score(opt.downstream, guess, truth, size=opt.downstream_size)
     gaps = {
         name: gap_closed(*(sets[part] for part in SETS), lower_is_better=measures[name].lower_is_better)
         for name, sets in measured.items()
     }
     title = f"{opt.downstream.capitalize()} of real hands, by what the network was trained on."
     counts = {"train_images": len(hands["real"]), "test_images": len(tested)}
-    text = table(measures, scores, gaps, title=title, notes=notes(opt, **counts))
+    text = table(measures, scores, gaps, guesses=guesses, title=title, notes=notes(opt, **counts))
     write_bytes(folder / "table.md", text.encode())
     write_png(folder / "samples.png", sample_sheet(opt.downstream, testing, shown))
     flags = {key: value for key, value in vars(opt).items() if key.startswith("downstream_")}
@@ -92,7 +98,7 @@ def study(
                 name: {part: {"mean": each.mean, "values": list(each.values)} for part, each in sets.items()}
                 for name, sets in scores.items()
             },
-            "gap_closed": {name: gap._asdict() for name, gap in gaps.items()},
+            "blind_guess": guesses, "gap_closed": {name: gap._asdict() for name, gap in gaps.items()},
         },
     )  # fmt: skip
     return text
@@ -105,7 +111,9 @@ def clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def training_hands(opt: Namespace, model: Translator, frames: Domains, *, background: str) -> dict[str, list[AnnotatedHand]]:
+def training_hands(
+    opt: Namespace, model: Translator, frames: Domains, *, background: str
+) -> dict[str, list[AnnotatedHand]]:
     """Equally many hands of each set, ready to be pasted; translated ones are the synthetic ones, translated."""
     count = min(opt.downstream_images, *(len(found) for found in frames.values()))
     chosen = {}
@@ -150,8 +158,8 @@ def check_masks(frames: Sequence[Frame], domain: str) -> None:
     bare = sum(frame.mask_kind == "none" for frame in frames)
     if bare:
         raise UsageError(
-            f"--downstream pastes hands on backgrounds by their masks, and {bare} of {len(frames)} {domain} images have "
-            f"none, such as {frames[0].image}; put masks in <split>_masks/ under the same names"
+            f"--downstream pastes hands on backgrounds by their masks, and {bare} of {len(frames)} {domain} images "
+            f"have none, such as {frames[0].image}; put masks in <split>_masks/ under the same names"
         )
 
 
@@ -217,6 +225,21 @@ def score(task: str, predicted: np.ndarray, truth: dict[str, np.ndarray], *, siz
     return {"pck": pck(errors, PCK_SHARE * size), "error": float(np.mean(errors))}
 
 
+def blind_guess(task: str, hands: list[AnnotatedHand], background: Background, count: int) -> np.ndarray:
+    """What a network would say that never looks, `count` times: the training pictures' commonest mask, or mean joints.
+
+    Scores are worth what they are above this one's.
+    """
+    stream = AnnotatedHands(hands, background=background, seed=0, train=True)
+    items = collate([stream[k] for k in range(GUESS_FROM)])
+    if task == "segmentation":
+        guess = items["mask"][:, 0].mean(0) > 0.5
+    else:
+        seen = items["seen"][..., None]
+        guess = (items["joints"] * seen).sum(0) / seen.sum(0).clamp(min=1)
+    return np.broadcast_to(guess.numpy(), (count, *guess.shape))
+
+
 def notes(opt: Namespace, *, train_images: int, test_images: int) -> list[str]:
     """Sentences that say what was compared, and how."""
     size = opt.downstream_size
@@ -230,6 +253,7 @@ def notes(opt: Namespace, *, train_images: int, test_images: int) -> list[str]:
         told.append("IoU: mean over hands.")
     else:
         told.append(f"PCK: joints within {PCK_SHARE * size:.1f} pixels, {PCK_SHARE:.0%} of the side.")
+    told.append("Blind guess: what scores best without looking at the picture, from real training hands.")
     told.append("Translation changes the look alone: poses, views and forearms stay those of synthetic hands.")
     return told
 

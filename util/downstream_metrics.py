@@ -35,7 +35,7 @@ def pixel_errors(predicted: np.ndarray, true: np.ndarray, seen: np.ndarray) -> n
 
 
 def pck(errors: np.ndarray, threshold: float) -> float:
-    """The share of correct keypoints: of errors (K,) in pixels, those up to the threshold. Raises ValueError for none."""
+    """The share of correct keypoints: errors (K,) in pixels up to the threshold. Raises ValueError where K is 0."""
     if not len(errors):
         raise ValueError("no joint is seen, so there is no share of correct ones")
     return float(np.mean(np.asarray(errors) <= threshold))
@@ -59,11 +59,13 @@ class Scores(NamedTuple):
 class GapClosed(NamedTuple):
     """How much of the gap between training on synthetic and on real hands translation closes.
 
-    gap: what real hands give more than synthetic ones, in the measure's own unit, positive if they are better. spread:
-    the widest range over seeds of the three trainings. share: (b - a) / (c - a) of the means, None where it would mean
-    nothing; low, high: the least and greatest of the single seeds' shares. verdict: the same in words.
+    gain: what translated hands give more than synthetic ones, and gap: what real ones do, in the measure's own unit,
+    positive if better. spread: the widest range over seeds of the three trainings. share: (b - a) / (c - a) of the
+    means, None where it would mean nothing; low, high: the least and greatest of the single seeds' shares. verdict:
+    the same in words.
     """
 
+    gain: float
     gap: float
     spread: float
     share: float | None
@@ -81,25 +83,40 @@ def gap_closed(
     denominator is mostly chance. With a single seed nothing is known of the spread, and the verdict says so. Raises
     ValueError for none or unequally many seeds.
     """
-    a, b, c = (np.asarray(values, np.float64) * (-1 if lower_is_better else 1) for values in (synthetic, translated, real))
+    sign = -1 if lower_is_better else 1
+    a, b, c = (sign * np.asarray(values, np.float64) for values in (synthetic, translated, real))
     if not len(a) == len(b) == len(c) > 0:
         raise ValueError(f"equally many seeds are compared, at least one, not {len(a)}, {len(b)} and {len(c)}")
-    gap = float(np.mean(c - a))
+    gain, gap = float(np.mean(b - a)), float(np.mean(c - a))
     spread = float(max(np.ptp(values) for values in (a, b, c)))
     if gap <= 0:
-        return GapClosed(gap, spread, None, None, None, "there is no gap to close: synthetic hands train as well as real ones")
+        verdict = against_synthetic(b - a) + "there is no gap to close: synthetic hands train as well as real ones"
+        return GapClosed(gain, gap, spread, None, None, None, verdict)
     if gap <= spread or (c <= a).any():
-        verdict = "the gap between synthetic and real hands is not wider than the spread over seeds: no share can be told"
-        return GapClosed(gap, spread, None, None, None, verdict)
+        verdict = "the gap from synthetic to real is no wider than the spread over seeds: no share can be told"
+        verdict = against_synthetic(b - a) + verdict
+        return GapClosed(gain, gap, spread, None, None, None, verdict)
     share, single = float(np.mean(b - a) / gap), (b - a) / (c - a)
     low, high = float(single.min()), float(single.max())
     if len(a) == 1:
         verdict = f"translation closes {percent(share)} of the gap, by one seed: the spread is unknown"
     else:
-        verdict = f"translation closes {percent(share)} of the gap ({percent(low)} to {percent(high)} over {len(a)} seeds)"
+        seeds = f"{percent(low)} to {percent(high)} over {len(a)} seeds"
+        verdict = f"translation closes {percent(share)} of the gap ({seeds})"
         if low <= 0 <= high:
             verdict += ", which may be nothing"
-    return GapClosed(gap, spread, share, low, high, verdict)
+    if share < 0:
+        verdict += ": translated hands train worse than synthetic ones"
+    return GapClosed(gain, gap, spread, share, low, high, verdict)
+
+
+def against_synthetic(gains: np.ndarray) -> str:
+    """What single seeds say of translated hands beside synthetic ones, as the first half of a verdict."""
+    if (gains > 0).all():
+        return "by every seed, translated hands train better than synthetic ones; "
+    if (gains < 0).all():
+        return "by every seed, translated hands train worse than synthetic ones; "
+    return "translated hands train no better or worse than synthetic ones by every seed; "
 
 
 def percent(share: float) -> str:

@@ -17,11 +17,14 @@ FINGERS = ((230, 60, 60), (240, 160, 30), (60, 190, 60), (60, 120, 240), (180, 7
 
 def table(
     measures: Mapping[str, Measure], scores: Mapping[str, Mapping[str, Scores]], gaps: Mapping[str, GapClosed],
-    *, title: str, notes: Sequence[str],
+    *, guesses: Mapping[str, float], title: str, notes: Sequence[str],
 ) -> str:  # fmt: skip
-    """table.md. scores: {measure: {set: Scores}}; gaps: {measure: GapClosed}; notes: sentences beneath."""
+    """table.md. scores: {measure: {set: Scores}}; gaps: {measure: GapClosed}; guesses: {measure: score} of what never
+    looks; notes: sentences beneath.
+    """
     lines = [title, "", "| trained on | " + " | ".join(m.name for m in measures.values()) + " |"]
     lines.append("| --- |" + " ---: |" * len(measures))
+    lines.append("| blind guess | " + " | ".join(m.form.format(guesses[name]) for name, m in measures.items()) + " |")
     for part, label in SETS.items():
         cells = [_cell(measure, scores[name][part]) for name, measure in measures.items()]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
@@ -62,7 +65,10 @@ def draw_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def draw_joints(image: np.ndarray, joints: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
-    """The picture, enlarged and paled, with the bones between joints (21, 2) in its pixels; seen: bool (21,), None for all."""
+    """The picture, enlarged and paled, with the bones between joints (21, 2) in its pixels.
+
+    seen: bool (21,), joints that are drawn; None for all.
+    """
     canvas = (enlarge(image) * 0.6 + 255 * 0.4).astype(np.uint8)
     points = np.round(joints * (SHOWN / len(image)) * 16).astype(int)
     for number, (start, end) in enumerate(BONES):
