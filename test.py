@@ -4,6 +4,7 @@
 import argparse
 import logging
 import random
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -21,8 +22,10 @@ from options.shared import DEMO_ROOT
 from options.test_options import parse_test
 from util import results
 from util.comparison import write_comparison
+from util.downstream import study
 from util.errors import UsageError, run_command
 from util.logger import setup_logging
+from util.loop import Stopped
 from util.results import Written
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
 from util.silhouettes import ShapeScores
@@ -39,7 +42,7 @@ class Tested(NamedTuple):
     generated: Written
 
 
-def main() -> None:
+def main() -> int:
     opt = parse_test()
     setup_logging()
     seed_everything(0)
@@ -48,7 +51,9 @@ def main() -> None:
     models = {name: load(opt, name, device, amp) for name in opt.name}  # all, before the first takes its time
     if opt.input:
         translate_folder(opt, opt.name[0], models[opt.name[0]])
-        return
+        return 0
+    if opt.downstream:
+        return study_downstream(opt, models, amp)
     net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device) if opt.metrics else None
     silnets = {name: known_silnet(opt, model) if opt.metrics else None for name, model in models.items()}
     tested = {name: translate_split(opt, name, model, net, silnets[name]) for name, model in models.items()}
@@ -62,6 +67,7 @@ def main() -> None:
             {name: each.generated for name, each in tested.items()},
         )
         log.info("compared: %s", folder)
+    return 0
 
 
 def load(opt: argparse.Namespace, name: str, device: torch.device, amp: Amp) -> Translator:
@@ -96,8 +102,8 @@ def translate_split(
     folder = opt.results_dir / name / opt.phase
     background = opt.background or run.background
     crop = TEST_CROP if opt.crop else None
-    roots = {flag: getattr(opt, flag) or stored_root(run, flag) for flag in ("dataroot", "synth_root", "real_root")}
-    chosen = split_frames(opt, name, run, roots)
+    roots = data_roots(opt, run)
+    chosen = split_frames(opt, name, run, roots, phase=opt.phase, most=opt.num_test)
     domain, other = ("synthetic", "real") if opt.direction == "StoR" else ("real", "synthetic")
 
     results.clear(folder)
@@ -128,6 +134,38 @@ def translate_split(
     return Tested(metrics, source, generated)
 
 
+def study_downstream(opt: argparse.Namespace, models: dict[str, Translator], amp: Amp) -> int:
+    """The downstream study of each run; see util.downstream. Returns the exit status."""
+    for name, model in models.items():
+        run = model.options
+        roots = data_roots(opt, run)
+        train = split_frames(opt, name, run, roots, phase="train", most=None)
+        test = split_frames(opt, name, run, roots, phase="test", most=opt.num_test)
+        elsewhere = roots["synth_root"] or roots["real_root"]
+        if opt.downstream == "keypoints" and (elsewhere or not is_demo(roots["dataroot"])):
+            raise UsageError(
+                "--downstream keypoints needs joints of real hands, and only the demo has them, not the data of "
+                f"{name} ({roots['real_root'] or roots['dataroot']}); use --downstream segmentation or a demo run"
+            )
+        folder = opt.results_dir / name / "downstream" / opt.downstream
+        try:
+            table = study(
+                opt, model, train, test, background=opt.background or run.background, folder=folder,
+                device=model.device, amp=amp,
+            )  # fmt: skip
+        except Stopped as stopped:
+            log.info("%s: nothing is kept of an unfinished study", signal.Signals(stopped.signal_number).name)
+            return 128 + stopped.signal_number
+        print(table)
+        print(f"written: {folder}/table.md, metrics.json, samples.png")
+    return 0
+
+
+def data_roots(opt: argparse.Namespace, run: SimpleNamespace) -> dict[str, Path | None]:
+    """The data's folders: as given now, else the run's."""
+    return {flag: getattr(opt, flag) or stored_root(run, flag) for flag in ("dataroot", "synth_root", "real_root")}
+
+
 def stored_root(run: SimpleNamespace, flag: str) -> Path | None:
     """The data's folder by its absolute path, or, if it is no longer there, as the run was given it."""
     given, absolute = getattr(run, flag), run.resolved["roots"].get(flag)
@@ -137,24 +175,25 @@ def stored_root(run: SimpleNamespace, flag: str) -> Path | None:
 
 
 def split_frames(
-    opt: argparse.Namespace, name: str, run: SimpleNamespace, roots: dict[str, Path | None]
-) -> dict[str, list[Frame]]:
-    """The frames of the phase, by the run's own split; a seeded choice of them where there are more than --num_test."""
+    opt: argparse.Namespace, name: str, run: SimpleNamespace, roots: dict[str, Path | None], *, phase: str,
+    most: int | None,
+) -> dict[str, list[Frame]]:  # fmt: skip
+    """The frames of the phase, by the run's own split; a seeded choice of them where there are more than `most`."""
     frames = open_frames(
         **roots,
         dataset_mode=opt.dataset_mode if "dataset_mode" in opt.explicit else run.dataset_mode,
         objects=run.objects,
         demo_root=DEMO_ROOT,
     )
-    chosen = select(frames, load_split(opt.checkpoints_dir / name / SPLIT_FILE), opt.phase)
+    chosen = select(frames, load_split(opt.checkpoints_dir / name / SPLIT_FILE), phase)
     for domain, found in chosen.items():
         if not found:
-            raise UsageError(f"the {opt.phase} split of {name} holds no {domain} images; choose another --phase")
-        if len(found) > opt.num_test:
-            picked = sorted(random.Random(run.seed).sample(range(len(found)), opt.num_test))
+            raise UsageError(f"the {phase} split of {name} holds no {domain} images; choose another --phase")
+        if most and len(found) > most:
+            picked = sorted(random.Random(run.seed).sample(range(len(found)), most))
             chosen[domain] = [found[index] for index in picked]
-        elif "num_test" in opt.explicit and len(found) < opt.num_test:
-            log.info("the %s split holds %d %s images, fewer than --num_test %d", opt.phase, len(found), domain, opt.num_test)
+        elif most and "num_test" in opt.explicit and len(found) < most:
+            log.info("the %s split holds %d %s images, fewer than --num_test %d", phase, len(found), domain, most)
     return chosen
 
 

@@ -102,6 +102,18 @@ def place_hand(
     return colours, alpha
 
 
+def place_points(
+    points: np.ndarray, mask: np.ndarray, *, size: int, placement: Placement = Placement()
+) -> np.ndarray:
+    """Where place_hand puts points of the source: (..., 2) x and y in pixels -> the same in the output, float64.
+
+    Continuous coordinates: a pixel's centre lies at +0.5. Points may come to lie outside the output.
+    """
+    left, top, side = _window(mask, placement)
+    placed = (np.asarray(points, np.float64) - (left, top)) * (size / side)
+    return np.stack([size - placed[..., 0], placed[..., 1]], axis=-1) if placement.mirror else placed
+
+
 def _window(mask: np.ndarray, placement: Placement) -> tuple[int, int, int]:
     """Left, top and side in source pixels of the square crop; it may lie partly outside the source."""
     rows, columns = np.nonzero(mask)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data.frames import PHASES
 from data.hands import BACKGROUNDS
+from options.downstream_flags import add_downstream_flags, check_downstream
 from options.metrics_flags import add_metric_flags
 from options.parsing import Parser, add_switch, existing_dir, integer, parse_with_explicit, run_name
 from options.shared import add_data_flags, add_machine_flags
@@ -51,6 +52,8 @@ def test_parser() -> Parser:
         "(default: the one the run was trained with, if any)",
     )  # fmt: skip
 
+    add_downstream_flags(parser.add_argument_group("what translated hands are worth"))
+
     machine = parser.add_argument_group("machine")
     add_machine_flags(machine)
     machine.add_argument("--batch_size", type=integer(1, 65536), default=1, metavar="N", help="images translated together")
@@ -60,6 +63,7 @@ def test_parser() -> Parser:
 def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse argv (None: the command line). Raises UsageError for combinations that cannot work."""
     opt = parse_with_explicit(test_parser(), argv)
+    check_downstream(opt)
     if opt.crop is None:
         opt.crop = opt.input is None
     if opt.annotations and opt.crop:

@@ -1,0 +1,63 @@
+"""Flags of test.py's downstream study."""
+
+import argparse
+
+from models.downstream import LEVELS, TASKS
+from options.parsing import existing_dir, integer, number
+from util.errors import UsageError
+
+MIN_SIZE = 8 * 2 ** (LEVELS - 1)  # pixels: the coarsest of the U-Net's resolutions still has 8 x 8
+
+# What a task takes by default, as flags: both studies fit in about eight minutes of two CPU cores. Joints are learnt
+# slowly, and small pictures pay for more steps.
+DEFAULTS = {
+    "segmentation": {"downstream_size": 96, "downstream_steps": 200, "downstream_lr": 2e-3},
+    "keypoints": {"downstream_size": 64, "downstream_steps": 400, "downstream_lr": 4e-3},
+}
+
+
+def add_downstream_flags(group: argparse._ActionsContainer) -> None:
+    """Add --downstream and what it takes."""
+    group.add_argument(
+        "--downstream", choices=tuple(TASKS),
+        help="instead of translating the split: train a network for this task on synthetic, on translated and on real "
+        "hands of the train split, and test each on real hands of the test split",
+    )  # fmt: skip
+    group.add_argument("--downstream_seeds", type=integer(1, 100), default=3, metavar="N", help="trainings on each set")
+    group.add_argument("--downstream_steps", type=integer(1), metavar="N", help=_help("steps of each training"))
+    group.add_argument("--downstream_images", type=integer(1), default=1000, metavar="N", help="images a set, at most")
+    group.add_argument("--downstream_batch", type=integer(1), default=8, metavar="N", help="images a step")
+    group.add_argument("--downstream_size", type=integer(MIN_SIZE), metavar="N", help=_help("a picture's side, px"))
+    group.add_argument("--downstream_width", type=integer(1), default=16, metavar="N", help="its first features")
+    group.add_argument("--downstream_lr", type=number(0, above=True), metavar="LR", help=_help("Adam's first rate"))
+    group.add_argument(
+        "--background_root", type=existing_dir, metavar="DIR",
+        help="folder of photographs to paste hands on, read recursively (default: rooms that the project draws)",
+    )  # fmt: skip
+
+
+def _help(what: str) -> str:
+    return f"{what} (default: the task's)"
+
+
+def check_downstream(opt: argparse.Namespace) -> None:
+    """Fill in the task's DEFAULTS. Raises UsageError for flags that contradict --downstream or need it."""
+    if opt.downstream is None:
+        idle = [f for f in opt.explicit if f.startswith("downstream_") or f == "background_root"]
+        if idle:
+            flags = ", ".join(f"--{flag}" for flag in idle)
+            raise UsageError(f"{flags} without --downstream {{{','.join(TASKS)}}} does nothing")
+        return
+    if opt.input:
+        raise UsageError("--downstream studies a run's own splits, --input translates a folder: give one of them")
+    if opt.direction != "StoR":
+        raise UsageError("--downstream asks what hands made real are worth; drop --direction RtoS")
+    idle = [f for f in ("phase", "crop", "annotations") if f in opt.explicit]
+    if idle:
+        raise UsageError(
+            f"--downstream trains on the train split's regions and tests on the test split's; drop "
+            f"{', '.join('--' + f for f in idle)}"
+        )
+    for flag, value in DEFAULTS[opt.downstream].items():
+        if getattr(opt, flag) is None:
+            setattr(opt, flag, value)
