@@ -10,6 +10,11 @@ from torch import Tensor, nn
 LEAK = 0.2  # LeakyReLU slope of every discriminator
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision becomes float32; float32 and float64 stay as they are."""
+    return x.float() if x.element_size() < 4 else x
+
+
 class InstanceNorm(nn.Module):
     """Affine-free instance normalisation over (N, C, H, W), always computed in float32.
 
@@ -18,7 +23,7 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return F.instance_norm(x.float()).to(x.dtype)
+            return F.instance_norm(at_least_float32(x)).to(x.dtype)
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -26,7 +31,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float()).to(x.dtype)
+            return super().forward(at_least_float32(x)).to(x.dtype)
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {

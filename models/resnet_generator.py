@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import NORMS
+from models.layers import NORMS, at_least_float32
 
 
 class ResidualBlock(nn.Module):
@@ -70,4 +70,4 @@ class ResNetGenerator(nn.Module):
         if pad_bottom or pad_right:
             x = F.pad(x, (0, pad_right, 0, pad_bottom), mode="reflect")
         out = self.net(x)[..., :height, :width]
-        return out.float().tanh()  # bfloat16 has 8 bits of mantissa: an image's grey levels need float32
+        return at_least_float32(out).tanh()  # bfloat16 has 8 bits of mantissa: an image's grey levels need float32
