@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train H-GAN or a baseline: python train.py --name msh4 --netD perceptual"""
+"""Train H-GAN, a baseline or SilNet: python train.py --name msh4 --netD perceptual"""
 
 import argparse
 import logging
@@ -14,21 +14,15 @@ from data.frames import Frame
 from data.loader import stream_loader
 from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select
-from data.unpaired import UnpairedHands
-from models import DISCRIMINATORS
-from models.feature_nets import load_feature_net
-from models.hgan import HGAN
-from models.vgg16 import load_vgg16
+from models import SEGMENTERS
 from options.shared import DEMO_ROOT
-from options.train_options import network_config, objective, parse_train
-from util import distributed
-from util.display import display_grids, display_hands
-from util.errors import UsageError, run_command
+from options.train_options import parse_train
+from util import distributed, silnet_run, translator_run
+from util.errors import run_command
 from util.logger import RunLogger, setup_logging
 from util.loop import LATEST, Progress, Schedule, Stopped, fit, resume, save_latest
 from util.run import environment, open_run, plain, save_options
 from util.runtime import resolve_amp, resolve_device, seed_everything
-from util.validation import create_validation
 
 log = logging.getLogger("train")
 
@@ -44,7 +38,11 @@ def main() -> int:
 
 
 def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: int) -> int:
-    """Build everything, train, and return the exit status."""
+    """Build everything, train, and return the exit status.
+
+    What differs between a translator and SilNet is in two modules of the same functions, of which `kind` is one.
+    """
+    kind = silnet_run if opt.model in SEGMENTERS else translator_run
     device = resolve_device(opt.device, local_rank)
     amp = resolve_amp(opt.amp, device)
     seed_everything(opt.seed, deterministic=opt.deterministic)
@@ -59,16 +57,8 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
         objects=opt.objects, demo_root=DEMO_ROOT, num_workers=opt.num_workers,
     )  # fmt: skip
     chosen = split_frames(opt, folder, frames)
-    vgg, weights = None, None
-    if DISCRIMINATORS[opt.netD].view == "vgg":
-        vgg, weights = load_vgg16(opt.vgg_weights, unit_rms=opt.normalize_features)
-        if before and before["resolved"]["vgg_weights"]["sha256"] != weights.sha256:
-            raise UsageError(
-                f"the run was started with other VGG16 weights ({before['resolved']['vgg_weights']}) than "
-                f"{weights._asdict()}; pass the same --vgg_weights"
-            )
-
-    model = HGAN(network_config(opt), objective(opt), vgg=vgg, amp=amp, device=device, seed=opt.seed + rank)
+    dataset = kind.create_samples(opt, chosen["train"])
+    model, frozen = kind.create_model(opt, before=before, amp=amp, device=device, rank=rank)
     progress = Progress()
     if opt.continue_train and (folder / LATEST).exists():
         progress = resume(folder, model)
@@ -78,9 +68,6 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
     if opt.compile:
         model.compile()
 
-    dataset = UnpairedHands(
-        chosen["train"], crop_size=opt.crop_size, seed=opt.seed, background=opt.background, flips=opt.flip
-    )
     steps_per_epoch = math.ceil(dataset.epoch_length / (opt.batch_size * world_size))
     total = opt.n_epochs * steps_per_epoch
     schedule = Schedule(
@@ -100,19 +87,15 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
     if rank == 0:
         resolved = {
             "device": str(device), "device_name": device_name(device), "amp": amp.name, "world_size": world_size,
-            "vgg_weights": weights._asdict() if weights else None, "roots": absolute_roots(opt),
+            **frozen, "roots": absolute_roots(opt),
             "images": {phase: {d: len(part[d]) for d in part} for phase, part in chosen.items()},
             "parameters": {name: count_parameters(net) for name, net in model.networks.items()}, **environment(),
         }  # fmt: skip
         if schedule.validate_every and all(chosen["val"].values()):
-            net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device)
-            resolved["feature_net"] = {"name": net.name, "sha256": net.sha256}
-            validate = create_validation(
-                model, chosen["val"], net, background=opt.background, hand_box=opt.hand_box,
-                cache_dir=folder / "features",
-            )  # fmt: skip
+            validate, scored_by = kind.create_validator(opt, model, chosen["val"], folder=folder)
+            resolved |= scored_by
         save_options(folder, options | {"resolved": before["resolved"] if before else resolved})
-        announce(opt, resolved, schedule)
+        announce(opt, kind.describe(opt, resolved), resolved, schedule)
     if progress.step >= schedule.total_steps:
         log.info("nothing to do: %d of %d steps are done; raise --n_epochs or --max_steps", progress.step, schedule.total_steps)
         return 0
@@ -121,8 +104,7 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
     logger = None
     if rank == 0:
         watched = chosen["val"] if all(chosen["val"].values()) else chosen["train"]
-        shown = display_hands(watched, background=opt.background)
-        display = lambda: display_grids(model, shown, hand_box=opt.hand_box)  # noqa: E731
+        display = kind.create_display(opt, model, watched)
         if progress.step == 0:
             save_latest(folder, model, progress)  # from here on there is always something to continue from
         logger = RunLogger(
@@ -150,8 +132,8 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
     if logger:
         log.info("done: %s", folder / LATEST)
         if opt.display_freq:
-            log.info("look at %s (source | translated | cycle)", folder / "synthetic_translated_cycle.png")
-        log.info("now: python test.py --name %s", opt.name)
+            log.info("look at %s (%s)", folder / kind.PICTURE, kind.COLUMNS)
+        log.info("now: %s", kind.next_command(opt))
     return 0
 
 
@@ -186,13 +168,9 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
-def announce(opt: argparse.Namespace, resolved: dict, schedule: Schedule) -> None:
+def announce(opt: argparse.Namespace, what: str, resolved: dict, schedule: Schedule) -> None:
     """Say what is about to happen."""
-    log.info(
-        "%s: %s with %s generators (%s parameters each) and %s discriminators, on %s, amp %s",
-        opt.name, opt.model, opt.netG, f"{resolved['parameters']['G_r']:,}", opt.netD, resolved["device_name"],
-        resolved["amp"],
-    )  # fmt: skip
+    log.info("%s: %s, on %s, amp %s", opt.name, what, resolved["device_name"], resolved["amp"])
     counts = resolved["images"]["train"]
     log.info(
         "%d synthetic and %d real images to train on; %d steps of %d (%.2f epochs); tensorboard --logdir %s",

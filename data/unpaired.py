@@ -1,6 +1,7 @@
 """Training samples: a synthetic hand with an unrelated real one."""
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ log = logging.getLogger(__name__)
 
 MAX_BAD_IN_A_ROW = 100
 
+Crop = Callable[[Hand, int, np.random.Generator], Hand]
+"""(hand, size, random) -> a training crop, size x size."""
+
 
 class UnpairedHands(Dataset):
     """Sample k of an endless, reproducible stream of crops.
@@ -30,9 +34,9 @@ class UnpairedHands(Dataset):
     """
 
     def __init__(self, frames: dict[str, list[Frame]], *, crop_size: int, seed: int, background: str = "white",
-                 flips: bool = True) -> None:
+                 flips: bool = True, crop: Crop = random_hand_crop) -> None:
         self.frames, self.crop_size, self.seed = frames, crop_size, seed
-        self.background, self.flips = background, flips
+        self.background, self.flips, self.crop = background, flips, crop
         self.epoch_length = max(len(frames[domain]) for domain in DOMAINS)
         self._bad: set[str] = set()
 
@@ -41,7 +45,7 @@ class UnpairedHands(Dataset):
         for stream, domain in enumerate(DOMAINS):
             frame, hand = self._read(domain, stream, k)
             random = np.random.default_rng((self.seed, 2 + stream, k))
-            hand = random_hand_crop(hand, self.crop_size, random)
+            hand = self.crop(hand, self.crop_size, random)
             if self.flips and random.random() < 0.5:
                 hand = flip(hand)
             sample[domain] = to_tensor(hand.image)

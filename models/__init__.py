@@ -1,6 +1,6 @@
 """The registries: what can be chosen by name on the command line.
 
-MODELS (Table I), GENERATORS and DISCRIMINATORS are plain dicts; options/ takes its choices from them.
+MODELS (Table I), SEGMENTERS, GENERATORS and DISCRIMINATORS are plain dicts; options/ takes its choices from them.
 """
 
 from functools import partial
@@ -42,3 +42,14 @@ MODELS = {
     "pixcyclegan6": ModelEntry("resnet_6blocks", "pixel", 5e-5, 71.639, (0.0530, 0.0065)),
     "geocongan": ModelEntry("resnet_9blocks", "patch", 2e-4, 66.786, (0.0481, 0.0065)),
 }
+
+
+class SegmenterEntry(NamedTuple):
+    """A network that tells the hand from its background, by what it is trained with."""
+
+    lr: float
+    beta1: float
+    batch_size: int
+
+
+SEGMENTERS = {"silnet": SegmenterEntry(lr=1e-3, beta1=0.9, batch_size=4)}

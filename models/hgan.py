@@ -8,7 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models import DISCRIMINATORS, GENERATORS
 from models.layers import init_weights, joined, split
-from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
+from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
 from models.vgg16 import VGG16Features
 from util.ema import EMA
 from util.image_pool import ImagePool
@@ -44,6 +44,7 @@ class Objective:
     lambda_cycle: float
     lambda_identity: float
     lambda_r1: float
+    lambda_geo: float = 0.0
     pool_size: int
     ema: float
     mask: bool
@@ -84,12 +85,13 @@ def translate(net: nn.Module, images: Tensor, masks: Tensor | None, amp: Amp) ->
 class HGAN:
     """G_r: S -> R, G_s: R -> S, D_r and D_s with their optimizers, averages and pools, and the step that trains them.
 
-    vgg: the frozen features that a perceptual discriminator views images through; None for the others. They are not
-    part of the state: a checkpoint holds only what was trained.
+    vgg: the frozen features that a perceptual discriminator views images through; None for the others. silnet: a
+    trained SilNet, in eval mode, for the geometrically consistent loss; None without it. Neither is part of the state:
+    a checkpoint holds only what was trained.
     """
 
     def __init__(self, config: NetworkConfig, objective: Objective, *, vgg: VGG16Features | None, amp: Amp,
-                 device: torch.device, seed: int = 0) -> None:
+                 device: torch.device, silnet: nn.Module | None = None, seed: int = 0) -> None:
         self.config, self.objective, self.amp, self.device = config, objective, amp, device
         self.G_r, self.G_s = (create_generator(config).to(device) for _ in range(2))
         self.D_r, self.D_s = (create_discriminator(config).to(device) for _ in range(2))
@@ -97,6 +99,7 @@ class HGAN:
         self.callables: dict[str, nn.Module] = dict(self.networks)  # what training calls; distribute() wraps them
         self.averages = {name: EMA(self.networks[name], objective.ema) for name in ("G_r", "G_s")}
         self.view = vgg.to(device) if self.D_r.view == "vgg" else nn.Identity()
+        self.silnet = silnet.to(device).eval().requires_grad_(False) if silnet else None
 
         adam = {"lr": objective.lr, "betas": (objective.beta1, 0.999), "fused": True}
         self.optimizer_G = torch.optim.Adam([*self.G_r.parameters(), *self.G_s.parameters()], **adam)
@@ -124,7 +127,7 @@ class HGAN:
         Discriminators under R1 stay as they are: compiled code has no second derivative.
         """
         judges = () if self.objective.lambda_r1 else (self.D_r, self.D_s)
-        for net in (self.G_r, self.G_s, *judges, self.view):
+        for net in (self.G_r, self.G_s, *judges, self.view, *([self.silnet] if self.silnet else ())):
             net.compile()
 
     # ------------------------------------------------------------------ training
@@ -145,19 +148,25 @@ class HGAN:
         # Generators. Images that wait for the same network go through it together.
         self._freeze_discriminators(True)
         with self.amp.autocast(self.device):
-            fake_r, *same_r = self._generate(call["G_r"], (synth, mask_s), *[(real, mask_r)] * identity)
-            fake_s, cycle_s, *same_s = self._generate(
-                call["G_s"], (real, mask_r), (fake_r, mask_s), *[(synth, mask_s)] * identity
+            raw_r, *same_r = self._generate(call["G_r"], (synth, None), *[(real, mask_r)] * identity)
+            fake_r = composite(raw_r, synth, mask_s)
+            raw_s, cycle_s, *same_s = self._generate(
+                call["G_s"], (real, None), (fake_r, mask_s), *[(synth, mask_s)] * identity
             )
+            fake_s = composite(raw_s, real, mask_r)
             (cycle_r,) = self._generate(call["G_r"], (fake_s, mask_r))
             view_r, view_s = joined(self.view, fake_r, fake_s)
             fooled_r, fooled_s = self.D_r(view_r), self.D_s(view_s)
+            shapes = joined(self.silnet, raw_r, raw_s) if weight.lambda_geo else ()
         loss_gan = lsgan_generator_loss(fooled_r) + lsgan_generator_loss(fooled_s)
         loss_cycle = l1_loss(cycle_s, synth) + l1_loss(cycle_r, real)
         loss_identity = l1_loss(same_r[0], real) + l1_loss(same_s[0], synth) if identity else torch.zeros(())
         loss_G = weight.lambda_gan * loss_gan + weight.lambda_cycle * loss_cycle
         if identity:
             loss_G = loss_G + weight.lambda_cycle * weight.lambda_identity * loss_identity
+        if weight.lambda_geo:
+            loss_geo = geometric_loss(shapes[0], batch["synthetic_mask"]) + geometric_loss(shapes[1], batch["real_mask"])
+            loss_G = loss_G + weight.lambda_geo * loss_geo
         self._update(self.optimizer_G, loss_G)
 
         # Discriminators, on real images and on fakes out of the history.
@@ -184,6 +193,8 @@ class HGAN:
             "G_gan": loss_gan, "G_cycle": loss_cycle, "G_identity": loss_identity, "D_r": loss_D_r, "D_s": loss_D_s,
             "D_r_real": mean(real_r), "D_r_fake": mean(judged_r), "D_s_real": mean(real_s), "D_s_fake": mean(judged_s),
         }  # fmt: skip
+        if weight.lambda_geo:
+            losses["G_geo"] = loss_geo
         return {name: value.detach() for name, value in losses.items()}
 
     def _generate(self, net: nn.Module, *pairs: tuple[Tensor, Tensor | None]) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -20,6 +21,12 @@ def lsgan_generator_loss(fake_maps: list[Tensor]) -> Tensor:
 def l1_loss(output: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference: the cycle-consistency and identity losses of CycleGAN, over all pixels."""
     return (output - target).abs().mean()
+
+
+def geometric_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """GeoConGAN's geometrically consistent loss: binary cross-entropy between SilNet's logits of a translated image
+    and its source's mask in {0, 1}, both (N, 1, H, W)."""
+    return F.binary_cross_entropy_with_logits(logits.float(), mask)
 
 
 def r1_penalty(discriminator: Callable[[Tensor | list[Tensor]], list[Tensor]], view: Tensor | list[Tensor]) -> Tensor:

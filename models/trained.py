@@ -1,17 +1,25 @@
-"""A trained translator, rebuilt from its run's folder."""
+"""Trained networks, rebuilt from their runs' folders: a translator, and SilNet."""
 
+import hashlib
+import logging
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from models import SEGMENTERS
+from models.hand_segmenter import segment
 from models.hgan import NetworkConfig, create_generator, translate
+from models.silnet import SilNet
 from util.checkpoint import load_checkpoint
 from util.errors import UsageError
 from util.loop import BEST, LATEST
 from util.run import load_options
 from util.runtime import Amp
+
+log = logging.getLogger(__name__)
 
 GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}
 
@@ -26,6 +34,8 @@ class Translator:
     def __init__(self, folder: Path, *, epoch: str, direction: str, device: torch.device, amp: Amp) -> None:
         self.device, self.amp = device, amp
         self.options = SimpleNamespace(**load_options(folder))
+        if self.options.model in SEGMENTERS:
+            raise UsageError(f"{folder} holds a {self.options.model}, which translates nothing; name it with --silnet")
         self.checkpoint = folder / (BEST if epoch == "best" and (folder / BEST).exists() else LATEST)
         content = load_checkpoint(self.checkpoint)
         self.step = content["step"]
@@ -38,6 +48,50 @@ class Translator:
             raise UsageError(f"{self.checkpoint} does not fit the options.yaml beside it ({reason})") from error
         self.net.to(device).eval()
 
-    def translate(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Images (N, 3, H, W) in [-1, 1] -> the other domain, composited by masks (N, 1, H, W) if the run has them."""
-        return translate(self.net, images, masks if self.options.mask else None, self.amp)
+    def generate(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Images (N, 3, H, W) in [-1, 1] -> the other domain, as the generator paints it; masks are not looked at."""
+        return translate(self.net, images, None, self.amp)
+
+
+class TrainedSilNet(NamedTuple):
+    """A SilNet in eval mode, frozen; the file it is from, with its SHA-256; the background it was trained on."""
+
+    net: SilNet
+    path: Path
+    sha256: str
+    background: str
+
+    def segment(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) in [-1, 1] -> the probability of hand, float32 (N, 1, H, W)."""
+        with torch.inference_mode():
+            return segment(self.net, images, Amp("off"))
+
+    def record(self) -> dict[str, str]:
+        """What options.yaml and metrics.json say of it."""
+        return {"path": str(self.path.resolve()), "sha256": self.sha256}
+
+
+def load_silnet(where: str, *, checkpoints_dir: Path, background: str, device: torch.device) -> TrainedSilNet:
+    """Read --silnet: a .pt file, the folder of a run, or its name (best.pt, or latest.pt where it was never validated).
+
+    background: what surrounds the hands that it is to judge; a warning if it was trained on another. Draws no random
+    numbers, so that a run starts alike with and without it. Raises UsageError.
+    """
+    folder = next((path for path in (Path(where), checkpoints_dir / where) if path.is_dir()), None)
+    if folder is None and not Path(where).is_file():
+        raise UsageError(f"--silnet {where} is neither a file, nor the folder of a run, nor the name of one in {checkpoints_dir}")
+    path = folder / (BEST if (folder / BEST).exists() else LATEST) if folder else Path(where)
+    content = load_checkpoint(path)
+    try:
+        state = content["model"]["silnet"]
+        with torch.device("meta"):
+            net = SilNet(**state["config"])
+        net.load_state_dict(state["network"], assign=True)
+        trained_on = state["background"]
+    except (KeyError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--silnet {path} holds no SilNet ({reason}); train one with train.py --model silnet") from error
+    if trained_on != background:
+        log.warning("%s was trained with --background %s and is used with %s", path, trained_on, background)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return TrainedSilNet(net.to(device).eval().requires_grad_(False), path, digest, trained_on)

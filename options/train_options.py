@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.hands import BACKGROUNDS
-from models import DISCRIMINATORS, GENERATORS, MODELS
+from models import DISCRIMINATORS, GENERATORS, MODELS, SEGMENTERS
 from models.hgan import NetworkConfig, Objective
 from models.layers import INITS, NORMS
 from models.resnet_generator import UPSAMPLERS
@@ -20,6 +20,12 @@ PUBLISHED = {"upsample": "deconv", "ema": 0.0, "normalize_features": False, "ini
              "hand_box": False}
 MEASURED = {"upsample": "resize", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
             "hand_box": True, "lr": 2e-4}
+COMMON = {"beta1": 0.5, "batch_size": 1}
+# What train.py --model silnet has no use for: what these flags speak of, SilNet does not have.
+TRANSLATORS_ALONE = (
+    "paper netG netD upsample ndf norm dropout init_type init_gain vgg_weights normalize_features lambda_gan lambda_cycle "
+    "lambda_identity lambda_r1 lambda_geo silnet pool_size mask ema hand_box feature_net inception_weights"
+).split()
 
 
 def train_parser() -> Parser:
@@ -27,7 +33,7 @@ def train_parser() -> Parser:
     parser = Parser(
         prog="train.py",
         usage="python train.py --name NAME [flags]",
-        description="Train a translator between synthetic and real hands, unpaired. Several GPUs: "
+        description="Train a translator between synthetic and real hands, unpaired, or SilNet, which segments both. Several GPUs: "
         "torchrun --nproc_per_node=N train.py with the same flags.",
     )
     run = parser.add_argument_group("run")
@@ -53,12 +59,12 @@ def train_parser() -> Parser:
     add_switch(data, "--flip", default=None, help="mirror crops at random (default: on; off with --paper)")
 
     model = parser.add_argument_group("model (defaults of --netG and --netD: --model's; a flag given wins)")
-    model.add_argument("--model", choices=tuple(MODELS), default="mshgan4", help="one of Table I")
+    model.add_argument("--model", choices=(*MODELS, *SEGMENTERS), default="mshgan4", help="one of Table I, or silnet")
     add_switch(model, "--paper", default=False, help="every default as published, instead of as measured best")
     model.add_argument("--netG", choices=tuple(GENERATORS), help="generator")
     model.add_argument("--netD", choices=tuple(DISCRIMINATORS), help="discriminator")
     model.add_argument("--upsample", choices=tuple(UPSAMPLERS), help="the generator's (default: resize; deconv with --paper)")
-    model.add_argument("--ngf", type=integer(1), default=64, metavar="N", help="generator's first width")
+    model.add_argument("--ngf", type=integer(1), default=64, metavar="N", help="first width of the generator, or of SilNet")
     model.add_argument("--ndf", type=integer(1), default=64, metavar="N", help="discriminator's first width")
     model.add_argument("--norm", choices=tuple(NORMS), default="instance", help="normalisation (perceptual D has none)")
     add_switch(model, "--dropout", default=False, help="dropout in the generator's residual blocks")
@@ -74,12 +80,17 @@ def train_parser() -> Parser:
     )  # fmt: skip
 
     train = parser.add_argument_group("training")
-    train.add_argument("--batch_size", type=integer(1), default=1, metavar="N", help="images a domain, step and process")
-    train.add_argument("--lr", type=number(0, above=True), metavar="X", help="Adam's, constant (default: 2e-4; Table I's with --paper)")
+    train.add_argument(
+        "--batch_size", type=integer(1), metavar="N", help="images a domain, step and process (default: 1; SilNet 4)"
+    )
+    train.add_argument(
+        "--lr", type=number(0, above=True), metavar="X",
+        help="Adam's, constant (default: 2e-4; Table I's with --paper; SilNet 1e-3)",
+    )  # fmt: skip
     train.add_argument(
         "--warmup", type=integer(0), metavar="N", help="steps over which lr rises to its value (default: 100; 0 with --paper)"
     )
-    train.add_argument("--beta1", type=number(0, 0.9999), default=0.5, metavar="X", help="Adam's")
+    train.add_argument("--beta1", type=number(0, 0.9999), metavar="X", help="Adam's (default: 0.5; SilNet 0.9)")
     train.add_argument("--lambda_gan", type=number(0), default=1.0, metavar="X", help="weight of the adversarial loss")
     train.add_argument("--lambda_cycle", type=number(0), default=10.0, metavar="X", help="weight of the cycle loss")
     train.add_argument(
@@ -89,8 +100,21 @@ def train_parser() -> Parser:
         "--lambda_r1", type=number(0), default=0.0, metavar="X",
         help="weight of the R1 penalty on D's gradient at real images; experimental, 0: none",
     )  # fmt: skip
+    train.add_argument(
+        "--lambda_geo", type=number(0), default=0.0, metavar="X",
+        help="weight of GeoConGAN's geometrically consistent loss: what SilNet makes of a translation, unmasked, against "
+        "the source's mask; takes --silnet. 0: none",
+    )  # fmt: skip
+    train.add_argument(
+        "--silnet", metavar="CHECKPOINT",
+        help="SilNet for --lambda_geo, and for test.py's shape scores of this run: a run of --model silnet, its folder, or "
+        "a .pt file of it",
+    )  # fmt: skip
     train.add_argument("--pool_size", type=integer(0), default=50, metavar="N", help="past fakes shown to D; 0: none")
-    add_switch(train, "--mask", default=True, help="translate the hand alone: outside its mask the image stays")
+    add_switch(
+        train, "--mask", default=None,
+        help="translate the hand alone: outside its mask the image stays (default: on; off with --lambda_geo)",
+    )  # fmt: skip
     train.add_argument(
         "--ema", type=number(0, 0.999999), metavar="DECAY",
         help="decay of the generators' moving average, warmed up; 0: off (default: 0.999; 0 with --paper)",
@@ -110,7 +134,7 @@ def train_parser() -> Parser:
     add_switch(
         watch, "--hand_box", default=None,
         help="once trained, translate the hand's bounding box, of which it fills as much as of a training crop, instead "
-        "of all there is (default: on; off with --paper or --no-mask)",
+        "of all there is (default: on; off with --paper, and where there is no mask)",
     )  # fmt: skip
     add_feature_net_flags(watch)
     return parser
@@ -119,19 +143,42 @@ def train_parser() -> Parser:
 def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse argv (None: the command line) and settle every default. Raises UsageError for combinations that cannot work."""
     opt = parse_with_explicit(train_parser(), argv)
+    settle = settle_segmenter if opt.model in SEGMENTERS else settle_translator
+    settle(opt)
+    if opt.dataset_mode == "unaligned" and (opt.synth_root or opt.real_root):
+        raise UsageError("--synth_root and --real_root belong to --dataset_mode hands; the unaligned layout has --dataroot")
+    return opt
+
+
+def settle_segmenter(opt: argparse.Namespace) -> None:
+    """Settle the defaults of SilNet, and drop the flags of translators; UsageError if one was given."""
+    given = [flag for flag in TRANSLATORS_ALONE if flag in opt.explicit]
+    if given:
+        raise UsageError(f"--model {opt.model} has no use for {', '.join('--' + f for f in given)}; drop them, or name a translator")
+    for flag in TRANSLATORS_ALONE:
+        delattr(opt, flag)
+    _settle(opt, SEGMENTERS[opt.model]._asdict() | {key: MEASURED[key] for key in ("flip", "warmup")})
+
+
+def settle_translator(opt: argparse.Namespace) -> None:
+    """Settle the defaults of a translator. Raises UsageError for combinations that cannot work."""
     entry = MODELS[opt.model]
-    chosen = {"netG": entry.netG, "netD": entry.netD}
-    chosen |= PUBLISHED | {"lr": entry.paper_lr} if opt.paper else MEASURED
-    for key, value in chosen.items():
-        if getattr(opt, key) is None:
-            setattr(opt, key, value)
+    published = PUBLISHED | {"lr": entry.paper_lr}
+    _settle(opt, COMMON | {"netG": entry.netG, "netD": entry.netD} | (published if opt.paper else MEASURED))
+    if opt.lambda_geo and not opt.silnet:
+        raise UsageError("--lambda_geo needs a SilNet: train one (--model silnet --name silnet) and add --silnet silnet")
+    if opt.mask is None:
+        opt.mask = not opt.lambda_geo  # as in GeoConGAN: the loss takes the mask's place
     if not opt.mask and "hand_box" not in opt.explicit:
         opt.hand_box = False  # without masks a model may paint anywhere, and what it paints is to be seen
     if opt.netD == "perceptual" and opt.crop_size % 32:
         raise UsageError(f"--crop_size {opt.crop_size} with --netD perceptual, which takes multiples of 32")
-    if opt.dataset_mode == "unaligned" and (opt.synth_root or opt.real_root):
-        raise UsageError("--synth_root and --real_root belong to --dataset_mode hands; the unaligned layout has --dataroot")
-    return opt
+
+
+def _settle(opt: argparse.Namespace, defaults: dict[str, object]) -> None:
+    for key, value in defaults.items():
+        if getattr(opt, key) is None:
+            setattr(opt, key, value)
 
 
 def network_config(opt) -> NetworkConfig:

@@ -25,8 +25,8 @@ FREE = frozenset(
 def open_run(folder: Path, options: dict[str, Any], *, continue_train: bool) -> dict[str, Any] | None:
     """Make sure that `folder` may be written by a run of these options.
 
-    A new run: the folder must not hold one yet. A continued one: its options must be the same but for FREE. Returns
-    the options of the run that is continued, None for a new one. Raises UsageError.
+    A new run: the folder must not hold one yet. A continued one: its options must be the same but for FREE; an option
+    that is newer than the run was off in it. Returns the options of the run that is continued, None for a new one. Raises UsageError.
     """
     file = folder / OPTIONS_FILE
     if not file.exists():
@@ -40,7 +40,7 @@ def open_run(folder: Path, options: dict[str, Any], *, continue_train: bool) -> 
     changed = [
         f"{key}: was {before.get(key)!r}, now {value!r}"
         for key, value in options.items()
-        if key not in FREE and before.get(key) != value
+        if key not in FREE and before.get(key) != value and (key in before or value)
     ]
     if changed:
         raise UsageError(

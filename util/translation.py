@@ -18,25 +18,35 @@ Translate = Callable[[Tensor, Tensor], Tensor]
 
 
 class Translation(NamedTuple):
-    """index: the frame's place in its list; source: the region it was made from; image: uint8 (H, W, 3)."""
+    """index: the frame's place in its list; source: the region it was made from; image: uint8 (H, W, 3); unmasked: the
+    same before the mask composited it (see `translations`)."""
 
     index: int
     source: Hand
     image: np.ndarray
+    unmasked: np.ndarray
 
 
 def translations(
     translate: Translate, regions: HandRegions, *, hand_box: bool, device: torch.device, batch_size: int = 1,
-    num_workers: int = 0,
+    num_workers: int = 0, masked: bool = False,
 ) -> Iterator[Translation]:  # fmt: skip
     """Translate every region that can be read, in order; neighbours of one size are read together.
 
     translate: images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1}, on the device -> images.
+    masked: composite what `translate` returns by the mask, here, so that what the generator painted beside the hand
+    can still be looked at (`unmasked`). With hand_box that is what it painted in the hand's box, around which the
+    source stays: the generator is judged as it is used, on the box alone, for on a whole region its instance
+    normalisation would see other statistics and paint another picture. A hand lengthened by more than the box's margin
+    is then cut off there, so what leaves the box is measured without hand_box, the default of models without masks.
     """
     hands = readable(regions, num_workers=num_workers)
     for indices, batch in same_sized_batches(hands, batch_size):
-        images = translate_hands(translate, batch, hand_box=hand_box, device=device)
-        yield from map(Translation, indices, batch, images)
+        unmasked = translate_hands(translate, batch, hand_box=hand_box, device=device)
+        images = unmasked
+        if masked:
+            images = [np.where(hand.mask[..., None], image, hand.image) for image, hand in zip(unmasked, batch)]
+        yield from map(Translation, indices, batch, images, unmasked)
 
 
 def translate_hands(
