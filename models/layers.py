@@ -23,7 +23,11 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return F.instance_norm(at_least_float32(x)).to(x.dtype)
+            if x.element_size() >= 4:
+                return F.instance_norm(x)
+            # Given scales in float32, PyTorch's kernel computes in float32 what it reads and writes in half precision.
+            ones = torch.ones(x.shape[1], device=x.device)
+            return F.instance_norm(x, weight=ones, bias=torch.zeros_like(ones))
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -91,3 +95,15 @@ def split(output: Tensor | list[Tensor], sizes: list[int]) -> tuple:
     if isinstance(output, Tensor):
         return output.split(sizes)
     return tuple(list(part) for part in zip(*(x.split(sizes) for x in output)))
+
+
+def detached(view: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    """A view of images, or each tensor of it, without its graph."""
+    return view.detach() if isinstance(view, Tensor) else [x.detach() for x in view]
+
+
+def concatenated(first: Tensor | list[Tensor], second: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    """Two views of images, one behind the other along the batch."""
+    if isinstance(first, Tensor):
+        return torch.cat([first, second])
+    return [torch.cat(pair) for pair in zip(first, second)]
