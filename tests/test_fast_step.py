@@ -18,6 +18,7 @@ from models import MODELS
 from models.hgan import HGAN
 from models.silnet import SilNet
 from models.vgg16 import load_vgg16
+from util.image_pool import ImagePool
 
 STEPS = 5
 CASES = [
@@ -84,7 +85,8 @@ def weights_of(fast: HGAN, plain: ReferenceStep):
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["float64", "float32"])
 def test_the_step_is_the_reference(vgg, case, dtype, tolerance):
-    fast, plain, losses = side_by_side(vgg, dtype=dtype, **case)
+    rate = {} if dtype == torch.float64 else {"lr": 5e-5}  # Table I's; at more, the patch discriminator magnifies rounding
+    fast, plain, losses = side_by_side(vgg, dtype=dtype, **rate, **case)
     for mine, theirs in losses:
         assert mine.keys() == theirs.keys()
         for name in theirs:
@@ -96,23 +98,42 @@ def test_the_step_is_the_reference(vgg, case, dtype, tolerance):
         assert (a - b).abs().max() <= (tolerance if dtype == torch.float64 else 2 * STEPS * fast.objective.lr), name
 
 
-@pytest.mark.parametrize("case", [CASES[0], CASES[4], CASES[3]], ids=str)
+@pytest.mark.parametrize("case", [CASES[0], CASES[3]], ids=str)
 def test_bfloat16_stays_within_its_rounding(vgg, case):
-    """bfloat16 rounds by up to 2^-9 wherever a tensor is stored, and a translated image has passed through some 15
-    layers: sqrt(15) * 2^-9 is 0.8 %. Twice that is allowed for the losses of the first step, which have passed through
-    two generators and a discriminator. From there on, weights differ: Adam's step for a gradient of unsure sign
-    is as long as for any other. So of the weights, the direction that they have moved in is compared.
+    """bfloat16 rounds by up to 2^-9 wherever a tensor is stored, and what a discriminator says of a cycle has passed
+    through some 30 layers: sqrt(30) * 2^-9 is 1.1 %. That is allowed for the first step's losses. Later ones are of
+    other weights, for Adam's first steps are as long for a gradient of unsure sign as for any other; but by far the most
+    weights must move as the reference's do.
     """
     fast, plain, losses = side_by_side(vgg, dtype=torch.float32, amp="bf16", **case)
-    start = build(vgg, case["model"], **case)
+    still = ReferenceStep(build(vgg, case["model"]), vgg=None)
     mine, theirs = losses[0]
     for name in theirs:
-        torch.testing.assert_close(mine[name].float(), theirs[name], rtol=0.016, atol=0.016)
-    print([max(abs(m[n]-t[n]).item()/max(1,abs(t[n]).item()) for n in t) for m,t in losses])
+        torch.testing.assert_close(mine[name], theirs[name], rtol=0.011, atol=0.011)
+    starts = {name: start for name, _, start in weights_of(fast, still)}
     for name, a, b in weights_of(fast, plain):
-        if name in start.networks:
-            w = torch.cat([p.detach().flatten() for p in start.networks[name].parameters()])
-            print(name, (a-b).abs().mean()/b.abs().mean())
+        moved, wanted = a - starts[name], b - starts[name]
+        assert torch.cosine_similarity(moved, wanted, dim=0) > 0.8, name
+
+
+@pytest.mark.parametrize("model", ["mshgan4", "pixcyclegan4"])
+def test_views_of_fakes_are_not_computed_twice(vgg, model):
+    """Where the pool hands the fakes straight back, what the generators' step saw of them is used again."""
+    fast = build(vgg, model, pool_size=0)
+    seen = []
+    handle = fast.view.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    fast.training_step(make_batch())
+    handle.remove()
+    assert seen == [2, 2]  # both fakes; then the real images
+
+
+def test_the_pool_says_when_it_hands_the_images_back():
+    pool, images = ImagePool(2), torch.rand(2, 3, 4, 4)
+    assert pool.query(images) is images
+    given = [torch.rand(1, 3, 4, 4) for _ in range(20)]
+    answers = [pool.query(image) for image in given]
+    same = [answer is image for answer, image in zip(answers, given)]
+    assert same == [torch.equal(answer, image) for answer, image in zip(answers, given)] and 0 < sum(same) < 20
 
 
 class NoReading(TorchDispatchMode):
@@ -125,3 +146,87 @@ class NoReading(TorchDispatchMode):
         if name == "_to_copy":
             assert (kwargs or {}).get("device") in (None, args[0].device), "a copy between devices"
         return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("changes", [{}, {"mask": False}, {"accumulate": 2}, {"amp": "bf16"}], ids=str)
+def test_a_step_reads_nothing_from_the_device(vgg, changes):
+    model = build(vgg, "pixcyclegan4", pool_size=1, **changes)
+    for seed in range(3):
+        batch = make_batch(count=2, seed=seed)
+        with NoReading():
+            model.training_step(batch)
+
+
+@pytest.mark.parametrize("value", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: bool((x > 0).all())])
+def test_reading_would_be_noticed(value):
+    with pytest.raises(AssertionError), NoReading():
+        value(torch.rand(3))
+
+
+def gradients(model: HGAN) -> dict[str, torch.Tensor]:
+    return {name: torch.cat([p.grad.flatten() for p in net.parameters()]) for name, net in model.networks.items()}
+
+
+def after_one_step(vgg, changes: dict, *, batch: dict, **common):
+    """Gradients and losses of a step in float64, so that only the mathematics can differ."""
+    model = build(copy.deepcopy(vgg), lambda_r1=1.0, **common, **changes)
+    for net in (*model.networks.values(), *(average.module for average in model.averages.values()), model.view):
+        net.double()
+    losses = model.training_step({name: value.double() for name, value in batch.items()})
+    return gradients(model), losses
+
+
+@pytest.mark.parametrize(
+    "changes", [{"accumulate": 3}, {"accumulate": 2}, {"checkpoint_activations": True}, {"channels_last": True}], ids=str
+)
+def test_gradients_are_the_same(vgg, changes):
+    """Three images in three parts, and in two and one; with activations computed anew; in the other memory format."""
+    model = "mshgan4" if "channels_last" in changes else "pixcyclegan4"
+    batch = make_batch(count=3)
+    wanted, losses = after_one_step(vgg, {}, batch=batch, model=model)
+    found, those = after_one_step(vgg, changes, batch=batch, model=model)
+    for name in wanted:  # R1 is computed in float32
+        assert (found[name] - wanted[name]).norm() < 1e-5 * wanted[name].norm(), name
+    for name in losses:
+        torch.testing.assert_close(those[name].double(), losses[name].double(), rtol=1e-5, atol=1e-7)
+
+
+def test_checkpointing_keeps_less(vgg):
+    """What autograd saves for the backward pass, counted."""
+    kept = {}
+    for checkpointing in (False, True):
+        model = build(vgg, "pixcyclegan4", checkpoint_activations=checkpointing)
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.nbytes) or x, lambda x: x):
+            model.G_r(make_batch()["real"])
+        kept[checkpointing] = sum(sizes)
+    assert kept[True] < 0.2 * kept[False]
+
+
+def test_convolutions_alone_stay_channels_last(vgg):
+    model = build(copy.deepcopy(vgg), channels_last=True)
+    shapes = []
+
+    def look(_, inputs, output):
+        shapes.append(output.shape)
+        assert output.is_contiguous(memory_format=torch.channels_last), output.shape
+
+    for net in (model.view, model.D_r, model.D_s):
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.register_forward_hook(look)
+    model.training_step(make_batch(64))
+    assert shapes
+    assert not build(copy.deepcopy(vgg)).D_r.trunk[0][0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_compiled_networks_compute_the_same(vgg, monkeypatch):
+    compile_ = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_(self, backend="aot_eager"))
+    models = [build(vgg, "pixcyclegan4") for _ in range(2)]
+    models[1].compile()
+    for seed in range(2):
+        plain, compiled = (model.training_step(make_batch(seed=seed)) for model in models)
+        for name in plain:
+            torch.testing.assert_close(compiled[name], plain[name], rtol=1e-4, atol=1e-5)
+    assert models[0].state_dict()["networks"]["G_r"].keys() == models[1].state_dict()["networks"]["G_r"].keys()

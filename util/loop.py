@@ -121,6 +121,7 @@ def fit(
             if step == 1 or last or due(step, schedule.log_every):
                 means = {name: (value / summed).item() for name, value in sums.items()}
                 sums, summed = {}, 0
+                means = distributed.mean(means, device)
                 check_finite(means, step, batch)
                 if main:
                     logger.scalars(means)
