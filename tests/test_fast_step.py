@@ -10,7 +10,7 @@ import copy
 import pytest
 import torch
 from reference_step import ReferenceStep, Residual
-from test_hgan import build, make_batch
+from test_hgan import build, make_batch, to_double
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -48,9 +48,7 @@ def side_by_side(vgg: nn.Module, *, model: str, dtype: torch.dtype, size: int = 
         silnet=copy.deepcopy(silnet).to(dtype) if silnet else None, lambda_geo=changes.get("lambda_geo", 0.0),
     )  # fmt: skip
     if dtype == torch.float64:
-        everything = [*fast.networks.values(), *(average.module for average in fast.averages.values()), fast.view]
-        for net in everything + [fast.silnet] * (silnet is not None):
-            net.double()
+        to_double(fast)
     losses = []
     for seed in range(STEPS):
         batch = make_batch(size, count=count, seed=seed)
@@ -169,9 +167,7 @@ def gradients(model: HGAN) -> dict[str, torch.Tensor]:
 
 def after_one_step(vgg, changes: dict, *, batch: dict, **common):
     """Gradients and losses of a step in float64, so that only the mathematics can differ."""
-    model = build(copy.deepcopy(vgg), lambda_r1=1.0, **common, **changes)
-    for net in (*model.networks.values(), *(average.module for average in model.averages.values()), model.view):
-        net.double()
+    model = to_double(build(copy.deepcopy(vgg), lambda_r1=1.0, **common, **changes))
     losses = model.training_step({name: value.double() for name, value in batch.items()})
     return gradients(model), losses
 

@@ -38,6 +38,14 @@ def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
     return HGAN(NetworkConfig(**network), Objective(**goal), vgg=vgg, amp=amp, device=CPU, **how)
 
 
+def to_double(model: HGAN) -> HGAN:
+    """The model, in float64 from here on; its views, too, so give it a copy of a VGG16 that others use."""
+    averages = [average.module for average in model.averages.values()]
+    for net in (*model.networks.values(), *averages, model.view, *([model.silnet] if model.silnet else [])):
+        net.double()
+    return model
+
+
 def make_batch(size: int = 32, count: int = 1, seed: int = 0) -> dict:
     generator = torch.Generator().manual_seed(seed)
     batch = {}

@@ -6,6 +6,7 @@ does in a large matrix product of the same precision. The images are noise: how 
 """
 
 import argparse
+import importlib.util
 import json
 import platform
 import statistics
@@ -30,6 +31,7 @@ from util.images import write_bytes
 from util.runtime import AMP_CHOICES, Amp, resolve_amp, resolve_device
 
 MIB = 2**20
+REFERENCE = Path(__file__).parents[1] / "tests" / "reference_step.py"
 
 
 def steps(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
@@ -49,6 +51,8 @@ def _model_rows(name: str, opt: argparse.Namespace, device: torch.device, amp: A
     if opt.reference:
         plain = reference_step()(model, vgg=vgg)
         subjects["reference"] = (lambda: plain.step(batch), Amp("off"))
+    for pool in (model.pool_r, model.pool_s, *((plain.pool_r, plain.pool_s) if opt.reference else ())):
+        pool.images = list(batch["real"][:1]) * pool.size  # full, as they are from the fiftieth step on
     measured = {}
     for subject, (step, precision) in subjects.items():
         flops, peak = count(step, device)
@@ -122,14 +126,12 @@ COLUMNS = {
 
 def reference_step() -> type:
     """The plain transcription, which is kept with the tests. Raises UsageError where they are not."""
-    try:
-        from tests.reference_step import ReferenceStep
-    except ImportError as error:
-        raise UsageError(
-            "the reference is tests/reference_step.py, which cannot be imported from here; run this in the project's "
-            f"folder, or pass --no-reference ({error})"
-        ) from error
-    return ReferenceStep
+    if not REFERENCE.is_file():
+        raise UsageError(f"the reference, {REFERENCE}, is missing; pass --no-reference to measure without it")
+    spec = importlib.util.spec_from_file_location(REFERENCE.stem, REFERENCE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ReferenceStep
 
 
 def noise(count: int, size: int, device: torch.device) -> dict:
