@@ -37,7 +37,7 @@ def r1_penalty(discriminator: Callable[[Tensor | list[Tensor]], list[Tensor]], v
     view: what the discriminator sees of N real images, a tensor or a list of tensors (N, ...). Its verdict on a sample
     is the sum over its maps of their means. Computed in float32, with a graph for the penalty's own gradient.
     """
-    inputs = [x.detach().float().requires_grad_() for x in (view if isinstance(view, list) else [view])]
+    inputs = [at_least_float32(x.detach()).requires_grad_() for x in (view if isinstance(view, list) else [view])]
     with torch.autocast(inputs[0].device.type, enabled=False):
         maps = discriminator(inputs if isinstance(view, list) else inputs[0])
     verdicts = sum(m.flatten(1).mean(1) for m in maps)

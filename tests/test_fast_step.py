@@ -181,10 +181,10 @@ def test_gradients_are_the_same(vgg, changes):
     batch = make_batch(count=3)
     wanted, losses = after_one_step(vgg, {}, batch=batch, model=model)
     found, those = after_one_step(vgg, changes, batch=batch, model=model)
-    for name in wanted:  # R1 is computed in float32
-        assert (found[name] - wanted[name]).norm() < 1e-5 * wanted[name].norm(), name
+    for name in wanted:
+        assert (found[name] - wanted[name]).norm() < 1e-9 * wanted[name].norm(), name
     for name in losses:
-        torch.testing.assert_close(those[name].double(), losses[name].double(), rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(those[name].double(), losses[name].double(), rtol=1e-9, atol=1e-9)
 
 
 def test_checkpointing_keeps_less(vgg):
