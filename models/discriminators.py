@@ -7,7 +7,7 @@ VGG16's features of it. The view is computed outside (models/hgan.py), once for 
 import torch
 from torch import Tensor, nn
 
-from models.layers import LEAK, LEAKY_GAIN, NORMS, init_weights
+from models.layers import LEAK, LEAKY_GAIN, NORMS, at_least_float32, init_weights
 from models.vgg16 import CHANNELS
 
 
@@ -33,7 +33,7 @@ class PatchDiscriminator(nn.Module):
         )  # fmt: skip
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        return [self.net(image).float()]
+        return [at_least_float32(self.net(image))]
 
     def init_weights(self, *, init_type: str, gain: float) -> None:
         """Initialise in place; see models.layers.init_weights."""
@@ -54,7 +54,7 @@ class PixelDiscriminator(nn.Module):
         )  # fmt: skip
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        return [self.net(image).float()]
+        return [at_least_float32(self.net(image))]
 
     def init_weights(self, *, init_type: str, gain: float) -> None:
         """Initialise in place; see models.layers.init_weights."""
@@ -98,7 +98,7 @@ class PerceptualDiscriminator(nn.Module):
         for halve, head in zip(self.tail, self.heads[1:]):
             x = halve(x)
             maps.append(head(x))
-        return [m.float() for m in maps]
+        return [at_least_float32(m) for m in maps]
 
     def init_weights(self, *, init_type: str, gain: float) -> None:
         """Initialise in place. gain 1.0: hidden layers keep the scale of features of order one.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from data.joints import N_JOINTS
 from models.silnet import SilNet
+from util.guard import step_if_finite
 from util.runtime import Amp
 
 LEVELS = 4  # resolutions of the U-Net: a pixel sees most of a 96-pixel picture
@@ -93,17 +94,19 @@ class DownstreamNet:
         self.scaler = amp.grad_scaler(device)
 
     def training_step(self, batch: dict) -> dict[str, Tensor]:
-        """One update on a batch of data.annotated.AnnotatedHands. Returns the loss, a detached scalar."""
+        """One update on a batch of data.annotated.AnnotatedHands. Returns the loss, a detached scalar, and
+        whether the update was skipped because it or a gradient was not finite ("skipped", 0 or 1).
+        """
         self.net.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * (1 - self.steps / self.total_steps)
         loss = self.task.loss(self._logits(batch["image"]), batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
+        skipped = step_if_finite(self.optimizer, self.scaler, loss)
         self.scaler.update()
         self.steps += 1
-        return {"loss": loss.detach()}
+        return {"loss": loss.detach(), "skipped": skipped}
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:

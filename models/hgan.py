@@ -1,5 +1,7 @@
 """H-GAN and the baselines it is compared with: CycleGAN with masks (paper section III, Fig. 2 right)."""
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models import DISCRIMINATORS, GENERATORS
-from models.layers import init_weights, joined, split
+from models.layers import concatenated, detached, init_weights, joined, split
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
 from models.vgg16 import VGG16Features
 from util.checkpoint import check_config
@@ -90,10 +92,15 @@ class HGAN:
     vgg: the frozen features that a perceptual discriminator views images through; None for the others. silnet: a
     trained SilNet, in eval mode, for the geometrically consistent loss; None without it. Neither is part of the state:
     a checkpoint holds only what was trained.
+
+    accumulate: compute a step in so many parts of its batch, one after another, with the same gradients (but batch
+    norm's, whose statistics become a part's). checkpoint_activations: see ResNetGenerator. channels_last: the memory
+    format of networks that consist of convolutions alone; None: on CUDA.
     """
 
     def __init__(self, config: NetworkConfig, objective: Objective, *, vgg: VGG16Features | None, amp: Amp,
-                 device: torch.device, silnet: nn.Module | None = None, seed: int = 0) -> None:
+                 device: torch.device, silnet: nn.Module | None = None, seed: int = 0, accumulate: int = 1,
+                 checkpoint_activations: bool = False, channels_last: bool | None = None) -> None:
         self.config, self.objective, self.amp, self.device = config, objective, amp, device
         self.G_r, self.G_s = (create_generator(config).to(device) for _ in range(2))
         self.D_r, self.D_s = (create_discriminator(config).to(device) for _ in range(2))
@@ -102,6 +109,13 @@ class HGAN:
         self.averages = {name: EMA(self.networks[name], objective.ema) for name in ("G_r", "G_s")}
         self.view = vgg.to(device) if self.D_r.view == "vgg" else nn.Identity()
         self.silnet = silnet.to(device).eval().requires_grad_(False) if silnet else None
+        self.accumulate = accumulate
+        for net in (self.G_r, self.G_s):
+            net.checkpointing = checkpoint_activations
+        if device.type == "cuda" if channels_last is None else channels_last:
+            # Reflection padding and instance norm know no other format than NCHW on CUDA, so what has them keeps it.
+            for net in (self.view, self.D_r, self.D_s) if self.D_r.view == "vgg" else ():
+                net.to(memory_format=torch.channels_last)
 
         adam = {"lr": objective.lr, "betas": (objective.beta1, 0.999), "fused": True}
         self.optimizer_G = torch.optim.Adam([*self.G_r.parameters(), *self.G_s.parameters()], **adam)
@@ -142,16 +156,36 @@ class HGAN:
         {0, 1}, on this model's device. Returns the losses and the discriminators' means, detached scalars, and whether an
         update was skipped because a loss or a gradient was not finite ("skipped", 0 or 1).
         """
+        self._set_learning_rate()
+        self.buffers.remember()
+        parts, shares = self._parts(batch)
+
+        self._freeze_discriminators(True)
+        made, broken_G = self._update(self.optimizer_G, shares, self._generators_loss, parts)
+        self._freeze_discriminators(False)
+        fakes = [fakes for fakes, _ in made]
+        judged, broken_D = self._update(self.optimizer_D, shares, self._discriminators_loss, parts, fakes)
+        broken = torch.maximum(broken_G, broken_D)
+        self.buffers.restore(broken)
+
+        self.scaler.update()
+        self.steps += 1
+        for name, average in self.averages.items():
+            average.update(self.networks[name])
+        losses = [of_G | of_D for (_, of_G), of_D in zip(made, judged)]
+        means = {name: sum(share * of[name].detach() for share, of in zip(shares, losses)) for name in losses[0]}
+        return means | {"skipped": broken}
+
+    def _generators_loss(self, batch: dict) -> tuple[Tensor, tuple]:
+        """The generators' objective on a batch, and ((fakes and views of them), losses). D's weights are frozen.
+
+        Images that wait for the same network go through it together.
+        """
         weight, call = self.objective, self.callables
         synth, real = batch["synthetic"], batch["real"]
         mask_s, mask_r = (batch["synthetic_mask"], batch["real_mask"]) if weight.mask else (None, None)
         identity = weight.lambda_identity > 0
 
-        self._set_learning_rate()
-        self.buffers.remember()
-
-        # Generators. Images that wait for the same network go through it together.
-        self._freeze_discriminators(True)
         with self.amp.autocast(self.device):
             raw_r, *same_r = self._generate(call["G_r"], (synth, None), *[(real, mask_r)] * identity)
             fake_r = composite(raw_r, synth, mask_s)
@@ -169,17 +203,26 @@ class HGAN:
         loss_G = weight.lambda_gan * loss_gan + weight.lambda_cycle * loss_cycle
         if identity:
             loss_G = loss_G + weight.lambda_cycle * weight.lambda_identity * loss_identity
+        losses = {"G_gan": loss_gan, "G_cycle": loss_cycle, "G_identity": loss_identity}
         if weight.lambda_geo:
             loss_geo = sum(map(geometric_loss, shapes, (batch["synthetic_mask"], batch["real_mask"])))
             loss_G = loss_G + weight.lambda_geo * loss_geo
-        broken_G = self._update(self.optimizer_G, loss_G)
+            losses["G_geo"] = loss_geo
+        known = (detached(view_r), detached(view_s)) if self.accumulate == 1 else (None, None)
+        return loss_G, ((finite_or_white(fake_r.detach()), finite_or_white(fake_s.detach()), *known), losses)
 
-        # Discriminators, on real images and on fakes out of the history.
-        self._freeze_discriminators(False)
-        old_r, old_s = self.pool_r.query(finite_or_white(fake_r)), self.pool_s.query(finite_or_white(fake_s))
+    def _discriminators_loss(self, batch: dict, fakes: tuple) -> tuple[Tensor, dict[str, Tensor]]:
+        """The discriminators' objective on real images and on fakes out of the history, and losses and means."""
+        weight, call = self.objective, self.callables
+        synth, real = batch["synthetic"], batch["real"]
+        fake_r, fake_s, known_r, known_s = fakes
+
+        old_r, old_s = self.pool_r.query(fake_r), self.pool_s.query(fake_s)
         with self.amp.autocast(self.device):
             with torch.no_grad():
-                view_r, view_s = joined(self.view, torch.cat([real, old_r]), torch.cat([synth, old_s]))
+                view_r, view_s = self._views(
+                    (real, old_r, known_r if old_r is fake_r else None), (synth, old_s, known_s if old_s is fake_s else None)
+                )
             real_r, judged_r = self._judge(call["D_r"], view_r)
             real_s, judged_s = self._judge(call["D_s"], view_s)
         loss_D_r = lsgan_discriminator_loss(real_r, judged_r)
@@ -188,21 +231,23 @@ class HGAN:
         if weight.lambda_r1 and self.steps % R1_EVERY == 0:
             slope = r1_penalty(self.D_r, halves(view_r)[0]) + r1_penalty(self.D_s, halves(view_s)[0])
             loss_D = loss_D + weight.lambda_r1 * R1_EVERY * slope
-        broken = torch.maximum(broken_G, self._update(self.optimizer_D, loss_D))
-        self.buffers.restore(broken)
-
-        self.scaler.update()
-        self.steps += 1
-        for name, average in self.averages.items():
-            average.update(self.networks[name])
-        losses = {
-            "G_gan": loss_gan, "G_cycle": loss_cycle, "G_identity": loss_identity, "D_r": loss_D_r, "D_s": loss_D_s,
+        return loss_D, {
+            "D_r": loss_D_r, "D_s": loss_D_s,
             "D_r_real": mean(real_r), "D_r_fake": mean(judged_r), "D_s_real": mean(real_s), "D_s_fake": mean(judged_s),
-            "skipped": broken,
         }  # fmt: skip
-        if weight.lambda_geo:
-            losses["G_geo"] = loss_geo
-        return {name: value.detach() for name, value in losses.items()}
+
+    def _parts(self, batch: dict) -> tuple[list[dict], list[float]]:
+        """The batch in `accumulate` parts, or as many as it has images, and the share of it that each holds."""
+        names = ("synthetic", "real", "synthetic_mask", "real_mask")
+        columns = zip(*(batch[name].chunk(self.accumulate) for name in names))
+        parts = [dict(zip(names, column)) for column in columns]
+        return parts, [len(part["real"]) / len(batch["real"]) for part in parts]
+
+    def _views(self, *domains: tuple[Tensor, Tensor, Tensor | list[Tensor] | None]) -> list[Tensor | list[Tensor]]:
+        """For each (real, fake, the view of fake if it is known): the view of the real images and then the fake ones."""
+        shown = [torch.cat([real, fake]) if known is None else real for real, fake, known in domains]
+        views = joined(self.view, *shown)
+        return [view if known is None else concatenated(view, known) for view, (_, _, known) in zip(views, domains)]
 
     def _generate(self, net: nn.Module, *pairs: tuple[Tensor, Tensor | None]) -> list[Tensor]:
         """net(image), composited by the image's own mask, for each (image, mask) pair."""
@@ -237,10 +282,30 @@ class HGAN:
         for net in (self.D_r, self.D_s):
             net.requires_grad_(not frozen)
 
-    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
+    def _update(
+        self, optimizer: torch.optim.Optimizer, shares: list[float], objective: Callable, *arguments: list
+    ) -> tuple[list, Tensor]:
+        """One step down objective(*arguments of a part) -> (loss, result), a mean over parts, if all of it is finite.
+
+        Returns the parts' results, and 1.0 where the step was skipped, else 0.0.
+        """
         optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        return step_if_finite(optimizer, self.scaler, loss)
+        results, total = [], 0.0
+        for share, *values in zip(shares, *arguments):
+            with self._gradients_stay_here(len(results) < len(shares) - 1):
+                loss, result = objective(*values)
+                self.scaler.scale(share * loss).backward()
+            results.append(result)
+            total = total + loss.detach()
+        return results, step_if_finite(optimizer, self.scaler, total)
+
+    def _gradients_stay_here(self, here: bool) -> contextlib.ExitStack:
+        """Within the block, if `here`, gradients add up in this process and wait to be averaged over all."""
+        stack = contextlib.ExitStack()
+        for net in self.callables.values() if here else ():
+            if isinstance(net, DistributedDataParallel):
+                stack.enter_context(net.no_sync())
+        return stack
 
     # ------------------------------------------------------------------ use
 

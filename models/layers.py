@@ -10,6 +10,11 @@ from torch import Tensor, nn
 LEAK = 0.2  # LeakyReLU slope of every discriminator
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision becomes float32; float32 and float64 stay as they are."""
+    return x.float() if x.element_size() < 4 else x
+
+
 class InstanceNorm(nn.Module):
     """Affine-free instance normalisation over (N, C, H, W), always computed in float32.
 
@@ -18,7 +23,11 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return F.instance_norm(x.float()).to(x.dtype)
+            if x.element_size() >= 4:
+                return F.instance_norm(x)
+            # Given scales in float32, PyTorch's kernel computes in float32 what it reads and writes in half precision.
+            ones = torch.ones(x.shape[1], device=x.device)
+            return F.instance_norm(x, weight=ones, bias=torch.zeros_like(ones))
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -26,7 +35,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float()).to(x.dtype)
+            return super().forward(at_least_float32(x)).to(x.dtype)
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
@@ -86,3 +95,15 @@ def split(output: Tensor | list[Tensor], sizes: list[int]) -> tuple:
     if isinstance(output, Tensor):
         return output.split(sizes)
     return tuple(list(part) for part in zip(*(x.split(sizes) for x in output)))
+
+
+def detached(view: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    """A view of images, or each tensor of it, without its graph."""
+    return view.detach() if isinstance(view, Tensor) else [x.detach() for x in view]
+
+
+def concatenated(first: Tensor | list[Tensor], second: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    """Two views of images, one behind the other along the batch."""
+    if isinstance(first, Tensor):
+        return torch.cat([first, second])
+    return [torch.cat(pair) for pair in zip(first, second)]

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.layers import at_least_float32
+
 
 def lsgan_discriminator_loss(real_maps: list[Tensor], fake_maps: list[Tensor]) -> Tensor:
     """Eq. 1, discriminator: sum over scales of 1/2 E[(D(real) - 1)^2] + 1/2 E[D(fake)^2]."""
@@ -26,7 +28,7 @@ def l1_loss(output: Tensor, target: Tensor) -> Tensor:
 def geometric_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """GeoConGAN's geometrically consistent loss: binary cross-entropy between SilNet's logits of a translated image
     and its source's mask in {0, 1}, both (N, 1, H, W)."""
-    return F.binary_cross_entropy_with_logits(logits.float(), mask)
+    return F.binary_cross_entropy_with_logits(at_least_float32(logits), mask)
 
 
 def r1_penalty(discriminator: Callable[[Tensor | list[Tensor]], list[Tensor]], view: Tensor | list[Tensor]) -> Tensor:
@@ -35,7 +37,7 @@ def r1_penalty(discriminator: Callable[[Tensor | list[Tensor]], list[Tensor]], v
     view: what the discriminator sees of N real images, a tensor or a list of tensors (N, ...). Its verdict on a sample
     is the sum over its maps of their means. Computed in float32, with a graph for the penalty's own gradient.
     """
-    inputs = [x.detach().float().requires_grad_() for x in (view if isinstance(view, list) else [view])]
+    inputs = [at_least_float32(x.detach()).requires_grad_() for x in (view if isinstance(view, list) else [view])]
     with torch.autocast(inputs[0].device.type, enabled=False):
         maps = discriminator(inputs if isinstance(view, list) else inputs[0])
     verdicts = sum(m.flatten(1).mean(1) for m in maps)

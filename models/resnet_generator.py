@@ -1,9 +1,12 @@
 """CycleGAN's ResNet generator (Zhu et al. 2017; paper section III.B, "Building blocks")."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from models.layers import NORMS
+from models.layers import NORMS, at_least_float32
+from models.spatial import ReflectConv, ReflectConvToImage, double_size
 
 
 class ResidualBlock(nn.Module):
@@ -12,11 +15,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, *, norm: str, dropout: bool) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+            ReflectConv(channels, channels, 3),
             NORMS[norm](channels),
             nn.ReLU(),
             nn.Dropout(0.5) if dropout else nn.Identity(),
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+            ReflectConv(channels, channels, 3),
             NORMS[norm](channels),
         )
 
@@ -24,14 +27,18 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)
 
 
+class DoubleSize(nn.Module):
+    """(N, C, H, W) -> (N, C, 2H, 2W), bilinear."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return double_size(x)
+
+
 class ResizeConv(nn.Sequential):
     """Double (H, W) by bilinear interpolation, then a 3x3 convolution: no checkerboard (Odena et al. 2016)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(
-            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
-            nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect"),
-        )
+        super().__init__(DoubleSize(), ReflectConv(in_channels, out_channels, 3))
 
 
 def transposed_conv(in_channels: int, out_channels: int) -> nn.Module:
@@ -47,7 +54,10 @@ class ResNetGenerator(nn.Module):
 
     H and W may be anything from 16 up: the input is reflected up to a multiple of 4 and the output cropped back.
     With ngf=64 and instance norm: 5,477,379 / 7,837,699 / 11,378,179 parameters for 4 / 6 / 9 blocks.
+    checkpointing: keep for the backward pass only what goes into the blocks, and compute the rest anew.
     """
+
+    checkpointing = False
 
     def __init__(self, *, blocks: int, ngf: int = 64, norm: str = "instance", dropout: bool = False,
                  upsample: str = "resize") -> None:
@@ -55,13 +65,13 @@ class ResNetGenerator(nn.Module):
         up = UPSAMPLERS[upsample]
         wide = ngf * 4
         self.net = nn.Sequential(
-            nn.Conv2d(3, ngf, 7, padding=3, padding_mode="reflect"), NORMS[norm](ngf), nn.ReLU(),
+            ReflectConv(3, ngf, 7), NORMS[norm](ngf), nn.ReLU(),
             nn.Conv2d(ngf, ngf * 2, 3, stride=2, padding=1), NORMS[norm](ngf * 2), nn.ReLU(),
             nn.Conv2d(ngf * 2, wide, 3, stride=2, padding=1), NORMS[norm](wide), nn.ReLU(),
             *(ResidualBlock(wide, norm=norm, dropout=dropout) for _ in range(blocks)),
             up(wide, ngf * 2), NORMS[norm](ngf * 2), nn.ReLU(),
             up(ngf * 2, ngf), NORMS[norm](ngf), nn.ReLU(),
-            nn.Conv2d(ngf, 3, 7, padding=3, padding_mode="reflect"),
+            ReflectConvToImage(ngf, 3, 7),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,5 +79,15 @@ class ResNetGenerator(nn.Module):
         pad_bottom, pad_right = -height % 4, -width % 4
         if pad_bottom or pad_right:
             x = F.pad(x, (0, pad_right, 0, pad_bottom), mode="reflect")
-        out = self.net(x)[..., :height, :width]
-        return out.float().tanh()  # bfloat16 has 8 bits of mantissa: an image's grey levels need float32
+        if self.checkpointing and torch.is_grad_enabled():
+            for part in self._parts():
+                x = checkpoint(part, x, use_reentrant=False)
+            out = x[..., :height, :width]
+        else:
+            out = self.net(x)[..., :height, :width]
+        return at_least_float32(out).tanh()  # bfloat16 has 8 bits of mantissa: an image's grey levels need float32
+
+    def _parts(self) -> list[nn.Module]:
+        """The layers in order: encoder, each residual block, decoder."""
+        places = [i for i, layer in enumerate(self.net) if isinstance(layer, ResidualBlock)]
+        return [self.net[: places[0]], *(self.net[i] for i in places), self.net[places[-1] + 1 :]]

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import BatchNorm
+from models.layers import BatchNorm, at_least_float32
 
 
 class SilNet(nn.Module):
@@ -42,7 +42,7 @@ class SilNet(nn.Module):
         skipped.pop()
         for grow, convolve in zip(self.up, self.merge):
             x = convolve(torch.cat([skipped.pop(), grow(x)], dim=1))
-        return self.head(x)[..., :height, :width].float()
+        return at_least_float32(self.head(x)[..., :height, :width])
 
 
 def _convolve(in_channels: int, out_channels: int) -> nn.Module:

@@ -24,7 +24,8 @@ COMMON = {"beta1": 0.5, "batch_size": 1}
 # What train.py --model silnet has no use for: what these flags speak of, SilNet does not have.
 TRANSLATORS_ALONE = (
     "paper netG netD upsample ndf norm dropout init_type init_gain vgg_weights normalize_features lambda_gan lambda_cycle "
-    "lambda_identity lambda_r1 lambda_geo silnet pool_size mask ema hand_box feature_net inception_weights"
+    "lambda_identity lambda_r1 lambda_geo silnet pool_size mask ema hand_box feature_net inception_weights accumulate "
+    "checkpoint_activations"
 ).split()
 
 
@@ -130,7 +131,18 @@ def train_parser() -> Parser:
 
     machine = parser.add_argument_group("machine")
     add_machine_flags(machine)
-    add_switch(machine, "--compile", default=False, help="torch.compile the networks: slow to start, then faster on CUDA")
+    add_switch(
+        machine, "--compile", default=False, help="torch.compile the networks: slow to start; not measured on CUDA so far"
+    )
+    machine.add_argument(
+        "--accumulate", type=integer(1), default=1, metavar="N",
+        help="compute a step in N parts of its batch, one after another: the same gradients in a fraction of the memory "
+        "(with --norm batch, statistics are a part's)",
+    )  # fmt: skip
+    add_switch(
+        machine, "--checkpoint_activations", default=False,
+        help="keep less of the generators for the backward pass and compute it anew: less memory, more time, same gradients",
+    )  # fmt: skip
 
     watch = parser.add_argument_group("watching")
     watch.add_argument("--log_freq", type=integer(1), default=20, metavar="N", help="steps between logged losses")
@@ -182,6 +194,10 @@ def settle_translator(opt: argparse.Namespace) -> None:
         opt.hand_box = False  # without masks a model may paint anywhere, and what it paints is to be seen
     if opt.netD == "perceptual" and opt.crop_size % 32:
         raise UsageError(f"--crop_size {opt.crop_size} with --netD perceptual, which takes multiples of 32")
+    if opt.accumulate > opt.batch_size:
+        raise UsageError(f"--accumulate {opt.accumulate} parts of --batch_size {opt.batch_size}; give at most as many parts as images")
+    if opt.checkpoint_activations and opt.norm == "batch":
+        raise UsageError("--checkpoint_activations would count every batch twice in --norm batch's averages; choose one of them")
 
 
 def _settle(opt: argparse.Namespace, defaults: dict[str, object]) -> None:

@@ -28,13 +28,22 @@ def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
     )  # fmt: skip
     goal = dict(
         lr=2e-4, warmup=0, beta1=0.5, lambda_gan=1.0, lambda_cycle=10.0, lambda_identity=0.5, lambda_r1=0.0, pool_size=3, ema=0.9,
-        mask=True,
+        mask=True, lambda_geo=0.0,
     )  # fmt: skip
     network |= {k: v for k, v in changes.items() if k in network}
     goal |= {k: v for k, v in changes.items() if k in goal}
     torch.manual_seed(0)
     amp = Amp(changes.get("amp", "off"))
-    return HGAN(NetworkConfig(**network), Objective(**goal), vgg=vgg, amp=amp, device=CPU)
+    how = {k: v for k, v in changes.items() if k in ("silnet", "accumulate", "checkpoint_activations", "channels_last")}
+    return HGAN(NetworkConfig(**network), Objective(**goal), vgg=vgg, amp=amp, device=CPU, **how)
+
+
+def to_double(model: HGAN) -> HGAN:
+    """The model, in float64 from here on; its views, too, so give it a copy of a VGG16 that others use."""
+    averages = [average.module for average in model.averages.values()]
+    for net in (*model.networks.values(), *averages, model.view, *([model.silnet] if model.silnet else [])):
+        net.double()
+    return model
 
 
 def make_batch(size: int = 32, count: int = 1, seed: int = 0) -> dict:

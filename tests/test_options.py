@@ -14,6 +14,7 @@ from options.preprocess_masks_options import preprocess_masks_parser
 from options.test_options import test_parser as parser_of_test  # not to be taken for a test
 from options.train_options import parse_train, train_parser
 from models.hgan import NetworkConfig, Objective
+from util.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 
@@ -144,3 +145,16 @@ def test_numbers_have_ranges():
     ]:  # fmt: skip
         with pytest.raises(argparse.ArgumentTypeError):
             convert(text)
+
+
+@pytest.mark.parametrize(
+    "flags, named",
+    [
+        (["--accumulate", "3", "--batch_size", "2"], "--batch_size"),
+        (["--checkpoint_activations", "--norm", "batch"], "--norm batch"),
+    ],
+    ids=str,
+)
+def test_combinations_that_cannot_work(flags, named):
+    with pytest.raises(UsageError, match=named):
+        parse_train(["--name", "x", *flags])

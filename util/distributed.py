@@ -38,6 +38,15 @@ def barrier() -> None:
         dist.barrier()
 
 
+def mean(values: dict[str, float], device: torch.device) -> dict[str, float]:
+    """The values, under the same names on every process, averaged over all."""
+    if not dist.is_initialized():
+        return values
+    total = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return dict(zip(values, (total / dist.get_world_size()).tolist()))
+
+
 def any_rank(flag: bool, device: torch.device) -> bool:
     """Whether the flag is set on any process."""
     if not dist.is_initialized():

@@ -21,11 +21,15 @@ class ImagePool:
         self._random = random.Random(seed)
 
     def query(self, images: Tensor) -> Tensor:
-        """images (N, C, H, W) -> as many of the same shape, each either the one given or an older one."""
-        images = images.detach()
+        """images (N, C, H, W) -> as many of the same shape, each either the one given or an older one.
+
+        Where all are the ones given, it returns `images` itself (detached).
+        """
+        if images.requires_grad:
+            images = images.detach()
         if self.size == 0:
             return images
-        chosen = []
+        chosen, old = [], False
         for image in images:
             if len(self.images) < self.size:
                 self.images.append(image.clone())  # clone: a slice would keep the whole batch's storage alive
@@ -34,9 +38,10 @@ class ImagePool:
                 slot = self._random.randrange(self.size)
                 chosen.append(self.images[slot])
                 self.images[slot] = image.clone()
+                old = True
             else:
                 chosen.append(image)
-        return torch.stack(chosen)
+        return torch.stack(chosen) if old else images
 
     def state_dict(self) -> dict:
         version, internal, gauss = self._random.getstate()

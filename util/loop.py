@@ -142,7 +142,7 @@ def fit(
         if main:
             logger.advance()
         if progress.step == 1 or at(schedule.log_every):
-            means = tally.means()
+            means = distributed.mean(tally.means(), device)
             if main:
                 logger.scalars(means)
                 watch.look(means, progress.step)

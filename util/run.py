@@ -18,7 +18,7 @@ OPTIONS_FILE = "options.yaml"
 # Options that say how long, where and how often, not what is computed: they may change when a run is continued.
 FREE = frozenset(
     "n_epochs max_steps device num_workers log_freq display_freq save_freq val_interval checkpoints_dir continue_train "
-    "compile amp cache cache_dir strict".split()
+    "compile amp cache cache_dir strict accumulate checkpoint_activations".split()
 )
 
 

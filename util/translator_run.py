@@ -48,7 +48,7 @@ def create_model(
             )
     model = HGAN(
         network_config(opt), objective(opt), vgg=vgg, amp=amp, device=device, silnet=silnet.net if silnet else None,
-        seed=opt.seed + rank,
+        seed=opt.seed + rank, accumulate=opt.accumulate, checkpoint_activations=opt.checkpoint_activations,
     )  # fmt: skip
     return model, {"vgg_weights": weights._asdict() if weights else None, "silnet": silnet.record() if silnet else None}
 
