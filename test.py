@@ -219,8 +219,9 @@ def translate(
 
     shape: is shown every translation as it is made.
     """
+    hand_box = model.options.hand_box if opt.hand_box is None else opt.hand_box
     found = translations(
-        model.generate, regions, hand_box=model.options.hand_box, device=model.device, batch_size=opt.batch_size,
+        model.generate, regions, hand_box=hand_box, device=model.device, batch_size=opt.batch_size,
         num_workers=opt.num_workers, masked=model.options.mask,
     )  # fmt: skip
     found = shape.watch(found) if shape else found

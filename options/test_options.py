@@ -40,6 +40,11 @@ def test_parser() -> Parser:
         help="link the annotation files beside each source (_joint_pos.txt, _depth.png, ...) beside its translation",
     )  # fmt: skip
     add_switch(what, "--crop", default=None, help="256 centred on the hand (default), or the whole frame (default with --input)")
+    add_switch(
+        what, "--hand_box", default=None,
+        help="translate the hand's bounding box alone, of which it fills as much as of a training crop (default: as the run "
+        "was trained to be used)",
+    )  # fmt: skip
     what.add_argument("--background", choices=BACKGROUNDS, help="what is outside the hand (default: as in training)")
     add_data_flags(what, default_root=None)
 

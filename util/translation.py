@@ -37,8 +37,9 @@ def translations(
     masked: composite what `translate` returns by the mask, here, so that what the generator painted beside the hand
     can still be looked at (`unmasked`). With hand_box that is what it painted in the hand's box, around which the
     source stays: the generator is judged as it is used, on the box alone, for on a whole region its instance
-    normalisation would see other statistics and paint another picture. A hand lengthened by more than the box's margin
-    is then cut off there, so what leaves the box is measured without hand_box, the default of models without masks.
+    normalisation would see other statistics and paint another picture, often a ground that is no longer white. A hand
+    lengthened by more than the box's margin is cut off there, in use as in the score. Models without masks are used
+    without the box unless asked; test.py --hand_box compares them under the statistics that they were trained on.
     """
     hands = readable(regions, num_workers=num_workers)
     for indices, batch in same_sized_batches(hands, batch_size):
