@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.frames import Frame
+from data.hands import MIN_SIDE
 from util import distributed
 from util.errors import UsageError
 from util.image_header import HeaderError, check_file
@@ -46,6 +47,8 @@ def scan(frames: dict[str, list[Frame]], *, strict: bool) -> dict[Frame, str]:
 def fault(frame: Frame) -> str | None:
     """What the headers of a frame's files say against it, beginning with the file's path; None if nothing."""
     size, reason = _look(frame.image)
+    if not reason and min(size) < MIN_SIDE:
+        reason = "{}: {}x{} pixels; at least {} a side are needed".format(printable(frame.image), *size, MIN_SIDE)
     if reason or frame.mask is None:
         return reason
     mask_size, reason = _look(frame.mask)

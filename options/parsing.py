@@ -16,6 +16,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
+        message = re.sub(r"(\S{200})\S+", r"\1...", message)
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
 

@@ -7,6 +7,7 @@ every instant, whenever the process dies or the disk fills up, a good file lies 
 import contextlib
 import logging
 import os
+import pickle
 import zipfile
 from pathlib import Path
 from typing import BinaryIO
@@ -135,7 +136,12 @@ def load_checkpoint(path: Path) -> dict:
         raise DamagedCheckpoint(f"{path} cannot be read as a checkpoint ({fault})")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged zip, a truncated pickle and a forbidden class each raise their own
+    except pickle.UnpicklingError as error:  # its bytes are as they were written: no damage, and no file of ours
+        raise UsageError(
+            f"{path} cannot be read as a checkpoint: it holds more than tensors and plain values, and to read that could "
+            "run code"
+        ) from error
+    except Exception as error:  # damage raises errors of many kinds
         raise DamagedCheckpoint(f"{path} cannot be read as a checkpoint ({first_lines(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise DamagedCheckpoint(f"{path} is no checkpoint of this program")
