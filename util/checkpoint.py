@@ -115,7 +115,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with the bytes of a checkpoint, by its own checksums, which torch.load does not look at; or None."""
+    """What is wrong with a checkpoint's bytes, by its own checksums, which torch.load does not look at; or None."""
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
@@ -151,7 +151,7 @@ def load_checkpoint(path: Path) -> dict:
 
 
 def load_newest(path: Path, previous: Path) -> tuple[dict, Path]:
-    """(content, file) of the checkpoint at `path` or, with a warning, of the previous one where that is damaged or gone.
+    """(content, file) of the checkpoint at `path` or, with a warning, of the previous one if that is damaged or gone.
 
     Raises UsageError where neither can be read.
     """
@@ -172,9 +172,9 @@ def check_config(stored: dict | None, wanted: dict) -> None:
     """
     if stored is None:
         return
-    differ = [f"--{key} is {value!r} here, {stored.get(key)!r} there" for key, value in wanted.items() if stored.get(key) != value]
+    differ = [key for key, value in wanted.items() if stored.get(key) != value]
     if differ:
-        raise ValueError("; ".join(differ))
+        raise ValueError("; ".join(f"--{key} is {wanted[key]!r} here, {stored.get(key)!r} there" for key in differ))
 
 
 def first_lines(error: BaseException, count: int = 2) -> str:
