@@ -205,7 +205,7 @@ def test_stored_options_of_any_kind_are_taken_or_refused(run_main, runs, tmp_pat
 CRAFTED = {
     "code": "!!python/object/apply:os.mkdir ['{}']",
     "name": "name: !!python/name:os.system",
-    "deep": "[" * 3000,
+    "deep": "[" * 600,
     "text": "just text",
     "bytes": "\x00\x01",
     "tabs": "a:\n\t- b",
