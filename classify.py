@@ -45,7 +45,8 @@ def main() -> int:
     setup_logging()
     folder = study_folder(opt)
     opt.results_dir.mkdir(parents=True, exist_ok=True)
-    with locked(opt.results_dir / f".classify_{folder.name}.lock", what=f"the study in {folder}", remedy="choose another --results_dir"):
+    lock = opt.results_dir / f".classify_{folder.name}.lock"
+    with locked(lock, what=f"the study in {folder}", remedy="choose another --results_dir"):
         return study(opt, folder)
 
 

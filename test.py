@@ -107,7 +107,8 @@ def translate_split(
     domain, other = ("synthetic", "real") if opt.direction == "StoR" else ("real", "synthetic")
 
     results.clear(folder)
-    regions = {d: HandRegions(found, crop=crop, background=background, strict=opt.strict) for d, found in chosen.items()}
+    how = {"crop": crop, "background": background, "strict": opt.strict}
+    regions = {d: HandRegions(frames, **how) for d, frames in chosen.items()}
     shape = ShapeScores(silnet.segment, model.device) if silnet else None
     generated, source = translate(opt, model, regions[domain], folder, domain, shape)
     target = results.write_regions(folder, other, regions[other], num_workers=opt.num_workers)

@@ -7,9 +7,10 @@ import numpy as np
 from data.frames import Frame
 from data.masks import key_colour_mask
 from data.refine import RefineOptions, refine_mask
-from util.images import ImageError, read_grey, read_mask, read_rgb
+from util.images import ImageError, printable, read_grey, read_mask, read_rgb
 
 BACKGROUNDS = ("white", "keep")
+MIN_SIDE = 16  # pixels: less cannot go through a generator
 MIN_KEYED = 0.01  # of an image's pixels must have the key colour for it to be a background
 # Raw masks are cleaned as preprocess_masks.py would, but no frame is dropped here: that is its business.
 _CLEANING = RefineOptions(min_area=0.0, max_area=1.0, max_contours=10**6)
@@ -30,11 +31,13 @@ def read_hand(frame: Frame, *, background: str = "white") -> Hand:
     or a frame without a hand.
     """
     image = read_rgb(frame.image)
+    if min(image.shape[:2]) < MIN_SIDE:
+        raise ImageError(f"{printable(frame.image)}: {_size(image)} pixels; at least {MIN_SIDE} a side are needed")
     mask = _read_mask(frame, image)
     if mask.shape != image.shape[:2]:
-        raise ImageError(f"{frame.mask}: a mask of {_size(mask)} for an image of {_size(image)}")
+        raise ImageError(f"{printable(frame.mask)}: a mask of {_size(mask)} for an image of {_size(image)}")
     if not mask.any():
-        raise ImageError(f"{frame.image}: no hand in it (its mask is empty)")
+        raise ImageError(f"{printable(frame.image)}: no hand in it (its mask is empty)")
     return Hand(whiten(image, mask) if background == "white" else image, mask)
 
 
@@ -54,7 +57,7 @@ def _read_mask(frame: Frame, image: np.ndarray) -> np.ndarray:
             return grey > 127  # the caller names the mismatch
         refined, fault, *_ = refine_mask(grey, image, _CLEANING)
         if refined is None:
-            raise ImageError(f"{frame.mask}: {fault}")
+            raise ImageError(f"{printable(frame.mask)}: {fault}")
         return refined
     if frame.mask_kind == "auto":
         keyed = key_colour_mask(image)

@@ -1,5 +1,6 @@
 """From the data flags to frames: checks that the folders exist, and writes the demo where nothing else is given."""
 
+import os
 from pathlib import Path
 
 from data.demo import ensure_demo, is_demo
@@ -19,7 +20,7 @@ def open_frames(
     """
     both_elsewhere = synth_root is not None and real_root is not None
     for flag, root in (("--synth_root", synth_root), ("--real_root", real_root)):
-        if root is not None and not root.is_dir():
+        if root is not None and not os.path.isdir(root):
             raise UsageError(f"{flag} {root} is not a folder")
     if not both_elsewhere:
         if dataroot is None:
@@ -28,7 +29,7 @@ def open_frames(
             if distributed.rank() == 0:
                 ensure_demo(dataroot, num_workers=max(2, num_workers))
             distributed.barrier()
-        if not dataroot.is_dir():
+        if not os.path.isdir(dataroot):
             raise UsageError(f"--dataroot {dataroot} is not a folder. Expected one of\n{EXPECTED_TREE}")
     return find_frames(
         dataroot=dataroot, layout=dataset_mode, synth_root=synth_root, real_root=real_root, objects=objects

@@ -1,7 +1,7 @@
 """A quick look at all files of a data set before it is used: headers, ends and sizes, no decoding.
 
-What it cannot see (damage inside, a mask without a hand) turns up when the file is first read; both are reported and left
-out alike.
+What it cannot see (damage inside, a mask without a hand) turns up when the file is first read; both are reported and
+left out alike.
 """
 
 import logging
@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.frames import Frame
+from data.hands import MIN_SIDE
 from util import distributed
 from util.errors import UsageError
 from util.image_header import HeaderError, check_file
@@ -36,7 +37,8 @@ def scan(frames: dict[str, list[Frame]], *, strict: bool) -> dict[Frame, str]:
             bad = {frame: reason for frame, reason in zip(some, found) if reason}
         if some and (strict or len(bad) == len(some)) and bad:
             outlook = "--no-strict leaves such images out" if strict else "none is left; check --dataroot"
-            raise UsageError(f"{len(bad)} of {len(some)} {domain} images cannot be used ({outlook}): {next(iter(bad.values()))}")
+            first = next(iter(bad.values()))
+            raise UsageError(f"{len(bad)} of {len(some)} {domain} images cannot be used ({outlook}): {first}")
         if bad and distributed.rank() == 0:
             tell(list(bad.values()), f"{len(bad)} of {len(some)} {domain} images")
         faults |= bad
@@ -46,6 +48,8 @@ def scan(frames: dict[str, list[Frame]], *, strict: bool) -> dict[Frame, str]:
 def fault(frame: Frame) -> str | None:
     """What the headers of a frame's files say against it, beginning with the file's path; None if nothing."""
     size, reason = _look(frame.image)
+    if not reason and min(size) < MIN_SIDE:
+        reason = "{}: {}x{} pixels; at least {} a side are needed".format(printable(frame.image), *size, MIN_SIDE)
     if reason or frame.mask is None:
         return reason
     mask_size, reason = _look(frame.mask)

@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from models import DISCRIMINATORS, GENERATORS
 from models.layers import concatenated, detached, init_weights, joined, split
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
+from models.perturb import randomly_shifted, with_fixed_noise, with_noise
 from models.vgg16 import VGG16Features
 from util.checkpoint import check_config
 from util.ema import EMA
@@ -49,6 +50,8 @@ class Objective:
     lambda_identity: float
     lambda_r1: float
     lambda_geo: float = 0.0
+    input_noise: float = 0.0
+    d_shift: int = 0
     pool_size: int
     ema: float
     mask: bool
@@ -80,10 +83,13 @@ def composite(generated: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
 
 
 @torch.inference_mode()
-def translate(net: nn.Module, images: Tensor, masks: Tensor | None, amp: Amp) -> Tensor:
-    """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1], composited by masks (N, 1, H, W) or None."""
+def translate(net: nn.Module, images: Tensor, masks: Tensor | None, amp: Amp, *, input_noise: float) -> Tensor:
+    """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1], composited by masks (N, 1, H, W) or None.
+
+    input_noise: what the generator was trained with; here the noise is always the same.
+    """
     with amp.autocast(images.device):
-        return composite(net(images), images, masks)
+        return composite(net(with_fixed_noise(images, input_noise)), images, masks)
 
 
 class HGAN:
@@ -194,7 +200,7 @@ class HGAN:
             )
             fake_s = composite(raw_s, real, mask_r)
             (cycle_r,) = self._generate(call["G_r"], (fake_s, mask_r))
-            view_r, view_s = joined(self.view, fake_r, fake_s)
+            view_r, view_s = joined(self.view, *(randomly_shifted(fake, weight.d_shift) for fake in (fake_r, fake_s)))
             fooled_r, fooled_s = self.D_r(view_r), self.D_s(view_s)
             shapes = joined(self.silnet, raw_r, raw_s) if weight.lambda_geo else ()
         loss_gan = lsgan_generator_loss(fooled_r) + lsgan_generator_loss(fooled_s)
@@ -245,13 +251,14 @@ class HGAN:
 
     def _views(self, *domains: tuple[Tensor, Tensor, Tensor | list[Tensor] | None]) -> list[Tensor | list[Tensor]]:
         """For each (real, fake, the view of fake if it is known): the view of the real images and then the fake ones."""
-        shown = [torch.cat([real, fake]) if known is None else real for real, fake, known in domains]
-        views = joined(self.view, *shown)
+        shown = (torch.cat([real, fake]) if known is None else real for real, fake, known in domains)
+        views = joined(self.view, *(randomly_shifted(images, self.objective.d_shift) for images in shown))
         return [view if known is None else concatenated(view, known) for view, (_, _, known) in zip(views, domains)]
 
     def _generate(self, net: nn.Module, *pairs: tuple[Tensor, Tensor | None]) -> list[Tensor]:
-        """net(image), composited by the image's own mask, for each (image, mask) pair."""
-        outputs = joined(net, *(image for image, _ in pairs), join=self._joins)
+        """net(image and noise), composited by the image's own mask, for each (image, mask) pair."""
+        noisy = (with_noise(image, self.objective.input_noise) for image, _ in pairs)
+        outputs = joined(net, *noisy, join=self._joins)
         return [composite(output, image, mask) for output, (image, mask) in zip(outputs, pairs)]
 
     def _judge(self, net: nn.Module, view: Tensor | list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -315,7 +322,8 @@ class HGAN:
         direction: "StoR" (G_r) or "RtoS" (G_s). A model trained without masks composites nothing.
         """
         net = self.averages["G_r" if direction == "StoR" else "G_s"].module
-        return translate(net, images, masks if self.objective.mask else None, self.amp)
+        masks = masks if self.objective.mask else None
+        return translate(net, images, masks, self.amp, input_noise=self.objective.input_noise)
 
     # ------------------------------------------------------------------ state
 

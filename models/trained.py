@@ -68,11 +68,15 @@ class Translator:
 
     def translate(self, images: Tensor, masks: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [-1, 1] -> the other domain, composited by masks (N, 1, H, W) if the run has them."""
-        return translate(self.net, images, masks if self.options.mask else None, self.amp)
+        return self._translate(images, masks if self.options.mask else None)
 
     def generate(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
         """The same as the generator paints it, before any mask composites it: masks are not looked at."""
-        return translate(self.net, images, None, self.amp)
+        return self._translate(images, None)
+
+    def _translate(self, images: Tensor, masks: Tensor | None) -> Tensor:
+        noise = getattr(self.options, "input_noise", 0.0)  # older runs have none
+        return translate(self.net, images, masks, self.amp, input_noise=noise)
 
 
 class TrainedSilNet(NamedTuple):

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
+        message = re.sub(r"(\S{200})\S+", r"\1...", message)
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
 
@@ -90,7 +92,7 @@ def _range(minimum: float, maximum: float, above: bool = False) -> str:
 
 
 def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + "...")
+    return repr(text if len(text) <= 200 else text[:200] + "...")
 
 
 def run_name(text: str) -> str:
@@ -105,14 +107,14 @@ def run_name(text: str) -> str:
 def existing_dir(text: str) -> Path:
     """An argument type: a folder that exists."""
     path = Path(text)
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a folder")
+    if not os.path.isdir(path):  # pathlib raises for names that no system takes
+        raise argparse.ArgumentTypeError(f"{_short(text)} is not a folder")
     return path
 
 
 def existing_file(text: str) -> Path:
     """An argument type: a file that exists."""
     path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a file")
+    if not os.path.isfile(path):
+        raise argparse.ArgumentTypeError(f"{_short(text)} is not a file")
     return path

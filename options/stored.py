@@ -12,7 +12,9 @@ from util.errors import UsageError
 ROOTS = ("dataroot", "synth_root", "real_root")
 
 
-def check_stored(options: dict[str, Any], parser: argparse.ArgumentParser, file: Path, *, needed: Sequence[str]) -> None:
+def check_stored(
+    options: dict[str, Any], parser: argparse.ArgumentParser, file: Path, *, needed: Sequence[str]
+) -> None:
     """Raise UsageError, naming the option, where a value in a run's options.yaml is none that its flag takes.
 
     needed: options that must be there. Others may be missing, and entries that are no flags are let pass, but for the

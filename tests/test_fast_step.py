@@ -86,7 +86,7 @@ def test_the_step_is_the_reference(vgg, case, dtype, tolerance):
     rate = {} if dtype == torch.float64 else {"lr": 5e-5}  # Table I's; at more, the patch discriminator magnifies rounding
     fast, plain, losses = side_by_side(vgg, dtype=dtype, **rate, **case)
     for mine, theirs in losses:
-        assert mine.keys() == theirs.keys()
+        assert mine.keys() - {"skipped"} == theirs.keys()
         for name in theirs:
             # Means of D's maps lie around zero; what they are means of is of order one.
             torch.testing.assert_close(mine[name].to(dtype), theirs[name].to(dtype), rtol=tolerance, atol=tolerance)

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ from util.errors import UsageError
 ROOT = Path(__file__).parent.parent
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Every node of a file's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@functools.cache
 def modules_of(script: str) -> set[Path]:
     """The files of this repository that a script imports, directly or through others, and itself."""
     found, todo = set(), [ROOT / script]
@@ -27,7 +35,7 @@ def modules_of(script: str) -> set[Path]:
         if path in found:
             continue
         found.add(path)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -40,6 +48,7 @@ def modules_of(script: str) -> set[Path]:
     return found
 
 
+@functools.cache
 def options_read(script: str) -> set[str]:
     """Every name that a script, or what it imports, reads as an attribute (opt.lr), by getattr(opt, "lr"), or through the
     fields of a configuration class. Parsers' own files are left out: they read to check, not to obey.
@@ -49,7 +58,7 @@ def options_read(script: str) -> set[str]:
     for path in modules_of(script):
         if path.parent.name == "options" and path.name != f"{Path(script).stem}_options.py":
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 names.add(node.attr)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and path.name in (script, "stored.py"):

@@ -12,6 +12,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -237,7 +238,12 @@ def test_a_signal_in_validation_saves_at_once_and_the_validation_is_made_up_for(
 
         return validate
 
+    def net(*_, **__):
+        torch.rand(5)  # as building a network does; what resumes must not hang on it
+        return SimpleNamespace(name="none", sha256="0")
+
     flags = ("--val_interval", 0.2, "--val_size", 3, "--dropout")
+    monkeypatch.setattr(train, "load_feature_net", net)
     monkeypatch.setattr(train, "create_validation", partial(scored, cut=True))
     status, said = fit("--max_steps", 9, *flags)
     assert status == 128 + signal.SIGTERM and "went on" not in said
@@ -262,6 +268,7 @@ def test_a_failed_validation_does_not_end_a_run(fit, tmp_path, monkeypatch):
     def broken(*_, **__):
         raise UsageError("a set holds 1 image")
 
+    monkeypatch.setattr(train, "load_feature_net", lambda *_, **__: SimpleNamespace(name="none", sha256="0"))
     monkeypatch.setattr(train, "create_validation", lambda *_, **__: broken)
     status, said = fit("--max_steps", 3, "--val_interval", 0.1, "--val_size", 3)
     assert status == 0 and "no validation at step" in said
@@ -449,7 +456,7 @@ def test_memory_and_open_files_stay_flat(fit, tmp_path, monkeypatch):
 
     monkeypatch.setattr(HGAN, "training_step", watched)
     logging.getLogger().setLevel(logging.WARNING)
-    flags = ("--max_steps", 400, "--log_freq", 10, "--save_freq", 50, "--pool_size", 5, "--lambda_identity", 0)
+    flags = ("--n_epochs", 1000, "--max_steps", 400, "--log_freq", 10, "--save_freq", 50, "--pool_size", 5, "--lambda_identity", 0)
     assert fit(*flags)[0] == 0
     (first, files), (last, files_later) = seen[200], seen[400]
     assert files_later <= files and last - first < 16, seen

@@ -7,6 +7,7 @@ every instant, whenever the process dies or the disk fills up, a good file lies 
 import contextlib
 import logging
 import os
+import pickle
 import zipfile
 from pathlib import Path
 from typing import BinaryIO
@@ -114,7 +115,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with the bytes of a checkpoint, by its own checksums, which torch.load does not look at; or None."""
+    """What is wrong with a checkpoint's bytes, by its own checksums, which torch.load does not look at; or None."""
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
@@ -135,7 +136,12 @@ def load_checkpoint(path: Path) -> dict:
         raise DamagedCheckpoint(f"{path} cannot be read as a checkpoint ({fault})")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged zip, a truncated pickle and a forbidden class each raise their own
+    except pickle.UnpicklingError as error:  # its bytes are as they were written: no damage, and no file of ours
+        raise UsageError(
+            f"{path} cannot be read as a checkpoint: it holds more than tensors and plain values, and to read that could "
+            "run code"
+        ) from error
+    except Exception as error:  # damage raises errors of many kinds
         raise DamagedCheckpoint(f"{path} cannot be read as a checkpoint ({first_lines(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise DamagedCheckpoint(f"{path} is no checkpoint of this program")
@@ -145,7 +151,7 @@ def load_checkpoint(path: Path) -> dict:
 
 
 def load_newest(path: Path, previous: Path) -> tuple[dict, Path]:
-    """(content, file) of the checkpoint at `path` or, with a warning, of the previous one where that is damaged or gone.
+    """(content, file) of the checkpoint at `path` or, with a warning, of the previous one if that is damaged or gone.
 
     Raises UsageError where neither can be read.
     """
@@ -166,9 +172,9 @@ def check_config(stored: dict | None, wanted: dict) -> None:
     """
     if stored is None:
         return
-    differ = [f"--{key} is {value!r} here, {stored.get(key)!r} there" for key, value in wanted.items() if stored.get(key) != value]
+    differ = [key for key, value in wanted.items() if stored.get(key) != value]
     if differ:
-        raise ValueError("; ".join(differ))
+        raise ValueError("; ".join(f"--{key} is {wanted[key]!r} here, {stored.get(key)!r} there" for key in differ))
 
 
 def first_lines(error: BaseException, count: int = 2) -> str:

@@ -15,7 +15,7 @@ class UsageError(Exception):
 
 
 class RunError(Exception):
-    """What stops a command that was asked rightly: a full disk, a killed worker, losses that stay broken; exit status 1.
+    """What stops a command that was asked rightly: a full disk, losses that stay broken; exit status 1.
 
     The message says what happened, what is safe, and how to go on.
     """

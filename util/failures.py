@@ -6,7 +6,9 @@ Errors are known by name and message, so that commands which need no PyTorch do 
 import errno
 
 GO_ON = "what was saved before is intact; go on with --continue_train"
-FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "the file is too large"}
+FULL = {
+    errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "the file is too large",
+}  # fmt: skip
 
 
 def explain(error: BaseException) -> str | None:
@@ -18,7 +20,8 @@ def explain(error: BaseException) -> str | None:
     if name == "ImageError":
         return worker_message(text)
     if isinstance(error, RuntimeError) and "DataLoader worker" in text:
-        return f"a process that reads images was lost ({first}), often for want of memory; {GO_ON}, perhaps with a lower --num_workers"
+        told = f"a process that reads images was lost ({first}), often for want of memory"
+        return f"{told}; {GO_ON}, perhaps with a lower --num_workers"
     if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text:
         return f"out of memory ({first[:200]}); lower --batch_size, --crop_size or --num_workers; {GO_ON}"
     if name == "AcceleratorError" or (isinstance(error, RuntimeError) and text.startswith("CUDA error")):

@@ -15,8 +15,8 @@ def step_if_finite(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScale
     """optimizer.step(), for a fused optimizer whose gradients are there, unless the loss or a gradient is not finite.
 
     Weights and moments then stay as they are. Gradients whose norm overflows float32 count as not finite: their squares
-    would stay in Adam's second moment for ever. The scaler of --amp fp16 finds its overflows itself, lowers its scale, and
-    skips alike. Returns 1.0 where the update was skipped, else 0.0: a scalar on the device, the same on every rank.
+    would stay in Adam's second moment for ever. The scaler of --amp fp16 finds its overflows itself, lowers its scale,
+    and skips alike. Returns 1.0 where the update was skipped, else 0.0: a scalar on the device, the same on every rank.
     """
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)

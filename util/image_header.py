@@ -1,4 +1,4 @@
-"""What the first and last bytes of a PNG or JPEG file tell, without decoding it: its size, and whether it is all there."""
+"""What the ends of a PNG or JPEG file tell, without decoding it: its size, and whether it is all there."""
 
 import io
 import os

@@ -45,7 +45,7 @@ class Tally:
             self.check()
 
     def means(self) -> dict[str, float]:
-        """The losses' means over the steps since the last call that were not skipped; how many were, if any ("skipped").
+        """The losses' means over the steps since the last call but the skipped; how many were, if any ("skipped").
 
         Without any step that was not, there are no means.
         """
