@@ -79,7 +79,7 @@ def train(
 
     steps_per_epoch = math.ceil(dataset.epoch_length / (opt.batch_size * world_size))
     total = opt.n_epochs * steps_per_epoch
-    validates = all(len(found) >= 2 for found in chosen["val"].values())  # a distance takes two images a side
+    validates = all(len(found) >= kind.LEAST_VALIDATED for found in chosen["val"].values())
     schedule = Schedule(
         total_steps=min(total, opt.max_steps) if opt.max_steps else total,
         steps_per_epoch=steps_per_epoch,

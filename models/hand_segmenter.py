@@ -8,14 +8,17 @@ from torch.nn.parallel import DistributedDataParallel
 from data.frames import DOMAINS
 from models.silnet import SilNet
 from util.checkpoint import check_config
-from util.guard import step_if_finite
+from util.ema import EMA
+from util.guard import BufferGuard, step_if_finite
 from util.runtime import Amp
+
+EMA_DECAY = 0.98  # single steps can be bad: at a constant rate, white ground now and then turns to hand
 
 
 class HandSegmenter:
     """A SilNet with its optimizer: Adam, binary cross-entropy on the hands of both domains together.
 
-    base: SilNet's first width. background: what surrounds the hands ("white" or "keep"), noted in the checkpoint for
+    What is validated and stored for use is the moving average of its weights. base: SilNet's first width. background: what surrounds the hands ("white" or "keep"), noted in the checkpoint for
     whoever uses it. The learning rate rises to lr over `warmup` steps and stays.
     """
 
@@ -27,6 +30,8 @@ class HandSegmenter:
         self.callable: nn.Module = self.net  # what training calls; distribute() wraps it
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, betas=(beta1, 0.999), fused=True)
         self.scaler = amp.grad_scaler(device)
+        self.average = EMA(self.net, EMA_DECAY, average_buffers=True)
+        self.buffers = BufferGuard([self.net])
         self.steps = 0
 
     def distribute(self) -> None:
@@ -45,6 +50,7 @@ class HandSegmenter:
         loss or a gradient was not finite ("skipped", 0 or 1).
         """
         self.net.train()
+        self.buffers.remember()
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * min(1.0, (self.steps + 1) / self.warmup if self.warmup else 1.0)
         images, masks = (torch.cat([batch[domain + part] for domain in DOMAINS]) for part in ("", "_mask"))
@@ -55,8 +61,10 @@ class HandSegmenter:
         loss = losses.mean()
         self.scaler.scale(loss).backward()
         skipped = step_if_finite(self.optimizer, self.scaler, loss)
+        self.buffers.restore(skipped)
         self.scaler.update()
         self.steps += 1
+        self.average.update(self.net)
 
         shares = {f"{domain}_loss": part.mean() for domain, part in zip(DOMAINS, losses.detach().chunk(2))}
         return {"loss": loss.detach(), "skipped": skipped} | shares
@@ -64,23 +72,25 @@ class HandSegmenter:
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [-1, 1] -> the probability of hand, (N, 1, H, W), in eval mode."""
-        return segment(self.net.eval(), images, self.amp)
+        return segment(self.average.module, images, self.amp)
 
     def state_dict(self) -> dict:
         """Everything that a resumed run needs, in plain types and tensors."""
         return self.inference_state() | {
-            "steps": self.steps, "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
+            "steps": self.steps, "network": self.net.state_dict(), "updates": self.average.updates,
+            "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
         }  # fmt: skip
 
     def inference_state(self) -> dict:
-        """The network, and what it takes to build it: a checkpoint of SilNet needs no other file."""
+        """The averaged network, and what it takes to build it: a checkpoint of SilNet needs no other file."""
         described = {"config": self.net.config, "background": self.background}
-        return {"silnet": described | {"network": self.net.state_dict()}}
+        return {"silnet": described | {"network": self.average.module.state_dict()}}
 
     def load_state_dict(self, state: dict) -> None:
         """Undo `state_dict`. Raises ValueError, naming what differs, for another architecture's."""
         check_config(state["silnet"]["config"], self.net.config)
-        self.net.load_state_dict(state["silnet"]["network"])
+        self.net.load_state_dict(state["network"])
+        self.average.load_state_dict({"updates": state["updates"], "module": state["silnet"]["network"]})
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.steps = state["steps"]

@@ -10,11 +10,14 @@ class EMA:
     """`module` is a copy of `net` whose parameters follow it: p <- d p + (1 - d) p_net after each `update`.
 
     The decay d warms up as min(decay, (1 + t) / (10 + t)) over t updates, so that a short run's average is not mostly
-    its initialisation. Buffers (batch norm's statistics) are copied. decay 0 follows the net exactly.
+    its initialisation. decay 0 follows the net exactly.
+
+    Buffers (batch norm's statistics) are copied, or, with average_buffers, averaged like parameters: of a network whose
+    weights move fast, the latest statistics fit the latest weights alone.
     """
 
-    def __init__(self, net: nn.Module, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, net: nn.Module, decay: float, *, average_buffers: bool = False) -> None:
+        self.decay, self.average_buffers = decay, average_buffers
         self.updates = 0
         self.module = copy.deepcopy(net).eval().requires_grad_(False)
 
@@ -24,7 +27,10 @@ class EMA:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.decay else 0.0
         torch._foreach_lerp_(list(self.module.parameters()), list(net.parameters()), 1 - decay)
         for mine, theirs in zip(self.module.buffers(), net.buffers()):
-            mine.copy_(theirs)
+            if self.average_buffers and mine.is_floating_point():
+                mine.lerp_(theirs, 1 - decay)
+            else:
+                mine.copy_(theirs)
 
     def state_dict(self) -> dict:
         return {"updates": self.updates, "module": self.module.state_dict()}

@@ -18,6 +18,7 @@ from util.runtime import Amp
 from util.silhouettes import create_silnet_validation, silhouette_grids
 
 PICTURE = "synthetic_silhouette_mask.png"
+LEAST_VALIDATED = 1  # images a domain
 COLUMNS = "image | silhouette | mask"
 
 

@@ -21,6 +21,7 @@ from util.runtime import Amp
 from util.validation import create_validation
 
 PICTURE = "synthetic_translated_cycle.png"
+LEAST_VALIDATED = 2  # images a domain: a distance takes two a side
 COLUMNS = "source | translated | cycle"
 
 
