@@ -24,8 +24,8 @@ COMMON = {"beta1": 0.5, "batch_size": 1}
 # What train.py --model silnet has no use for: what these flags speak of, SilNet does not have.
 TRANSLATORS_ALONE = (
     "paper netG netD upsample ndf norm dropout init_type init_gain vgg_weights normalize_features lambda_gan lambda_cycle "
-    "lambda_identity lambda_r1 lambda_geo silnet input_noise d_shift pool_size mask ema hand_box feature_net inception_weights accumulate "
-    "checkpoint_activations"
+    "lambda_identity lambda_r1 lambda_geo silnet input_noise d_shift pool_size mask ema hand_box feature_net "
+    "inception_weights accumulate checkpoint_activations"
 ).split()
 
 

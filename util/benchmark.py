@@ -25,7 +25,7 @@ from models.vgg16 import load_vgg16
 from models.vit import PATCH_SIZE, VITS
 from options.parsing import Parser, add_switch, integer
 from options.train_options import network_config, objective, parse_train
-from util import benchmark_metrics
+from util import benchmark_loader, benchmark_metrics
 from util.errors import UsageError, run_command
 from util.images import write_bytes
 from util.runtime import AMP_CHOICES, Amp, resolve_amp, resolve_device
@@ -41,7 +41,7 @@ def steps(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]
 
 def _model_rows(name: str, opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
     flags = ["--name", "benchmark", "--model", name, "--ngf", str(opt.ngf), "--ndf", str(opt.ndf), "--batch_size",
-             str(opt.batch_size), "--crop_size", str(opt.crop_size)]  # fmt: skip
+             str(opt.batch_size), "--crop_size", str(opt.crop_size), "--input_noise", "0", "--d_shift", "0"]  # fmt: skip
     train = parse_train(flags)
     vgg = load_vgg16("random", unit_rms=True)[0] if DISCRIMINATORS[train.netD].view == "vgg" else None
     torch.manual_seed(0)
@@ -105,11 +105,18 @@ def metrics(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dic
     ]
 
 
+def loader(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
+    """Rows for reading training samples, decoded and packed, on the CPU; see util.benchmark_loader."""
+    found = benchmark_loader.measure(crop_size=opt.crop_size, batch_size=opt.batch_size)
+    return [{"what": row["what"], "value": row["value"], "unit": row["unit"]} for row in found]
+
+
 # What --sections chooses from: functions (options, device, amp) -> rows with "what" and whatever COLUMNS they have.
 SECTIONS: dict[str, Callable[[argparse.Namespace, torch.device, Amp], list[dict]]] = {
     "steps": steps,
     "vit": vit,
     "metrics": metrics,
+    "loader": loader,
 }
 COLUMNS = {
     "amp": ("amp", "{}"),
@@ -121,6 +128,8 @@ COLUMNS = {
     "peak_mib": ("peak MiB", "{:.0f}"),
     "gflop": ("GFLOP", "{:.1f}"),
     "share_of_matmul": ("of matmul", "{:.0%}"),
+    "value": ("value", "{:,.4g}"),
+    "unit": ("unit", "{}"),
 }
 
 
