@@ -20,6 +20,7 @@ from util.image_pool import ImagePool
 from util.runtime import Amp
 
 
+GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}  # which one translates in which direction
 R1_EVERY = 2  # steps between two R1 penalties; each counts that many times (Karras et al. 2020)
 
 
@@ -321,7 +322,7 @@ class HGAN:
 
         direction: "StoR" (G_r) or "RtoS" (G_s). A model trained without masks composites nothing.
         """
-        net = self.averages["G_r" if direction == "StoR" else "G_s"].module
+        net = self.averages[GENERATOR[direction]].module
         masks = masks if self.objective.mask else None
         return translate(net, images, masks, self.amp, input_noise=self.objective.input_noise)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models import SEGMENTERS
 from models.hand_segmenter import segment
-from models.hgan import NetworkConfig, create_generator, translate
+from models.hgan import GENERATOR, NetworkConfig, create_generator, translate
 from models.silnet import SilNet
 from options.stored import check_stored
 from options.train_options import train_parser
@@ -23,9 +23,6 @@ from util.run import OPTIONS_FILE, load_options
 from util.runtime import Amp
 
 log = logging.getLogger(__name__)
-
-GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}
-
 
 # What a run must say of itself to be used, beside what its networks are made of.
 NEEDED = (

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from data.frames import PHASES
 from data.hands import BACKGROUNDS
+from models.hgan import GENERATOR
 from options.downstream_flags import add_downstream_flags, check_downstream
 from options.metrics_flags import add_metric_flags
 from options.parsing import Parser, add_switch, existing_dir, integer, parse_with_explicit, run_name
 from options.shared import add_data_flags, add_machine_flags
 from util.errors import UsageError
 
-DIRECTIONS = ("StoR", "RtoS")
 NOT_OF_A_FOLDER = ("phase", "num_test", "dataroot", "synth_root", "real_root", "dataset_mode", "silnet")
 
 
@@ -33,7 +33,7 @@ def test_parser() -> Parser:
     what = parser.add_argument_group("what to translate")
     what.add_argument("--phase", choices=(*PHASES, "all"), default="test", help="split")
     what.add_argument("--num_test", type=integer(1), default=2000, metavar="N", help="images a domain, at most")
-    what.add_argument("--direction", choices=DIRECTIONS, default="StoR", help="synthetic to real, or back")
+    what.add_argument("--direction", choices=tuple(GENERATOR), default="StoR", help="synthetic to real, or back")
     what.add_argument("--input", type=existing_dir, metavar="DIR", help="translate every image below DIR instead of a split")
     add_switch(
         what, "--annotations", default=False,
