@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 # Width of each scale that is handed out: relu1_2, relu2_2, relu3_3, relu4_3.
 CHANNELS = (64, 128, 256, 512)
+# Root mean square of each scale as the discriminator is given it. Deep features at full size teach generators to paint
+# what excites them, ridges some eight pixels apart, sooner than skin; raw activations fall off with depth more steeply.
+WEIGHTS = (1.0, 1.0, 0.5, 0.25)
 # Output widths of the convolutions up to relu4_3, "M" for the 2x2 max-pooling between the scales.
 _PLAN = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -46,8 +49,8 @@ class VGG16Features(nn.Module):
     """Images (N, 3, H, W) in [-1, 1] -> [relu1_2, relu2_2, relu3_3, relu4_3], of sizes (H, H/2, H/4, H/8).
 
     Frozen: in eval mode whatever train() says, and no parameter asks for a gradient, though gradients flow through to
-    the image. Each scale is divided by `rms`, its root mean square on a calibration picture, so that all arrive at
-    order one; ones hand out raw activations (some 60 at relu1_2 with weights of Caffe's scale).
+    the image. Each scale is divided by its entry of `divisors`: its root mean square on a calibration picture over its
+    WEIGHTS, so that all arrive at order one. Ones hand out raw activations (with weights of Caffe's scale, some 60 at relu1_2).
     """
 
     def __init__(self) -> None:
@@ -63,7 +66,7 @@ class VGG16Features(nn.Module):
         self.features = nn.Sequential(*layers)  # the numbering is torchvision's
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
-        self.register_buffer("rms", torch.ones(len(CHANNELS)), persistent=False)
+        self.register_buffer("divisors", torch.ones(len(CHANNELS)), persistent=False)
         self.requires_grad_(False)
         self.eval()
 
@@ -71,7 +74,7 @@ class VGG16Features(nn.Module):
         return super().train(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        return [scale / rms for scale, rms in zip(self.activations(image), self.rms.unbind())]
+        return [scale / divisor for scale, divisor in zip(self.activations(image), self.divisors.unbind())]
 
     def activations(self, image: Tensor) -> list[Tensor]:
         """The four scales as VGG16 computes them, undivided."""
@@ -85,7 +88,7 @@ class VGG16Features(nn.Module):
 
     @torch.no_grad()
     def calibrate(self) -> None:
-        """Set `rms` from a fixed picture: smooth random textures of natural spectrum (1/f), half of it white.
+        """Set `divisors` from a fixed picture: smooth random textures of natural spectrum (1/f), half of it white.
 
         Half white because that is how a hand's crop looks to the discriminators. The picture is made by formula, so
         the constants depend on nothing but the weights.
@@ -96,19 +99,20 @@ class VGG16Features(nn.Module):
         texture = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency.clamp(min=1 / size), s=(size, size))
         texture = texture / texture.std(dim=(-2, -1), keepdim=True) * 0.3
         texture[..., size // 2 :] = 1.0
-        texture = texture.clamp(-1, 1).to(self.rms.device)
-        self.rms.copy_(torch.stack([scale.square().mean().sqrt() for scale in self.activations(texture)]))
+        texture = texture.clamp(-1, 1).to(self.divisors.device)
+        rms = torch.stack([scale.square().mean().sqrt() for scale in self.activations(texture)])
+        self.divisors.copy_(rms / rms.new_tensor(WEIGHTS))
 
 
-def load_vgg16(source: str, *, unit_rms: bool) -> tuple[VGG16Features, WeightsRecord]:
+def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, WeightsRecord]:
     """Build the frozen features from one of the module's sources of weights.
 
-    unit_rms: divide each scale by its root mean square (the default of training); False hands out raw activations
+    calibrated: bring the scales to WEIGHTS (the default of training); False hands out raw activations
     (`--paper`). Raises UsageError where the weights cannot be had.
     """
     net = VGG16Features()
     record = _load_auto(net) if source == "auto" else _load(net, source)
-    if unit_rms:
+    if calibrated:
         net.calibrate()
     return net, record
 

@@ -127,7 +127,7 @@ def vgg_scales(vgg: nn.Module, image: Tensor) -> list[Tensor]:
             x = F.max_pool2d(x, 2)
         for _ in range(count):
             x = F.relu(F.conv2d(x, weights.pop(0), weights.pop(0), padding=1))
-        scales.append(x / vgg.rms[stage].to(image))
+        scales.append(x / vgg.divisors[stage].to(image))
     return scales
 
 

@@ -34,7 +34,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def vgg():
-    return load_vgg16("random", unit_rms=True)[0]
+    return load_vgg16("random", calibrated=True)[0]
 
 
 def side_by_side(vgg: nn.Module, *, model: str, dtype: torch.dtype, size: int = 32, count: int = 1, **changes):

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def vgg():
-    return load_vgg16("random", unit_rms=True)[0]
+    return load_vgg16("random", calibrated=True)[0]
 
 
 def build(vgg, model: str = "mshgan4", **changes) -> HGAN:

@@ -45,7 +45,7 @@ def test_generator_keeps_any_size(upsample, size):
 
 @pytest.fixture(scope="module")
 def vgg():
-    return load_vgg16("random", unit_rms=True)[0]
+    return load_vgg16("random", calibrated=True)[0]
 
 
 @pytest.mark.parametrize("crop", [128, 96])
@@ -110,13 +110,13 @@ def test_vgg_agrees_with_torchvision(vgg):
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
-def test_unit_rms_scales_are_of_order_one(vgg):
+def test_calibrated_scales_are_of_order_one(vgg):
     for scale in vgg(torch.rand(2, 3, 64, 64) * 2 - 1):
         assert 0.1 < scale.square().mean().sqrt() < 10
 
 
 def test_raw_features_are_undivided():
-    raw = load_vgg16("random", unit_rms=False)[0]
+    raw = load_vgg16("random", calibrated=False)[0]
     image = torch.rand(1, 3, 32, 32)
     for got, want in zip(raw(image), raw.activations(image)):
         assert torch.equal(got, want)

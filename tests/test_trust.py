@@ -22,7 +22,7 @@ from conftest import TINY
 import test as test_script
 import train
 from models.hgan import HGAN
-from util import pretrained, tally
+from util import pretrained, tally, translator_run
 from util.checkpoint import check_config, load_checkpoint, save_checkpoint
 from util.errors import RunError, UsageError, run_command
 from util.guard import step_if_finite
@@ -243,14 +243,14 @@ def test_a_signal_in_validation_saves_at_once_and_the_validation_is_made_up_for(
         return SimpleNamespace(name="none", sha256="0")
 
     flags = ("--val_interval", 0.2, "--val_size", 3, "--dropout")
-    monkeypatch.setattr(train, "load_feature_net", net)
-    monkeypatch.setattr(train, "create_validation", partial(scored, cut=True))
+    monkeypatch.setattr(translator_run, "load_feature_net", net)
+    monkeypatch.setattr(translator_run, "create_validation", partial(scored, cut=True))
     status, said = fit("--max_steps", 9, *flags)
     assert status == 128 + signal.SIGTERM and "went on" not in said
     stopped = load_checkpoint(tmp_path / "run" / "latest.pt")
     assert stopped["validation_due"] and len(stopped["best"]) == 1
     calls.pop()
-    monkeypatch.setattr(train, "create_validation", partial(scored, cut=False))
+    monkeypatch.setattr(translator_run, "create_validation", partial(scored, cut=False))
     assert fit("--max_steps", 9, "--continue_train", *flags)[0] == 0
     resumed = load_checkpoint(tmp_path / "run" / "latest.pt")
     calls.clear()
@@ -268,8 +268,8 @@ def test_a_failed_validation_does_not_end_a_run(fit, tmp_path, monkeypatch):
     def broken(*_, **__):
         raise UsageError("a set holds 1 image")
 
-    monkeypatch.setattr(train, "load_feature_net", lambda *_, **__: SimpleNamespace(name="none", sha256="0"))
-    monkeypatch.setattr(train, "create_validation", lambda *_, **__: broken)
+    monkeypatch.setattr(translator_run, "load_feature_net", lambda *_, **__: SimpleNamespace(name="none", sha256="0"))
+    monkeypatch.setattr(translator_run, "create_validation", lambda *_, **__: broken)
     status, said = fit("--max_steps", 3, "--val_interval", 0.1, "--val_size", 3)
     assert status == 0 and "no validation at step" in said
     assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] == 3

@@ -18,7 +18,7 @@ STEPS, COUNT = 3, 4
 
 def create(model: str):
     """In float64, where what rounding does to a gradient's sign is out of sight."""
-    vgg = load_vgg16("random", unit_rms=True)[0] if model == "mshgan4" else None
+    vgg = load_vgg16("random", calibrated=True)[0] if model == "mshgan4" else None
     return to_double(build(vgg, model, pool_size=50))
 
 

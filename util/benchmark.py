@@ -43,7 +43,7 @@ def _model_rows(name: str, opt: argparse.Namespace, device: torch.device, amp: A
     flags = ["--name", "benchmark", "--model", name, "--ngf", str(opt.ngf), "--ndf", str(opt.ndf), "--batch_size",
              str(opt.batch_size), "--crop_size", str(opt.crop_size), "--input_noise", "0", "--d_shift", "0"]  # fmt: skip
     train = parse_train(flags)
-    vgg = load_vgg16("random", unit_rms=True)[0] if DISCRIMINATORS[train.netD].view == "vgg" else None
+    vgg = load_vgg16("random", calibrated=True)[0] if DISCRIMINATORS[train.netD].view == "vgg" else None
     torch.manual_seed(0)
     model = HGAN(network_config(train), objective(train), vgg=vgg, amp=amp, device=device)
     batch = noise(opt.batch_size, opt.crop_size, device)

@@ -34,7 +34,7 @@ def create_model(
     """
     vgg, weights, silnet = None, None, None
     if DISCRIMINATORS[opt.netD].view == "vgg":
-        vgg, weights = load_vgg16(opt.vgg_weights, unit_rms=opt.normalize_features)
+        vgg, weights = load_vgg16(opt.vgg_weights, calibrated=opt.normalize_features)
         if before and before["resolved"]["vgg_weights"]["sha256"] != weights.sha256:
             raise UsageError(
                 f"the run was started with other VGG16 weights ({before['resolved']['vgg_weights']}) than "
