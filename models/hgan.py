@@ -53,6 +53,7 @@ class Objective:
     lambda_geo: float = 0.0
     input_noise: float = 0.0
     d_shift: int = 0
+    raw_l1: bool = False
     pool_size: int
     ema: float
     mask: bool
@@ -191,16 +192,19 @@ class HGAN:
         weight, call = self.objective, self.callables
         synth, real = batch["synthetic"], batch["real"]
         mask_s, mask_r = (batch["synthetic_mask"], batch["real_mask"]) if weight.mask else (None, None)
+        # Where only composites are compared, nothing tells the generators what to paint beside the hand, and it drifts;
+        # instance norm takes it into the statistics of the hand, which then turns metallic.
+        l1_s, l1_r = (None, None) if weight.raw_l1 else (mask_s, mask_r)
         identity = weight.lambda_identity > 0
 
         with self.amp.autocast(self.device):
-            raw_r, *same_r = self._generate(call["G_r"], (synth, None), *[(real, mask_r)] * identity)
+            raw_r, *same_r = self._generate(call["G_r"], (synth, None), *[(real, l1_r)] * identity)
             fake_r = composite(raw_r, synth, mask_s)
             raw_s, cycle_s, *same_s = self._generate(
-                call["G_s"], (real, None), (fake_r, mask_s), *[(synth, mask_s)] * identity
+                call["G_s"], (real, None), (fake_r, l1_s), *[(synth, l1_s)] * identity
             )
             fake_s = composite(raw_s, real, mask_r)
-            (cycle_r,) = self._generate(call["G_r"], (fake_s, mask_r))
+            (cycle_r,) = self._generate(call["G_r"], (fake_s, l1_r))
             view_r, view_s = joined(self.view, *(randomly_shifted(fake, weight.d_shift) for fake in (fake_r, fake_s)))
             fooled_r, fooled_s = self.D_r(view_r), self.D_s(view_s)
             shapes = joined(self.silnet, raw_r, raw_s) if weight.lambda_geo else ()

@@ -17,14 +17,14 @@ from util.errors import UsageError
 
 # What --paper chooses, and what was measured best (README, "Choices"). Flags that are given win over both.
 PUBLISHED = {"upsample": "deconv", "ema": 0.0, "normalize_features": False, "init_gain": 0.02, "flip": False, "warmup": 0,
-             "hand_box": False, "input_noise": 0.0, "d_shift": 0}
+             "hand_box": False, "input_noise": 0.0, "d_shift": 0, "raw_l1": False}
 MEASURED = {"upsample": "resize", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
-            "hand_box": True, "input_noise": 0.1, "d_shift": 8, "lr": 2e-4}
+            "hand_box": True, "input_noise": 0.1, "d_shift": 8, "raw_l1": True, "lr": 2e-4}
 COMMON = {"beta1": 0.5, "batch_size": 1}
 # What train.py --model silnet has no use for: what these flags speak of, SilNet does not have.
 TRANSLATORS_ALONE = (
     "paper netG netD upsample ndf norm dropout init_type init_gain vgg_weights normalize_features lambda_gan lambda_cycle "
-    "lambda_identity lambda_r1 lambda_geo silnet input_noise d_shift pool_size mask ema hand_box feature_net "
+    "lambda_identity lambda_r1 lambda_geo silnet input_noise d_shift raw_l1 pool_size mask ema hand_box feature_net "
     "inception_weights accumulate checkpoint_activations"
 ).split()
 
@@ -118,6 +118,11 @@ def train_parser() -> Parser:
         "--silnet", metavar="CHECKPOINT",
         help="SilNet for --lambda_geo, and for test.py's shape scores of this run: a run of --model silnet, its folder, or "
         "a .pt file of it",
+    )  # fmt: skip
+    add_switch(
+        train, "--raw_l1", default=None,
+        help="cycle and identity losses see outputs before the mask composites them, so that the ground, too, has to stay "
+        "as it was (default: on; off with --paper)",
     )  # fmt: skip
     train.add_argument(
         "--input_noise", type=number(0, 1), metavar="X",
