@@ -28,7 +28,7 @@ def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
     )  # fmt: skip
     goal = dict(
         lr=2e-4, warmup=0, beta1=0.5, lambda_gan=1.0, lambda_cycle=10.0, lambda_identity=0.5, lambda_r1=0.0, pool_size=3, ema=0.9,
-        mask=True, lambda_geo=0.0,
+        mask=True, lambda_geo=0.0, input_noise=0.0, d_shift=0, raw_l1=False,
     )  # fmt: skip
     network |= {k: v for k, v in changes.items() if k in network}
     goal |= {k: v for k, v in changes.items() if k in goal}
@@ -78,7 +78,7 @@ def test_every_model_takes_steps(vgg, name):
     [
         {"norm": "batch"}, {"norm": "none"}, {"dropout": True}, {"mask": False}, {"lambda_identity": 0.0},
         {"upsample": "deconv"}, {"ema": 0.0}, {"pool_size": 0}, {"amp": "bf16"}, {"lambda_r1": 20.0},
-        {"lambda_r1": 1.0, "amp": "bf16"}, {"init_type": "orthogonal"},
+        {"lambda_r1": 1.0, "amp": "bf16"}, {"init_type": "orthogonal"}, {"input_noise": 0.1, "d_shift": 8, "raw_l1": True},
     ],
     ids=str,
 )  # fmt: skip
@@ -148,6 +148,34 @@ def test_losses_are_those_of_the_paper(vgg):
     losses = model.training_step(b)
     for name, value in wanted.items():
         torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_raw_l1_makes_the_ground_count(vgg, raw):
+    """The identity loss, by hand: over composites, which on the ground are the source, or over bare outputs."""
+    model = build(vgg, raw_l1=raw)
+    b = make_batch(seed=4)
+    with torch.no_grad():
+        outputs = {"real": model.G_r(b["real"]), "synthetic": model.G_s(b["synthetic"])}
+    wanted = 0.0
+    for domain, output in outputs.items():
+        difference = (output - b[domain]).abs()
+        wanted += (difference if raw else difference * b[f"{domain}_mask"]).mean()
+    torch.testing.assert_close(model.training_step(b)["G_identity"], wanted)
+
+
+def test_noise_is_fixed_in_use_and_fresh_in_training(vgg):
+    model = build(vgg, input_noise=0.1)
+    b = make_batch(seed=4)
+    first, second = (model.translate(b["synthetic"], b["synthetic_mask"]) for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, build(vgg).translate(b["synthetic"], b["synthetic_mask"]))
+    losses = []
+    for seed in (1, 2):
+        fresh = build(vgg, input_noise=0.1)
+        torch.manual_seed(seed)
+        losses.append(fresh.training_step(b)["G_identity"])
+    assert losses[0] != losses[1]
 
 
 def test_r1_makes_the_discriminators_flatter(vgg):
