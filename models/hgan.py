@@ -101,8 +101,8 @@ class HGAN:
     trained SilNet, in eval mode, for the geometrically consistent loss; None without it. Neither is part of the state:
     a checkpoint holds only what was trained.
 
-    accumulate: compute a step in so many parts of its batch, one after another, with the same gradients (but batch
-    norm's, whose statistics become a part's). checkpoint_activations: see ResNetGenerator. channels_last: the memory
+    accumulate: compute a step in so many parts of its batch, one after another, with the same gradients, but for the
+    draws of noise and shifts, and for batch norm's statistics, which become a part's. checkpoint_activations: see ResNetGenerator. channels_last: the memory
     format of networks that consist of convolutions alone; None: on CUDA.
     """
 

@@ -85,7 +85,7 @@ def train_parser() -> Parser:
     )  # fmt: skip
     add_switch(
         model, "--normalize_features", default=None,
-        help="bring VGG16's scales to a size before the discriminator (default: on; off with --paper)",
+        help="divide VGG16's scales by their size, deep ones by more, before the discriminator (default: on; off with --paper)",
     )  # fmt: skip
 
     train = parser.add_argument_group("training")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from util.shape import boundary, boundary_f, iou
+from data.masks import iou
+from util.shape import boundary, boundary_f
 
 
 def square(top: int, left: int, side: int, *, size: int = 40) -> np.ndarray:

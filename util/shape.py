@@ -1,16 +1,9 @@
-"""How well two silhouettes agree: pure functions of bool masks (H, W), True on the hand."""
+"""How well the outlines of two silhouettes agree: pure functions of bool masks (H, W), True on the hand."""
 
 import cv2
 import numpy as np
 
 TOLERANCE = 2  # pixels by which a boundary may be off and still count as found
-
-
-def iou(predicted: np.ndarray, true: np.ndarray) -> float:
-    """Intersection over union, in [0, 1]; 1 if both masks are empty. Raises ValueError for masks of two sizes."""
-    _check(predicted, true)
-    union = np.count_nonzero(predicted | true)
-    return np.count_nonzero(predicted & true) / union if union else 1.0
 
 
 def boundary_f(predicted: np.ndarray, true: np.ndarray, *, tolerance: float = TOLERANCE) -> float:
@@ -21,7 +14,8 @@ def boundary_f(predicted: np.ndarray, true: np.ndarray, *, tolerance: float = TO
     area that IoU counts, it weighs a filled gap between two fingers by the gap's outline. 1 if neither mask has a
     boundary, 0 if one of them has none. Raises ValueError for masks of two sizes.
     """
-    _check(predicted, true)
+    if predicted.shape != true.shape:
+        raise ValueError(f"silhouettes of {predicted.shape} and {true.shape} cannot be compared")
     found, wanted = boundary(predicted), boundary(true)
     if not found.any() or not wanted.any():
         return float(found.any() == wanted.any())
@@ -43,8 +37,3 @@ def _share_near(pixels: np.ndarray, others: np.ndarray, tolerance: float) -> flo
     """The share of True `pixels` that have a True pixel of `others` within `tolerance`."""
     distance = cv2.distanceTransform((~others).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return float(np.mean(distance[pixels] <= tolerance + 1e-3))
-
-
-def _check(predicted: np.ndarray, true: np.ndarray) -> None:
-    if predicted.shape != true.shape:
-        raise ValueError(f"silhouettes of {predicted.shape} and {true.shape} cannot be compared")

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from data.frames import DOMAINS, Frame
 from data.hands import Hand
+from data.masks import iou
 from data.regions import HandRegions, readable, same_sized_batches, stack
 from util.images import tile
-from util.shape import boundary_f, iou
+from util.shape import boundary_f
 from util.translation import Translation
 
 log = logging.getLogger(__name__)

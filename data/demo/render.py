@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from data.demo.skeleton import Person, Pose, draw_pose, pose_joints, rotate
+from data.demo.skeleton import Person, Pose, draw_pose, pose_joints
 from data.demo.surface import Skin, arm_depth, pose_skin, vertex_normals
 
 KEY_COLOUR = (14, 255, 14)
