@@ -37,6 +37,7 @@ class NetworkConfig:
     upsample: str
     init_type: str
     init_gain: float
+    hand_share: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class Objective:
     """How they are trained; the flags of the same names."""
 
     lr: float
+    lr_final: float = 1.0
     warmup: int
     beta1: float
     lambda_gan: float
@@ -54,6 +56,7 @@ class Objective:
     input_noise: float = 0.0
     d_shift: int = 0
     raw_l1: bool = False
+    common_mask: bool = False
     pool_size: int
     ema: float
     mask: bool
@@ -62,7 +65,7 @@ class Objective:
 def create_generator(config: NetworkConfig) -> nn.Module:
     """An initialised generator: images (N, 3, H, W) in [-1, 1] -> the same."""
     net = GENERATORS[config.netG](
-        ngf=config.ngf, norm=config.norm, dropout=config.dropout, upsample=config.upsample
+        ngf=config.ngf, norm=config.norm, dropout=config.dropout, upsample=config.upsample, hand_share=config.hand_share
     )
     init_weights(net, init_type=config.init_type, gain=config.init_gain)
     return net
@@ -85,13 +88,17 @@ def composite(generated: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
 
 
 @torch.inference_mode()
-def translate(net: nn.Module, images: Tensor, masks: Tensor | None, amp: Amp, *, input_noise: float) -> Tensor:
-    """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1], composited by masks (N, 1, H, W) or None.
+def translate(
+    net: nn.Module, images: Tensor, masks: Tensor | None, amp: Amp, *, input_noise: float, masked: bool
+) -> Tensor:
+    """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1] of hands where masks (N, 1, H, W) are 1.
 
-    input_noise: what the generator was trained with; here the noise is always the same.
+    masks None: hands are everywhere. masked: leave the images as they are beside the hands. input_noise: what the
+    generator was trained with; here the noise is always the same.
     """
     with amp.autocast(images.device):
-        return composite(net(with_fixed_noise(images, input_noise)), images, masks)
+        painted = net(with_fixed_noise(images, input_noise), masks)
+    return composite(painted, images, masks if masked else None)
 
 
 class HGAN:
@@ -191,21 +198,26 @@ class HGAN:
         """
         weight, call = self.objective, self.callables
         synth, real = batch["synthetic"], batch["real"]
-        mask_s, mask_r = (batch["synthetic_mask"], batch["real_mask"]) if weight.mask else (None, None)
-        # Where only composites are compared, nothing tells the generators what to paint beside the hand, and it drifts;
-        # instance norm takes it into the statistics of the hand, which then turns metallic.
-        l1_s, l1_r = (None, None) if weight.raw_l1 else (mask_s, mask_r)
+        mask_s, mask_r = batch["synthetic_mask"], batch["real_mask"]
+        masked = weight.mask
+        # Where only composites are compared, nothing tells the generators what to paint beside the hand, and it drifts.
+        l1_masked = masked and not weight.raw_l1
         identity = weight.lambda_identity > 0
 
         with self.amp.autocast(self.device):
-            raw_r, *same_r = self._generate(call["G_r"], (synth, None), *[(real, l1_r)] * identity)
-            fake_r = composite(raw_r, synth, mask_s)
+            raw_r, *same_r = self._generate(call["G_r"], (synth, mask_s), *[(real, mask_r)] * identity)
+            fake_r = composite(raw_r, synth, mask_s) if masked else raw_r
             raw_s, cycle_s, *same_s = self._generate(
-                call["G_s"], (real, None), (fake_r, l1_s), *[(synth, l1_s)] * identity
+                call["G_s"], (real, mask_r), (fake_r, mask_s), *[(synth, mask_s)] * identity
             )
-            fake_s = composite(raw_s, real, mask_r)
-            (cycle_r,) = self._generate(call["G_r"], (fake_s, l1_r))
-            view_r, view_s = joined(self.view, *(randomly_shifted(fake, weight.d_shift) for fake in (fake_r, fake_s)))
+            fake_s = composite(raw_s, real, mask_r) if masked else raw_s
+            (cycle_r,) = self._generate(call["G_r"], (fake_s, mask_r))
+            if l1_masked:
+                cycle_s, cycle_r = composite(cycle_s, fake_r, mask_s), composite(cycle_r, fake_s, mask_r)
+                same_s = [composite(same, synth, mask_s) for same in same_s]
+                same_r = [composite(same, real, mask_r) for same in same_r]
+            shown_r, shown_s = self._shown(batch, fake_r, fake_s)
+            view_r, view_s = joined(self.view, *(randomly_shifted(fake, weight.d_shift) for fake in (shown_r, shown_s)))
             fooled_r, fooled_s = self.D_r(view_r), self.D_s(view_s)
             shapes = joined(self.silnet, raw_r, raw_s) if weight.lambda_geo else ()
         loss_gan = lsgan_generator_loss(fooled_r) + lsgan_generator_loss(fooled_s)
@@ -220,12 +232,12 @@ class HGAN:
             loss_G = loss_G + weight.lambda_geo * loss_geo
             losses["G_geo"] = loss_geo
         known = (detached(view_r), detached(view_s)) if self.accumulate == 1 else (None, None)
-        return loss_G, ((finite_or_white(fake_r.detach()), finite_or_white(fake_s.detach()), *known), losses)
+        return loss_G, ((finite_or_white(shown_r.detach()), finite_or_white(shown_s.detach()), *known), losses)
 
     def _discriminators_loss(self, batch: dict, fakes: tuple) -> tuple[Tensor, dict[str, Tensor]]:
         """The discriminators' objective on real images and on fakes out of the history, and losses and means."""
         weight, call = self.objective, self.callables
-        synth, real = batch["synthetic"], batch["real"]
+        synth, real = self._shown(batch, batch["synthetic"], batch["real"])
         fake_r, fake_s, known_r, known_s = fakes
 
         old_r, old_s = self.pool_r.query(fake_r), self.pool_s.query(fake_s)
@@ -247,6 +259,18 @@ class HGAN:
             "D_r_real": mean(real_r), "D_r_fake": mean(judged_r), "D_s_real": mean(real_s), "D_s_fake": mean(judged_s),
         }  # fmt: skip
 
+    def _shown(self, batch: dict, *images: Tensor) -> list[Tensor]:
+        """What discriminators are shown of images, of hands of either domain.
+
+        common_mask: only where the batch's synthetic and real hand overlap, white elsewhere. Real and fake hands then
+        have the same outlines, so that D cannot tell them apart by a shape that G must not change; against such a D all
+        that G can do is to overdo texture.
+        """
+        if not (self.objective.common_mask and self.objective.mask):
+            return list(images)
+        common = batch["synthetic_mask"] * batch["real_mask"] > 0.5
+        return [torch.where(common, image, 1.0) for image in images]
+
     def _parts(self, batch: dict) -> tuple[list[dict], list[float]]:
         """The batch in `accumulate` parts, or as many as it has images, and the share of it that each holds."""
         names = ("synthetic", "real", "synthetic_mask", "real_mask")
@@ -260,11 +284,10 @@ class HGAN:
         views = joined(self.view, *(randomly_shifted(images, self.objective.d_shift) for images in shown))
         return [view if known is None else concatenated(view, known) for view, (_, _, known) in zip(views, domains)]
 
-    def _generate(self, net: nn.Module, *pairs: tuple[Tensor, Tensor | None]) -> list[Tensor]:
-        """net(image and noise), composited by the image's own mask, for each (image, mask) pair."""
-        noisy = (with_noise(image, self.objective.input_noise) for image, _ in pairs)
-        outputs = joined(net, *noisy, join=self._joins)
-        return [composite(output, image, mask) for output, (image, mask) in zip(outputs, pairs)]
+    def _generate(self, net: nn.Module, *pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        """What a generator paints of each (image, mask) pair, seen through noise."""
+        noisy = [(with_noise(image, self.objective.input_noise), mask) for image, mask in pairs]
+        return joined(net, *noisy, join=self._joins)
 
     def _judge(self, net: nn.Module, view: Tensor | list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """The maps of the first half of a batch of views, which is real, and of the second, which is not."""
@@ -273,13 +296,18 @@ class HGAN:
         return tuple(net(part) for part in halves(view))
 
     def _set_learning_rate(self) -> None:
-        """Rise linearly to lr over the first `warmup` steps, then stay: a function of the step alone.
+        """Rise linearly to lr over the first `warmup` steps, fall with the root of the step to lr_final, and stay there.
 
         Adam's first steps move every weight by lr in the gradient's direction, whatever its size. In a discriminator
         without normalisation these moves add up over thousands of inputs a layer, and the losses jump a hundredfold.
+        Later on, large steps keep the two players circling each other, and what they circle through is texture. The rate
+        is a function of the step alone, so that a run's length can be changed while it is going on.
         """
-        warmup = self.objective.warmup
-        lr = self.objective.lr * min(1.0, (self.steps + 1) / warmup if warmup else 1.0)
+        weight, step = self.objective, self.steps + 1
+        if step <= weight.warmup:
+            lr = weight.lr * step / weight.warmup
+        else:
+            lr = max(min(weight.lr, weight.lr_final), weight.lr * (max(weight.warmup, 1) / step) ** 0.5)
         for optimizer in (self.optimizer_G, self.optimizer_D):
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -326,9 +354,8 @@ class HGAN:
 
         direction: "StoR" (G_r) or "RtoS" (G_s). A model trained without masks composites nothing.
         """
-        net = self.averages[GENERATOR[direction]].module
-        masks = masks if self.objective.mask else None
-        return translate(net, images, masks, self.amp, input_noise=self.objective.input_noise)
+        net, how = self.averages[GENERATOR[direction]].module, self.objective
+        return translate(net, images, masks, self.amp, input_noise=how.input_noise, masked=how.mask)
 
     # ------------------------------------------------------------------ state
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.hand_norm import Weights, weighted_instance_norm
+
 LEAK = 0.2  # LeakyReLU slope of every discriminator
 
 
@@ -19,10 +21,13 @@ class InstanceNorm(nn.Module):
     """Affine-free instance normalisation over (N, C, H, W), always computed in float32.
 
     White backgrounds leave channels with almost no variance, where half precision overflows in the backward pass.
+    weights: how much each pixel counts, see models.hand_norm; None: all alike.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: Weights | None = None) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
+            if weights is not None:
+                return weighted_instance_norm(x, weights[x.shape[-2]])
             if x.element_size() >= 4:
                 return F.instance_norm(x)
             # Given scales in float32, PyTorch's kernel computes in float32 what it reads and writes in half precision.
@@ -78,16 +83,18 @@ def init_weights(net: nn.Module, *, init_type: str, gain: float) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def joined(net: Callable, *inputs: Tensor, join: bool = True) -> tuple:
+def joined(net: Callable, *inputs: Tensor | tuple[Tensor, ...], join: bool = True) -> tuple:
     """Apply `net` to several batches (N_i, ...) in one call and split what it returns.
 
-    Exact wherever samples do not see each other; pass join=False for networks with batch normalisation. `net` may
-    return a tensor or a list of tensors; the result has one of these for each input.
+    An input is a tensor, or a tuple of tensors that are the arguments of one call. Exact wherever samples do not see
+    each other; pass join=False for networks with batch normalisation. `net` may return a tensor or a list of tensors;
+    the result has one of these for each input.
     """
-    if not join or len(inputs) == 1:
-        return tuple(net(x) for x in inputs)
-    sizes = [len(x) for x in inputs]
-    return split(net(torch.cat(inputs)), sizes)
+    calls = [x if isinstance(x, tuple) else (x,) for x in inputs]
+    if not join or len(calls) == 1:
+        return tuple(net(*arguments) for arguments in calls)
+    sizes = [len(arguments[0]) for arguments in calls]
+    return split(net(*map(torch.cat, zip(*calls))), sizes)
 
 
 def split(output: Tensor | list[Tensor], sizes: list[int]) -> tuple:

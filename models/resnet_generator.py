@@ -5,8 +5,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.layers import NORMS, at_least_float32
+from models.hand_norm import Weights, norm_weights
+from models.layers import NORMS, InstanceNorm, at_least_float32
 from models.spatial import ReflectConv, ReflectConvToImage, double_size
+
+
+class Layers(nn.Sequential):
+    """One layer after the other; those that normalise by instance are told how much each pixel counts."""
+
+    def forward(self, x: Tensor, weights: Weights | None = None) -> Tensor:
+        for layer in self:
+            x = layer(x, weights) if isinstance(layer, (InstanceNorm, ResidualBlock)) else layer(x)
+        return x
 
 
 class ResidualBlock(nn.Module):
@@ -14,7 +24,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, *, norm: str, dropout: bool) -> None:
         super().__init__()
-        self.body = nn.Sequential(
+        self.body = Layers(
             ReflectConv(channels, channels, 3),
             NORMS[norm](channels),
             nn.ReLU(),
@@ -23,8 +33,8 @@ class ResidualBlock(nn.Module):
             NORMS[norm](channels),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+    def forward(self, x: Tensor, weights: Weights | None = None) -> Tensor:
+        return x + self.body(x, weights)
 
 
 class DoubleSize(nn.Module):
@@ -54,17 +64,20 @@ class ResNetGenerator(nn.Module):
 
     H and W may be anything from 16 up: the input is reflected up to a multiple of 4 and the output cropped back.
     With ngf=64 and instance norm: 5,477,379 / 7,837,699 / 11,378,179 parameters for 4 / 6 / 9 blocks.
+    hand_share: what instance normalisation makes of a mask, see models.hand_norm.norm_weights; 0: nothing.
     checkpointing: keep for the backward pass only what goes into the blocks, and compute the rest anew.
     """
 
     checkpointing = False
+    halvings = 2
 
     def __init__(self, *, blocks: int, ngf: int = 64, norm: str = "instance", dropout: bool = False,
-                 upsample: str = "resize") -> None:
+                 upsample: str = "resize", hand_share: float = 0.0) -> None:
         super().__init__()
+        self.hand_share = hand_share
         up = UPSAMPLERS[upsample]
         wide = ngf * 4
-        self.net = nn.Sequential(
+        self.net = Layers(
             ReflectConv(3, ngf, 7), NORMS[norm](ngf), nn.ReLU(),
             nn.Conv2d(ngf, ngf * 2, 3, stride=2, padding=1), NORMS[norm](ngf * 2), nn.ReLU(),
             nn.Conv2d(ngf * 2, wide, 3, stride=2, padding=1), NORMS[norm](wide), nn.ReLU(),
@@ -74,20 +87,27 @@ class ResNetGenerator(nn.Module):
             ReflectConvToImage(ngf, 3, 7),
         )  # fmt: skip
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """mask: (N, 1, H, W) in {0, 1}, where the hands are; None: everywhere."""
         height, width = x.shape[-2:]
-        pad_bottom, pad_right = -height % 4, -width % 4
-        if pad_bottom or pad_right:
-            x = F.pad(x, (0, pad_right, 0, pad_bottom), mode="reflect")
+        x, weights = _pad(x), None
+        if mask is not None and self.hand_share:
+            weights = norm_weights(_pad(mask), self.hand_share, levels=self.halvings + 1)
         if self.checkpointing and torch.is_grad_enabled():
             for part in self._parts():
-                x = checkpoint(part, x, use_reentrant=False)
-            out = x[..., :height, :width]
+                x = checkpoint(part, x, weights, use_reentrant=False)
         else:
-            out = self.net(x)[..., :height, :width]
+            x = self.net(x, weights)
+        out = x[..., :height, :width]
         return at_least_float32(out).tanh()  # bfloat16 has 8 bits of mantissa: an image's grey levels need float32
 
     def _parts(self) -> list[nn.Module]:
         """The layers in order: encoder, each residual block, decoder."""
         places = [i for i, layer in enumerate(self.net) if isinstance(layer, ResidualBlock)]
         return [self.net[: places[0]], *(self.net[i] for i in places), self.net[places[-1] + 1 :]]
+
+
+def _pad(x: Tensor) -> Tensor:
+    """(N, C, H, W), reflected at its right and lower border up to multiples of 4."""
+    bottom, right = -x.shape[-2] % 4, -x.shape[-1] % 4
+    return F.pad(x, (0, right, 0, bottom), mode="reflect") if bottom or right else x

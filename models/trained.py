@@ -65,15 +65,15 @@ class Translator:
 
     def translate(self, images: Tensor, masks: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [-1, 1] -> the other domain, composited by masks (N, 1, H, W) if the run has them."""
-        return self._translate(images, masks if self.options.mask else None)
+        return self._translate(images, masks, masked=self.options.mask)
 
     def generate(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
-        """The same as the generator paints it, before any mask composites it: masks are not looked at."""
-        return self._translate(images, None)
+        """The same as the generator paints it, before any mask composites it."""
+        return self._translate(images, masks, masked=False)
 
-    def _translate(self, images: Tensor, masks: Tensor | None) -> Tensor:
+    def _translate(self, images: Tensor, masks: Tensor | None, *, masked: bool) -> Tensor:
         noise = getattr(self.options, "input_noise", 0.0)  # older runs have none
-        return translate(self.net, images, masks, self.amp, input_noise=noise)
+        return translate(self.net, images, masks, self.amp, input_noise=noise, masked=masked)
 
 
 class TrainedSilNet(NamedTuple):

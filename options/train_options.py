@@ -17,14 +17,14 @@ from util.errors import UsageError
 
 # What --paper chooses, and what was measured best (README, "Choices"). Flags that are given win over both.
 PUBLISHED = {"upsample": "deconv", "ema": 0.0, "normalize_features": False, "init_gain": 0.02, "flip": False, "warmup": 0,
-             "hand_box": False, "input_noise": 0.0, "d_shift": 0, "raw_l1": False}
+             "hand_box": False, "input_noise": 0.0, "d_shift": 0, "raw_l1": False, "common_mask": False, "hand_share": 0.0}
 MEASURED = {"upsample": "resize", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
-            "hand_box": True, "input_noise": 0.1, "d_shift": 8, "raw_l1": True, "lr": 2e-4}
+            "hand_box": True, "input_noise": 0.1, "d_shift": 8, "raw_l1": True, "common_mask": True, "hand_share": 0.75, "lr": 2e-4, "lr_final": 5e-5}
 COMMON = {"beta1": 0.5, "batch_size": 1}
 # What train.py --model silnet has no use for: what these flags speak of, SilNet does not have.
 TRANSLATORS_ALONE = (
-    "paper netG netD upsample ndf norm dropout init_type init_gain vgg_weights normalize_features lambda_gan lambda_cycle "
-    "lambda_identity lambda_r1 lambda_geo silnet input_noise d_shift raw_l1 pool_size mask ema hand_box feature_net "
+    "paper netG netD upsample ndf norm hand_share dropout init_type init_gain vgg_weights normalize_features lambda_gan lambda_cycle "
+    "lambda_identity lambda_r1 lambda_geo silnet lr_final input_noise d_shift raw_l1 common_mask pool_size mask ema hand_box feature_net "
     "inception_weights accumulate checkpoint_activations"
 ).split()
 
@@ -76,6 +76,11 @@ def train_parser() -> Parser:
     )
     model.add_argument("--ndf", type=integer(1, 1024), default=64, metavar="N", help="discriminator's first width")
     model.add_argument("--norm", choices=tuple(NORMS), default="instance", help="normalisation (perceptual D has none)")
+    model.add_argument(
+        "--hand_share", type=number(0, 1), metavar="X",
+        help="the hand's least share in the statistics of generators' instance normalisation, whatever surrounds it; 0: "
+        "every pixel counts alike (default: 0.75; 0 with --paper and with --no-mask)",
+    )  # fmt: skip
     add_switch(model, "--dropout", default=False, help="dropout in the generator's residual blocks")
     model.add_argument("--init_type", choices=tuple(INITS), default="xavier", help="weights' initialisation")
     model.add_argument("--init_gain", type=number(0, above=True), metavar="X", help="its gain (default: 1; 0.02 with --paper)")
@@ -94,7 +99,11 @@ def train_parser() -> Parser:
     )
     train.add_argument(
         "--lr", type=number(0, 1, above=True), metavar="X",
-        help="Adam's, constant (default: 2e-4; Table I's with --paper; SilNet 1e-3)",
+        help="Adam's learning rate (default: 2e-4; Table I's with --paper; SilNet 1e-3)",
+    )  # fmt: skip
+    train.add_argument(
+        "--lr_final", type=number(0, 1, above=True), metavar="X",
+        help="what lr falls to after the warm-up, with the root of the step (default: 5e-5; --lr with --paper)",
     )  # fmt: skip
     train.add_argument(
         "--warmup", type=integer(0), metavar="N", help="steps over which lr rises to its value (default: 100; 0 with --paper)"
@@ -131,6 +140,11 @@ def train_parser() -> Parser:
     train.add_argument(
         "--d_shift", type=integer(0, 64), metavar="PX",
         help="move what discriminators see at random by up to PX (default: 8; 0 with --paper)",
+    )  # fmt: skip
+    add_switch(
+        train, "--common_mask", default=None,
+        help="discriminators see of a real and a synthetic hand only where the two overlap, so that outlines tell them "
+        "nothing (default: on; off with --paper)",
     )  # fmt: skip
     train.add_argument("--pool_size", type=integer(0, 10**6), default=50, metavar="N", help="past fakes shown to D; 0: none")
     add_switch(
@@ -197,14 +211,17 @@ def settle_segmenter(opt: argparse.Namespace) -> None:
 def settle_translator(opt: argparse.Namespace) -> None:
     """Settle the defaults of a translator. Raises UsageError for combinations that cannot work."""
     entry = MODELS[opt.model]
-    published = PUBLISHED | {"lr": entry.paper_lr}
+    published = PUBLISHED | {"lr": entry.paper_lr, "lr_final": opt.lr or entry.paper_lr}
     _settle(opt, COMMON | {"netG": entry.netG, "netD": entry.netD} | (published if opt.paper else MEASURED))
     if opt.lambda_geo and not opt.silnet:
         raise UsageError("--lambda_geo needs a SilNet: train one (--model silnet --name silnet) and add --silnet silnet")
     if opt.mask is None:
         opt.mask = not opt.lambda_geo  # as in GeoConGAN: the loss takes the mask's place
-    if not opt.mask and "hand_box" not in opt.explicit:
-        opt.hand_box = False  # without masks a model may paint anywhere, and what it paints is to be seen
+    if not opt.mask:
+        if "hand_box" not in opt.explicit:
+            opt.hand_box = False  # without masks a model may paint anywhere, and what it paints is to be seen
+        if "hand_share" not in opt.explicit:
+            opt.hand_share = 0.0
     if opt.netD == "perceptual" and opt.crop_size % 32:
         raise UsageError(f"--crop_size {opt.crop_size} with --netD perceptual, which takes multiples of 32")
     if opt.accumulate > opt.batch_size:

@@ -24,11 +24,11 @@ def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
     entry = MODELS[model]
     network = dict(
         netG=entry.netG, netD=entry.netD, ngf=4, ndf=4, norm="instance", dropout=False, upsample="resize",
-        init_type="xavier", init_gain=1.0,
+        init_type="xavier", init_gain=1.0, hand_share=0.0,
     )  # fmt: skip
     goal = dict(
         lr=2e-4, warmup=0, beta1=0.5, lambda_gan=1.0, lambda_cycle=10.0, lambda_identity=0.5, lambda_r1=0.0, pool_size=3, ema=0.9,
-        mask=True, lambda_geo=0.0, input_noise=0.0, d_shift=0, raw_l1=False,
+        mask=True, lambda_geo=0.0, input_noise=0.0, d_shift=0, raw_l1=False, lr_final=1.0, common_mask=False,
     )  # fmt: skip
     network |= {k: v for k, v in changes.items() if k in network}
     goal |= {k: v for k, v in changes.items() if k in goal}
@@ -79,6 +79,7 @@ def test_every_model_takes_steps(vgg, name):
         {"norm": "batch"}, {"norm": "none"}, {"dropout": True}, {"mask": False}, {"lambda_identity": 0.0},
         {"upsample": "deconv"}, {"ema": 0.0}, {"pool_size": 0}, {"amp": "bf16"}, {"lambda_r1": 20.0},
         {"lambda_r1": 1.0, "amp": "bf16"}, {"init_type": "orthogonal"}, {"input_noise": 0.1, "d_shift": 8, "raw_l1": True},
+        {"hand_share": 0.75, "common_mask": True}, {"hand_share": 0.75, "norm": "batch"}, {"hand_share": 0.75, "amp": "bf16"},
     ],
     ids=str,
 )  # fmt: skip
@@ -198,6 +199,36 @@ def test_warmup_is_a_function_of_the_step(vgg):
         model._set_learning_rate()
         rates.append(model.optimizer_G.param_groups[0]["lr"])
     assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_after_the_warmup_the_rate_falls_with_the_root_of_the_step(vgg):
+    model = build(vgg, warmup=4, lr=1.0, lr_final=0.25)
+    rates = {}
+    for step in (3, 15, 35, 63, 99):
+        model.steps = step
+        model._set_learning_rate()
+        rates[step + 1] = model.optimizer_D.param_groups[0]["lr"]
+    assert rates == pytest.approx({4: 1.0, 16: 0.5, 36: 1 / 3, 64: 0.25, 100: 0.25})
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_discriminators_see_what_both_hands_cover(vgg, common):
+    """With common_mask, what lies off either hand is white for D, real or fake, and what the pool keeps is so, too."""
+    model = build(vgg, common_mask=common)
+    b = make_batch(seed=4)
+    b["synthetic_mask"][..., :16, :] = 0
+    b["synthetic"] = torch.where(b["synthetic_mask"] > 0, b["synthetic"], 1.0)
+    seen = []
+    handle = vgg.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    model.training_step(b)
+    handle.remove()
+    both = (b["synthetic_mask"] * b["real_mask"] > 0).expand(1, 3, -1, -1)
+    images = [*torch.cat(seen), *model.pool_r.images, *model.pool_s.images]
+    assert len(images) == 6  # two fakes, two real ones, and the fakes in the pools
+    for image in images:
+        assert not (image[both[0]] == 1).all()
+    beside = [(image[~both[0]] == 1).all().item() for image in images]
+    assert all(beside) if common else not all(beside)
 
 
 def test_state_dict_restores_everything(vgg):
