@@ -46,6 +46,7 @@ class Objective:
 
     lr: float
     lr_final: float = 1.0
+    lr_ratio: float = 1.0
     warmup: int
     beta1: float
     lambda_gan: float
@@ -308,9 +309,9 @@ class HGAN:
             lr = weight.lr * step / weight.warmup
         else:
             lr = max(min(weight.lr, weight.lr_final), weight.lr * (max(weight.warmup, 1) / step) ** 0.5)
-        for optimizer in (self.optimizer_G, self.optimizer_D):
+        for optimizer, rate in ((self.optimizer_G, lr * weight.lr_ratio), (self.optimizer_D, lr)):
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = rate
 
     @property
     def _joins(self) -> bool:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 # Width of each scale that is handed out: relu1_2, relu2_2, relu3_3, relu4_3.
 CHANNELS = (64, 128, 256, 512)
-# Root mean square of each scale as the discriminator is given it. Deep features at full size teach generators to paint
+# Deviation of each scale as the discriminator is given it. Deep features at full size teach generators to paint
 # what excites them, ridges some eight pixels apart, sooner than skin; raw activations fall off with depth more steeply.
 WEIGHTS = (1.0, 1.0, 0.5, 0.25)
 # Output widths of the convolutions up to relu4_3, "M" for the 2x2 max-pooling between the scales.
@@ -49,8 +49,9 @@ class VGG16Features(nn.Module):
     """Images (N, 3, H, W) in [-1, 1] -> [relu1_2, relu2_2, relu3_3, relu4_3], of sizes (H, H/2, H/4, H/8).
 
     Frozen: in eval mode whatever train() says, and no parameter asks for a gradient, though gradients flow through to
-    the image. Each scale is divided by its entry of `divisors`: its root mean square on a calibration picture over its
-    WEIGHTS, so that all arrive at order one. Ones hand out raw activations (with weights of Caffe's scale, some 60 at relu1_2).
+    the image. From each scale its channels' `offsets` are taken, and what is left is divided by its entry of `divisors`,
+    so that all arrive around zero and at order one (`calibrate`). Until then raw activations are handed out, of some 60 at
+    relu1_2 with weights of Caffe's scale.
     """
 
     def __init__(self) -> None:
@@ -67,6 +68,7 @@ class VGG16Features(nn.Module):
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
         self.register_buffer("divisors", torch.ones(len(CHANNELS)), persistent=False)
+        self.register_buffer("offsets", torch.zeros(sum(CHANNELS)), persistent=False)
         self.requires_grad_(False)
         self.eval()
 
@@ -74,10 +76,12 @@ class VGG16Features(nn.Module):
         return super().train(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        return [scale / divisor for scale, divisor in zip(self.activations(image), self.divisors.unbind())]
+        scales = self.activations(image)
+        offsets = self.offsets.view(1, -1, 1, 1).split(CHANNELS, dim=1)
+        return [(x - offset) / divisor for x, offset, divisor in zip(scales, offsets, self.divisors.unbind())]
 
     def activations(self, image: Tensor) -> list[Tensor]:
-        """The four scales as VGG16 computes them, undivided."""
+        """The four scales as VGG16 computes them."""
         x = ((image + 1) / 2 - self.mean) / self.std
         scales = []
         for layer in self.features:
@@ -88,10 +92,12 @@ class VGG16Features(nn.Module):
 
     @torch.no_grad()
     def calibrate(self) -> None:
-        """Set `divisors` from a fixed picture: smooth random textures of natural spectrum (1/f), half of it white.
+        """Set `offsets` and `divisors` from a fixed picture: smooth random textures of natural spectrum (1/f), half white.
 
-        Half white because that is how a hand's crop looks to the discriminators. The picture is made by formula, so
-        the constants depend on nothing but the weights.
+        Offsets are its channels' means: features are never negative, and a discriminator without normalisation spends
+        its first hundreds of steps on what real and fake hands have in common. Divisors are each scale's deviation over
+        its entry of WEIGHTS. Half white because that is how a hand's crop looks to the discriminators. The picture is
+        made by formula, so the constants depend on nothing but the weights.
         """
         size = 128
         noise = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -100,14 +106,17 @@ class VGG16Features(nn.Module):
         texture = texture / texture.std(dim=(-2, -1), keepdim=True) * 0.3
         texture[..., size // 2 :] = 1.0
         texture = texture.clamp(-1, 1).to(self.divisors.device)
-        rms = torch.stack([scale.square().mean().sqrt() for scale in self.activations(texture)])
-        self.divisors.copy_(rms / rms.new_tensor(WEIGHTS))
+        scales = self.activations(texture)
+        offsets = [scale.mean((0, 2, 3), keepdim=True) for scale in scales]
+        deviation = torch.stack([(scale - mean).square().mean().sqrt() for scale, mean in zip(scales, offsets)])
+        self.offsets.copy_(torch.cat(offsets, dim=1).flatten())
+        self.divisors.copy_(deviation / deviation.new_tensor(WEIGHTS))
 
 
 def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, WeightsRecord]:
     """Build the frozen features from one of the module's sources of weights.
 
-    calibrated: bring the scales to WEIGHTS (the default of training); False hands out raw activations
+    calibrated: centre the scales and bring them to WEIGHTS (the default of training); False hands out raw activations
     (`--paper`). Raises UsageError where the weights cannot be had.
     """
     net = VGG16Features()

@@ -17,14 +17,14 @@ from util.errors import UsageError
 
 # What --paper chooses, and what was measured best (README, "Choices"). Flags that are given win over both.
 PUBLISHED = {"upsample": "deconv", "ema": 0.0, "normalize_features": False, "init_gain": 0.02, "flip": False, "warmup": 0,
-             "hand_box": False, "input_noise": 0.0, "d_shift": 0, "raw_l1": False, "common_mask": False, "hand_share": 0.0}
+             "hand_box": False, "input_noise": 0.0, "d_shift": 0, "raw_l1": False, "common_mask": False, "hand_share": 0.0, "lr_ratio": 1.0}
 MEASURED = {"upsample": "resize", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
-            "hand_box": True, "input_noise": 0.1, "d_shift": 8, "raw_l1": True, "common_mask": True, "hand_share": 0.75, "lr": 2e-4, "lr_final": 5e-5}
+            "hand_box": True, "input_noise": 0.07, "d_shift": 8, "raw_l1": True, "common_mask": True, "hand_share": 0.75, "lr": 2e-4, "lr_final": 5e-5, "lr_ratio": 1.5}
 COMMON = {"beta1": 0.5, "batch_size": 1}
 # What train.py --model silnet has no use for: what these flags speak of, SilNet does not have.
 TRANSLATORS_ALONE = (
     "paper netG netD upsample ndf norm hand_share dropout init_type init_gain vgg_weights normalize_features lambda_gan lambda_cycle "
-    "lambda_identity lambda_r1 lambda_geo silnet lr_final input_noise d_shift raw_l1 common_mask pool_size mask ema hand_box feature_net "
+    "lambda_identity lambda_r1 lambda_geo silnet lr_final lr_ratio input_noise d_shift raw_l1 common_mask pool_size mask ema hand_box feature_net "
     "inception_weights accumulate checkpoint_activations"
 ).split()
 
@@ -106,6 +106,10 @@ def train_parser() -> Parser:
         help="what lr falls to after the warm-up, with the root of the step (default: 5e-5; --lr with --paper)",
     )  # fmt: skip
     train.add_argument(
+        "--lr_ratio", type=number(0, 100, above=True), metavar="X",
+        help="generators' learning rate over the discriminators', which is --lr (default: 1.5; 1 with --paper)",
+    )  # fmt: skip
+    train.add_argument(
         "--warmup", type=integer(0), metavar="N", help="steps over which lr rises to its value (default: 100; 0 with --paper)"
     )
     train.add_argument("--beta1", type=number(0, 0.9999), metavar="X", help="Adam's (default: 0.5; SilNet 0.9)")
@@ -135,7 +139,7 @@ def train_parser() -> Parser:
     )  # fmt: skip
     train.add_argument(
         "--input_noise", type=number(0, 1), metavar="X",
-        help="deviation of the noise added to what generators see, of images in [-1, 1] (default: 0.1; 0 with --paper)",
+        help="deviation of the noise added to what generators see, of images in [-1, 1] (default: 0.07; 0 with --paper)",
     )  # fmt: skip
     train.add_argument(
         "--d_shift", type=integer(0, 64), metavar="PX",

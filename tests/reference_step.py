@@ -117,17 +117,17 @@ class PerceptualDiscriminator(nn.Module):
 
 
 def vgg_scales(vgg: nn.Module, image: Tensor) -> list[Tensor]:
-    """relu1_2, relu2_2, relu3_3 and relu4_3 of an image in [-1, 1], each divided by its constant."""
+    """relu1_2, relu2_2, relu3_3 and relu4_3 of an image in [-1, 1], less and over its constants."""
     weights = [p.to(image) for p in vgg.parameters()]
     mean, std = torch.tensor([0.485, 0.456, 0.406]).to(image), torch.tensor([0.229, 0.224, 0.225]).to(image)
     x = ((image + 1) / 2 - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
-    scales = []
+    scales, offsets = [], list(vgg.offsets.to(image).view(1, -1, 1, 1).split([64, 128, 256, 512], dim=1))
     for stage, count in enumerate((2, 2, 3, 3)):
         if stage:
             x = F.max_pool2d(x, 2)
         for _ in range(count):
             x = F.relu(F.conv2d(x, weights.pop(0), weights.pop(0), padding=1))
-        scales.append(x / vgg.divisors[stage].to(image))
+        scales.append((x - offsets[stage]) / vgg.divisors[stage].to(image))
     return scales
 
 
@@ -202,7 +202,7 @@ class ReferenceStep:
         self.adam_D.step()
 
         self.steps += 1
-        decay = min(goal.ema, (1 + self.steps) / (10 + self.steps))
+        decay = min(goal.ema, (1 + self.steps) / (3 + self.steps))
         with torch.no_grad():
             for name, average in self.averages.items():
                 for mean, weight in zip(average.parameters(), self.nets[name].parameters()):

@@ -28,7 +28,7 @@ def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
     )  # fmt: skip
     goal = dict(
         lr=2e-4, warmup=0, beta1=0.5, lambda_gan=1.0, lambda_cycle=10.0, lambda_identity=0.5, lambda_r1=0.0, pool_size=3, ema=0.9,
-        mask=True, lambda_geo=0.0, input_noise=0.0, d_shift=0, raw_l1=False, lr_final=1.0, common_mask=False,
+        mask=True, lambda_geo=0.0, input_noise=0.0, d_shift=0, raw_l1=False, lr_final=1.0, lr_ratio=1.0, common_mask=False,
     )  # fmt: skip
     network |= {k: v for k, v in changes.items() if k in network}
     goal |= {k: v for k, v in changes.items() if k in goal}
@@ -202,12 +202,13 @@ def test_warmup_is_a_function_of_the_step(vgg):
 
 
 def test_after_the_warmup_the_rate_falls_with_the_root_of_the_step(vgg):
-    model = build(vgg, warmup=4, lr=1.0, lr_final=0.25)
+    model = build(vgg, warmup=4, lr=1.0, lr_final=0.25, lr_ratio=3.0)
     rates = {}
     for step in (3, 15, 35, 63, 99):
         model.steps = step
         model._set_learning_rate()
         rates[step + 1] = model.optimizer_D.param_groups[0]["lr"]
+        assert model.optimizer_G.param_groups[0]["lr"] == 3 * rates[step + 1]
     assert rates == pytest.approx({4: 1.0, 16: 0.5, 36: 1 / 3, 64: 0.25, 100: 0.25})
 
 
@@ -250,8 +251,11 @@ def test_ema_by_hand():
     net.weight.data.fill_(0.0)
     average = EMA(net, 0.5)
     net.weight.data.fill_(1.0)
-    average.update(net)  # warm-up: (1 + 1) / (10 + 1) = 2/11 of the old value 0 stays
-    assert average.module.weight.item() == pytest.approx(9 / 11)
+    average.decay = 0.9
+    average.update(net)  # warm-up: (1 + 1) / (3 + 1), half of the old value 0 stays
+    assert average.module.weight.item() == pytest.approx(1 / 2)
+    average.update(net)  # (1 + 2) / (3 + 2), three fifths of the old value 1/2
+    assert average.module.weight.item() == pytest.approx(3 / 5 / 2 + 2 / 5)
     for _ in range(20):
         average.update(net)
     average.updates, average.decay = 1000, 0.5

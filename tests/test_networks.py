@@ -115,7 +115,15 @@ def test_calibrated_scales_are_of_order_one(vgg):
         assert 0.1 < scale.square().mean().sqrt() < 10
 
 
-def test_raw_features_are_undivided():
+def test_calibration_takes_means_and_divides(vgg):
+    image = torch.rand(1, 3, 32, 32) * 2 - 1
+    offsets = vgg.offsets.view(1, -1, 1, 1).split([64, 128, 256, 512], dim=1)
+    for got, raw, offset, divisor in zip(vgg(image), vgg.activations(image), offsets, vgg.divisors, strict=True):
+        torch.testing.assert_close(got * divisor + offset, raw, rtol=1e-4, atol=1e-4)
+        assert (offset >= 0).all() and offset.max() > 0  # means of what a ReLU lets through
+
+
+def test_raw_features_are_as_vgg_computes_them():
     raw = load_vgg16("random", calibrated=False)[0]
     image = torch.rand(1, 3, 32, 32)
     for got, want in zip(raw(image), raw.activations(image)):

@@ -9,8 +9,8 @@ from torch import nn
 class EMA:
     """`module` is a copy of `net` whose parameters follow it: p <- d p + (1 - d) p_net after each `update`.
 
-    The decay d warms up as min(decay, (1 + t) / (10 + t)) over t updates, so that a short run's average is not mostly
-    its initialisation. decay 0 follows the net exactly.
+    The decay d warms up as min(decay, (1 + t) / (3 + t)) over t updates: an average over the later half of a short run,
+    wide enough for what two players circle through to cancel. decay 0 follows the net exactly.
 
     Buffers (batch norm's statistics) are copied, or, with average_buffers, averaged like parameters: of a network whose
     weights move fast, the latest statistics fit the latest weights alone.
@@ -24,7 +24,7 @@ class EMA:
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.decay else 0.0
+        decay = min(self.decay, (1 + self.updates) / (3 + self.updates)) if self.decay else 0.0
         torch._foreach_lerp_(list(self.module.parameters()), list(net.parameters()), 1 - decay)
         for mine, theirs in zip(self.module.buffers(), net.buffers()):
             if self.average_buffers and mine.is_floating_point():
