@@ -110,8 +110,8 @@ class HGAN:
     a checkpoint holds only what was trained.
 
     accumulate: compute a step in so many parts of its batch, one after another, with the same gradients, but for the
-    draws of noise and shifts, and for batch norm's statistics, which become a part's. checkpoint_activations: see ResNetGenerator. channels_last: the memory
-    format of networks that consist of convolutions alone; None: on CUDA.
+    draws of noise and shifts, and for batch norm's statistics, which become a part's. checkpoint_activations: see
+    ResNetGenerator. channels_last: the memory format of networks that consist of convolutions alone; None: on CUDA.
     """
 
     def __init__(self, config: NetworkConfig, objective: Objective, *, vgg: VGG16Features | None, amp: Amp,
@@ -200,23 +200,20 @@ class HGAN:
         weight, call = self.objective, self.callables
         synth, real = batch["synthetic"], batch["real"]
         mask_s, mask_r = batch["synthetic_mask"], batch["real_mask"]
-        masked = weight.mask
-        # Where only composites are compared, nothing tells the generators what to paint beside the hand, and it drifts.
-        l1_masked = masked and not weight.raw_l1
         identity = weight.lambda_identity > 0
 
         with self.amp.autocast(self.device):
             raw_r, *same_r = self._generate(call["G_r"], (synth, mask_s), *[(real, mask_r)] * identity)
-            fake_r = composite(raw_r, synth, mask_s) if masked else raw_r
+            fake_r = self._masked(raw_r, synth, mask_s)
             raw_s, cycle_s, *same_s = self._generate(
                 call["G_s"], (real, mask_r), (fake_r, mask_s), *[(synth, mask_s)] * identity
             )
-            fake_s = composite(raw_s, real, mask_r) if masked else raw_s
+            fake_s = self._masked(raw_s, real, mask_r)
             (cycle_r,) = self._generate(call["G_r"], (fake_s, mask_r))
-            if l1_masked:
-                cycle_s, cycle_r = composite(cycle_s, fake_r, mask_s), composite(cycle_r, fake_s, mask_r)
-                same_s = [composite(same, synth, mask_s) for same in same_s]
-                same_r = [composite(same, real, mask_r) for same in same_r]
+            if not weight.raw_l1:  # then nothing tells the generators what to paint beside the hand, and it drifts
+                cycle_s, cycle_r = self._masked(cycle_s, fake_r, mask_s), self._masked(cycle_r, fake_s, mask_r)
+                same_s = [self._masked(same, synth, mask_s) for same in same_s]
+                same_r = [self._masked(same, real, mask_r) for same in same_r]
             shown_r, shown_s = self._shown(batch, fake_r, fake_s)
             view_r, view_s = joined(self.view, *(randomly_shifted(fake, weight.d_shift) for fake in (shown_r, shown_s)))
             fooled_r, fooled_s = self.D_r(view_r), self.D_s(view_s)
@@ -259,6 +256,10 @@ class HGAN:
             "D_r": loss_D_r, "D_s": loss_D_s,
             "D_r_real": mean(real_r), "D_r_fake": mean(judged_r), "D_s_real": mean(real_s), "D_s_fake": mean(judged_s),
         }  # fmt: skip
+
+    def _masked(self, generated: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+        """The composite by the source's mask, of a model that has them."""
+        return composite(generated, source, mask) if self.objective.mask else generated
 
     def _shown(self, batch: dict, *images: Tensor) -> list[Tensor]:
         """What discriminators are shown of images, of hands of either domain.

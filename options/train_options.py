@@ -16,16 +16,22 @@ from options.shared import CACHE_DIR, DEMO_ROOT, add_data_flags, add_machine_fla
 from util.errors import UsageError
 
 # What --paper chooses, and what was measured best (README, "Choices"). Flags that are given win over both.
-PUBLISHED = {"upsample": "deconv", "ema": 0.0, "normalize_features": False, "init_gain": 0.02, "flip": False, "warmup": 0,
-             "hand_box": False, "input_noise": 0.0, "d_shift": 0, "raw_l1": False, "common_mask": False, "hand_share": 0.0, "lr_ratio": 1.0}
-MEASURED = {"upsample": "resize", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
-            "hand_box": True, "input_noise": 0.07, "d_shift": 8, "raw_l1": True, "common_mask": True, "hand_share": 0.75, "lr": 2e-4, "lr_final": 5e-5, "lr_ratio": 1.5}
+PUBLISHED = {
+    "upsample": "deconv", "ema": 0.0, "normalize_features": False, "init_gain": 0.02, "flip": False, "warmup": 0,
+    "hand_box": False, "input_noise": 0.0, "d_shift": 0, "raw_l1": False, "common_mask": False, "hand_share": 0.0,
+    "lr_ratio": 1.0,
+}  # fmt: skip
+MEASURED = {
+    "upsample": "resize", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
+    "hand_box": True, "input_noise": 0.07, "d_shift": 8, "raw_l1": True, "common_mask": True, "hand_share": 0.75,
+    "lr_ratio": 1.5, "lr": 2e-4, "lr_final": 5e-5,
+}  # fmt: skip
 COMMON = {"beta1": 0.5, "batch_size": 1}
 # What train.py --model silnet has no use for: what these flags speak of, SilNet does not have.
 TRANSLATORS_ALONE = (
-    "paper netG netD upsample ndf norm hand_share dropout init_type init_gain vgg_weights normalize_features lambda_gan lambda_cycle "
-    "lambda_identity lambda_r1 lambda_geo silnet lr_final lr_ratio input_noise d_shift raw_l1 common_mask pool_size mask ema hand_box feature_net "
-    "inception_weights accumulate checkpoint_activations"
+    "paper netG netD upsample ndf norm hand_share dropout init_type init_gain vgg_weights normalize_features lambda_gan "
+    "lambda_cycle lambda_identity lambda_r1 lambda_geo silnet lr_final lr_ratio input_noise d_shift raw_l1 common_mask "
+    "pool_size mask ema hand_box feature_net inception_weights accumulate checkpoint_activations"
 ).split()
 
 
@@ -90,7 +96,8 @@ def train_parser() -> Parser:
     )  # fmt: skip
     add_switch(
         model, "--normalize_features", default=None,
-        help="divide VGG16's scales by their size, deep ones by more, before the discriminator (default: on; off with --paper)",
+        help="centre VGG16's scales and divide them by their size, deep ones by more, before the discriminator (default: on; "
+        "off with --paper)",
     )  # fmt: skip
 
     train = parser.add_argument_group("training")

@@ -36,10 +36,9 @@ def translations(
     translate: images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1}, on the device -> images.
     masked: composite what `translate` returns by the mask, here, so that what the generator painted beside the hand
     can still be looked at (`unmasked`). With hand_box that is what it painted in the hand's box, around which the
-    source stays: the generator is judged as it is used, on the box alone, for on a whole region its instance
-    normalisation would see other statistics and paint another picture, often a ground that is no longer white. A hand
-    lengthened by more than the box's margin is cut off there, in use as in the score. Models without masks are used
-    without the box unless asked; test.py --hand_box compares them under the statistics that they were trained on.
+    source stays: the generator is judged as it is used. A hand lengthened by more than the box's margin is cut off
+    there, in use as in the score. Models without masks are used without the box unless asked; test.py --hand_box
+    compares them under statistics like those that they were trained on.
     """
     hands = readable(regions, num_workers=num_workers)
     for indices, batch in same_sized_batches(hands, batch_size):
@@ -56,9 +55,8 @@ def translate_hands(
     """Translate hands of one size. Returns uint8 images (H, W, 3).
 
     hand_box: translate each hand's bounding box alone and leave the rest as it is. Instance normalisation takes its
-    statistics from all it sees. In training that is a crop of which the hand fills about half, as it does its own
-    bounding box; of a 256 region, or of a whole frame, it fills a fifth or less, and the same network then paints it
-    dark and purple. With the box, what is around the hand no longer matters.
+    statistics from all it sees, and a box is filled by its hand as a training crop is, unlike a 256 region or a whole
+    frame. Where the statistics are the hand's anyway (models/hand_norm.py) the box still saves time.
     """
     if not hand_box:
         return list(to_uint8(translate(*stack(hands, device))))
