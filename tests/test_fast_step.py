@@ -83,7 +83,8 @@ def weights_of(fast: HGAN, plain: ReferenceStep):
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["float64", "float32"])
 def test_the_step_is_the_reference(vgg, case, dtype, tolerance):
-    rate = {} if dtype == torch.float64 else {"lr": 5e-5}  # Table I's; at more, the patch discriminator magnifies rounding
+    # Adam's first steps are as long for a gradient of unsure sign as for any other, and so magnify float32's rounding.
+    rate = {} if dtype == torch.float64 else {"lr": 1e-5}
     fast, plain, losses = side_by_side(vgg, dtype=dtype, **rate, **case)
     for mine, theirs in losses:
         assert mine.keys() - {"skipped"} == theirs.keys()
