@@ -15,7 +15,7 @@ from options.parsing import Parser, add_switch, integer, number, parse_with_expl
 from options.shared import CACHE_DIR, DEMO_ROOT, add_data_flags, add_machine_flags
 from util.errors import UsageError
 
-# What --paper chooses, and what was measured best (README, "Choices"). Flags that are given win over both.
+# What --paper chooses, and what worked best in trials (README, "Choices", which says how sure that is). Flags that are given win over both.
 PUBLISHED = {
     "upsample": "deconv", "ema": 0.0, "normalize_features": False, "init_gain": 0.02, "flip": False, "warmup": 0,
     "hand_box": False, "input_noise": 0.0, "d_shift": 0, "raw_l1": False, "common_mask": False, "hand_share": 0.0,
