@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models import DISCRIMINATORS, GENERATORS
 from models.layers import concatenated, detached, init_weights, joined, split
-from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
+from models.losses import cycle_loss, geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
 from models.perturb import randomly_shifted, with_fixed_noise, with_noise
 from models.vgg16 import VGG16Features
 from util.checkpoint import check_config
@@ -51,6 +51,7 @@ class Objective:
     beta1: float
     lambda_gan: float
     lambda_cycle: float
+    cycle_tone: float = 1.0
     lambda_identity: float
     lambda_r1: float
     lambda_geo: float = 0.0
@@ -219,7 +220,8 @@ class HGAN:
             fooled_r, fooled_s = self.D_r(view_r), self.D_s(view_s)
             shapes = joined(self.silnet, raw_r, raw_s) if weight.lambda_geo else ()
         loss_gan = lsgan_generator_loss(fooled_r) + lsgan_generator_loss(fooled_s)
-        loss_cycle = l1_loss(cycle_s, synth) + l1_loss(cycle_r, real)
+        tone = weight.cycle_tone
+        loss_cycle = cycle_loss(cycle_s, synth, mask_s, tone=tone) + cycle_loss(cycle_r, real, mask_r, tone=tone)
         loss_identity = l1_loss(same_r[0], real) + l1_loss(same_s[0], synth) if identity else torch.zeros(())
         loss_G = weight.lambda_gan * loss_gan + weight.lambda_cycle * loss_cycle
         if identity:
@@ -298,21 +300,20 @@ class HGAN:
         return tuple(net(part) for part in halves(view))
 
     def _set_learning_rate(self) -> None:
-        """Rise linearly to lr over the first `warmup` steps, fall with the root of the step to lr_final, and stay there.
+        """Both players' rates rise linearly over the first `warmup` steps; then the generators' alone falls.
 
         Adam's first steps move every weight by lr in the gradient's direction, whatever its size. In a discriminator
         without normalisation these moves add up over thousands of inputs a layer, and the losses jump a hundredfold.
-        Later on, large steps keep the two players circling each other, and what they circle through is texture. The rate
-        is a function of the step alone, so that a run's length can be changed while it is going on.
+        Later on, generators fall behind with the root of the step, down to lr_final, while discriminators stay at lr_ratio
+        times lr: a new flaw in the skin takes D some hundred images to see (two time scales, Heusel et al. 2017). The rates
+        are functions of the step alone, so that a run's length can be changed while it is going on.
         """
         weight, step = self.objective, self.steps + 1
-        if step <= weight.warmup:
-            lr = weight.lr * step / weight.warmup
-        else:
-            lr = max(min(weight.lr, weight.lr_final), weight.lr * (max(weight.warmup, 1) / step) ** 0.5)
-        for optimizer, rate in ((self.optimizer_G, lr * weight.lr_ratio), (self.optimizer_D, lr)):
+        rise = min(1.0, step / max(weight.warmup, 1))
+        fall = max(min(1.0, weight.lr_final / weight.lr), min(1.0, max(weight.warmup, 1) / step) ** 0.5)
+        for optimizer, share in ((self.optimizer_G, rise * fall), (self.optimizer_D, rise * weight.lr_ratio)):
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = weight.lr * share
 
     @property
     def _joins(self) -> bool:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from models.layers import at_least_float32
 
+TONE_CELL = 16  # pixels
+
 
 def lsgan_discriminator_loss(real_maps: list[Tensor], fake_maps: list[Tensor]) -> Tensor:
     """Eq. 1, discriminator: sum over scales of 1/2 E[(D(real) - 1)^2] + 1/2 E[D(fake)^2]."""
@@ -23,6 +25,36 @@ def lsgan_generator_loss(fake_maps: list[Tensor]) -> Tensor:
 def l1_loss(output: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference: the cycle-consistency and identity losses of CycleGAN, over all pixels."""
     return (output - target).abs().mean()
+
+
+def cycle_loss(output: Tensor, target: Tensor, mask: Tensor, *, tone: float) -> Tensor:
+    """Cycle consistency: l1_loss in which a hand's tone counts only `tone`, in [0, 1], times; 1 is CycleGAN's loss.
+
+    output, target: (N, 3, H, W) in [-1, 1]; mask: (N, 1, H, W) in {0, 1}. Tone is what `smoothed` leaves of their
+    difference, colour and soft light. It is what a translation has to change, so that the way back cannot see it any more,
+    unless the generators hide it: a pattern on the skin that tells how dark the render was pays off at full weight (Chu
+    et al. 2017, "CycleGAN, a master of steganography"). Finer detail, which is what must stay, counts in full.
+    """
+    if tone == 1:
+        return l1_loss(output, target)
+    difference = at_least_float32(output - target)
+    return (difference - (1 - tone) * smoothed(difference, mask)).abs().mean()
+
+
+def smoothed(values: Tensor, mask: Tensor) -> Tensor:
+    """values (N, C, H, W) averaged over some 40 pixels around each pixel of the mask (N, 1, H, W), of the mask alone.
+
+    Zero beside the mask. A grid of means over cells, smoothed once and interpolated, stands in for a wide filter.
+    """
+    size = values.shape[-2:]
+    mask = mask.to(values.dtype)
+
+    def coarse(x: Tensor) -> Tensor:
+        cells = F.avg_pool2d(x, TONE_CELL, ceil_mode=True)
+        cells = F.avg_pool2d(F.pad(cells, (1, 1, 1, 1)), 3, stride=1)
+        return F.interpolate(cells, size=size, mode="bilinear", align_corners=False)
+
+    return coarse(values * mask) / coarse(mask).clamp(min=1e-6) * mask
 
 
 def geometric_loss(logits: Tensor, mask: Tensor) -> Tensor:

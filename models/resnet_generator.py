@@ -7,7 +7,7 @@ from torch.utils.checkpoint import checkpoint
 
 from models.hand_norm import Weights, norm_weights
 from models.layers import NORMS, InstanceNorm, at_least_float32
-from models.spatial import ReflectConv, ReflectConvToImage, double_size
+from models.spatial import ReflectConv, ReflectConvToImage, binomial, double_size
 
 
 class Layers(nn.Sequential):
@@ -44,6 +44,13 @@ class DoubleSize(nn.Module):
         return double_size(x)
 
 
+class Binomial(nn.Module):
+    """(N, C, H, W) filtered by [1, 2, 1] / 4 along either axis."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return binomial(x)
+
+
 class ResizeConv(nn.Sequential):
     """Double (H, W) by bilinear interpolation, then a 3x3 convolution: no checkerboard (Odena et al. 2016)."""
 
@@ -56,7 +63,7 @@ def transposed_conv(in_channels: int, out_channels: int) -> nn.Module:
     return nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
 
 
-UPSAMPLERS = {"resize": ResizeConv, "deconv": transposed_conv}
+UPSAMPLERS = {"smooth": ResizeConv, "resize": ResizeConv, "deconv": transposed_conv}
 
 
 class ResNetGenerator(nn.Module):
@@ -64,6 +71,9 @@ class ResNetGenerator(nn.Module):
 
     H and W may be anything from 16 up: the input is reflected up to a multiple of 4 and the output cropped back.
     With ngf=64 and instance norm: 5,477,379 / 7,837,699 / 11,378,179 parameters for 4 / 6 / 9 blocks.
+    upsample: see UPSAMPLERS; "smooth" is "resize" after a filter that lets no pattern of alternating pixels out of the
+    blocks. There, at a quarter of the resolution, repeated convolutions amplify that frequency above all, and training for
+    texture made it a regular mottling of 8 pixels.
     hand_share: what instance normalisation makes of a mask, see models.hand_norm.norm_weights; 0: nothing.
     checkpointing: keep for the backward pass only what goes into the blocks, and compute the rest anew.
     """
@@ -82,6 +92,7 @@ class ResNetGenerator(nn.Module):
             nn.Conv2d(ngf, ngf * 2, 3, stride=2, padding=1), NORMS[norm](ngf * 2), nn.ReLU(),
             nn.Conv2d(ngf * 2, wide, 3, stride=2, padding=1), NORMS[norm](wide), nn.ReLU(),
             *(ResidualBlock(wide, norm=norm, dropout=dropout) for _ in range(blocks)),
+            *((Binomial(),) if upsample == "smooth" else ()),
             up(wide, ngf * 2), NORMS[norm](ngf * 2), nn.ReLU(),
             up(ngf * 2, ngf), NORMS[norm](ngf), nn.ReLU(),
             ReflectConvToImage(ngf, 3, 7),

@@ -19,18 +19,18 @@ from util.errors import UsageError
 PUBLISHED = {
     "upsample": "deconv", "ema": 0.0, "normalize_features": False, "init_gain": 0.02, "flip": False, "warmup": 0,
     "hand_box": False, "input_noise": 0.0, "d_shift": 0, "raw_l1": False, "common_mask": False, "hand_share": 0.0,
-    "lr_ratio": 1.0,
+    "lr_ratio": 1.0, "cycle_tone": 1.0,
 }  # fmt: skip
 MEASURED = {
-    "upsample": "resize", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
+    "upsample": "smooth", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
     "hand_box": True, "input_noise": 0.07, "d_shift": 8, "raw_l1": True, "common_mask": True, "hand_share": 0.75,
-    "lr_ratio": 1.5, "lr": 2e-4, "lr_final": 5e-5,
+    "lr_ratio": 1.5, "cycle_tone": 0.2, "lr": 2e-4, "lr_final": 5e-5,
 }  # fmt: skip
 COMMON = {"beta1": 0.5, "batch_size": 1}
 # What train.py --model silnet has no use for: what these flags speak of, SilNet does not have.
 TRANSLATORS_ALONE = (
     "paper netG netD upsample ndf norm hand_share dropout init_type init_gain vgg_weights normalize_features lambda_gan "
-    "lambda_cycle lambda_identity lambda_r1 lambda_geo silnet lr_final lr_ratio input_noise d_shift raw_l1 common_mask "
+    "lambda_cycle cycle_tone lambda_identity lambda_r1 lambda_geo silnet lr_final lr_ratio input_noise d_shift raw_l1 common_mask "
     "pool_size mask ema hand_box feature_net inception_weights accumulate checkpoint_activations"
 ).split()
 
@@ -76,7 +76,7 @@ def train_parser() -> Parser:
     add_switch(model, "--paper", default=False, help="every default as published, instead of as measured best")
     model.add_argument("--netG", choices=tuple(GENERATORS), help="generator")
     model.add_argument("--netD", choices=tuple(DISCRIMINATORS), help="discriminator")
-    model.add_argument("--upsample", choices=tuple(UPSAMPLERS), help="the generator's (default: resize; deconv with --paper)")
+    model.add_argument("--upsample", choices=tuple(UPSAMPLERS), help="the generator's (default: smooth; deconv with --paper)")
     model.add_argument(
         "--ngf", type=integer(1, 1024), default=64, metavar="N", help="first width of the generator, or of SilNet"
     )
@@ -110,11 +110,11 @@ def train_parser() -> Parser:
     )  # fmt: skip
     train.add_argument(
         "--lr_final", type=number(0, 1, above=True), metavar="X",
-        help="what lr falls to after the warm-up, with the root of the step (default: 5e-5; --lr with --paper)",
+        help="what generators' lr falls to after the warm-up, with the root of the step (default: 5e-5; --lr with --paper)",
     )  # fmt: skip
     train.add_argument(
         "--lr_ratio", type=number(0, 100, above=True), metavar="X",
-        help="generators' learning rate over the discriminators', which is --lr (default: 1.5; 1 with --paper)",
+        help="discriminators' learning rate over --lr; it does not fall (default: 1.5; 1 with --paper)",
     )  # fmt: skip
     train.add_argument(
         "--warmup", type=integer(0), metavar="N", help="steps over which lr rises to its value (default: 100; 0 with --paper)"
@@ -122,6 +122,11 @@ def train_parser() -> Parser:
     train.add_argument("--beta1", type=number(0, 0.9999), metavar="X", help="Adam's (default: 0.5; SilNet 0.9)")
     train.add_argument("--lambda_gan", type=number(0), default=1.0, metavar="X", help="weight of the adversarial loss")
     train.add_argument("--lambda_cycle", type=number(0), default=10.0, metavar="X", help="weight of the cycle loss")
+    train.add_argument(
+        "--cycle_tone", type=number(0, 1), metavar="X",
+        help="how much of a hand's colour and soft light the cycle loss asks back, which otherwise get hidden in patterns "
+        "on the skin; 1: all (default: 0.2; 1 with --paper and with --no-mask)",
+    )  # fmt: skip
     train.add_argument(
         "--lambda_identity", type=number(0), default=0.5, metavar="X", help="weight of the identity loss, times lambda_cycle"
     )
@@ -233,6 +238,8 @@ def settle_translator(opt: argparse.Namespace) -> None:
             opt.hand_box = False  # without masks a model may paint anywhere, and what it paints is to be seen
         if "hand_share" not in opt.explicit:
             opt.hand_share = 0.0
+        if "cycle_tone" not in opt.explicit:
+            opt.cycle_tone = 1.0
     if opt.netD == "perceptual" and opt.crop_size % 32:
         raise UsageError(f"--crop_size {opt.crop_size} with --netD perceptual, which takes multiples of 32")
     if opt.accumulate > opt.batch_size:

@@ -56,6 +56,7 @@ def generator(*, blocks: int, ngf: int, norm: str, upsample: str) -> nn.Module:
         nn.Conv2d(ngf, 2 * ngf, 3, stride=2, padding=1), *normalise(2 * ngf), nn.ReLU(),
         nn.Conv2d(2 * ngf, 4 * ngf, 3, stride=2, padding=1), *normalise(4 * ngf), nn.ReLU(),
         *[residual() for _ in range(blocks)],
+        *([nn.ReflectionPad2d(1), nn.AvgPool2d(2, 1), nn.AvgPool2d(2, 1)] if upsample == "smooth" else []),
         *up(4 * ngf, 2 * ngf), *normalise(2 * ngf), nn.ReLU(),
         *up(2 * ngf, ngf), *normalise(ngf), nn.ReLU(),
         nn.ReflectionPad2d(3), nn.Conv2d(ngf, 3, 7), nn.Tanh(),

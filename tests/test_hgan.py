@@ -29,6 +29,7 @@ def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
     goal = dict(
         lr=2e-4, warmup=0, beta1=0.5, lambda_gan=1.0, lambda_cycle=10.0, lambda_identity=0.5, lambda_r1=0.0, pool_size=3, ema=0.9,
         mask=True, lambda_geo=0.0, input_noise=0.0, d_shift=0, raw_l1=False, lr_final=1.0, lr_ratio=1.0, common_mask=False,
+        cycle_tone=1.0,
     )  # fmt: skip
     network |= {k: v for k, v in changes.items() if k in network}
     goal |= {k: v for k, v in changes.items() if k in goal}
@@ -80,6 +81,7 @@ def test_every_model_takes_steps(vgg, name):
         {"upsample": "deconv"}, {"ema": 0.0}, {"pool_size": 0}, {"amp": "bf16"}, {"lambda_r1": 20.0},
         {"lambda_r1": 1.0, "amp": "bf16"}, {"init_type": "orthogonal"}, {"input_noise": 0.1, "d_shift": 8, "raw_l1": True},
         {"hand_share": 0.75, "common_mask": True}, {"hand_share": 0.75, "norm": "batch"}, {"hand_share": 0.75, "amp": "bf16"},
+        {"cycle_tone": 0.2},
     ],
     ids=str,
 )  # fmt: skip
@@ -201,15 +203,15 @@ def test_warmup_is_a_function_of_the_step(vgg):
     assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
-def test_after_the_warmup_the_rate_falls_with_the_root_of_the_step(vgg):
+def test_after_the_warmup_the_generators_rate_falls_with_the_root_of_the_step(vgg):
     model = build(vgg, warmup=4, lr=1.0, lr_final=0.25, lr_ratio=3.0)
     rates = {}
-    for step in (3, 15, 35, 63, 99):
+    for step in (1, 3, 15, 35, 63, 99):
         model.steps = step
         model._set_learning_rate()
-        rates[step + 1] = model.optimizer_D.param_groups[0]["lr"]
-        assert model.optimizer_G.param_groups[0]["lr"] == 3 * rates[step + 1]
-    assert rates == pytest.approx({4: 1.0, 16: 0.5, 36: 1 / 3, 64: 0.25, 100: 0.25})
+        rates[step + 1] = tuple(o.param_groups[0]["lr"] for o in (model.optimizer_G, model.optimizer_D))
+    wanted = {2: (0.5, 1.5), 4: (1.0, 3.0), 16: (0.5, 3.0), 36: (1 / 3, 3.0), 64: (0.25, 3.0), 100: (0.25, 3.0)}
+    assert {step: pytest.approx(rate) for step, rate in wanted.items()} == rates
 
 
 @pytest.mark.parametrize("common", [False, True])

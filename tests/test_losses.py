@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
+from models.losses import cycle_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty, smoothed
 
 
 def test_generator_loss_by_hand():
@@ -31,6 +31,31 @@ def test_scales_must_match():
 
 def test_l1_by_hand():
     assert l1_loss(torch.tensor([1.0, -1.0]), torch.tensor([0.5, 1.0])).item() == pytest.approx(1.25)
+
+
+@pytest.mark.parametrize("tone", [1.0, 0.2, 0.0])
+def test_cycle_loss_discounts_tone_alone(tone):
+    """A hand over half the picture, too bright by 0.5: tone * 0.5 / 2. A checkerboard of 0.5 on it: all of 0.5 / 2. Off the
+    hand, any difference counts in full: 0.3 / 2."""
+    mask = torch.zeros(2, 1, 64, 64)
+    mask[..., :32] = 1
+    target = torch.zeros(2, 3, 64, 64)
+    board = ((torch.arange(64)[:, None] + torch.arange(64)) % 2 * 2 - 1).float()
+
+    def loss(output):
+        return cycle_loss(output.expand_as(target), target, mask, tone=tone).item()
+
+    assert loss(0.5 * mask) == pytest.approx(tone * 0.25, abs=1e-6)
+    assert loss(0.5 * board * mask) == pytest.approx(0.25, abs=1e-6)
+    assert loss(0.3 * (1 - mask)) == pytest.approx(0.15, abs=1e-6)
+
+
+def test_smoothing_sees_the_hand_alone():
+    """A constant stays what it is up to the mask's rim, whatever lies beside it, in sizes that 16 does not divide, too."""
+    mask = (torch.rand(2, 1, 70, 45, generator=torch.Generator().manual_seed(0)) > 0.9).float()
+    values = torch.where(mask > 0, 0.25, 1e3).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(smoothed(values, mask), 0.25 * mask.expand(-1, 3, -1, -1))
+    assert not smoothed(values, torch.zeros_like(mask)).any()
 
 
 def test_r1_by_hand():

@@ -13,7 +13,7 @@ def count(net) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-@pytest.mark.parametrize("upsample", ["resize", "deconv"])
+@pytest.mark.parametrize("upsample", ["smooth", "resize", "deconv"])
 @pytest.mark.parametrize(
     ("name", "instance", "batch"),
     [
@@ -33,7 +33,7 @@ def test_discriminator_parameters():
     assert count(DISCRIMINATORS["pixel"]()) == (3 * 64 + 64) + (64 * 128 + 128) + (128 + 1)
 
 
-@pytest.mark.parametrize("upsample", ["resize", "deconv"])
+@pytest.mark.parametrize("upsample", ["smooth", "resize", "deconv"])
 @pytest.mark.parametrize("size", [(32, 32), (37, 50), (30, 41)])
 def test_generator_keeps_any_size(upsample, size):
     net = GENERATORS["resnet_4blocks"](ngf=4, upsample=upsample)

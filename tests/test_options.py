@@ -119,7 +119,7 @@ def test_paper_sets_every_such_choice_back():
     assert parse_train(["--name", "x", "--paper", "--model", "geocongan"]).lr == 2e-4
     assert parse_train(["--name", "x", "--paper", "--ema", "0.5"]).ema == 0.5
     opt = parse_train(["--name", "x"])
-    assert (opt.upsample, opt.normalize_features, opt.hand_box) == ("resize", True, True) and opt.ema > 0
+    assert (opt.upsample, opt.normalize_features, opt.hand_box) == ("smooth", True, True) and opt.ema > 0
 
 
 def test_booleans_can_be_switched_off():

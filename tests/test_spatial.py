@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.resnet_generator import ResNetGenerator
-from models.spatial import ReflectConv, ReflectConvToImage, double_size, reflect_pad
+from models.spatial import ReflectConv, ReflectConvToImage, binomial, double_size, reflect_pad
 
 
 def values_and_gradients(function, *inputs):
@@ -31,6 +31,18 @@ def test_reflection(width, height, length):
 def test_doubling(height, length):
     x = torch.rand(2, 3, height, length, dtype=torch.float64)
     assert_same(double_size, nn.Upsample(scale_factor=2, mode="bilinear"), x)
+
+
+@pytest.mark.parametrize("height, length", [(2, 5), (8, 8)])
+def test_binomial_filter(height, length):
+    x = torch.rand(2, 3, height, length, dtype=torch.float64)
+    kernel = torch.tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]], dtype=torch.float64).expand(3, 1, 3, 3) / 16
+    assert_same(binomial, lambda x: F.conv2d(F.pad(x, (1,) * 4, mode="reflect"), kernel, groups=3), x)
+
+
+def test_binomial_filter_takes_away_alternation_alone():
+    stripes = torch.tensor([1.0, -1.0]).repeat(4).expand(1, 1, 8, 8)
+    torch.testing.assert_close(binomial(3 + stripes), torch.full((1, 1, 8, 8), 3.0))
 
 
 @pytest.mark.parametrize("make, size", [(ReflectConv, (6, 5)), (ReflectConvToImage, (6, 8))])
