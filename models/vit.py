@@ -4,6 +4,7 @@ Dosovitskiy et al., "An image is worth 16x16 words", 2021. Parameter names are t
 `vit_*_patch16_224` models loads as it is (up to the number of classes).
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -62,13 +63,24 @@ class VisionTransformer(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Truncated normals of deviation 0.02 for tokens and linear layers, zero biases, unit-variance patches."""
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        """Truncated normals: of deviation 0.02 for most linear layers, zero biases, unit-variance patches. But for attention.
+
+        With 0.02 everywhere, logits of attention start near zero, and queries and keys, whose product they are, hardly
+        have a gradient: for hundreds of steps the class token sees a mean over patches, hand and background alike. So
+        queries and keys start at width^-0.5, which makes logits of order one, and positions as sines and cosines of the
+        same order as the patches, so that each head looks somewhere from the first step on.
+        """
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
+        width = self.cls_token.shape[-1]
+        for block in self.blocks:
+            nn.init.trunc_normal_(block.attn.qkv.weight[: 2 * width], std=width**-0.5)
+        with torch.no_grad():
+            self.pos_embed[:, :1].zero_()
+            self.pos_embed[:, 1:] = sine_positions(self.grid, width)
         fan_in = self.patch_embed.proj.weight[0].numel()
         nn.init.trunc_normal_(self.patch_embed.proj.weight, std=fan_in**-0.5)
         nn.init.zeros_(self.patch_embed.proj.bias)
@@ -102,6 +114,18 @@ class VisionTransformer(nn.Module):
         if height % self.patch_size or width % self.patch_size or not height * width:
             raise ValueError(f"images are {height} x {width}; both sides must be multiples of {self.patch_size}")
         return height // self.patch_size, width // self.patch_size
+
+
+def sine_positions(grid: int, width: int) -> torch.Tensor:
+    """Sines and cosines of row and column, (grid * grid, width), row by row (Vaswani et al. 2017, for two axes).
+
+    A quarter of the features each for sine and cosine of row and of column, at wavelengths from 2 pi to 20,000 pi patches.
+    """
+    wavelengths = math.ceil(width / 4)
+    frequencies = 10_000 ** (-torch.arange(wavelengths) / wavelengths)
+    angles = torch.arange(grid)[:, None] * frequencies  # (grid, wavelengths)
+    rows, columns = angles.repeat_interleave(grid, dim=0), angles.repeat(grid, 1)
+    return torch.cat([rows.sin(), rows.cos(), columns.sin(), columns.cos()], dim=1)[:, :width]
 
 
 class PatchEmbedding(nn.Module):

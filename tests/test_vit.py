@@ -1,9 +1,11 @@
 """The Vision Transformer against timm's, an independent implementation, and against properties of its own."""
 
+import math
+
 import pytest
 import torch
 
-from models.vit import VITS, VisionTransformer, create_vit
+from models.vit import VITS, VisionTransformer, create_vit, sine_positions
 
 
 def reference(**kwargs) -> torch.nn.Module:
@@ -69,6 +71,30 @@ def test_patch_order_is_row_by_row_and_positions_matter() -> None:
         assert not torch.allclose(model(picture), model(moved), atol=1e-5)
         model.pos_embed[:, 1:] = 0  # without positions, a ViT sees a bag of patches
         torch.testing.assert_close(model(picture), model(moved))
+
+
+def test_sine_positions_by_hand() -> None:
+    """Width 4, one wavelength: sin and cos of the row, then of the column."""
+    angles = [(row, column) for row in range(3) for column in range(3)]
+    wanted = [[math.sin(r), math.cos(r), math.sin(c), math.cos(c)] for r, c in angles]
+    torch.testing.assert_close(sine_positions(3, 4), torch.tensor(wanted))
+    assert sine_positions(5, 6).shape == (25, 6)
+    assert len(sine_positions(14, 192).unique(dim=0)) == 196
+
+
+@pytest.mark.parametrize("name", VITS)
+def test_attention_looks_somewhere_from_the_first_step_on(name: str) -> None:
+    """The class token's attention of the first block: neither even over all patches nor on one of them alone."""
+    torch.manual_seed(0)
+    model = create_vit(name, img_size=96, num_classes=3)
+    attention, block = model.blocks[0].attn, model.blocks[0]
+    with torch.no_grad():
+        tokens = torch.cat([model.cls_token.expand(4, -1, -1), model.patch_embed(torch.rand(4, 3, 96, 96) * 2 - 1)], 1)
+        tokens = block.norm1(tokens + model.pos_embed)
+        query, key, _ = attention.qkv(tokens).unflatten(-1, (3, attention.heads, -1)).permute(2, 0, 3, 1, 4)
+        shares = (query[:, :, :1] @ key.transpose(-1, -2) / key.shape[-1] ** 0.5).softmax(-1)
+    effective = shares.square().sum(-1).reciprocal().mean().item()  # patches that share it: 37 if even, 1 if on one
+    assert 2 < effective < 30
 
 
 def test_a_constant_field_of_positions_survives_interpolation() -> None:
