@@ -72,8 +72,7 @@ class ResNetGenerator(nn.Module):
     H and W may be anything from 16 up: the input is reflected up to a multiple of 4 and the output cropped back.
     With ngf=64 and instance norm: 5,477,379 / 7,837,699 / 11,378,179 parameters for 4 / 6 / 9 blocks.
     upsample: see UPSAMPLERS; "smooth" is "resize" after a filter that lets no pattern of alternating pixels out of the
-    blocks. There, at a quarter of the resolution, repeated convolutions amplify that frequency above all, and training for
-    texture made it a regular mottling of 8 pixels.
+    blocks: at a quarter of the resolution, such a pattern is what training for texture made a mottling of 8 pixels from.
     hand_share: what instance normalisation makes of a mask, see models.hand_norm.norm_weights; 0: nothing.
     checkpointing: keep for the backward pass only what goes into the blocks, and compute the rest anew.
     """

@@ -15,7 +15,8 @@ from options.parsing import Parser, add_switch, integer, number, parse_with_expl
 from options.shared import CACHE_DIR, DEMO_ROOT, add_data_flags, add_machine_flags
 from util.errors import UsageError
 
-# What --paper chooses, and what worked best in trials (README, "Choices", which says how sure that is). Flags that are given win over both.
+# What --paper chooses, and what worked best in trials (README, "Choices", which says how sure that is). Flags that are given
+# win over both.
 PUBLISHED = {
     "upsample": "deconv", "ema": 0.0, "normalize_features": False, "init_gain": 0.02, "flip": False, "warmup": 0,
     "hand_box": False, "input_noise": 0.0, "d_shift": 0, "raw_l1": False, "common_mask": False, "hand_share": 0.0,
@@ -30,8 +31,8 @@ COMMON = {"beta1": 0.5, "batch_size": 1}
 # What train.py --model silnet has no use for: what these flags speak of, SilNet does not have.
 TRANSLATORS_ALONE = (
     "paper netG netD upsample ndf norm hand_share dropout init_type init_gain vgg_weights normalize_features lambda_gan "
-    "lambda_cycle cycle_tone lambda_identity lambda_r1 lambda_geo silnet lr_final lr_ratio input_noise d_shift raw_l1 common_mask "
-    "pool_size mask ema hand_box feature_net inception_weights accumulate checkpoint_activations"
+    "lambda_cycle cycle_tone lambda_identity lambda_r1 lambda_geo silnet lr_final lr_ratio input_noise d_shift raw_l1 "
+    "common_mask pool_size mask ema hand_box feature_net inception_weights accumulate checkpoint_activations"
 ).split()
 
 

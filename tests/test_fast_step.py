@@ -22,7 +22,7 @@ from util.image_pool import ImagePool
 
 STEPS = 5
 CASES = [
-    {"model": "mshgan4", "pool_size": 1},
+    {"model": "mshgan4", "pool_size": 1, "upsample": "smooth"},
     {"model": "mshgan6", "mask": False, "ema": 0.0},
     {"model": "pixcyclegan4", "lambda_identity": 0.0, "pool_size": 0},
     {"model": "pixcyclegan6", "pool_size": 2, "warmup": 3, "count": 3},

@@ -167,6 +167,19 @@ def test_raw_l1_makes_the_ground_count(vgg, raw):
     torch.testing.assert_close(model.training_step(b)["G_identity"], wanted)
 
 
+def test_cycle_tone_is_told_by_each_hands_own_mask(vgg):
+    from models.losses import cycle_loss
+
+    model, b = build(vgg, cycle_tone=0.2, raw_l1=True), make_batch(seed=4)
+    b["real_mask"] = b["real_mask"].flip(-1)  # another outline than the synthetic hand's
+    s, r, m_s, m_r = b["synthetic"], b["real"], b["synthetic_mask"], b["real_mask"]
+    with torch.no_grad():
+        back_s, back_r = model.G_s(composite(model.G_r(s), s, m_s)), model.G_r(composite(model.G_s(r), r, m_r))
+    wanted = cycle_loss(back_s, s, m_s, tone=0.2) + cycle_loss(back_r, r, m_r, tone=0.2)
+    assert abs(wanted - cycle_loss(back_s, s, m_r, tone=0.2) - cycle_loss(back_r, r, m_s, tone=0.2)) > 1e-3
+    torch.testing.assert_close(model.training_step(b)["G_cycle"], wanted)
+
+
 def test_noise_is_fixed_in_use_and_fresh_in_training(vgg):
     model = build(vgg, input_noise=0.1)
     b = make_batch(seed=4)
