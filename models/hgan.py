@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models import DISCRIMINATORS, GENERATORS
 from models.layers import concatenated, detached, init_weights, joined, split
-from models.losses import cycle_loss, geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
+from models.losses import cycle_loss, detail_loss, geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
 from models.perturb import randomly_shifted, with_fixed_noise, with_noise
 from models.vgg16 import VGG16Features
 from util.checkpoint import check_config
@@ -53,6 +53,7 @@ class Objective:
     lambda_cycle: float
     cycle_tone: float = 1.0
     lambda_identity: float
+    lambda_detail: float = 0.0
     lambda_r1: float
     lambda_geo: float = 0.0
     input_noise: float = 0.0
@@ -227,6 +228,10 @@ class HGAN:
         if identity:
             loss_G = loss_G + weight.lambda_cycle * weight.lambda_identity * loss_identity
         losses = {"G_gan": loss_gan, "G_cycle": loss_cycle, "G_identity": loss_identity}
+        if weight.lambda_detail:
+            loss_detail = detail_loss(fake_r, synth, mask_s) + detail_loss(fake_s, real, mask_r)
+            loss_G = loss_G + weight.lambda_detail * loss_detail
+            losses["G_detail"] = loss_detail
         if weight.lambda_geo:
             loss_geo = sum(map(geometric_loss, shapes, (batch["synthetic_mask"], batch["real_mask"])))
             loss_G = loss_G + weight.lambda_geo * loss_geo

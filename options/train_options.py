@@ -20,18 +20,18 @@ from util.errors import UsageError
 PUBLISHED = {
     "upsample": "deconv", "ema": 0.0, "normalize_features": False, "init_gain": 0.02, "flip": False, "warmup": 0,
     "hand_box": False, "input_noise": 0.0, "d_shift": 0, "raw_l1": False, "common_mask": False, "hand_share": 0.0,
-    "lr_ratio": 1.0, "cycle_tone": 1.0,
+    "lr_ratio": 1.0, "cycle_tone": 1.0, "lambda_detail": 0.0,
 }  # fmt: skip
 MEASURED = {
     "upsample": "smooth", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
     "hand_box": True, "input_noise": 0.07, "d_shift": 8, "raw_l1": True, "common_mask": True, "hand_share": 0.75,
-    "lr_ratio": 1.5, "cycle_tone": 0.2, "lr": 2e-4, "lr_final": 5e-5,
+    "lr_ratio": 1.5, "cycle_tone": 0.2, "lambda_detail": 5.0, "lr": 2e-4, "lr_final": 5e-5,
 }  # fmt: skip
 COMMON = {"beta1": 0.5, "batch_size": 1}
 # What train.py --model silnet has no use for: what these flags speak of, SilNet does not have.
 TRANSLATORS_ALONE = (
     "paper netG netD upsample ndf norm hand_share dropout init_type init_gain vgg_weights normalize_features lambda_gan "
-    "lambda_cycle cycle_tone lambda_identity lambda_r1 lambda_geo silnet lr_final lr_ratio input_noise d_shift raw_l1 "
+    "lambda_cycle cycle_tone lambda_identity lambda_detail lambda_r1 lambda_geo silnet lr_final lr_ratio input_noise d_shift raw_l1 "
     "common_mask pool_size mask ema hand_box feature_net inception_weights accumulate checkpoint_activations"
 ).split()
 
@@ -131,6 +131,11 @@ def train_parser() -> Parser:
     train.add_argument(
         "--lambda_identity", type=number(0), default=0.5, metavar="X", help="weight of the identity loss, times lambda_cycle"
     )
+    train.add_argument(
+        "--lambda_detail", type=number(0), metavar="X",
+        help="weight of the difference between a translation's detail and its source's (default: 5; 0 with --paper and with "
+        "--no-mask)",
+    )  # fmt: skip
     train.add_argument(
         "--lambda_r1", type=number(0), default=0.0, metavar="X",
         help="weight of the R1 penalty on D's gradient at real images; experimental, 0: none",
@@ -241,6 +246,8 @@ def settle_translator(opt: argparse.Namespace) -> None:
             opt.hand_share = 0.0
         if "cycle_tone" not in opt.explicit:
             opt.cycle_tone = 1.0
+        if "lambda_detail" not in opt.explicit:
+            opt.lambda_detail = 0.0
     if opt.netD == "perceptual" and opt.crop_size % 32:
         raise UsageError(f"--crop_size {opt.crop_size} with --netD perceptual, which takes multiples of 32")
     if opt.accumulate > opt.batch_size:

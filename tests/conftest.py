@@ -13,9 +13,21 @@ from util.images import write_png
 KEY = (14, 255, 14)
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """A process a core, of which each needs some 2 GB."""
+    return min(cores(), 4)
+
+
 def pytest_configure(config):
-    # Threads beyond the cores that this process may use would wait for each other.
-    torch.set_num_threads(min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
+    # Threads beyond the cores that are left to this process would wait for each other; so would those of its children.
+    threads = max(1, cores() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)))
+    torch.set_num_threads(min(2, threads))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 
 def draw_hand(random: np.random.Generator, *, size: int = 96, background=KEY) -> tuple[np.ndarray, np.ndarray]:

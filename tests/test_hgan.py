@@ -29,7 +29,7 @@ def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
     goal = dict(
         lr=2e-4, warmup=0, beta1=0.5, lambda_gan=1.0, lambda_cycle=10.0, lambda_identity=0.5, lambda_r1=0.0, pool_size=3, ema=0.9,
         mask=True, lambda_geo=0.0, input_noise=0.0, d_shift=0, raw_l1=False, lr_final=1.0, lr_ratio=1.0, common_mask=False,
-        cycle_tone=1.0,
+        cycle_tone=1.0, lambda_detail=0.0,
     )  # fmt: skip
     network |= {k: v for k, v in changes.items() if k in network}
     goal |= {k: v for k, v in changes.items() if k in goal}
@@ -81,7 +81,7 @@ def test_every_model_takes_steps(vgg, name):
         {"upsample": "deconv"}, {"ema": 0.0}, {"pool_size": 0}, {"amp": "bf16"}, {"lambda_r1": 20.0},
         {"lambda_r1": 1.0, "amp": "bf16"}, {"init_type": "orthogonal"}, {"input_noise": 0.1, "d_shift": 8, "raw_l1": True},
         {"hand_share": 0.75, "common_mask": True}, {"hand_share": 0.75, "norm": "batch"}, {"hand_share": 0.75, "amp": "bf16"},
-        {"cycle_tone": 0.2},
+        {"cycle_tone": 0.2}, {"lambda_detail": 6.0}, {"lambda_detail": 6.0, "mask": False},
     ],
     ids=str,
 )  # fmt: skip
@@ -178,6 +178,24 @@ def test_cycle_tone_is_told_by_each_hands_own_mask(vgg):
     wanted = cycle_loss(back_s, s, m_s, tone=0.2) + cycle_loss(back_r, r, m_r, tone=0.2)
     assert abs(wanted - cycle_loss(back_s, s, m_r, tone=0.2) - cycle_loss(back_r, r, m_s, tone=0.2)) > 1e-3
     torch.testing.assert_close(model.training_step(b)["G_cycle"], wanted)
+
+
+def test_detail_is_asked_of_both_translations(vgg):
+    """Weighed alone, it trains both generators; each translation is held against its own source, by its source's mask."""
+    from models.losses import detail_loss
+
+    model, b = build(vgg, lambda_detail=1.0, lambda_gan=0.0, lambda_cycle=0.0), make_batch(seed=4)
+    b["real_mask"] = b["real_mask"].flip(-1)
+    s, r, m_s, m_r = b["synthetic"], b["real"], b["synthetic_mask"], b["real_mask"]
+    with torch.no_grad():
+        fake_r, fake_s = composite(model.G_r(s), s, m_s), composite(model.G_s(r), r, m_r)
+    before = weights(model)
+    torch.testing.assert_close(
+        model.training_step(b)["G_detail"], detail_loss(fake_r, s, m_s) + detail_loss(fake_s, r, m_r)
+    )
+    after = weights(model)
+    for net in ("G_r", "G_s"):
+        assert any(not torch.equal(before[key], after[key]) for key in before if key.startswith(net))
 
 
 def test_noise_is_fixed_in_use_and_fresh_in_training(vgg):

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from models.losses import cycle_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty, smoothed
+from models.losses import (
+    CHROMA, cycle_loss, detail_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty, smoothed,
+)  # fmt: skip
 
 
 def test_generator_loss_by_hand():
@@ -33,14 +35,19 @@ def test_l1_by_hand():
     assert l1_loss(torch.tensor([1.0, -1.0]), torch.tensor([0.5, 1.0])).item() == pytest.approx(1.25)
 
 
+def half_a_picture() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A mask over the left half of 64x64, black pictures, and a checkerboard of -1 and 1."""
+    mask = torch.zeros(2, 1, 64, 64)
+    mask[..., :32] = 1
+    board = ((torch.arange(64)[:, None] + torch.arange(64)) % 2 * 2 - 1).float()
+    return mask, torch.zeros(2, 3, 64, 64), board
+
+
 @pytest.mark.parametrize("tone", [1.0, 0.2, 0.0])
 def test_cycle_loss_discounts_tone_alone(tone):
     """A hand over half the picture, too bright by 0.5: tone * 0.5 / 2. A checkerboard of 0.5 on it: all of 0.5 / 2. Off the
     hand, any difference counts in full: 0.3 / 2."""
-    mask = torch.zeros(2, 1, 64, 64)
-    mask[..., :32] = 1
-    target = torch.zeros(2, 3, 64, 64)
-    board = ((torch.arange(64)[:, None] + torch.arange(64)) % 2 * 2 - 1).float()
+    mask, target, board = half_a_picture()
 
     def loss(output):
         return cycle_loss(output.expand_as(target), target, mask, tone=tone).item()
@@ -48,6 +55,23 @@ def test_cycle_loss_discounts_tone_alone(tone):
     assert loss(0.5 * mask) == pytest.approx(tone * 0.25, abs=1e-6)
     assert loss(0.5 * board * mask) == pytest.approx(0.25, abs=1e-6)
     assert loss(0.3 * (1 - mask)) == pytest.approx(0.15, abs=1e-6)
+
+
+def test_detail_loss_by_hand():
+    """Another colour all over costs nothing. A grey checkerboard of 0.5 over half the picture: 0.5 / 2. One of 0.5 in red
+    and -0.5 in blue has no grey, and a mean over channels of 1/3: CHROMA / 6."""
+    mask, source, board = half_a_picture()
+    pattern = board * mask
+
+    def loss(difference):
+        return detail_loss(source + difference, source, mask).item()
+
+    def colours(*rgb):
+        return torch.tensor(rgb).view(1, 3, 1, 1)
+
+    assert loss(colours(0.5, -0.2, 0.1) * mask) == pytest.approx(0, abs=1e-6)
+    assert loss(colours(0.5, 0.5, 0.5) * pattern) == pytest.approx(0.25, abs=1e-6)
+    assert loss(colours(0.5, 0.0, -0.5) * pattern) == pytest.approx(CHROMA / 6, abs=1e-6)
 
 
 def test_smoothing_sees_the_hand_alone():

@@ -117,7 +117,7 @@ def test_paper_sets_every_such_choice_back():
     assert (opt.upsample, opt.ema, opt.normalize_features, opt.lr) == ("deconv", 0.0, False, 5e-5)
     assert (opt.init_gain, opt.warmup, opt.flip, opt.hand_box) == (0.02, 0, False, False)
     assert (opt.input_noise, opt.d_shift, opt.raw_l1, opt.common_mask, opt.hand_share) == (0.0, 0, False, False, 0.0)
-    assert (opt.cycle_tone, opt.lr_ratio, opt.lr_final) == (1.0, 1.0, opt.lr)
+    assert (opt.cycle_tone, opt.lambda_detail, opt.lr_ratio, opt.lr_final) == (1.0, 0.0, 1.0, opt.lr)
     assert parse_train(["--name", "x", "--paper", "--model", "geocongan"]).lr == 2e-4
     assert parse_train(["--name", "x", "--paper", "--ema", "0.5"]).ema == 0.5
     opt = parse_train(["--name", "x"])
@@ -126,9 +126,10 @@ def test_paper_sets_every_such_choice_back():
 
 def test_without_masks_what_needs_them_is_off_unless_asked_for():
     opt = parse_train(["--name", "x", "--no-mask"])
-    assert (opt.hand_box, opt.hand_share, opt.cycle_tone) == (False, 0.0, 1.0)
-    opt = parse_train(["--name", "x", "--no-mask", "--hand_share", "0.5", "--cycle_tone", "0.5"])
-    assert (opt.hand_share, opt.cycle_tone) == (0.5, 0.5)
+    assert (opt.hand_box, opt.hand_share, opt.cycle_tone, opt.lambda_detail) == (False, 0.0, 1.0, 0.0)
+    given = "--hand_share 0.5 --cycle_tone 0.5 --lambda_detail 3".split()
+    opt = parse_train(["--name", "x", "--no-mask", *given])
+    assert (opt.hand_share, opt.cycle_tone, opt.lambda_detail) == (0.5, 0.5, 3.0)
 
 
 def test_booleans_can_be_switched_off():
