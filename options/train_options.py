@@ -25,7 +25,7 @@ PUBLISHED = {
 MEASURED = {
     "upsample": "smooth", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
     "hand_box": True, "input_noise": 0.07, "d_shift": 8, "raw_l1": True, "common_mask": True, "hand_share": 0.75,
-    "lr_ratio": 1.5, "cycle_tone": 0.2, "lambda_detail": 5.0, "lr": 2e-4, "lr_final": 5e-5,
+    "lr_ratio": 0.75, "cycle_tone": 0.2, "lambda_detail": 5.0, "lr": 2e-4, "lr_final": 5e-5,
 }  # fmt: skip
 COMMON = {"beta1": 0.5, "batch_size": 1}
 # What train.py --model silnet has no use for: what these flags speak of, SilNet does not have.
@@ -115,7 +115,7 @@ def train_parser() -> Parser:
     )  # fmt: skip
     train.add_argument(
         "--lr_ratio", type=number(0, 100, above=True), metavar="X",
-        help="discriminators' learning rate over --lr; it does not fall (default: 1.5; 1 with --paper)",
+        help="discriminators' learning rate over --lr; it does not fall (default: 0.75; 1 with --paper)",
     )  # fmt: skip
     train.add_argument(
         "--warmup", type=integer(0), metavar="N", help="steps over which lr rises to its value (default: 100; 0 with --paper)"

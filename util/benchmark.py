@@ -42,7 +42,7 @@ def steps(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]
 def _model_rows(name: str, opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
     flags = ["--name", "benchmark", "--model", name, "--ngf", str(opt.ngf), "--ndf", str(opt.ndf), "--batch_size",
              str(opt.batch_size), "--crop_size", str(opt.crop_size), "--input_noise", "0", "--d_shift", "0", "--no-raw_l1",
-             "--hand_share", "0", "--no-common_mask", "--cycle_tone", "1"]  # fmt: skip
+             "--hand_share", "0", "--no-common_mask", "--cycle_tone", "1", "--lambda_detail", "0"]  # fmt: skip
     train = parse_train(flags)
     vgg = load_vgg16("random", calibrated=True)[0] if DISCRIMINATORS[train.netD].view == "vgg" else None
     torch.manual_seed(0)
