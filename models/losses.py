@@ -46,8 +46,9 @@ def detail_loss(translated: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     """How far a translation's detail is from its source's: what no change of tone (`smoothed`) explains of the difference.
 
     translated, source: (N, 3, H, W) in [-1, 1]; mask: (N, 1, H, W) in {0, 1}, beside which any difference is detail.
-    The mean absolute difference in grey, and CHROMA times that in colour: skin's texture is one of light and dark, and generators
-    left to D put fringes and ripples of colour on it. SimGAN's self-regularisation (Shrivastava et al. 2017), but that tone is free.
+    The mean absolute difference in grey, and CHROMA times that in colour: skin's texture is one of light and dark, and
+    generators left to D put fringes and ripples of colour on it. SimGAN's self-regularisation (Shrivastava et al. 2017),
+    but that tone is free.
     """
     difference = at_least_float32(translated - source)
     detail = difference - smoothed(difference, mask)
