@@ -19,7 +19,7 @@ def cores() -> int:
 
 
 def pytest_xdist_auto_num_workers(config) -> int:
-    """A process a core, of which each needs some 2 GB."""
+    """A process a core, but few enough for any machine's memory."""
     return min(cores(), 4)
 
 
