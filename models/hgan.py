@@ -309,13 +309,13 @@ class HGAN:
 
         Adam's first steps move every weight by lr in the gradient's direction, whatever its size. In a discriminator
         without normalisation these moves add up over thousands of inputs a layer, and the losses jump a hundredfold.
-        Later on, generators fall behind with the root of the step, down to lr_final, while discriminators stay at lr_ratio
-        times lr: a new flaw in the skin takes D some hundred images to see (two time scales, Heusel et al. 2017). The rates
-        are functions of the step alone, so that a run's length can be changed while it is going on.
+        Later on, generators' rate is in inverse proportion to the step, down to lr_final, while discriminators stay at
+        lr_ratio times lr: a new flaw in the skin takes D some hundred images to see (two time scales, Heusel et al. 2017).
+        The rates are functions of the step alone, so that a run's length can be changed while it is going on.
         """
         weight, step = self.objective, self.steps + 1
         rise = min(1.0, step / max(weight.warmup, 1))
-        fall = max(min(1.0, weight.lr_final / weight.lr), min(1.0, max(weight.warmup, 1) / step) ** 0.5)
+        fall = max(min(1.0, weight.lr_final / weight.lr), min(1.0, max(weight.warmup, 1) / step))
         for optimizer, share in ((self.optimizer_G, rise * fall), (self.optimizer_D, rise * weight.lr_ratio)):
             for group in optimizer.param_groups:
                 group["lr"] = weight.lr * share
