@@ -18,6 +18,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@pytest.hookimpl(optionalhook=True)  # pytest runs without xdist, too: -p no:xdist -o addopts=
 def pytest_xdist_auto_num_workers(config) -> int:
     """A process a core, but few enough for any machine's memory."""
     return min(cores(), 4)
