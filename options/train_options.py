@@ -25,7 +25,7 @@ PUBLISHED = {
 MEASURED = {
     "upsample": "smooth", "ema": 0.999, "normalize_features": True, "init_gain": 1.0, "flip": True, "warmup": 100,
     "hand_box": True, "input_noise": 0.07, "d_shift": 8, "raw_l1": True, "common_mask": True, "hand_share": 0.75,
-    "lr_ratio": 0.75, "cycle_tone": 0.2, "lambda_detail": 8.0, "lr": 2e-4, "lr_final": 2e-5,
+    "lr_ratio": 0.75, "cycle_tone": 0.2, "lambda_detail": 16.0, "lr": 2e-4, "lr_final": 2e-5,
 }  # fmt: skip
 COMMON = {"beta1": 0.5, "batch_size": 1}
 # What train.py --model silnet has no use for: what these flags speak of, SilNet does not have.
@@ -133,7 +133,7 @@ def train_parser() -> Parser:
     )
     train.add_argument(
         "--lambda_detail", type=number(0), metavar="X",
-        help="weight of the difference between a translation's detail and its source's (default: 8; 0 with --paper and with "
+        help="weight of the difference between a translation's detail and its source's (default: 16; 0 with --paper and with "
         "--no-mask)",
     )  # fmt: skip
     train.add_argument(
