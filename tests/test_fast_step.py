@@ -102,9 +102,10 @@ def test_bfloat16_stays_within_its_rounding(vgg, case):
     """bfloat16 rounds by up to 2^-9 wherever a tensor is stored, and what a discriminator says of a cycle has passed
     through some 30 layers: sqrt(30) * 2^-9 is 1.1 %, which the losses may differ by. Weights can only be held to
     their direction: Adam's first steps are as long for a gradient of unsure sign as for any other, and generators four
-    features wide get many of those through L1's kinks.
+    features wide get many of those through L1's kinks. So the rate is low: at 2e-4 such steps lead the two trainings
+    apart by more than rounding within five steps, on some processors.
     """
-    fast, plain, losses = side_by_side(vgg, dtype=torch.float32, amp="bf16", **case)
+    fast, plain, losses = side_by_side(vgg, dtype=torch.float32, amp="bf16", lr=1e-5, **case)
     still = ReferenceStep(build(vgg, case["model"]), vgg=None)
     for mine, theirs in losses:
         for name in theirs:
@@ -112,7 +113,7 @@ def test_bfloat16_stays_within_its_rounding(vgg, case):
     starts = {name: start for name, _, start in weights_of(fast, still)}
     for name, a, b in weights_of(fast, plain):
         moved, wanted = a - starts[name], b - starts[name]
-        assert torch.cosine_similarity(moved, wanted, dim=0) > (0.8 if name.startswith("D") else 0.3), name
+        assert torch.cosine_similarity(moved, wanted, dim=0) > (0.95 if name.startswith("D") else 0.5), name
 
 
 @pytest.mark.parametrize("model", ["mshgan4", "pixcyclegan4"])
