@@ -21,6 +21,7 @@ from util.runtime import Amp
 
 
 GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}  # which one translates in which direction
+SLOWER_AFTER = 100  # steps before generators' rate falls, or the warm-up's, if that is longer
 R1_EVERY = 2  # steps between two R1 penalties; each counts that many times (Karras et al. 2020)
 
 
@@ -315,7 +316,7 @@ class HGAN:
         """
         weight, step = self.objective, self.steps + 1
         rise = min(1.0, step / max(weight.warmup, 1))
-        fall = max(min(1.0, weight.lr_final / weight.lr), min(1.0, max(weight.warmup, 1) / step))
+        fall = max(min(1.0, weight.lr_final / weight.lr), min(1.0, max(weight.warmup, SLOWER_AFTER) / step))
         for optimizer, share in ((self.optimizer_G, rise * fall), (self.optimizer_D, rise * weight.lr_ratio)):
             for group in optimizer.param_groups:
                 group["lr"] = weight.lr * share

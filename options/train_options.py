@@ -111,7 +111,7 @@ def train_parser() -> Parser:
     )  # fmt: skip
     train.add_argument(
         "--lr_final", type=number(0, 1, above=True), metavar="X",
-        help="what generators' lr falls to after the warm-up, as lr * warmup / step (default: 2e-5; --lr with --paper)",
+        help="what generators' lr falls to after the warm-up, or 100 steps, as 1 / step (default: 2e-5; --lr with --paper)",
     )  # fmt: skip
     train.add_argument(
         "--lr_ratio", type=number(0, 100, above=True), metavar="X",
