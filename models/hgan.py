@@ -21,7 +21,7 @@ from util.runtime import Amp
 
 
 GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}  # which one translates in which direction
-SLOWER_AFTER = 100  # steps before generators' rate falls, or the warm-up's, if that is longer
+SLOWER_AFTER = 100  # the first step from which generators' rate may fall; see _set_learning_rate
 R1_EVERY = 2  # steps between two R1 penalties; each counts that many times (Karras et al. 2020)
 
 
@@ -306,13 +306,14 @@ class HGAN:
         return tuple(net(part) for part in halves(view))
 
     def _set_learning_rate(self) -> None:
-        """Both players' rates rise linearly over the first `warmup` steps; then the generators' alone falls.
+        """Both players' rates rise linearly over the first `warmup` steps; later the generators' alone falls.
 
         Adam's first steps move every weight by lr in the gradient's direction, whatever its size. In a discriminator
         without normalisation these moves add up over thousands of inputs a layer, and the losses jump a hundredfold.
-        Later on, generators' rate is in inverse proportion to the step, down to lr_final, while discriminators stay at
-        lr_ratio times lr: a new flaw in the skin takes D some hundred images to see (two time scales, Heusel et al. 2017).
-        The rates are functions of the step alone, so that a run's length can be changed while it is going on.
+        After the warm-up, but not before step SLOWER_AFTER, generators' rate is lr in inverse proportion to the step, down to
+        lr_final, while discriminators stay at lr_ratio times lr: a new flaw in the skin takes D some hundred images to see (two
+        time scales, Heusel et al. 2017). The rates are functions of the step alone, so that a run's length can be changed
+        while it is going on.
         """
         weight, step = self.objective, self.steps + 1
         rise = min(1.0, step / max(weight.warmup, 1))

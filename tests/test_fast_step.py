@@ -102,8 +102,8 @@ def test_bfloat16_stays_within_its_rounding(vgg, case):
     """bfloat16 rounds by up to 2^-9 wherever a tensor is stored, and what a discriminator says of a cycle has passed
     through some 30 layers: sqrt(30) * 2^-9 is 1.1 %, which the losses may differ by. Weights can only be held to
     their direction: Adam's first steps are as long for a gradient of unsure sign as for any other, and generators four
-    features wide get many of those through L1's kinks. So the rate is low: at 2e-4 such steps lead the two trainings
-    apart by more than rounding within five steps, on some processors.
+    features wide get many of those through L1's kinks. So the rate is low: at 2e-4 such steps had led the two
+    trainings apart by more than rounding after five of them, on one processor.
     """
     fast, plain, losses = side_by_side(vgg, dtype=torch.float32, amp="bf16", lr=1e-5, **case)
     still = ReferenceStep(build(vgg, case["model"]), vgg=None)
