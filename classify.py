@@ -7,21 +7,17 @@ import shutil
 import signal
 from pathlib import Path
 
+from data.pasted.classification import KINDS, PARTS, draw_balanced, pools_of_folders, pools_of_run
 from data.splits import SPLIT_FILE, load_split
-from data.study import KINDS, PARTS, draw_balanced, pools_of_folders, pools_of_run
 from options.classify_options import parse_classify
-from util.classification import wilson_interval
-from util.classification_figures import draw_confusion, stack_figures
-from util.classification_tables import study_markdown
 from util.errors import UsageError, run_command
 from util.images import write_bytes, write_png
-from util.logger import setup_logging
-from util.loop import Stopped
+from util.locks import locked
 from util.run import OPTIONS_FILE, environment, open_run, plain, save_options
-from util.run_lock import locked
 from util.runtime import resolve_amp, resolve_device
+from util.scores.classification import wilson_interval
 from util.strict_json import write_json
-from util.study import (
+from util.studies.classification import (
     EXPERIMENTS,
     answer,
     called_real,
@@ -34,6 +30,10 @@ from util.study import (
     write_predictions,
     write_training_files,
 )
+from util.studies.classification_figures import draw_confusion, stack_figures
+from util.studies.classification_tables import study_markdown
+from util.training.logger import setup_logging
+from util.training.loop import Stopped
 
 log = logging.getLogger("classify")
 
@@ -71,9 +71,7 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     save_options(folder, options | {"resolved": resolved})
 
     training = {
-        name: training_samples(
-            experiment, name, hands["train"], shuffle_labels=opt.shuffle_labels, seed=opt.seed
-        )
+        name: training_samples(experiment, name, hands["train"], shuffle_labels=opt.shuffle_labels, seed=opt.seed)
         for name in experiment.training_sets
     }
     write_training_files(folder / "train_files.csv", experiment, training)
@@ -84,9 +82,15 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
         for name, samples in training.items():
             log.info("training on %s: %d images; testing on %d a kind", name, len(samples), counts["test"])
             predictions[name] = run_training_set(
-                samples, tested, opt=opt, classes=experiment.classes, folder=folder / "runs" / name,
-                board=folder / "tensorboard" / name, device=device, amp=amp,
-            )  # fmt: skip
+                samples,
+                tested,
+                opt=opt,
+                classes=experiment.classes,
+                folder=folder / "runs" / name,
+                board=folder / "tensorboard" / name,
+                device=device,
+                amp=amp,
+            )
     except Stopped as stopped:
         name = signal.Signals(stopped.signal_number).name
         log.info("%s: %s and saved; go on with --continue_train", name, stopped)
@@ -97,11 +101,13 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     write_predictions(folder / "predictions.csv", experiment, predictions)
     figures = [
         draw_confusion(
-            confusion_by_kind(judged, len(experiment.classes)), [name[:3] for name in experiment.classes],
-            true_names=[kind[:3] for kind in KINDS], title=f"trained on {name}" if len(predictions) > 1 else None,
+            confusion_by_kind(judged, len(experiment.classes)),
+            [name[:3] for name in experiment.classes],
+            true_names=[kind[:3] for kind in KINDS],
+            title=f"trained on {name}" if len(predictions) > 1 else None,
         )
         for name, judged in predictions.items()
-    ]  # fmt: skip
+    ]
     write_png(folder / "confusion.png", stack_figures(figures))
     table = study_markdown(opt.experiment, results, answer=sentence, notes=notes, counts=counts)
     write_bytes(folder / "table.md", table.encode())
@@ -110,11 +116,14 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     write_json(
         folder / METRICS_FILE,
         {
-            "experiment": opt.experiment, "images_per_class": counts, "results": results, "answer": sentence,
+            "experiment": opt.experiment,
+            "images_per_class": counts,
+            "results": results,
+            "answer": sentence,
             "generated_called_real": {"count": real, "total": total, "share": real / total, "low": low, "high": high},
             "notes": notes,
         },
-    )  # fmt: skip
+    )
     print(table)
     print(f"written: {folder}/table.md, confusion.png, samples.png, predictions.csv, {METRICS_FILE}")
     return 0
@@ -146,8 +155,10 @@ def control_notes(opt: argparse.Namespace) -> list[str]:
     """Sentences that mark a control, whose figures are no result."""
     notes = []
     if opt.hand != "shown":
-        told = {"silhouette": "hands were filled with grey: what is scored is what shape tells", "absent":
-                "no hand was pasted: what is scored is what backgrounds tell"}[opt.hand]  # fmt: skip
+        told = {
+            "silhouette": "hands were filled with grey: what is scored is what shape tells",
+            "absent": "no hand was pasted: what is scored is what backgrounds tell",
+        }[opt.hand]
         notes.append(f"A control (--hand {opt.hand}): {told}.")
     if opt.shuffle_labels:
         notes.append("A control (--shuffle_labels): training labels were permuted, so that nothing could be learnt.")

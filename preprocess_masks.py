@@ -4,10 +4,10 @@ import signal
 import sys
 from collections import Counter
 
-from data.mask_preview import PREVIEW_NAME, write_preview
-from data.realhands import KEPT, REFINED_FOLDER, REPORT_NAME
-from data.refine import Verdict
-from data.refine_tree import refine_tree
+from data.masks.preview import PREVIEW_NAME, write_preview
+from data.masks.realhands import KEPT, REFINED_FOLDER, REPORT_NAME
+from data.masks.refine import Verdict
+from data.masks.refine_tree import refine_tree
 from options.preprocess_masks_options import parse, refine_options
 from util.errors import run_command
 

@@ -16,20 +16,20 @@ from data.frames import Frame, frames_in_folder
 from data.regions import TEST_CROP, HandRegions
 from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, select
-from models.feature_nets import FeatureNet, load_feature_net
-from models.trained import TrainedSilNet, Translator, load_silnet
+from models.features.registry import FeatureNet, load_feature_net
+from models.load import TrainedSilNet, Translator, load_silnet
+from models.translation import translations
 from options.shared import DEMO_ROOT
 from options.test_options import parse_test
-from util import results
-from util.comparison import write_comparison
-from util.downstream import study
 from util.errors import UsageError, run_command
-from util.logger import setup_logging
-from util.loop import Stopped
-from util.results import Written
+from util.results import write as results
+from util.results.comparison import write_comparison
+from util.results.write import Written
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
-from util.silhouettes import ShapeScores
-from util.translation import translations
+from util.scores.silhouettes import ShapeScores
+from util.studies.downstream import study
+from util.training.logger import setup_logging
+from util.training.loop import Stopped
 
 log = logging.getLogger("test")
 
@@ -54,7 +54,11 @@ def main() -> int:
         return 0
     if opt.downstream:
         return study_downstream(opt, models, amp)
-    net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device) if opt.metrics else None
+    net = (
+        load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device)
+        if opt.metrics
+        else None
+    )
     silnets = {name: known_silnet(opt, model) if opt.metrics else None for name, model in models.items()}
     tested = {name: translate_split(opt, name, model, net, silnets[name]) for name, model in models.items()}
     if len(tested) > 1:
@@ -90,7 +94,9 @@ def known_silnet(opt: argparse.Namespace, model: Translator) -> TrainedSilNet | 
     background = opt.background or model.options.background
     silnet = load_silnet(where, checkpoints_dir=opt.checkpoints_dir, background=background, device=model.device)
     if trained_with and silnet.sha256 != trained_with["sha256"]:
-        log.warning("%s is not the SilNet that the run was trained with (%s), or has changed since", where, trained_with)
+        log.warning(
+            "%s is not the SilNet that the run was trained with (%s), or has changed since", where, trained_with
+        )
     return silnet
 
 
@@ -120,9 +126,14 @@ def translate_split(
     metrics |= {"checkpoint": model.checkpoint.name, "phase": opt.phase, "direction": opt.direction, "crop": crop}
     if net:
         metrics |= results.measure(
-            target, generated, source, net, cache_dir=opt.results_dir / "features",
-            kid_subset_size=opt.kid_subset_size, kid_subsets=opt.kid_subsets,
-        )  # fmt: skip
+            target,
+            generated,
+            source,
+            net,
+            cache_dir=opt.results_dir / "features",
+            kid_subset_size=opt.kid_subset_size,
+            kid_subsets=opt.kid_subsets,
+        )
         if opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"]):
             pairs = results.measure_true_pairs(folder, generated, source, crop=crop)
             metrics["baseline"] |= pairs.pop("baseline")
@@ -151,9 +162,15 @@ def study_downstream(opt: argparse.Namespace, models: dict[str, Translator], amp
         folder = opt.results_dir / name / "downstream" / opt.downstream
         try:
             table = study(
-                opt, model, train, test, background=opt.background or run.background, folder=folder,
-                device=model.device, amp=amp,
-            )  # fmt: skip
+                opt,
+                model,
+                train,
+                test,
+                background=opt.background or run.background,
+                folder=folder,
+                device=model.device,
+                amp=amp,
+            )
         except Stopped as stopped:
             log.info("%s: nothing is kept of an unfinished study", signal.Signals(stopped.signal_number).name)
             return 128 + stopped.signal_number
@@ -176,9 +193,14 @@ def stored_root(run: SimpleNamespace, flag: str) -> Path | None:
 
 
 def split_frames(
-    opt: argparse.Namespace, name: str, run: SimpleNamespace, roots: dict[str, Path | None], *, phase: str,
+    opt: argparse.Namespace,
+    name: str,
+    run: SimpleNamespace,
+    roots: dict[str, Path | None],
+    *,
+    phase: str,
     most: int | None,
-) -> dict[str, list[Frame]]:  # fmt: skip
+) -> dict[str, list[Frame]]:
     """The frames of the phase, by the run's own split; a seeded choice of them where there are more than `most`."""
     frames = open_frames(
         **roots,
@@ -213,18 +235,27 @@ def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> N
 
 
 def translate(
-    opt: argparse.Namespace, model: Translator, regions: HandRegions, folder: Path, domain: str,
+    opt: argparse.Namespace,
+    model: Translator,
+    regions: HandRegions,
+    folder: Path,
+    domain: str,
     shape: ShapeScores | None = None,
-) -> tuple[Written, Written]:  # fmt: skip
+) -> tuple[Written, Written]:
     """Translate regions into the folder, with the figure and, on request, the annotations. Returns (generated, source).
 
     shape: is shown every translation as it is made.
     """
     hand_box = model.options.hand_box if opt.hand_box is None else opt.hand_box
     found = translations(
-        model.generate, regions, hand_box=hand_box, device=model.device, batch_size=opt.batch_size,
-        num_workers=opt.num_workers, masked=model.options.mask,
-    )  # fmt: skip
+        model.generate,
+        regions,
+        hand_box=hand_box,
+        device=model.device,
+        batch_size=opt.batch_size,
+        num_workers=opt.num_workers,
+        masked=model.options.mask,
+    )
     found = shape.watch(found) if shape else found
     generated, source = results.write_translations(folder, domain, regions.frames, found)
     if not generated.images:
@@ -245,19 +276,37 @@ def report(name: str, metrics: dict) -> None:
     log.info(
         "%s: %s %.2f (95 %% interval %.1f to %.1f; untranslated %.2f; real against real %.2f), inside the hand %.2f "
         "(untranslated %.2f), KID %.4f ± %.4f, on %d generated and %d real images",
-        name, metric.upper(), metrics[metric], low, high, base[metric], metrics["floor"], metrics[f"{metric}_patch"],
-        base[f"{metric}_patch"], metrics["kid_mean"], metrics["kid_std"], metrics["n_generated"], metrics["n_real"],
-    )  # fmt: skip
+        name,
+        metric.upper(),
+        metrics[metric],
+        low,
+        high,
+        base[metric],
+        metrics["floor"],
+        metrics[f"{metric}_patch"],
+        base[f"{metric}_patch"],
+        metrics["kid_mean"],
+        metrics["kid_std"],
+        metrics["n_generated"],
+        metrics["n_real"],
+    )
     if "shape_iou" in metrics:
         log.info(
             "shape, unmasked: IoU %.3f (untranslated %.3f), boundary F %.3f (untranslated %.3f), on %d images",
-            metrics["shape_iou"], base["shape_iou"], metrics["boundary_f"], base["boundary_f"], metrics["n_shape"],
-        )  # fmt: skip
+            metrics["shape_iou"],
+            base["shape_iou"],
+            metrics["boundary_f"],
+            base["boundary_f"],
+            metrics["n_shape"],
+        )
     if "psnr" in metrics:
         log.info(
             "against the true pairs: PSNR %.2f dB (untranslated %.2f), SSIM %.3f (untranslated %.3f)",
-            metrics["psnr"], base["psnr"], metrics["ssim"], base["ssim"],
-        )  # fmt: skip
+            metrics["psnr"],
+            base["psnr"],
+            metrics["ssim"],
+            base["ssim"],
+        )
 
 
 if __name__ == "__main__":

@@ -13,20 +13,21 @@ import torch
 
 from data.frames import Frame
 from data.loader import stream_loader
-from data.packing import open_packs
+from data.packs.build import open_packs
 from data.roots import open_frames
 from data.scan import LEFT_OUT_FILE, LeftOut, scan
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select
 from models import SEGMENTERS
 from options.shared import DEMO_ROOT
 from options.train_options import parse_train
-from util import distributed, silnet_run, translator_run
+from util import distributed
 from util.errors import run_command
-from util.logger import RunLogger, setup_logging
-from util.loop import LATEST, Progress, Schedule, Stopped, can_resume, fit, resume, save_latest
+from util.locks import lock_run
 from util.run import environment, open_run, plain, save_options
-from util.run_lock import lock_run
 from util.runtime import random_states, resolve_amp, resolve_device, seed_everything, set_random_states
+from util.training import silnet_run, translator_run
+from util.training.logger import RunLogger, setup_logging
+from util.training.loop import LATEST, Progress, Schedule, Stopped, can_resume, fit, resume, save_latest
 
 log = logging.getLogger("train")
 
@@ -40,9 +41,7 @@ def main() -> int:
         return train(opt, rank=rank, world_size=world_size, local_rank=local_rank, held=held)
 
 
-def train(
-    opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: int, held: contextlib.ExitStack
-) -> int:
+def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: int, held: contextlib.ExitStack) -> int:
     """Build everything, train, and return the exit status. held: keeps the run's lock until all is done.
 
     What differs between a translator and SilNet is in two modules of the same functions, of which `kind` is one.
@@ -60,9 +59,14 @@ def train(
     distributed.barrier()
 
     frames = open_frames(
-        dataroot=opt.dataroot, dataset_mode=opt.dataset_mode, synth_root=opt.synth_root, real_root=opt.real_root,
-        objects=opt.objects, demo_root=DEMO_ROOT, num_workers=opt.num_workers,
-    )  # fmt: skip
+        dataroot=opt.dataroot,
+        dataset_mode=opt.dataset_mode,
+        synth_root=opt.synth_root,
+        real_root=opt.real_root,
+        objects=opt.objects,
+        demo_root=DEMO_ROOT,
+        num_workers=opt.num_workers,
+    )
     chosen = split_frames(opt, folder, frames)
     faults = scan(chosen["train"], strict=opt.strict)
     dataset = kind.create_samples(opt, chosen["train"], bad=faults)
@@ -89,24 +93,39 @@ def train(
         validate_every=math.ceil(opt.val_interval * steps_per_epoch) if validates else 0,
     )
     dataset.packs = open_packs(
-        frames, cache=opt.cache if dataset.packable else False, cache_dir=opt.cache_dir, crop_size=opt.crop_size, background=opt.background,
-        n_samples=(schedule.total_steps - progress.step) * opt.batch_size * world_size, num_workers=opt.num_workers,
+        frames,
+        cache=opt.cache if dataset.packable else False,
+        cache_dir=opt.cache_dir,
+        crop_size=opt.crop_size,
+        background=opt.background,
+        n_samples=(schedule.total_steps - progress.step) * opt.batch_size * world_size,
+        num_workers=opt.num_workers,
         builder=local_rank == 0,
-    )  # fmt: skip
+    )
     loader = stream_loader(
-        dataset, opt.batch_size, num_workers=opt.num_workers, device=device, start_step=progress.step, rank=rank,
+        dataset,
+        opt.batch_size,
+        num_workers=opt.num_workers,
+        device=device,
+        start_step=progress.step,
+        rank=rank,
         world_size=world_size,
-    )  # fmt: skip
+    )
 
     validate = None
     if rank == 0:
         resolved = {
-            "device": str(device), "device_name": device_name(device), "amp": amp.name, "world_size": world_size,
-            **frozen, "roots": absolute_roots(opt),
+            "device": str(device),
+            "device_name": device_name(device),
+            "amp": amp.name,
+            "world_size": world_size,
+            **frozen,
+            "roots": absolute_roots(opt),
             "packs": {domain: str(pack.folder) for domain, pack in dataset.packs.items()},
             "images": {phase: {d: len(part[d]) for d in part} for phase, part in chosen.items()},
-            "parameters": {name: count_parameters(net) for name, net in model.networks.items()}, **environment(),
-        }  # fmt: skip
+            "parameters": {name: count_parameters(net) for name, net in model.networks.items()},
+            **environment(),
+        }
         if schedule.validate_every:
             validate, scored_by = kind.create_validator(opt, model, chosen["val"], folder=folder)
             resolved |= scored_by
@@ -114,7 +133,11 @@ def train(
         announce(opt, kind.describe(opt, resolved), resolved, schedule)
     set_random_states(states)  # building the validation's network has drawn from them
     if progress.step >= schedule.total_steps and not progress.validation_due:
-        log.info("nothing to do: %d of %d steps are done; raise --n_epochs or --max_steps", progress.step, schedule.total_steps)
+        log.info(
+            "nothing to do: %d of %d steps are done; raise --n_epochs or --max_steps",
+            progress.step,
+            schedule.total_steps,
+        )
         return 0
 
     display = None
@@ -125,18 +148,28 @@ def train(
         if progress.step == 0:
             save_latest(folder, model, progress)  # from here on there is always something to continue from
         logger = RunLogger(
-            folder, first_step=progress.step, total_steps=schedule.total_steps, steps_per_epoch=steps_per_epoch,
+            folder,
+            first_step=progress.step,
+            total_steps=schedule.total_steps,
+            steps_per_epoch=steps_per_epoch,
             images_per_step=opt.batch_size * world_size,
-        )  # fmt: skip
+        )
         logger.text("options", options_table(options))
 
     left_out = LeftOut(faults, folder=folder if rank == 0 else None, strict=opt.strict)
 
     def run() -> None:
         fit(
-            model, left_out.watch(iter(loader)), folder=folder, device=device, schedule=schedule, progress=progress, logger=logger,
-            validate=validate, display=display,
-        )  # fmt: skip
+            model,
+            left_out.watch(iter(loader)),
+            folder=folder,
+            device=device,
+            schedule=schedule,
+            progress=progress,
+            logger=logger,
+            validate=validate,
+            display=display,
+        )
 
     try:
         if logger is None:
@@ -195,9 +228,13 @@ def announce(opt: argparse.Namespace, what: str, resolved: dict, schedule: Sched
     counts = resolved["images"]["train"]
     log.info(
         "%d synthetic and %d real images to train on; %d steps of %d (%.2f epochs); tensorboard --logdir %s",
-        counts["synthetic"], counts["real"], schedule.total_steps, opt.batch_size * resolved["world_size"],
-        schedule.total_steps / schedule.steps_per_epoch, opt.checkpoints_dir,
-    )  # fmt: skip
+        counts["synthetic"],
+        counts["real"],
+        schedule.total_steps,
+        opt.batch_size * resolved["world_size"],
+        schedule.total_steps / schedule.steps_per_epoch,
+        opt.checkpoints_dir,
+    )
 
 
 def options_table(options: dict) -> str:

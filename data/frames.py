@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.realhands import usable_frames
+from data.masks.realhands import usable_frames
 from util.errors import UsageError
 from util.images import IMAGE_SUFFIXES, printable
 
@@ -52,7 +52,7 @@ class Frame:
 
 
 def detect_layout(root: Path) -> str:
-    """"hands" or "unaligned", by the folders in the root. Raises UsageError with the trees expected."""
+    """ "hands" or "unaligned", by the folders in the root. Raises UsageError with the trees expected."""
     if (root / "trainA").is_dir() and (root / "trainB").is_dir():
         return "unaligned"
     if (root / SYNTH_FOLDER).is_dir() and (root / REAL_FOLDER).is_dir():
@@ -64,9 +64,13 @@ def detect_layout(root: Path) -> str:
 
 
 def find_frames(
-    *, dataroot: Path | None, layout: str = "auto", synth_root: Path | None = None, real_root: Path | None = None,
+    *,
+    dataroot: Path | None,
+    layout: str = "auto",
+    synth_root: Path | None = None,
+    real_root: Path | None = None,
     objects: bool = False,
-) -> dict[str, list[Frame]]:  # fmt: skip
+) -> dict[str, list[Frame]]:
     """{"synthetic": frames, "real": frames}, each sorted by relative path.
 
     layout: "hands", "unaligned" or "auto". synth_root, real_root: the two trees of the hands layout, where they are not
@@ -124,7 +128,9 @@ def images_below(folder: Path) -> Iterator[Path]:
             if os.path.isfile(path):
                 yield path
             else:
-                log.warning("left out: %s: %s", printable(path), "a link that leads nowhere" if path.is_symlink() else "no file")
+                log.warning(
+                    "left out: %s: %s", printable(path), "a link that leads nowhere" if path.is_symlink() else "no file"
+                )
 
 
 def _warn_unreadable(error: OSError) -> None:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from data.frames import Frame
-from data.masks import key_colour_mask
-from data.refine import RefineOptions, refine_mask
+from data.masks.ops import key_colour_mask
+from data.masks.refine import RefineOptions, refine_mask
 from util.images import ImageError, printable, read_grey, read_mask, read_rgb
 
 BACKGROUNDS = ("white", "keep")

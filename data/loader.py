@@ -29,9 +29,15 @@ class StreamSampler(Sampler[list[int]]):
 
 
 def stream_loader(
-    dataset: Dataset, batch_size: int, *, num_workers: int, device: torch.device, start_step: int = 0, rank: int = 0,
+    dataset: Dataset,
+    batch_size: int,
+    *,
+    num_workers: int,
+    device: torch.device,
+    start_step: int = 0,
+    rank: int = 0,
     world_size: int = 1,
-) -> DataLoader:  # fmt: skip
+) -> DataLoader:
     """A loader of endless batches of a dataset whose samples are a pure function of their number."""
     before_fork()
     return DataLoader(

@@ -63,9 +63,13 @@ def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[in
     """
     before_fork()
     loader = DataLoader(
-        regions, batch_size=None, num_workers=num_workers, worker_init_fn=start_worker, collate_fn=_as_it_is,
+        regions,
+        batch_size=None,
+        num_workers=num_workers,
+        worker_init_fn=start_worker,
+        collate_fn=_as_it_is,
         generator=torch.Generator(),  # else validation would draw from the global state, and change what resumes
-    )  # fmt: skip
+    )
     for index, hand in enumerate(loader):
         if not isinstance(hand, ImageError):
             yield index, hand
@@ -76,9 +80,7 @@ def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[in
             log.warning("left out: %s", hand)
 
 
-def same_sized_batches(
-    hands: Iterator[tuple[int, Hand]], batch_size: int
-) -> Iterator[tuple[list[int], list[Hand]]]:
+def same_sized_batches(hands: Iterator[tuple[int, Hand]], batch_size: int) -> Iterator[tuple[list[int], list[Hand]]]:
     """Consecutive hands of one size, up to batch_size together."""
     indices: list[int] = []
     batch: list[Hand] = []

@@ -10,9 +10,15 @@ from util.errors import UsageError
 
 
 def open_frames(
-    *, dataroot: Path | None, dataset_mode: str, synth_root: Path | None, real_root: Path | None, objects: bool,
-    demo_root: Path, num_workers: int = 2,
-) -> dict[str, list[Frame]]:  # fmt: skip
+    *,
+    dataroot: Path | None,
+    dataset_mode: str,
+    synth_root: Path | None,
+    real_root: Path | None,
+    objects: bool,
+    demo_root: Path,
+    num_workers: int = 2,
+) -> dict[str, list[Frame]]:
     """The frames of both domains, as data.frames.find_frames lists them.
 
     The demo is written to demo_root if that is the dataroot; any other folder must exist. Raises
@@ -34,4 +40,3 @@ def open_frames(
     return find_frames(
         dataroot=dataroot, layout=dataset_mode, synth_root=synth_root, real_root=real_root, objects=objects
     )
-

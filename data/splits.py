@@ -97,7 +97,11 @@ def select(frames: dict[str, list[Frame]], split: Split, phase: str) -> dict[str
         chosen[domain] = [known[name] for name in names if name in known]
         missing = len(names) - len(chosen[domain])
         if missing:
-            log.warning("%d of %d %s images of the %s split are no longer in the data root", missing, len(names), domain, phase)
+            log.warning(
+                "%d of %d %s images of the %s split are no longer in the data root", missing, len(names), domain, phase
+            )
         if names and not chosen[domain]:
-            raise UsageError(f"none of the {len(names)} {domain} images of the {phase} split is there; check --dataroot")
+            raise UsageError(
+                f"none of the {len(names)} {domain} images of the {phase} split is there; check --dataroot"
+            )
     return chosen

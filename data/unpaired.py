@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from data.frames import DOMAINS, Frame
 from data.hands import Hand, read_hand
-from data.packed import Pack
+from data.packs.format import Pack
 from data.transforms import flip, random_hand_crop
 from util.images import ImageError, mask_to_tensor, printable, to_tensor
 
@@ -35,9 +35,18 @@ class UnpairedHands(Dataset):
     to the last bit as from the image files. A domain may be missing.
     """
 
-    def __init__(self, frames: dict[str, list[Frame]], *, crop_size: int, seed: int, background: str = "white",
-                 flips: bool = True, crop: Crop = random_hand_crop, packs: dict[str, Pack] | None = None,
-                 bad: Collection[Frame] = ()) -> None:
+    def __init__(
+        self,
+        frames: dict[str, list[Frame]],
+        *,
+        crop_size: int,
+        seed: int,
+        background: str = "white",
+        flips: bool = True,
+        crop: Crop = random_hand_crop,
+        packs: dict[str, Pack] | None = None,
+        bad: Collection[Frame] = (),
+    ) -> None:
         self.frames, self.crop_size, self.seed = frames, crop_size, seed
         self.background, self.flips, self.crop, self.packs = background, flips, crop, packs or {}
         self.epoch_length = max(len(frames[domain]) for domain in DOMAINS)
@@ -100,6 +109,8 @@ class UnpairedHands(Dataset):
 def collate(samples: list[dict]) -> dict:
     """Stack the tensors of samples along a new first dimension; all else becomes lists."""
     return {
-        key: torch.stack([s[key] for s in samples]) if isinstance(samples[0][key], Tensor) else [s[key] for s in samples]
+        key: torch.stack([s[key] for s in samples])
+        if isinstance(samples[0][key], Tensor)
+        else [s[key] for s in samples]
         for key in samples[0]
     }

@@ -6,8 +6,8 @@ MODELS (Table I), SEGMENTERS, GENERATORS and DISCRIMINATORS are plain dicts; opt
 from functools import partial
 from typing import NamedTuple
 
-from models.discriminators import PatchDiscriminator, PerceptualDiscriminator, PixelDiscriminator
-from models.resnet_generator import ResNetGenerator
+from models.networks.discriminators import PatchDiscriminator, PerceptualDiscriminator, PixelDiscriminator
+from models.networks.resnet_generator import ResNetGenerator
 
 GENERATORS = {
     "resnet_4blocks": partial(ResNetGenerator, blocks=4),

@@ -2,68 +2,35 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models import DISCRIMINATORS, GENERATORS
-from models.layers import concatenated, detached, init_weights, joined, split
-from models.losses import cycle_loss, detail_loss, geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
+from models.config import NetworkConfig, Objective
+from models.ema import EMA
+from models.features.vgg16 import VGG16Features
+from models.guard import BufferGuard, finite_or_white, step_if_finite
+from models.image_pool import ImagePool
+from models.losses import (
+    cycle_loss,
+    detail_loss,
+    geometric_loss,
+    l1_loss,
+    lsgan_discriminator_loss,
+    lsgan_generator_loss,
+    r1_penalty,
+)
+from models.networks.layers import concatenated, detached, init_weights, joined, split
 from models.perturb import randomly_shifted, with_fixed_noise, with_noise
-from models.vgg16 import VGG16Features
 from util.checkpoint import check_config
-from util.ema import EMA
-from util.guard import BufferGuard, finite_or_white, step_if_finite
-from util.image_pool import ImagePool
 from util.runtime import Amp
-
 
 GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}  # which one translates in which direction
 SLOWER_AFTER = 100  # the first step from which generators' rate may fall; see _set_learning_rate
 R1_EVERY = 2  # steps between two R1 penalties; each counts that many times (Karras et al. 2020)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """What the networks are made of; the flags of the same names."""
-
-    netG: str
-    netD: str
-    ngf: int
-    ndf: int
-    norm: str
-    dropout: bool
-    upsample: str
-    init_type: str
-    init_gain: float
-    hand_share: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """How they are trained; the flags of the same names."""
-
-    lr: float
-    lr_final: float = 1.0
-    lr_ratio: float = 1.0
-    warmup: int
-    beta1: float
-    lambda_gan: float
-    lambda_cycle: float
-    cycle_tone: float = 1.0
-    lambda_identity: float
-    lambda_detail: float = 0.0
-    lambda_r1: float
-    lambda_geo: float = 0.0
-    input_noise: float = 0.0
-    d_shift: int = 0
-    raw_l1: bool = False
-    common_mask: bool = False
-    pool_size: int
-    ema: float
-    mask: bool
 
 
 def create_generator(config: NetworkConfig) -> nn.Module:
@@ -76,7 +43,7 @@ def create_generator(config: NetworkConfig) -> nn.Module:
 
 
 def create_discriminator(config: NetworkConfig) -> nn.Module:
-    """An initialised discriminator: a view of an image -> list of maps; see models.discriminators."""
+    """An initialised discriminator: a view of an image -> list of maps; see models.networks.discriminators."""
     norm = "none" if config.netD == "perceptual" else config.norm
     net = DISCRIMINATORS[config.netD](ndf=config.ndf, norm=norm)
     net.init_weights(init_type=config.init_type, gain=config.init_gain)
@@ -117,9 +84,20 @@ class HGAN:
     ResNetGenerator. channels_last: the memory format of networks that consist of convolutions alone; None: on CUDA.
     """
 
-    def __init__(self, config: NetworkConfig, objective: Objective, *, vgg: VGG16Features | None, amp: Amp,
-                 device: torch.device, silnet: nn.Module | None = None, seed: int = 0, accumulate: int = 1,
-                 checkpoint_activations: bool = False, channels_last: bool | None = None) -> None:
+    def __init__(
+        self,
+        config: NetworkConfig,
+        objective: Objective,
+        *,
+        vgg: VGG16Features | None,
+        amp: Amp,
+        device: torch.device,
+        silnet: nn.Module | None = None,
+        seed: int = 0,
+        accumulate: int = 1,
+        checkpoint_activations: bool = False,
+        channels_last: bool | None = None,
+    ) -> None:
         self.config, self.objective, self.amp, self.device = config, objective, amp, device
         self.G_r, self.G_s = (create_generator(config).to(device) for _ in range(2))
         self.D_r, self.D_s = (create_discriminator(config).to(device) for _ in range(2))
@@ -250,7 +228,8 @@ class HGAN:
         with self.amp.autocast(self.device):
             with torch.no_grad():
                 view_r, view_s = self._views(
-                    (real, old_r, known_r if old_r is fake_r else None), (synth, old_s, known_s if old_s is fake_s else None)
+                    (real, old_r, known_r if old_r is fake_r else None),
+                    (synth, old_s, known_s if old_s is fake_s else None),
                 )
             real_r, judged_r = self._judge(call["D_r"], view_r)
             real_s, judged_s = self._judge(call["D_s"], view_s)
@@ -261,9 +240,13 @@ class HGAN:
             slope = r1_penalty(self.D_r, halves(view_r)[0]) + r1_penalty(self.D_s, halves(view_s)[0])
             loss_D = loss_D + weight.lambda_r1 * R1_EVERY * slope
         return loss_D, {
-            "D_r": loss_D_r, "D_s": loss_D_s,
-            "D_r_real": mean(real_r), "D_r_fake": mean(judged_r), "D_s_real": mean(real_s), "D_s_fake": mean(judged_s),
-        }  # fmt: skip
+            "D_r": loss_D_r,
+            "D_s": loss_D_s,
+            "D_r_real": mean(real_r),
+            "D_r_fake": mean(judged_r),
+            "D_s_real": mean(real_s),
+            "D_s_fake": mean(judged_s),
+        }
 
     def _masked(self, generated: Tensor, source: Tensor, mask: Tensor) -> Tensor:
         """The composite by the source's mask, of a model that has them."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.layers import at_least_float32
+from models.networks.layers import at_least_float32
 
 TONE_CELL = 16  # pixels
 CHROMA = 4.0  # detail of colour counts so many times
@@ -14,7 +14,9 @@ CHROMA = 4.0  # detail of colour counts so many times
 
 def lsgan_discriminator_loss(real_maps: list[Tensor], fake_maps: list[Tensor]) -> Tensor:
     """Eq. 1, discriminator: sum over scales of 1/2 E[(D(real) - 1)^2] + 1/2 E[D(fake)^2]."""
-    losses = ((real - 1).square().mean() + fake.square().mean() for real, fake in zip(real_maps, fake_maps, strict=True))
+    losses = (
+        (real - 1).square().mean() + fake.square().mean() for real, fake in zip(real_maps, fake_maps, strict=True)
+    )
     return 0.5 * sum(losses)
 
 

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.composite import HANDS
-from models.vit import PATCH_SIZE, VITS
+from data.pasted.composite import HANDS
+from models.networks.vit import PATCH_SIZE, VITS
 from options.parsing import Parser, add_switch, existing_dir, integer, number, parse_with_explicit, run_name
 from options.shared import add_machine_flags, add_strict_flag
 from util.errors import UsageError

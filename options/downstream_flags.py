@@ -2,7 +2,7 @@
 
 import argparse
 
-from models.downstream import LEVELS, TASKS
+from models.downstream_trainer import LEVELS, TASKS
 from options.parsing import existing_dir, integer, number
 from util.errors import UsageError
 
@@ -19,10 +19,11 @@ DEFAULTS = {
 def add_downstream_flags(group: argparse._ActionsContainer) -> None:
     """Add --downstream and what it takes."""
     group.add_argument(
-        "--downstream", choices=tuple(TASKS),
+        "--downstream",
+        choices=tuple(TASKS),
         help="instead of translating the split: train a network for this task on synthetic, on translated and on real "
         "hands of the train split, and test each on real hands of the test split",
-    )  # fmt: skip
+    )
     group.add_argument("--downstream_seeds", type=integer(1, 100), default=3, metavar="N", help="trainings on each set")
     group.add_argument("--downstream_steps", type=integer(1), metavar="N", help=_help("steps of each training"))
     group.add_argument("--downstream_images", type=integer(1), default=1000, metavar="N", help="images a set, at most")
@@ -31,9 +32,11 @@ def add_downstream_flags(group: argparse._ActionsContainer) -> None:
     group.add_argument("--downstream_width", type=integer(1), default=16, metavar="N", help="its first features")
     group.add_argument("--downstream_lr", type=number(0, above=True), metavar="LR", help=_help("Adam's first rate"))
     group.add_argument(
-        "--background_root", type=existing_dir, metavar="DIR",
+        "--background_root",
+        type=existing_dir,
+        metavar="DIR",
         help="folder of photographs to paste hands on, read recursively (default: rooms that the project draws)",
-    )  # fmt: skip
+    )
 
 
 def _help(what: str) -> str:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from models.feature_nets import FEATURE_NETS
+from models.features.registry import FEATURE_NETS
 from options.parsing import existing_file, integer
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from data.realhands import EXPECTED_TREE, find_real_frames
-from data.refine import RefineOptions
+from data.masks.realhands import EXPECTED_TREE, find_real_frames
+from data.masks.refine import RefineOptions
 from options.parsing import Parser, add_switch, existing_dir, integer, number
 from util.errors import UsageError
 

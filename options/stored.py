@@ -8,7 +8,6 @@ from typing import Any
 from options.parsing import existing_dir, existing_file
 from util.errors import UsageError
 
-
 ROOTS = ("dataroot", "synth_root", "real_root")
 
 

@@ -34,17 +34,28 @@ def test_parser() -> Parser:
     what.add_argument("--phase", choices=(*PHASES, "all"), default="test", help="split")
     what.add_argument("--num_test", type=integer(1), default=2000, metavar="N", help="images a domain, at most")
     what.add_argument("--direction", choices=tuple(GENERATOR), default="StoR", help="synthetic to real, or back")
-    what.add_argument("--input", type=existing_dir, metavar="DIR", help="translate every image below DIR instead of a split")
+    what.add_argument(
+        "--input", type=existing_dir, metavar="DIR", help="translate every image below DIR instead of a split"
+    )
     add_switch(
-        what, "--annotations", default=False,
+        what,
+        "--annotations",
+        default=False,
         help="link the annotation files beside each source (_joint_pos.txt, _depth.png, ...) beside its translation",
-    )  # fmt: skip
-    add_switch(what, "--crop", default=None, help="256 centred on the hand (default), or the whole frame (default with --input)")
+    )
     add_switch(
-        what, "--hand_box", default=None,
+        what,
+        "--crop",
+        default=None,
+        help="256 centred on the hand (default), or the whole frame (default with --input)",
+    )
+    add_switch(
+        what,
+        "--hand_box",
+        default=None,
         help="translate the hand's bounding box alone, of which it fills as much as of a training crop (default: as the run "
         "was trained to be used)",
-    )  # fmt: skip
+    )
     what.add_argument("--background", choices=BACKGROUNDS, help="what is outside the hand (default: as in training)")
     add_data_flags(what, default_root=None)
 
@@ -52,16 +63,19 @@ def test_parser() -> Parser:
     add_switch(score, "--metrics", default=True, help="FID or FD, KID, and the same inside the hand")
     add_metric_flags(score)
     score.add_argument(
-        "--silnet", metavar="CHECKPOINT",
+        "--silnet",
+        metavar="CHECKPOINT",
         help="SilNet that tells how well shape is kept: a run of train.py --model silnet, its folder, or a .pt file of it "
         "(default: the one the run was trained with, if any)",
-    )  # fmt: skip
+    )
 
     add_downstream_flags(parser.add_argument_group("what translated hands are worth"))
 
     machine = parser.add_argument_group("machine")
     add_machine_flags(machine)
-    machine.add_argument("--batch_size", type=integer(1, 65536), default=1, metavar="N", help="images translated together")
+    machine.add_argument(
+        "--batch_size", type=integer(1, 65536), default=1, metavar="N", help="images translated together"
+    )
     return parser
 
 

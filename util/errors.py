@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from typing import Callable
+from collections.abc import Callable
 
 from util.failures import explain
 

@@ -7,8 +7,10 @@ import errno
 
 GO_ON = "what was saved before is intact; go on with --continue_train"
 FULL = {
-    errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "the file is too large",
-}  # fmt: skip
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is too large",
+}
 
 
 def explain(error: BaseException) -> str | None:

@@ -17,8 +17,25 @@ from util.images import write_bytes
 OPTIONS_FILE = "options.yaml"
 # Options that say how long, where and how often, not what is computed: they may change when a run is continued.
 FREE = frozenset(
-    "n_epochs max_steps device num_workers log_freq display_freq save_freq val_interval checkpoints_dir continue_train "
-    "compile amp cache cache_dir strict accumulate checkpoint_activations".split()
+    [
+        "n_epochs",
+        "max_steps",
+        "device",
+        "num_workers",
+        "log_freq",
+        "display_freq",
+        "save_freq",
+        "val_interval",
+        "checkpoints_dir",
+        "continue_train",
+        "compile",
+        "amp",
+        "cache",
+        "cache_dir",
+        "strict",
+        "accumulate",
+        "checkpoint_activations",
+    ]
 )
 
 
@@ -53,7 +70,9 @@ def open_run(folder: Path, options: dict[str, Any], *, continue_train: bool) -> 
 
 def save_options(folder: Path, options: dict[str, Any]) -> None:
     """Write options.yaml."""
-    write_bytes(folder / OPTIONS_FILE, yaml.safe_dump(options, sort_keys=False, allow_unicode=False).encode(), sync=True)
+    write_bytes(
+        folder / OPTIONS_FILE, yaml.safe_dump(options, sort_keys=False, allow_unicode=False).encode(), sync=True
+    )
 
 
 def load_options(folder: Path) -> dict[str, Any]:
@@ -64,7 +83,9 @@ def load_options(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         runs = sorted(path.parent.name for path in folder.parent.glob(f"*/{OPTIONS_FILE}"))
         known = f"; runs there: {', '.join(runs)}" if runs else ""
-        raise UsageError(f"there is no run in {folder} (no {OPTIONS_FILE}); check --name and --checkpoints_dir{known}") from None
+        raise UsageError(
+            f"there is no run in {folder} (no {OPTIONS_FILE}); check --name and --checkpoints_dir{known}"
+        ) from None
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(f"{file} cannot be read ({reason})") from error

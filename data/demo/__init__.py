@@ -11,6 +11,13 @@ from data.demo.skeleton import JOINT_NAMES
 from data.demo.write import ensure_demo, is_demo, plan_frames, true_pair
 
 __all__ = [
-    "BACKGROUND_DEPTH", "CAMERA", "Camera", "JOINT_NAMES", "KEY_COLOUR", "ensure_demo", "is_demo", "plan_frames",
+    "BACKGROUND_DEPTH",
+    "CAMERA",
+    "Camera",
+    "JOINT_NAMES",
+    "KEY_COLOUR",
+    "ensure_demo",
+    "is_demo",
+    "plan_frames",
     "true_pair",
 ]

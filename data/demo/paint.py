@@ -41,8 +41,15 @@ LOOKS = (
     Look((84, 56, 43), (160, 112, 91), 0.25, 0.1, 0.0, 1.0, 0.55),
 )
 # size, slender, bony
-_BUILDS = ((0.90, 1.10, 0.3), (0.96, 1.06, 0.5), (1.00, 0.98, 0.9), (0.93, 1.0, 0.4), (1.03, 0.97, 0.7),
-           (0.97, 1.08, 0.8), (1.05, 1.03, 0.6))
+_BUILDS = (
+    (0.90, 1.10, 0.3),
+    (0.96, 1.06, 0.5),
+    (1.00, 0.98, 0.9),
+    (0.93, 1.0, 0.4),
+    (1.03, 0.97, 0.7),
+    (0.97, 1.08, 0.8),
+    (1.05, 1.03, 0.6),
+)
 
 
 def make_subject(index: int, rng: np.random.Generator) -> Person:
@@ -102,7 +109,7 @@ def _arc(centre, direction, half: float, bow: float, rng) -> np.ndarray:
     across = np.array([direction[1], -direction[0]])
     t = np.linspace(-1, 1, 7)
     wobble = rng.normal(0, 0.12, 7)
-    return centre + t[:, None] * half * across + ((bow * (t**2 - 0.4) + wobble))[:, None] * direction
+    return centre + t[:, None] * half * across + (bow * (t**2 - 0.4) + wobble)[:, None] * direction
 
 
 def _nail(canvas: _Canvas, maps: dict, base, direction, length: float, half: float, look: Look) -> None:
@@ -197,9 +204,7 @@ def _paint_palm(person: Person, look: Look, rng: np.random.Generator) -> tuple[n
     t = np.linspace(0, 1, 40)
     for knot in knots.values():
         knot = (np.array(knot, float) + rng.normal(0, 1.8, (5, 2))) * (width, width)
-        curve = sum(
-            np.array([1, 4, 6, 4, 1])[i] * (t**i * (1 - t) ** (4 - i))[:, None] * knot[i] for i in range(5)
-        )
+        curve = sum(np.array([1, 4, 6, 4, 1])[i] * (t**i * (1 - t) ** (4 - i))[:, None] * knot[i] for i in range(5))
         curve = 0.45 * curve + 0.55 * np.stack([np.interp(t, np.linspace(0, 1, 5), knot[:, k]) for k in (0, 1)], 1)
         canvas.stroke(deep, curve, 1, 0.75)
         canvas.stroke(deep, curve[4:30], 2, 0.55)

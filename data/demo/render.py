@@ -117,10 +117,10 @@ def rasterise(u: np.ndarray, v: np.ndarray, z: np.ndarray, faces: np.ndarray, sh
     # Edge functions as planes in x and y, one triple a triangle.
     weights = []
     for i in range(3):
-        j, l = (i + 1) % 3, (i + 2) % 3
-        slope_x = (fv[:, j] - fv[:, l]) / area
-        slope_y = (fu[:, l] - fu[:, j]) / area
-        base = (fu[:, j] * fv[:, l] - fu[:, l] * fv[:, j]) / area
+        j, k = (i + 1) % 3, (i + 2) % 3
+        slope_x = (fv[:, j] - fv[:, k]) / area
+        slope_y = (fu[:, k] - fu[:, j]) / area
+        base = (fu[:, j] * fv[:, k] - fu[:, k] * fv[:, j]) / area
         weights.append(slope_x[owner] * (px + 0.5) + slope_y[owner] * (py + 0.5) + base[owner])
     covered = np.flatnonzero((weights[0] >= -1e-7) & (weights[1] >= -1e-7) & (weights[2] >= -1e-7))
     owner = owner[covered]
@@ -164,8 +164,18 @@ def see(skin: Skin, pose: Pose, view: View) -> Geometry:
     points = rays * seen_z[:, None]
     joints = np.einsum("ij,vj->vi", view.rotation, pose_joints(skin.person, pose)) + view.offset
     shape = (CAMERA.height, CAMERA.width)
-    return Geometry(mask.reshape(shape), depth.reshape(shape), normal, seen[:, 3:6], seen[:, 6:9], seen[:, 9:13],
-                    points, joints, vertices, faces)
+    return Geometry(
+        mask.reshape(shape),
+        depth.reshape(shape),
+        normal,
+        seen[:, 3:6],
+        seen[:, 6:9],
+        seen[:, 9:13],
+        points,
+        joints,
+        vertices,
+        faces,
+    )
 
 
 def lit_part(geometry: Geometry, light: np.ndarray, offsets: np.ndarray, *, bias_mm: float = 4.0) -> np.ndarray:

@@ -45,9 +45,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def make_person(
-    rng: np.random.Generator, *, size: float, slender: float, bony: float | None = None
-) -> Person:
+def make_person(rng: np.random.Generator, *, size: float, slender: float, bony: float | None = None) -> Person:
     """Draw a person. size scales everything (1 = a hand about 190 mm long); slender > 1 thins fingers and wrist."""
     width = size * rng.uniform(0.96, 1.04) / slender**0.5
     roots = _ROOTS * np.array([width, size, size]) + rng.normal(0, 0.6, _ROOTS.shape)
@@ -108,11 +106,23 @@ _KINDS = {
     "gun": (0.04, _THUMB_OUT, _STRAIGHT, _CURLED, _CURLED, _CURLED),
     "three_thumb": (0.04, _THUMB_OUT, _STRAIGHT, _STRAIGHT, _CURLED, _CURLED),
     "phone": (0.03, _THUMB_OUT, _CURLED, _CURLED, _CURLED, _STRAIGHT),
-    "pinch": (0.06, (0.0, 35.0, 20.0, 25.0, 6.0), (48.0, 52.0, 26.0), (30.0, 34.0, 16.0), (22.0, 26.0, 12.0),
-              (16.0, 22.0, 10.0)),
+    "pinch": (
+        0.06,
+        (0.0, 35.0, 20.0, 25.0, 6.0),
+        (48.0, 52.0, 26.0),
+        (30.0, 34.0, 16.0),
+        (22.0, 26.0, 12.0),
+        (16.0, 22.0, 10.0),
+    ),
     "ring": (0.04, (-12.0, 34.0, 21.0, 44.0, 8.0), (52.0, 58.0, 30.0), _STRAIGHT, _STRAIGHT, _STRAIGHT),
-    "relaxed": (0.13, (8.0, 8.0, 8.0, 8.0, 14.0), (18.0, 26.0, 12.0), (24.0, 32.0, 16.0), (28.0, 36.0, 18.0),
-                (30.0, 36.0, 18.0)),
+    "relaxed": (
+        0.13,
+        (8.0, 8.0, 8.0, 8.0, 14.0),
+        (18.0, 26.0, 12.0),
+        (24.0, 32.0, 16.0),
+        (28.0, 36.0, 18.0),
+        (30.0, 36.0, 18.0),
+    ),
     "free": (0.04, _THUMB_OUT, _STRAIGHT, _STRAIGHT, _STRAIGHT, _STRAIGHT),
 }
 _FINGER_LIMITS = ((-12.0, 90.0), (-2.0, 105.0), (-4.0, 70.0))
@@ -143,8 +153,13 @@ def draw_pose(person: Person, rng: np.random.Generator, kind: str | None = None)
     low, high = np.array(_FINGER_LIMITS).T
     curl = np.clip(curl, low, high)
 
-    fan = {"open": rng.uniform(-0.75, 0.45), "flat": rng.uniform(-1.0, -0.8), "four": rng.uniform(-0.7, 0.4),
-           "two": rng.uniform(-0.6, 0.6), "three": rng.uniform(-0.6, 0.4)}.get(kind, rng.uniform(-0.8, -0.1))
+    fan = {
+        "open": rng.uniform(-0.75, 0.45),
+        "flat": rng.uniform(-1.0, -0.8),
+        "four": rng.uniform(-0.7, 0.4),
+        "two": rng.uniform(-0.6, 0.6),
+        "three": rng.uniform(-0.6, 0.4),
+    }.get(kind, rng.uniform(-0.8, -0.1))
     spread = np.array([8.0, 1.0, -6.5, -13.0]) * fan + rng.normal(0, 1.2, 4)
     # Bent fingers lose their spread and converge on the scaphoid.
     bent = np.clip(curl[:, 0] / 80, 0, 1)
@@ -173,8 +188,14 @@ def rotate(points: np.ndarray, pivot: np.ndarray, rotation: np.ndarray, share: n
     arm = points - pivot.astype(points.dtype)
     cos, sin = np.cos(share * angle)[:, None], np.sin(share * angle)[:, None]
     along = (arm[:, 0] * axis[0] + arm[:, 1] * axis[1] + arm[:, 2] * axis[2])[:, None]
-    across = np.stack([axis[1] * arm[:, 2] - axis[2] * arm[:, 1], axis[2] * arm[:, 0] - axis[0] * arm[:, 2],
-                       axis[0] * arm[:, 1] - axis[1] * arm[:, 0]], 1)
+    across = np.stack(
+        [
+            axis[1] * arm[:, 2] - axis[2] * arm[:, 1],
+            axis[2] * arm[:, 0] - axis[0] * arm[:, 2],
+            axis[0] * arm[:, 1] - axis[1] * arm[:, 0],
+        ],
+        1,
+    )
     return pivot.astype(points.dtype) + arm * cos + across * sin + axis * (along * (1 - cos))
 
 

@@ -127,8 +127,16 @@ def _rest_field(person: Person) -> _Field:
                 continue
             smooth = 6.5 if bone == 0 else 3.0
             flat = (0.95, 0.92, 0.86)[bone] if chain else (1.0, 0.92, 0.78)[bone]
-            field.blend(bones[bone], bones[bone + 1], radii[bone : bone + 2], dorsal=person.dorsals[chain, bone],
-                        flat=flat, smooth=smooth, pad=0.10 - 0.03 * person.bony, waist=waist)
+            field.blend(
+                bones[bone],
+                bones[bone + 1],
+                radii[bone : bone + 2],
+                dorsal=person.dorsals[chain, bone],
+                flat=flat,
+                smooth=smooth,
+                pad=0.10 - 0.03 * person.bony,
+                waist=waist,
+            )
         if chain:  # knuckle: a low dome on the back of the hand
             dome = bones[0] + np.array([0, -1.0, 1.8 * person.bony])
             field.blend(dome + (0, -5, 0), dome + (0, 3, 0), (radii[0] * 0.92, radii[0] * 0.90), smooth=9)
@@ -228,11 +236,17 @@ def build_skin(person: Person) -> Skin:
     grid, faces = surface_nets(field.distance)
     for _ in range(2):  # pull the vertices onto the level itself: removes the grid's facets
         value = scipy.ndimage.map_coordinates(field.distance, grid.T, order=1)
-        slope = np.stack([
-            scipy.ndimage.map_coordinates(field.distance, (grid + step).T, order=1)
-            - scipy.ndimage.map_coordinates(field.distance, (grid - step).T, order=1)
-            for step in np.eye(3) * 0.75
-        ], 1) / 1.5
+        slope = (
+            np.stack(
+                [
+                    scipy.ndimage.map_coordinates(field.distance, (grid + step).T, order=1)
+                    - scipy.ndimage.map_coordinates(field.distance, (grid - step).T, order=1)
+                    for step in np.eye(3) * 0.75
+                ],
+                1,
+            )
+            / 1.5
+        )
         move = value[:, None] * slope / np.maximum((slope**2).sum(1, keepdims=True), 1e-3)
         flat_end = grid[:, 1:2] * VOXEL_MM + _LOW[1] < -ARM_REST_MM + 1.5 * VOXEL_MM
         grid = grid + np.where(flat_end, 0, np.clip(move, -0.5, 0.5))
@@ -269,8 +283,15 @@ def build_skin(person: Person) -> Skin:
     members = np.exp(-(owner - owner.min(0)) / softness)
     members[members < 0.02] = 0
     members /= members.sum(0)
-    return Skin(person, vertices.astype(np.float32), vertex_normals(vertices, faces), faces,
-                shares.astype(np.float32), members.astype(np.float32), np.stack(local).astype(np.float32))
+    return Skin(
+        person,
+        vertices.astype(np.float32),
+        vertex_normals(vertices, faces),
+        faces,
+        shares.astype(np.float32),
+        members.astype(np.float32),
+        np.stack(local).astype(np.float32),
+    )
 
 
 def arm_depth(depth: np.ndarray, arm_mm: float) -> np.ndarray:

@@ -23,8 +23,13 @@ def draw_screen(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     ys, xs = _grid(shape)
     tilt = rng.uniform(-0.14, 0.14, 2)
     light = 1 + tilt[0] * xs + tilt[1] * ys - 0.10 * (xs**2 + ys**2) + 0.07 * _smooth_noise(rng, shape, 3)
-    folds = cv2.warpAffine(_smooth_noise(rng, shape, 9), np.float32([[0.35, rng.uniform(-0.3, 0.3), 40], [0, 1, 0]]),
-                           shape[::-1], borderMode=cv2.BORDER_REFLECT, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    folds = cv2.warpAffine(
+        _smooth_noise(rng, shape, 9),
+        np.float32([[0.35, rng.uniform(-0.3, 0.3), 40], [0, 1, 0]]),
+        shape[::-1],
+        borderMode=cv2.BORDER_REFLECT,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    )
     light = light + rng.uniform(0.0, 0.05) * folds
     drop = np.float32([[1, 0, rng.uniform(-14, 14)], [0, 1, rng.uniform(2, 14)]])
     shadow = cv2.warpAffine(mask.astype(np.float32), drop, shape[::-1], borderMode=cv2.BORDER_REPLICATE)

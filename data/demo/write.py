@@ -228,8 +228,10 @@ def ensure_demo(
     """
     root = Path(root)
     marker = _read_marker(root)
-    counts = {"frames_per_camera": frames_per_camera or FRAMES_PER_CAMERA,
-              "frames_per_user": frames_per_user or FRAMES_PER_USER}
+    counts = {
+        "frames_per_camera": frames_per_camera or FRAMES_PER_CAMERA,
+        "frames_per_user": frames_per_user or FRAMES_PER_USER,
+    }
     if marker:
         counts = marker["counts"]
     frames = plan_frames(**counts)

@@ -1,0 +1,174 @@
+"""RealHands on disk: which photographs there are, where their masks lie, and which of them are fit to train on.
+
+    <root>/<user>/color/<name>_color.png       the photograph (or <name>.png, .jpg, .jpeg)
+    <root>/<user>/mask/<name>_mask.png         its raw mask (mask/ or masks/; <name>.png, .jpg, .jpeg)
+    <root>/<user>/mask_refined/<name>_mask.png what preprocess_masks.py made of it
+    <root>/masks_report.csv                    what preprocess_masks.py says of each photograph
+
+A user's folder may have any name and lie at any depth; what makes it one is the color/ folder in it.
+"""
+
+import csv
+import io
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from util.images import IMAGE_SUFFIXES
+
+log = logging.getLogger(__name__)
+
+COLOUR_FOLDER = "color"
+MASK_FOLDERS = ("mask", "masks")
+REFINED_FOLDER = "mask_refined"
+REPORT_NAME = "masks_report.csv"
+KEPT = "kept"
+
+EXPECTED_TREE = """\
+<real_root>/<user>/color/<name>_color.png   photographs (<name>.png, .jpg and .jpeg are read too)
+<real_root>/<user>/mask/<name>_mask.png     raw masks (mask/ or masks/; <name>.png, .jpg, .jpeg)"""
+
+
+@dataclass(frozen=True)
+class RealFrame:
+    """One photograph of RealHands and what lies beside it.
+
+    user: the user's folder relative to the root, with forward slashes ("." if the root itself holds color/).
+    name: the file's stem without "_color"; (user, name) is unique within a root.
+    mask: the raw mask, None where there is none. refined: the refined mask, None where there is none.
+    """
+
+    image: Path
+    mask: Path | None
+    refined: Path | None
+    user: str
+    name: str
+
+
+def refined_path(frame: RealFrame) -> Path:
+    """Where the frame's refined mask lies, or would lie."""
+    return frame.image.parent.parent / REFINED_FOLDER / f"{frame.name}_mask.png"
+
+
+def report_key(frame: RealFrame, root: Path) -> str:
+    """The frame's name in masks_report.csv: its photograph's path relative to the root, with forward slashes.
+
+    Bytes of a file name that are not UTF-8 are written as backslash escapes, so that the report is always UTF-8 text.
+    """
+    return printable(frame.image.relative_to(root).as_posix())
+
+
+def printable(text: str) -> str:
+    """The text with what UTF-8 cannot hold (undecodable bytes of file names) as backslash escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def find_real_frames(root: str | os.PathLike) -> list[RealFrame]:
+    """All photographs below the root, sorted by user and name; an unreadable or missing folder counts as empty.
+
+    Of several photographs of one name (a.png and a_color.png) the one with "_color" counts, then PNG before JPEG; so
+    with masks. A broken link counts as no file. Links to folders are followed, but no folder is entered twice.
+    """
+    root = Path(root)
+    frames = []
+    entered = set()
+    for folder, subfolders, _ in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in entered:
+            subfolders.clear()
+            continue
+        entered.add(real)
+        subfolders.sort()
+        if COLOUR_FOLDER in subfolders:
+            frames += _user_frames(Path(folder), root)
+            # A user's own folders hold files, no further users.
+            own = (COLOUR_FOLDER, REFINED_FOLDER, *MASK_FOLDERS)
+            subfolders[:] = [name for name in subfolders if name not in own]
+    return sorted(frames, key=lambda frame: (frame.user, frame.name))
+
+
+def _user_frames(user: Path, root: Path) -> list[RealFrame]:
+    images = _by_name(user / COLOUR_FOLDER, "_color")
+    masks = {}
+    for folder in reversed(MASK_FOLDERS):  # mask/ has the last word
+        masks.update(_by_name(user / folder, "_mask"))
+    refined = set(_files(user / REFINED_FOLDER))
+    return [
+        RealFrame(
+            image=image,
+            mask=masks.get(name),
+            refined=user / REFINED_FOLDER / f"{name}_mask.png" if f"{name}_mask.png" in refined else None,
+            user=user.relative_to(root).as_posix(),
+            name=name,
+        )
+        for name, image in images.items()
+    ]
+
+
+def _by_name(folder: Path, ending: str) -> dict[str, Path]:
+    """{name: path} of a folder's images; the preferred file of a name is the last one written."""
+    ranked = []
+    for entry in _files(folder):
+        stem, suffix = os.path.splitext(entry)
+        if suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        marked = stem.endswith(ending) and stem != ending
+        name = stem.removesuffix(ending) if marked else stem
+        ranked.append((marked, suffix == ".png", suffix.lower() == ".png", entry, name))
+    return {name: folder / entry for *_, entry, name in sorted(ranked)}
+
+
+def _files(folder: Path) -> list[str]:
+    """Names of the files (links to files included, broken links not) in a folder; none if it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if _is_file(entry) and not entry.name.startswith(".part-")]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        log.warning("left out: %s: a folder that cannot be read (%s)", folder, error.strerror)
+        return []
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that loops
+        return False
+
+
+def read_report(root: str | os.PathLike) -> dict[str, str]:
+    """{report_key: verdict} of masks_report.csv in the root; "kept", or why the frame was dropped.
+
+    Empty where there is no report. A report that is damaged yields the rows that can be read.
+    """
+    try:
+        text = (Path(root) / REPORT_NAME).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    try:
+        rows = list(csv.DictReader(io.StringIO(text.replace("\0", ""), newline="")))
+    except csv.Error:
+        return {}
+    return {row["file"]: row["verdict"] for row in rows if row.get("file") and row.get("verdict")}
+
+
+def usable_frames(root: str | os.PathLike) -> tuple[list[RealFrame], int]:
+    """The frames to train on, and how many were left out.
+
+    The number counts frames that masks_report.csv dropped, frames of a refined user (any file in mask_refined/)
+    without a refined mask, and frames without a mask of any kind. The other frames of a user that was never refined
+    keep their raw masks.
+    """
+    root = Path(root)
+    frames = find_real_frames(root)
+    verdicts = read_report(root)
+    refined_users = {frame.user for frame in frames if frame.refined}
+    usable = []
+    for frame in frames:
+        if verdicts.get(report_key(frame, root), KEPT) != KEPT:
+            continue
+        if frame.refined or (frame.mask and frame.user not in refined_users):
+            usable.append(frame)
+    return usable, len(frames) - len(usable)

@@ -1,0 +1,192 @@
+"""One frame of preprocess_masks.py: a photograph and its raw mask give a refined mask or a reason to drop the frame."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data.masks import ops as masks
+from data.masks.realhands import KEPT, RealFrame, refined_path
+from util.images import ImageError, printable, read_grey, read_rgb, write_bytes
+
+MARGIN = 24  # pixels around the hand in which its surroundings' colour is measured
+PIECE = 0.01  # of the largest component: smaller ones are blobs, larger ones may be a finger that a fault cut off
+CUT = 6  # pixels that such a cut may be wide
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineOptions:
+    """The steps' parameters; the flags of preprocess_masks.py of the same names.
+
+    Median, largest component, closing and erosion are the paper's steps, whose sizes it does not tell: the least that
+    removes speckle, joins cracks and takes a pixel off the border. The limits of area and contours are the released
+    code's. Kernel sizes in pixels, odd, 0 = step off. max_hole is a fraction of the hand, min_area and max_area are
+    fractions of the frame. threshold 0 is Otsu's. snap is the radius of the window in which the outline follows the
+    photograph.
+    """
+
+    median: int = 5
+    threshold: int = 0
+    close: int = 3
+    erode: int = 3
+    snap: int = 8
+    max_hole: float = 0.008
+    min_area: float = 0.05
+    max_area: float = 0.50
+    max_contours: int = 60
+    fallback: bool = True
+    key_low: tuple[int, int, int] = masks.GREEN_LOW
+    key_high: tuple[int, int, int] = masks.GREEN_HIGH
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one mask.
+
+    verdict: "kept", or why the frame is dropped. source: "mask" or "chroma key", and why the mask was not used or how
+    it was adapted. area_before, area_after: the binarised source's and the refined mask's fraction of the frame; 0
+    where there is none. contours: outlines after the median filter, holes included. change: 1 - IoU of the two masks.
+    """
+
+    verdict: str
+    source: str
+    area_before: float = 0.0
+    area_after: float = 0.0
+    contours: int = 0
+    change: float = 0.0
+
+
+def refine_mask(
+    grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions
+) -> tuple[np.ndarray | None, str, np.ndarray, int]:
+    """Refine one mask.
+
+    grey: uint8 (H, W), a raw mask, in whatever state. rgb: uint8 (H, W, 3), its photograph, or None to do without.
+    Returns (refined, fault, before, contours): bool (H, W) or None; "" or what is wrong with it; bool (H, W), the
+    mask as binarised, unfiltered; the number of outlines after the median filter.
+    """
+    before = masks.binarise(grey, options.threshold)
+    mask = masks.binarise(masks.median_filter(grey, options.median), options.threshold)
+    if mask.all() or not mask.any():
+        return None, "all hand" if mask.all() else "no hand", before, 0
+    contours = masks.count_contours(mask)
+    if contours > options.max_contours:
+        return None, f"{contours} contours, more than {options.max_contours}", before, contours
+    mask = masks.large_components(mask, PIECE)
+
+    # All that follows happens around the hand.
+    y, x = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    window = tuple(slice(max(0, where[0] - MARGIN), where[-1] + 1 + MARGIN) for where in (y, x))
+    refined = np.zeros_like(mask)
+    refined[window] = _refine_hand(mask[window], None if rgb is None else rgb[window], options)
+
+    area = float(refined.mean())
+    if area < options.min_area:
+        return None, f"hand covers {area:.1%} of the frame, less than {options.min_area:.1%}", before, contours
+    if area > options.max_area:
+        return None, f"hand covers {area:.1%} of the frame, more than {options.max_area:.1%}", before, contours
+    return refined, "", before, contours
+
+
+def _refine_hand(mask: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> np.ndarray:
+    """bool (h, w), uint8 (h, w, 3) or None -> bool (h, w): the steps from the largest component on."""
+    main = masks.largest_component(mask)
+    likeness = masks.hand_likeness(rgb, main) if options.snap and rgb is not None else None
+    mask = main if likeness is None else masks.rejoin(main, mask & ~main, likeness, CUT)
+    holes = masks.genuine_holes(mask, options.max_hole, likeness)
+    mask = masks.fill_holes(mask)[0] & ~holes
+    if likeness is not None:
+        snapped = masks.snap_to_edges(mask, likeness, options.snap)
+        # A narrow hole may be lost to the filter, and a glint near the outline may become one.
+        labels, areas = masks.label_holes(mask)
+        found = np.bincount(labels[~snapped], minlength=len(areas)) > 0
+        snapped &= found[labels] | ~holes
+        mask, holes = masks.fill_holes(masks.largest_component(snapped), holes)
+    mask = masks.close_gaps(mask, options.close, keep=holes)
+    return masks.largest_component(masks.erode(mask, options.erode)) if options.erode else mask
+
+
+def refine_frame(frame: RealFrame, options: RefineOptions) -> Verdict:
+    """Read a frame, refine its mask, write mask_refined/<name>_mask.png or, if the frame is dropped, remove it.
+
+    A mask that is missing, damaged or not plausible is replaced by the chroma key of the photograph. Whatever is wrong
+    with the files is told in the verdict; only a failure to write raises (OSError).
+    """
+    try:
+        refined, verdict = judge_frame(frame, options)
+    except (ImageError, cv2.error, MemoryError, ValueError) as error:
+        refined, verdict = None, Verdict(f"failed: {_one_line(error)}", "")
+    output = refined_path(frame)
+    if refined is None:
+        output.unlink(missing_ok=True)
+    else:
+        write_bytes(output, encode_mask(refined))
+    return verdict
+
+
+def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
+    """As refine_frame, but writes nothing: (bool (H, W) or None, verdict)."""
+    try:
+        rgb = read_rgb(frame.image)
+    except ImageError as error:
+        return None, Verdict(f"photograph unreadable: {_reason(error, frame.image)}", "")
+    grey, remark = read_raw_mask(frame.mask, rgb.shape[:2])
+    before, contours, fault = np.zeros(rgb.shape[:2], bool), 0, remark
+    if grey is not None:
+        refined, fault, before, contours = refine_mask(grey, rgb, options)
+        source = f"mask, {remark}" if remark else "mask"
+        if refined is not None:
+            return refined, _kept(refined, source, before, contours)
+    if not options.fallback:
+        return None, Verdict(f"mask: {fault}", "mask", float(before.mean()), 0.0, contours)
+    keyed = masks.chroma_key_mask(rgb, options.key_low, options.key_high)
+    refined, key_fault, key_before, key_contours = refine_mask(keyed.view(np.uint8) * 255, rgb, options)
+    if refined is None:
+        return None, Verdict(f"mask: {fault}; chroma key: {key_fault}", "mask", float(before.mean()), 0.0, contours)
+    return refined, _kept(refined, f"chroma key, mask: {fault}", key_before, key_contours)
+
+
+def _kept(refined: np.ndarray, source: str, before: np.ndarray, contours: int) -> Verdict:
+    change = 1.0 - masks.iou(before, refined)
+    return Verdict(KEPT, source, float(before.mean()), float(refined.mean()), contours, change)
+
+
+def read_raw_mask(path: Path | None, size: tuple[int, int]) -> tuple[np.ndarray | None, str]:
+    """Read a raw mask for a photograph of that (height, width): (uint8 (H, W) or None, remark or fault).
+
+    A mask of another size but the same proportions is a scaled one, and is scaled to fit; any other is of no use.
+    """
+    if path is None:
+        return None, "missing"
+    try:
+        grey = read_grey(path)
+    except ImageError as error:
+        return None, _reason(error, path)
+    height, width = grey.shape
+    if (height, width) == size:
+        return grey, ""
+    # Proportions within what rounding to whole pixels can do.
+    if abs(height * size[1] - width * size[0]) > max(size) and abs(height / width * size[1] / size[0] - 1) > 0.01:
+        return None, f"{width}x{height}, photograph {size[1]}x{size[0]}"
+    return cv2.resize(grey, size[::-1], interpolation=cv2.INTER_LINEAR), f"scaled from {width}x{height}"
+
+
+def _reason(error: ImageError, path: Path) -> str:
+    """The error's message without the path; the report names the file."""
+    return _one_line(str(error).removeprefix(f"{printable(path)}: "))
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """bool (H, W) -> an 8-bit grey PNG of 0 and 255. Unfiltered runs suit a mask: small, and quick to write."""
+    how = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_COMPRESSION, 1]
+    if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since OpenCV 4.11
+        how += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+    encoded, data = cv2.imencode(".png", mask.view(np.uint8) * 255, how)
+    if not encoded:
+        raise ValueError(f"could not encode a mask of shape {mask.shape}")
+    return data.tobytes()

@@ -1,0 +1,254 @@
+"""Refine all masks of a RealHands tree: many processes, one record, and the same result however often interrupted.
+
+The record, masks_progress.jsonl in the root, is what a rerun goes by: its first line holds the options, every further
+one a finished frame and the state of its source files. A frame is done if the record says so, its sources have not
+changed since and its output is there. masks_report.csv is made from the record when all frames are done.
+"""
+
+import csv
+import io
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from data.masks.realhands import KEPT, REPORT_NAME, RealFrame, refined_path, report_key
+from data.masks.refine import RefineOptions, Verdict, refine_frame
+from util.errors import UsageError
+from util.images import write_bytes
+
+try:
+    import fcntl
+except ImportError:  # no file locks on this system: two runs at once are the user's care
+    fcntl = None
+
+PROGRESS_NAME = "masks_progress.jsonl"
+CHUNK = 16  # frames a task: enough that handing them over costs nothing
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """rows: {report_key: Verdict} of all frames, in the frames' order; n_before: how many were done before."""
+
+    rows: dict[str, Verdict]
+    n_before: int
+
+
+def refine_tree(
+    root: Path, frames: list[RealFrame], options: RefineOptions, *, num_workers: int, overwrite: bool
+) -> Outcome:
+    """Refine every frame that is not done yet, write the report, and return what became of each.
+
+    Raises UsageError where the masks there were made with other options (unless overwrite), where another run is at
+    work on the tree, where a file cannot be written, and where a worker process is lost.
+    """
+    try:
+        with _open_record(root) as record:
+            return _refine_tree(record, root, frames, options, num_workers=num_workers, overwrite=overwrite)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write under {root}: {error.strerror or error} ({error.filename or PROGRESS_NAME}); "
+            "what was done is kept, run again to go on"
+        ) from error
+    except BrokenProcessPool as error:
+        raise UsageError(
+            "a worker process was killed (often for want of memory); what was done is kept, run again to go on, "
+            "perhaps with a lower --num_workers"
+        ) from error
+
+
+def _refine_tree(
+    record: io.TextIOBase,
+    root: Path,
+    frames: list[RealFrame],
+    options: RefineOptions,
+    *,
+    num_workers: int,
+    overwrite: bool,
+) -> Outcome:
+    wanted = json.loads(json.dumps(asdict(options)))  # tuples as the lists that come back
+    recorded, done = _read_record(record)
+    if recorded is not None and recorded != wanted and not overwrite:
+        differ = [name for name in wanted if recorded.get(name) != wanted[name]]
+        changes = [f"--{name} {recorded.get(name)} (now {wanted[name]})" for name in differ]
+        raise UsageError(
+            f"the masks under {root} were refined with {', '.join(changes)}; "
+            "pass --overwrite to redo them all, or the same options as then"
+        )
+    if overwrite:
+        done = {}
+        (root / REPORT_NAME).unlink(missing_ok=True)
+    if overwrite or recorded is None:
+        record.seek(0)
+        record.truncate()
+        _append(record, {"options": wanted})
+    _remove_leftovers(frames)
+
+    keys = [report_key(frame, root) for frame in frames]
+    rows: dict[str, Verdict] = {}
+    todo = []
+    for key, frame in zip(keys, frames):
+        verdict = _verdict_before(frame, done.get(key), adopt=recorded is None and not overwrite)
+        if verdict is None:
+            todo.append((key, frame))
+        else:
+            rows[key] = verdict
+    n_before = len(rows)
+
+    bar = tqdm(total=len(frames), initial=n_before, unit="mask", desc="refining", dynamic_ncols=True)
+    with bar:
+        for finished in _work(todo, options, num_workers):
+            for key, stamp, verdict in finished:
+                rows[key] = verdict
+                record.write(json.dumps({"file": key, "stamp": stamp, **asdict(verdict)}) + "\n")
+            record.flush()
+            bar.update(len(finished))
+
+    rows = {key: rows[key] for key in keys}
+    write_bytes(root / REPORT_NAME, report_text(rows).encode())
+    return Outcome(rows, n_before)
+
+
+def report_text(rows: dict[str, Verdict]) -> str:
+    """masks_report.csv: one line a frame; areas are fractions of the frame."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", *(field.name for field in fields(Verdict))])
+    for key, row in rows.items():
+        areas = f"{row.area_before:.6f}", f"{row.area_after:.6f}"
+        writer.writerow([key, row.verdict, row.source, *areas, row.contours, f"{row.change:.6f}"])
+    return text.getvalue()
+
+
+# The record
+
+
+def _open_record(root: Path) -> io.TextIOBase:
+    """Open the record, new or old, and hold its lock until it is closed."""
+    record = open(root / PROGRESS_NAME, "a+", encoding="utf-8", errors="replace")
+    if fcntl is not None:
+        try:
+            fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            record.close()
+            raise UsageError(f"another preprocess_masks.py is at work under {root}: wait for it to end") from None
+        except OSError:
+            pass  # a file system without locks
+    return record
+
+
+def _read_record(record: io.TextIOBase) -> tuple[dict | None, dict[str, dict]]:
+    """(options or None, {report_key: row}); a line that a crash cut short is left out, and ended."""
+    record.seek(0)
+    lines = record.read().splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        record.write("\n")
+    parsed = []
+    for line in lines:
+        try:
+            parsed.append(json.loads(line))
+        except ValueError:
+            continue
+    parsed = [entry for entry in parsed if isinstance(entry, dict)]
+    if not parsed or not isinstance(parsed[0].get("options"), dict):
+        return None, {}
+    return parsed[0]["options"], {entry["file"]: entry for entry in parsed[1:] if isinstance(entry.get("file"), str)}
+
+
+def _append(record: io.TextIOBase, entry: dict) -> None:
+    record.write(json.dumps(entry) + "\n")
+    record.flush()
+
+
+def _stamp(frame: RealFrame) -> list[int]:
+    """The state of a frame's sources: sizes in bytes and times of change in ns; zeros for what is not there."""
+    stamp = []
+    for path in (frame.image, frame.mask):
+        try:
+            state = os.stat(path) if path else None
+        except OSError:
+            state = None
+        stamp += [state.st_size, state.st_mtime_ns] if state else [0, 0]
+    return stamp
+
+
+def _verdict_before(frame: RealFrame, row: dict | None, *, adopt: bool) -> Verdict | None:
+    """What an earlier run said of the frame, or None if it is to be refined.
+
+    adopt: there is no record; a refined mask that lies there, whoever made it, is kept and trained on.
+    """
+    if adopt and frame.refined:
+        return Verdict(KEPT, "refined mask found")
+    if row is None or row.get("stamp") != _stamp(frame):
+        return None
+    try:
+        verdict = Verdict(**{field.name: row[field.name] for field in fields(Verdict)})
+    except KeyError:
+        return None
+    output = refined_path(frame)
+    there = output.is_file() and output.stat().st_size > 0
+    return verdict if there == (verdict.verdict == KEPT) else None
+
+
+def _remove_leftovers(frames: list[RealFrame]) -> None:
+    """Remove the partial files of a run that was killed."""
+    for folder in {refined_path(frame).parent for frame in frames}:
+        for part in folder.glob(".part-*"):
+            part.unlink(missing_ok=True)
+
+
+# The processes
+
+
+def _work(
+    todo: list[tuple[str, RealFrame]], options: RefineOptions, num_workers: int
+) -> Iterator[list[tuple[str, list[int], Verdict]]]:
+    """Refine the frames chunk by chunk, in any order; yields (report_key, stamp, verdict) of each chunk's frames."""
+    chunks = iter([todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK)])
+    if num_workers == 0 or len(todo) <= CHUNK:
+        for chunk in chunks:
+            yield refine_chunk(chunk, options)
+        return
+    context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+    if os.name == "posix":
+        context.set_forkserver_preload([__name__])  # imported once, not once a worker
+    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
+    try:
+        # A few chunks a worker under way at a time, so that memory does not grow with the tree.
+        under_way: set[Future] = {pool.submit(refine_chunk, c, options) for c in islice(chunks, 3 * num_workers)}
+        while under_way:
+            finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            under_way |= {pool.submit(refine_chunk, chunk, options) for chunk in islice(chunks, len(finished))}
+            for future in finished:
+                yield future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def refine_chunk(chunk: list[tuple[str, RealFrame]], options: RefineOptions) -> list[tuple[str, list[int], Verdict]]:
+    """Refine some frames one after the other. Raises OSError where a mask cannot be written."""
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    return [(key, _stamp(frame), refine_frame(frame, options)) for key, frame in chunk]
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when it ends, even by SIGKILL."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

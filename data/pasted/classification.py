@@ -1,0 +1,263 @@
+"""The images of the classification study: which hands train, which test, and how each becomes a labelled sample.
+
+A hand is known by its source: the path of its file below its folder, without the suffix. A generated hand has the
+source of the synthetic hand it was translated from and always goes where that goes, to training or to testing.
+"""
+
+import json
+import logging
+import random
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from data.frames import images_below
+from data.pasted.backgrounds import Background
+from data.pasted.composite import Placement, composite, mask_of_crop, random_placement
+from data.scan import tell
+from data.splits import Split
+from util.errors import UsageError
+from util.images import ImageError, read_mask, read_rgb, to_tensor
+
+log = logging.getLogger(__name__)
+
+KINDS = ("synthetic", "real", "generated")
+PARTS = ("train", "test")
+
+
+class HandFile(NamedTuple):
+    """An image file of a hand, and the file of its mask; without one, the hand is what is not plain background."""
+
+    image: Path
+    mask: Path | None
+
+
+Pool = dict[str, dict[str, HandFile]]  # kind -> source -> file
+
+
+class Sample(NamedTuple):
+    """One labelled hand: its file, what it is (of KINDS), and its class's number."""
+
+    file: HandFile
+    kind: str
+    label: int
+
+
+def find_hands(folder: Path, kind: str) -> dict[str, HandFile]:
+    """{source: file} of every image below the folder; annotations of SynthHands and masks are no hands.
+
+    Masks are those that test.py writes in masks/ beside the folder; a generated hand has its source's.
+    """
+    masks = folder.parent / "masks" / ("real" if kind == "real" else "synthetic")
+    found = {}
+    for path in images_below(folder):
+        relative = path.relative_to(folder)
+        annotation = relative.stem.endswith(("_depth", "_color_on_depth", "_mask"))
+        if not annotation and not {"mask", "masks", "mask_refined"} & set(relative.parts[:-1]):
+            mask = masks / relative
+            found[relative.with_suffix("").as_posix()] = HandFile(path, mask if mask.is_file() else None)
+    return found
+
+
+def pools_of_run(results: Path, split: Split, *, seed: int, test_share: float) -> dict[str, Pool]:
+    """{"train": Pool, "test": Pool} of what test.py wrote below `results` (results/NAME).
+
+    all/ is divided as the split says; its val part serves in neither. Where only test/ is there, it is divided by
+    source into a share for testing and the rest for training. Raises UsageError where neither holds all three kinds.
+    """
+    for phase in ("all", "test"):
+        pool = {kind: find_hands(results / phase / kind, kind) for kind in KINDS}
+        if all(pool.values()):
+            break
+    else:
+        raise UsageError(
+            f"{results} holds no translated hands; first run `python test.py --name {results.name} --phase all "
+            "--num_test 20000` (or give --synth_dir, --real_dir, --gen_dir)"
+        )
+    if translates_real_hands(results / phase):
+        raise UsageError(
+            f"{results / phase} holds real hands made synthetic (--direction RtoS); the study judges the other "
+            f"direction: run `python test.py --name {results.name} --phase {phase}` again"
+        )
+    if phase == "test":
+        log.warning(
+            "%s is missing, so %s alone is divided into training and test images; test.py --phase all finds more",
+            results / "all",
+            results / "test",
+        )
+        return divide(pool, seed=seed, test_share=test_share)
+    parts = {}
+    for part in PARTS:
+        known = {
+            # test.py keeps the suffix, a.jpg.png, where two sources differ in nothing else.
+            domain: {stem for name in phases[part] for stem in (name, PurePosixPath(name).with_suffix("").as_posix())}
+            for domain, phases in split.items()
+        }
+        known["generated"] = known["synthetic"]
+        parts[part] = {
+            kind: {source: file for source, file in pool[kind].items() if source in known[kind]} for kind in KINDS
+        }
+    return parts
+
+
+def translates_real_hands(folder: Path) -> bool:
+    """Whether test.py says that it wrote the folder with --direction RtoS."""
+    try:
+        return json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("direction") == "RtoS"
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def pools_of_folders(folders: dict[str, Path], *, seed: int, test_share: float) -> dict[str, Pool]:
+    """{"train": Pool, "test": Pool} of three folders, by kind, divided by source. Raises UsageError on an empty one."""
+    pool = {kind: find_hands(folders[kind], kind) for kind in KINDS}
+    flags = dict(zip(KINDS, ("--synth_dir", "--real_dir", "--gen_dir")))
+    for kind in KINDS:
+        if not pool[kind]:
+            raise UsageError(f"{flags[kind]} {folders[kind]} holds no image")
+    strangers = len(pool["generated"].keys() - pool["synthetic"].keys())
+    if strangers:
+        log.warning(
+            "%d of %d generated hands are not named as any synthetic one: nothing keeps their sources out of the "
+            "other part of the division",
+            strangers,
+            len(pool["generated"]),
+        )
+    return divide(pool, seed=seed, test_share=test_share)
+
+
+def divide(pool: Pool, *, seed: int, test_share: float) -> dict[str, Pool]:
+    """Draw sources for testing, `test_share` of them: of real hands, and of synthetic with generated ones."""
+    testing = {}
+    for name, kinds in (("rendered", ("synthetic", "generated")), ("real", ("real",))):
+        sources = shuffled(set().union(*(pool[kind] for kind in kinds)), f"{seed}-{name}")
+        chosen = set(sources[: round(len(sources) * test_share)])
+        testing.update(dict.fromkeys(kinds, chosen))
+    return {
+        part: {
+            kind: {source: file for source, file in pool[kind].items() if (source in testing[kind]) == (part == "test")}
+            for kind in KINDS
+        }
+        for part in PARTS
+    }
+
+
+def shuffled(names: Iterable[str], seed: str) -> list[str]:
+    """The names in an order that depends on them and the seed alone."""
+    order = sorted(names)
+    random.Random(seed).shuffle(order)
+    return order
+
+
+def draw_balanced(pool: Pool, *, per_class: int, seed: int, strict: bool = False) -> dict[str, list[HandFile]]:
+    """As many usable hands of each kind, at most `per_class`, drawn at random: {kind: files}.
+
+    Synthetic and generated hands come from the same sources as far as there are such: they differ in look, not in
+    shape. Files that are damaged, empty or without a plain background are named in warnings, counted and replaced.
+    Raises UsageError where a kind has none left, or, if strict, for the first such file.
+    """
+    both = pool["synthetic"].keys() & pool["generated"].keys()
+    chosen = {}
+    for kind in KINDS:
+        names = pool[kind].keys()
+        first = both if kind != "real" else set(names)
+        order = shuffled(set(names) & first, f"{seed}-first") + shuffled(set(names) - first, f"{seed}-{kind}")
+        chosen[kind] = take_usable([pool[kind][name] for name in order], per_class, kind=kind, strict=strict)
+    count = min(len(files) for files in chosen.values())
+    return {kind: files[:count] for kind, files in chosen.items()}
+
+
+def take_usable(files: Sequence[HandFile], count: int, *, kind: str, strict: bool = False) -> list[HandFile]:
+    """The first `count` files that hold a hand on a plain background, or as many as do.
+
+    Raises UsageError if none does or, if strict, one does not.
+    """
+    kept, faults = [], {}
+    with (
+        ThreadPoolExecutor(4) as pool,
+        tqdm(total=min(count, len(files)), desc=f"checking {kind}", leave=False, disable=None) as bar,
+    ):
+        start = 0
+        while len(kept) < count and start < len(files):
+            chunk = files[start : start + min(256, count - len(kept))]
+            start += len(chunk)
+            for file, fault in zip(chunk, pool.map(find_fault, chunk)):
+                if fault:
+                    faults[file.image] = fault
+                else:
+                    kept.append(file)
+                    bar.update()
+    if faults:
+        if strict:
+            raise UsageError(f"{next(iter(faults.values()))} (--no-strict leaves such images out)")
+        tell(list(faults.values()), f"{len(faults)} {kind} hands")
+    if not kept:
+        reason = f" ({next(iter(faults.values()))})" if faults else ""
+        raise UsageError(
+            f"there is no usable {kind} hand to train or to test with{reason}; hands must have masks or lie on exactly "
+            "white, as test.py writes them, or on SynthHands' key colour (--name, --synth_dir, --real_dir, --gen_dir)"
+        )
+    return kept
+
+
+def read_hand_file(file: HandFile) -> tuple[np.ndarray, np.ndarray]:
+    """Image, uint8 RGB (H, W, 3), and mask, bool (H, W). Raises ImageError."""
+    image = read_rgb(file.image)
+    return image, mask_of_crop(image) if file.mask is None else read_mask(file.mask)
+
+
+def find_fault(file: HandFile) -> str | None:
+    """Why the hand cannot be pasted on a background; None if it can."""
+    try:
+        image, mask = read_hand_file(file)
+    except ImageError as error:
+        return str(error)
+    if mask.shape != image.shape[:2]:
+        return f"{file.mask}: not of the size of {file.image}"
+    if not mask.any():
+        return f"{file.image}: no hand in it"
+    return f"{file.image}: no white or key-coloured background around the hand" if mask.all() else None
+
+
+class HandsOnBackgrounds(Dataset):
+    """Labelled hands on random backgrounds: {"image": (3, S, S) in [-1, 1], "label": int64, "hand_path": str}.
+
+    Item k is a pure function of (seed, k). Training: an endless stream that passes over the samples in a new random
+    order each time, with a new background and placement each time. Testing: item k is sample k, centred.
+    The background comes from (seed, k) and k says nothing of the class in training; in testing one generator a sample
+    keeps neighbours independent.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], *, background: Background, seed: int, train: bool, hand: str = "shown"
+    ) -> None:
+        self.samples, self.background = list(samples), background
+        self.seed, self.train, self.hand = seed, train, hand
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, k: int) -> dict[str, Tensor | str]:
+        rng = np.random.default_rng((self.seed, PARTS.index("train" if self.train else "test"), k))
+        sample = self.samples[self._shuffled(k) if self.train else k]
+        placement = random_placement(rng) if self.train else Placement()
+        background = self.background(rng)
+        image, mask = read_hand_file(sample.file)
+        pasted = composite(image, mask, background, placement=placement, hand=self.hand)
+        return {"image": to_tensor(pasted), "label": torch.tensor(sample.label), "hand_path": str(sample.file.image)}
+
+    def _shuffled(self, k: int) -> int:
+        """Place k of the endless concatenation of shuffles."""
+        round_, place = divmod(k, len(self.samples))
+        if self._order is None or self._order[0] != round_:
+            order = np.random.default_rng((self.seed, len(PARTS), round_)).permutation(len(self.samples))
+            self._order = (round_, order)
+        return int(self._order[1][place])

@@ -1,0 +1,148 @@
+"""Hands pasted on backgrounds by their masks: the images that the classification study sees (paper, Fig. 6).
+
+The study asks whether the look of a hand tells its class, so nothing else may. What could, and what is done:
+
+- Background: drawn without knowledge of the class (data/pasted/backgrounds.py).
+- Processing: every class passes the very same code: crop, resize, border, feather, 8-bit rounding; no JPEG anywhere.
+- Framing: a crop is a square on the centroid of the mask whose side is a fixed multiple of the root of its area, so
+  that neither the place nor the size of a hand in its source tells; training adds random shift, zoom and mirroring.
+- Border: raw masks are ragged, rendered ones exact, so all are smoothed alike at the output's resolution and shrunk
+  by one pixel, which takes away the source's background around the hand; then the border is feathered over a pixel.
+- Source resolution: a hand that is small in its source is enlarged and so softer. Output no larger than the sources
+  evens this; what is left of it, as noise and compression marks in the photographs themselves, is part of the look.
+- Silhouette: poses, forearms and views differ between data sets, and no processing hides that. A generated hand has
+  exactly the silhouette of its synthetic source. `hand="silhouette"` measures what shape alone gives away, and
+  `hand="absent"` what the background does.
+"""
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+KEY_COLOUR = (14, 255, 14)  # SynthHands' background, RGB
+WINDOW = 2.1  # side of the crop over the root of the hand's area: the hand covers 1 / 2.1^2 = 23 % of the output
+HANDS = ("shown", "silhouette", "absent")
+
+
+class Placement(NamedTuple):
+    """Where the hand comes to lie: shift as fractions of the output's side (right, down), zoom, mirroring."""
+
+    right: float = 0.0
+    down: float = 0.0
+    zoom: float = 1.0
+    mirror: bool = False
+
+
+AS_IT_IS = Placement()
+
+
+def random_placement(rng: np.random.Generator) -> Placement:
+    """Shift up to 6 % of the side, zoom 0.9 to 1.1, mirroring every other time: the training set's augmentation."""
+    right, down = rng.uniform(-0.06, 0.06, 2)
+    return Placement(right, down, float(np.exp(rng.uniform(np.log(0.9), np.log(1.1)))), bool(rng.random() < 0.5))
+
+
+def mask_of_crop(image: np.ndarray) -> np.ndarray:
+    """Mask, bool (H, W), of a uint8 RGB (H, W, 3) hand on exactly white or on exactly SynthHands' key colour.
+
+    The background is the commoner of the two. Spots of its colour under 0.1 % of the picture are highlights of the
+    hand, not background. Without any background the mask is True everywhere.
+    """
+    candidates = [(image == colour).all(-1) for colour in ((255, 255, 255), KEY_COLOUR)]
+    background = max(candidates, key=np.count_nonzero)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(background.astype(np.uint8), connectivity=4)
+    large = stats[:, cv2.CC_STAT_AREA] >= max(2, background.size // 1000)
+    large[0] = False  # label 0 is the hand
+    return ~large[labels]
+
+
+def composite(
+    image: np.ndarray,
+    mask: np.ndarray,
+    background: np.ndarray,
+    *,
+    placement: Placement = AS_IT_IS,
+    hand: str = "shown",
+) -> np.ndarray:
+    """The hand of `image`, uint8 RGB (H, W, 3) with `mask`, bool (H, W), on `background`, uint8 RGB (S, S, 3), as such.
+
+    hand: "shown"; "silhouette", filled with middle grey; "absent", the bare background.
+    Raises ValueError if the mask is empty or the arguments do not fit one another.
+    """
+    if hand not in HANDS:
+        raise ValueError(f"hand is {hand!r}; known are {', '.join(HANDS)}")
+    if hand == "absent":
+        return background.copy()
+    colours, alpha = place_hand(image, mask, size=len(background), placement=placement)
+    if hand == "silhouette":
+        colours = np.full_like(colours, 128)
+    blended = background + alpha[..., None] * (colours - background)
+    return np.rint(blended).astype(np.uint8)
+
+
+def place_hand(
+    image: np.ndarray, mask: np.ndarray, *, size: int, placement: Placement = AS_IT_IS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crop and scale a hand: colours, float32 (size, size, 3) in [0, 255], and opacity, float32 (size, size) in [0, 1].
+
+    Colours come from inside the mask alone. What lies beyond the source's border is transparent.
+    Raises ValueError if the mask is empty or not of the image's size.
+    """
+    if mask.shape != image.shape[:2]:
+        raise ValueError(f"a mask of {mask.shape} does not fit an image of {image.shape[:2]}")
+    if not mask.any():
+        raise ValueError("the mask is empty: there is no hand to paste")
+    inside = mask.astype(np.float32)
+    premultiplied = np.dstack([image * inside[..., None], inside])  # colour x coverage, coverage
+    layers = _resize(_crop(premultiplied, *_window(mask, placement)), size)
+    coverage = layers[..., 3]
+    colours = np.clip(layers[..., :3] / np.maximum(coverage, 1e-3)[..., None], 0, 255)
+    alpha = _border(coverage)
+    if placement.mirror:
+        colours, alpha = colours[:, ::-1], alpha[:, ::-1]
+    return colours, alpha
+
+
+def place_points(points: np.ndarray, mask: np.ndarray, *, size: int, placement: Placement = AS_IT_IS) -> np.ndarray:
+    """Where place_hand puts points of the source: (..., 2) x and y in pixels -> the same in the output, float64.
+
+    Continuous coordinates: a pixel's centre lies at +0.5. Points may come to lie outside the output.
+    """
+    left, top, side = _window(mask, placement)
+    placed = (np.asarray(points, np.float64) - (left, top)) * (size / side)
+    return np.stack([size - placed[..., 0], placed[..., 1]], axis=-1) if placement.mirror else placed
+
+
+def _window(mask: np.ndarray, placement: Placement) -> tuple[int, int, int]:
+    """Left, top and side in source pixels of the square crop; it may lie partly outside the source."""
+    rows, columns = np.nonzero(mask)
+    side = max(2, round(WINDOW * np.sqrt(len(rows)) / placement.zoom))
+    left = columns.mean() - side * (0.5 + placement.right)
+    top = rows.mean() - side * (0.5 + placement.down)
+    return math.floor(left + 0.5), math.floor(top + 0.5), side  # round() sends halves to the even neighbour
+
+
+def _crop(layers: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
+    """The square of (H, W, C) at that place, (side, side, C), zero beyond the border."""
+    height, width, channels = layers.shape
+    crop = np.zeros((side, side, channels), layers.dtype)
+    rows, columns = slice(max(0, top), min(height, top + side)), slice(max(0, left), min(width, left + side))
+    part = layers[rows, columns]
+    y, x = rows.start - top, columns.start - left
+    crop[y : y + part.shape[0], x : x + part.shape[1]] = part
+    return crop
+
+
+def _resize(layers: np.ndarray, size: int) -> np.ndarray:
+    how = cv2.INTER_AREA if len(layers) > size else cv2.INTER_LINEAR
+    return cv2.resize(layers, (size, size), interpolation=how)
+
+
+def _border(coverage: np.ndarray) -> np.ndarray:
+    """Opacity from coverage: smoothed, one pixel smaller, 1, 3/4, 1/4, 0 across it; never where there is no colour."""
+    smooth = cv2.GaussianBlur(coverage, (0, 0), 1.5) > 0.5
+    solid = (smooth & (coverage > 0.5)).astype(np.uint8)
+    solid = cv2.erode(solid, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    return cv2.GaussianBlur(solid.astype(np.float32), (3, 3), 0, borderType=cv2.BORDER_REPLICATE)

@@ -1,0 +1,152 @@
+"""Hands with their labels on random backgrounds: what the downstream networks train on and are tested on.
+
+The question is whether a network that learnt from translated hands knows real ones by their look. A hand that is
+pasted by its own mask can also be found by the seam, which is the same whatever was pasted, so:
+
+- Seam: data/pasted/composite.py smooths, shrinks and feathers the outline of every hand alike, at the picture's resolution.
+- Decoys: behind the hand lies the outline of another one, pasted by the same code and filled with a background. It
+  has the seam and the shape of a hand; only skin tells the two apart.
+- Picture: hand and background are blurred, brightened and made noisy together, as one photograph would be.
+
+Every random choice is drawn from (seed, k) before the hand is looked at, so that item k of equally long sets has the
+same background, decoy, motion and noise.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.hands import Hand
+from data.pasted.backgrounds import Background, open_backgrounds
+from data.pasted.classification import PARTS, HandsOnBackgrounds
+from data.pasted.composite import Placement, place_hand, place_points
+from data.pasted.joints import N_JOINTS
+from util.images import mask_to_tensor, to_tensor
+
+CANVAS = 1.5  # side of a prepared hand's canvas over the picture's: what is turned and moved into view is there
+PHOTOGRAPHS = {"train": 400, "test": 100}  # backgrounds drawn of each part; training mirrors them, too
+
+
+class AnnotatedHand(NamedTuple):
+    """A hand cut out and ready to be pasted.
+
+    cutout: uint8 (C, C, 4), RGB times opacity, and opacity; joints: float64 (21, 2), x and y in pixels of the cutout,
+    None where they are not asked for; name: its file.
+    """
+
+    cutout: np.ndarray
+    joints: np.ndarray | None
+    name: str
+
+
+def cut_out(hand: Hand, *, size: int, name: str, joints: np.ndarray | None = None) -> AnnotatedHand:
+    """Prepare a hand for pictures of size x size. joints: (21, 2), in pixels of hand.image, move with it."""
+    side, placement = round(CANVAS * size), Placement(zoom=1 / CANVAS)
+    colours, opacity = place_hand(hand.image, hand.mask, size=side, placement=placement)
+    layers = np.dstack([colours * opacity[..., None], 255 * opacity])
+    placed = None if joints is None else place_points(joints, hand.mask, size=side, placement=placement)
+    return AnnotatedHand(np.rint(layers).astype(np.uint8), placed, name)
+
+
+class Motion(NamedTuple):
+    """Turn in degrees, zoom, shift as fractions of the picture's side (right, down), mirroring."""
+
+    turn: float = 0.0
+    zoom: float = 1.0
+    right: float = 0.0
+    down: float = 0.0
+    mirror: bool = False
+
+
+def random_motion(rng: np.random.Generator, *, shift: float = 0.1) -> Motion:
+    """Turn up to 30 degrees, zoom 0.8 to 1.2, shift up to `shift` of the side, mirroring every other time."""
+    right, down = rng.uniform(-shift, shift, 2)
+    zoom = float(np.exp(rng.uniform(np.log(0.8), np.log(1.2))))
+    return Motion(float(rng.uniform(-30, 30)), zoom, float(right), float(down), bool(rng.random() < 0.5))
+
+
+def motion_matrix(motion: Motion, *, canvas: int, size: int) -> np.ndarray:
+    """The affine map (2, 3) from a cutout's pixels to the picture's, centre to centre; pixel centres lie at +0.5."""
+    angle = math.radians(motion.turn)
+    turn = motion.zoom * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    if motion.mirror:
+        turn[:, 0] *= -1
+    target = size * np.array([0.5 + motion.right, 0.5 + motion.down])
+    return np.column_stack([turn, target - turn @ np.full(2, canvas / 2)])
+
+
+def move(cutout: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A cutout in its place: RGB times opacity, float32 (size, size, 3), and opacity in [0, 1], (size, size, 1)."""
+    linear, offset = matrix[:, :2], matrix[:, 2]
+    # OpenCV counts from pixel centres: shift by half a pixel before, and back after.
+    centred = np.column_stack([linear, offset + linear @ np.full(2, 0.5) - 0.5])
+    moved = cv2.warpAffine(cutout, centred, (size, size), flags=cv2.INTER_LINEAR).astype(np.float32)
+    return moved[..., :3], moved[..., 3:] / 255
+
+
+def photograph(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, blur and noise over the whole of a float32 (S, S, 3) in [0, 255]; returns uint8."""
+    gain, blur, noise = rng.uniform(0.85, 1.15), rng.uniform(0.2, 0.8), rng.uniform(0, 4)
+    picture = cv2.GaussianBlur(picture * np.float32(gain), (0, 0), blur)
+    grain = np.empty(picture.shape, np.int16)
+    cv2.setRNGSeed(int(rng.integers(2**31)))
+    cv2.randn(grain, (0, 0, 0), (1000.0,) * 3)
+    return np.clip(np.rint(picture + grain * np.float32(noise / 1000)), 0, 255).astype(np.uint8)
+
+
+def background_bank(root: str | None, *, size: int, part: str, seed: int) -> Background:
+    """A source of backgrounds that were all drawn beforehand, so that drawing them costs no training time.
+
+    root: folder of photographs; None: rooms that the project draws. part: "train" or "test", which share no photograph
+    and no room. Raises UsageError for a folder with too few photographs.
+    """
+    source = open_backgrounds(root, size=size, part=part)
+    rng = np.random.default_rng((seed, PARTS.index(part)))
+    bank = np.stack([source(rng) for _ in range(PHOTOGRAPHS[part])])
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        picture = bank[rng.integers(len(bank))]
+        return picture[:, ::-1] if rng.random() < 0.5 else picture
+
+    return draw
+
+
+class AnnotatedHands(HandsOnBackgrounds):
+    """Hands on backgrounds with their labels, in the order of HandsOnBackgrounds.
+
+    Item: {"image": (3, S, S) in [-1, 1], "mask": (1, S, S) in {0, 1}, "joints": float32 (21, 2) in pixels, "seen":
+    bool (21,), whether a joint lies in the picture, "hand_path": str}; hands without joints have none seen.
+    """
+
+    samples: Sequence[AnnotatedHand]
+
+    def __getitem__(self, k: int) -> dict[str, Tensor | str]:
+        rng = np.random.default_rng((self.seed, PARTS.index("train" if self.train else "test"), k))
+        hand = self.samples[self._shuffled(k) if self.train else k]
+        picture, filling = self.background(rng).astype(np.float32), self.background(rng)
+        size, canvas = len(picture), len(hand.cutout)
+        decoy = self.samples[rng.integers(len(self.samples))]
+        behind = motion_matrix(random_motion(rng, shift=0.35), canvas=canvas, size=size)
+        before = motion_matrix(random_motion(rng), canvas=canvas, size=size)
+
+        _, opacity = move(decoy.cutout, behind, size)
+        picture += opacity * (filling - picture)
+        colours, opacity = move(hand.cutout, before, size)
+        picture = colours + (1 - opacity) * picture
+
+        joints, seen = np.zeros((N_JOINTS, 2)), np.zeros(N_JOINTS, bool)
+        if hand.joints is not None:
+            joints = hand.joints @ before[:, :2].T + before[:, 2]
+            seen = ((joints > 0) & (joints < size)).all(-1)
+        return {
+            "image": to_tensor(photograph(picture, rng)),
+            "mask": mask_to_tensor(opacity[..., 0] > 0.5),
+            "joints": torch.from_numpy(joints).float(),
+            "seen": torch.from_numpy(seen),
+            "hand_path": hand.name,
+        }

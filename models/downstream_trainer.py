@@ -1,0 +1,138 @@
+"""The networks that learn from hands and their labels: one U-Net, two tasks, in the form that the loop takes."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data.pasted.joints import N_JOINTS
+from models.guard import step_if_finite
+from models.networks.silnet import SilNet
+from util.runtime import Amp
+
+LEVELS = 4  # resolutions of the U-Net: a pixel sees most of a 96-pixel picture
+SIGMA = 1.5  # pixels: width of the bump that a joint is taught as
+WINDOW = 5  # pixels: side of the square whose centre of mass is the joint
+
+
+def segmentation_loss(logits: Tensor, batch: dict) -> Tensor:
+    """Binary cross-entropy of logits (N, 1, S, S) with batch["mask"], mean over pixels."""
+    return F.binary_cross_entropy_with_logits(logits, batch["mask"])
+
+
+def segment(logits: Tensor) -> Tensor:
+    """Logits (N, 1, S, S) -> bool (N, S, S), True on the hand."""
+    return logits[:, 0] > 0
+
+
+def keypoint_loss(logits: Tensor, batch: dict) -> Tensor:
+    """Cross-entropy over the pixels of each joint's map (N, 21, S, S) with a bump about the joint.
+
+    Mean over the joints that batch["seen"] says are in the picture; 0 where none is.
+    """
+    size = logits.shape[-1]
+    centres = torch.arange(size, device=logits.device) + 0.5
+    distance = (centres - batch["joints"][..., None]) / SIGMA  # (N, 21, 2, S)
+    across, down = distance.square().mul(-0.5).softmax(-1).unbind(2)  # the bump is their outer product
+    expected = ((logits @ across[..., None])[..., 0] * down).sum(-1)
+    loss = logits.flatten(2).logsumexp(-1) - expected
+    seen = batch["seen"].float()
+    return (loss * seen).sum() / seen.sum().clamp(min=1)
+
+
+def locate(logits: Tensor) -> Tensor:
+    """Logits (N, 21, S, S) -> (N, 21, 2): x and y in pixels of each map's mode.
+
+    The mode is the centre of mass of the WINDOW x WINDOW square about the likeliest pixel.
+    """
+    n, joints, height, width = logits.shape
+    chances = logits.flatten(2).softmax(-1)
+    best = chances.argmax(-1)
+    reach = torch.arange(WINDOW, device=logits.device) - WINDOW // 2
+    rows = (best // width)[..., None] + reach
+    columns = (best % width)[..., None] + reach
+    inside_y, inside_x = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+    places = rows.clamp(0, height - 1)[..., :, None] * width + columns.clamp(0, width - 1)[..., None, :]
+    weight = chances.gather(-1, places.flatten(2)).view(n, joints, WINDOW, WINDOW)
+    weight = weight * (inside_y[..., :, None] & inside_x[..., None, :])
+    weight = weight / weight.sum((-2, -1), keepdim=True)
+    x = (weight.sum(-2) * (columns + 0.5)).sum(-1)
+    y = (weight.sum(-1) * (rows + 0.5)).sum(-1)
+    return torch.stack([x, y], dim=-1)
+
+
+class Task(NamedTuple):
+    """out_channels of the network, its loss (logits, batch), and how logits become a prediction."""
+
+    out_channels: int
+    loss: Callable[[Tensor, dict], Tensor]
+    predict: Callable[[Tensor], Tensor]
+
+
+TASKS = {
+    "segmentation": Task(1, segmentation_loss, segment),
+    "keypoints": Task(N_JOINTS, keypoint_loss, locate),
+}
+
+
+class DownstreamNet:
+    """A U-Net (SilNet's, with LEVELS levels) for one of TASKS: Adam, its rate falling linearly to 0 over total_steps.
+
+    A falling rate ends training at rest, so that two runs differ by what they saw rather than by where they stopped.
+    """
+
+    def __init__(self, task: str, *, width: int, lr: float, total_steps: int, amp: Amp, device: torch.device) -> None:
+        self.task, self.lr, self.total_steps, self.steps = TASKS[task], lr, total_steps, 0
+        self.amp, self.device = amp, device
+        net = SilNet(out_channels=self.task.out_channels, base=width, levels=LEVELS)
+        self.net = net.to(device, memory_format=torch.channels_last)  # a third quicker on CPUs
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, fused=True)
+        self.scaler = amp.grad_scaler(device)
+
+    def training_step(self, batch: dict) -> dict[str, Tensor]:
+        """One update on a batch of data.annotated.AnnotatedHands. Returns the loss, a detached scalar, and
+        whether the update was skipped because it or a gradient was not finite ("skipped", 0 or 1).
+        """
+        self.net.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * (1 - self.steps / self.total_steps)
+        loss = self.task.loss(self._logits(batch["image"]), batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        skipped = step_if_finite(self.optimizer, self.scaler, loss)
+        self.scaler.update()
+        self.steps += 1
+        return {"loss": loss.detach(), "skipped": skipped}
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor) -> Tensor:
+        """Images (N, 3, S, S) in [-1, 1] -> bool masks (N, S, S), or joints (N, 21, 2) in pixels."""
+        self.net.eval()
+        return self.task.predict(self._logits(images))
+
+    def _logits(self, images: Tensor) -> Tensor:
+        with self.amp.autocast(self.device):
+            logits = self.net(images.contiguous(memory_format=torch.channels_last))
+        return logits.float()
+
+    def state_dict(self) -> dict:
+        """Everything that a resumed run needs, in plain types and tensors."""
+        return {
+            "steps": self.steps,
+            "network": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def inference_state(self) -> dict:
+        """The network alone."""
+        return {"network": self.net.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Undo `state_dict`."""
+        self.steps = state["steps"]
+        self.net.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])

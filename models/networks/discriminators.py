@@ -1,0 +1,129 @@
+"""The three discriminators. Each returns a list of maps (N, 1, h, w), so that one loss serves all.
+
+A discriminator sees an image through a "view": pixel and patch discriminators view the image itself, the perceptual one
+VGG16's features of it. The view is computed outside (models/hgan.py), once for all images that need it.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from models.features.vgg16 import CHANNELS
+from models.networks.layers import LEAK, LEAKY_GAIN, NORMS, at_least_float32, init_weights
+
+HEAD_GAIN = 0.1  # of the perceptual discriminator's heads, relative to its hidden layers
+
+
+class PatchDiscriminator(nn.Module):
+    """CycleGAN's 70x70 PatchGAN: images (N, 3, H, W) in [-1, 1] -> [one map (N, 1, H/8 - 2, W/8 - 2)].
+
+    2,764,737 parameters with ndf=64 and instance norm.
+    """
+
+    view = "image"
+
+    def __init__(self, *, ndf: int = 64, norm: str = "instance") -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, ndf, 4, stride=2, padding=1),
+            nn.LeakyReLU(LEAK),
+            nn.Conv2d(ndf, ndf * 2, 4, stride=2, padding=1),
+            NORMS[norm](ndf * 2),
+            nn.LeakyReLU(LEAK),
+            nn.Conv2d(ndf * 2, ndf * 4, 4, stride=2, padding=1),
+            NORMS[norm](ndf * 4),
+            nn.LeakyReLU(LEAK),
+            nn.Conv2d(ndf * 4, ndf * 8, 4, stride=1, padding=1),
+            NORMS[norm](ndf * 8),
+            nn.LeakyReLU(LEAK),
+            nn.Conv2d(ndf * 8, 1, 4, stride=1, padding=1),
+        )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return [at_least_float32(self.net(image))]
+
+    def init_weights(self, *, init_type: str, gain: float) -> None:
+        """Initialise in place; see models.networks.layers.init_weights."""
+        init_weights(self, init_type=init_type, gain=gain)
+
+
+class PixelDiscriminator(nn.Module):
+    """The 1x1 PatchGAN: images (N, 3, H, W) in [-1, 1] -> [one map (N, 1, H, W)], each pixel judged by itself."""
+
+    view = "image"
+
+    def __init__(self, *, ndf: int = 64, norm: str = "instance") -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, ndf, 1),
+            nn.LeakyReLU(LEAK),
+            nn.Conv2d(ndf, ndf * 2, 1),
+            NORMS[norm](ndf * 2),
+            nn.LeakyReLU(LEAK),
+            nn.Conv2d(ndf * 2, 1, 1),
+        )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return [at_least_float32(self.net(image))]
+
+    def init_weights(self, *, init_type: str, gain: float) -> None:
+        """Initialise in place; see models.networks.layers.init_weights."""
+        init_weights(self, init_type=init_type, gain=gain)
+
+
+class PerceptualDiscriminator(nn.Module):
+    """The multi-scale perceptual discriminator (Fig. 2 left; section III.B).
+
+    Views: relu1_2, relu2_2, relu3_3, relu4_3 of a frozen VGG16, of sizes (H, H/2, H/4, H/8). A trunk of 4x4 stride-2
+    convolutions starts at relu1_2; after each of its first three halvings the next scale, through a lateral 3x3
+    convolution, is stacked onto it by channels. It goes on to a quarter of the last stack's size, and 3x3 heads judge
+    the last stack and the two maps below it: [(N, 1, H/8, W/8), (N, 1, H/16, W/16), (N, 1, H/32, W/32)], which is
+    16, 8 and 4 for the paper's 128x128 crops. H and W must be multiples of 32.
+
+    11,328,899 parameters with ndf=64, all of them used. It has no normalisation, so its initialisation decides whether
+    it can learn: weights keep the scale of what they pass on (`init_weights`).
+    """
+
+    view = "vgg"
+
+    def __init__(self, *, ndf: int = 64, norm: str = "none") -> None:
+        super().__init__()
+        if norm != "none":
+            raise ValueError(f"the perceptual discriminator has no normalisation, got norm={norm!r}")
+        widths = [ndf, ndf * 2, ndf * 4]
+        stacks = [CHANNELS[0], *(2 * width for width in widths)]
+        self.trunk = nn.ModuleList(_halve(stacks[i], widths[i]) for i in range(3))
+        self.lateral = nn.ModuleList(_convolve(CHANNELS[i + 1], widths[i]) for i in range(3))
+        self.tail = nn.ModuleList(_halve(stacks[3], stacks[3]) for _ in range(2))
+        self.heads = nn.ModuleList(nn.Conv2d(stacks[3], 1, 3, padding=1) for _ in range(3))
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        height, width = features[0].shape[-2:]
+        if height % 32 or width % 32:
+            raise ValueError(f"the perceptual discriminator takes multiples of 32 pixels, got {height}x{width}")
+        x = features[0]
+        for halve, lateral, scale in zip(self.trunk, self.lateral, features[1:]):
+            x = torch.cat([halve(x), lateral(scale)], dim=1)
+        maps = [self.heads[0](x)]
+        for halve, head in zip(self.tail, self.heads[1:]):
+            x = halve(x)
+            maps.append(head(x))
+        return [at_least_float32(m) for m in maps]
+
+    def init_weights(self, *, init_type: str, gain: float) -> None:
+        """Initialise in place. gain 1.0: hidden layers keep the scale of features of order one.
+
+        A LeakyReLU that follows needs sqrt(2 / (1 + 0.2^2)) more than Xavier's gain. The heads begin smaller, so that
+        the first verdicts lie around 0 and the first LSGAN losses around 1/2 a scale. Published code used gain 0.02
+        throughout, which five layers on leaves outputs below 5e-4 and gradients that half precision loses.
+        """
+        hidden = gain if init_type in ("normal", "kaiming") else gain * LEAKY_GAIN
+        init_weights(self, init_type=init_type, gain=hidden)
+        init_weights(self.heads, init_type=init_type, gain=gain * HEAD_GAIN)
+
+
+def _halve(in_channels: int, out_channels: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1), nn.LeakyReLU(LEAK))
+
+
+def _convolve(in_channels: int, out_channels: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.LeakyReLU(LEAK))

@@ -1,0 +1,116 @@
+"""Pieces that several networks share: normalisation, initialisation, joined calls."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.networks.hand_norm import Weights, weighted_instance_norm
+
+LEAK = 0.2  # LeakyReLU slope of every discriminator
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision becomes float32; float32 and float64 stay as they are."""
+    return x.float() if x.element_size() < 4 else x
+
+
+class InstanceNorm(nn.Module):
+    """Affine-free instance normalisation over (N, C, H, W), always computed in float32.
+
+    White backgrounds leave channels with almost no variance, where half precision overflows in the backward pass.
+    weights: how much each pixel counts, see models.networks.hand_norm; None: all alike.
+    """
+
+    def forward(self, x: Tensor, weights: Weights | None = None) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            if weights is not None:
+                return weighted_instance_norm(x, weights[x.shape[-2]])
+            if x.element_size() >= 4:
+                return F.instance_norm(x)
+            # Given scales in float32, PyTorch's kernel computes in float32 what it reads and writes in half precision.
+            ones = torch.ones(x.shape[1], device=x.device)
+            return F.instance_norm(x, weight=ones, bias=torch.zeros_like(ones))
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation, always computed in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(at_least_float32(x)).to(x.dtype)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "instance": lambda channels: InstanceNorm(),
+    "batch": BatchNorm,
+    "none": lambda channels: nn.Identity(),
+}
+
+
+def _normal(weight: Tensor, *, gain: float) -> None:
+    nn.init.normal_(weight, 0.0, gain)
+
+
+def _kaiming(weight: Tensor, *, gain: float) -> None:
+    nn.init.kaiming_normal_(weight, a=LEAK)
+    with torch.no_grad():
+        weight.mul_(gain)
+
+
+INITS: dict[str, Callable] = {
+    "xavier": nn.init.xavier_normal_,
+    "normal": _normal,
+    "kaiming": _kaiming,
+    "orthogonal": nn.init.orthogonal_,
+}
+
+# The gain with which LeakyReLU(0.2) passes the scale of its input on.
+LEAKY_GAIN = math.sqrt(2 / (1 + LEAK**2))
+
+
+def init_weights(net: nn.Module, *, init_type: str, gain: float) -> None:
+    """Initialise every convolution of `net` in place; biases become zero.
+
+    gain: factor on the initialiser's own scale (for "normal": the standard deviation).
+    """
+    for module in net.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            INITS[init_type](module.weight, gain=gain)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def joined(net: Callable, *inputs: Tensor | tuple[Tensor, ...], join: bool = True) -> tuple:
+    """Apply `net` to several batches (N_i, ...) in one call and split what it returns.
+
+    An input is a tensor, or a tuple of tensors that are the arguments of one call. Exact wherever samples do not see
+    each other; pass join=False for networks with batch normalisation. `net` may return a tensor or a list of tensors;
+    the result has one of these for each input.
+    """
+    calls = [x if isinstance(x, tuple) else (x,) for x in inputs]
+    if not join or len(calls) == 1:
+        return tuple(net(*arguments) for arguments in calls)
+    sizes = [len(arguments[0]) for arguments in calls]
+    return split(net(*map(torch.cat, zip(*calls))), sizes)
+
+
+def split(output: Tensor | list[Tensor], sizes: list[int]) -> tuple:
+    """Undo a concatenation along the batch, for a tensor or for each tensor of a list."""
+    if isinstance(output, Tensor):
+        return output.split(sizes)
+    return tuple(list(part) for part in zip(*(x.split(sizes) for x in output)))
+
+
+def detached(view: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    """A view of images, or each tensor of it, without its graph."""
+    return view.detach() if isinstance(view, Tensor) else [x.detach() for x in view]
+
+
+def concatenated(first: Tensor | list[Tensor], second: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    """Two views of images, one behind the other along the batch."""
+    if isinstance(first, Tensor):
+        return torch.cat([first, second])
+    return [torch.cat(pair) for pair in zip(first, second)]

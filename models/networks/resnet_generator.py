@@ -1,0 +1,141 @@
+"""CycleGAN's ResNet generator (Zhu et al. 2017; paper section III.B, "Building blocks")."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from models.networks.fast_cpu import ReflectConv, ReflectConvToImage, binomial, double_size
+from models.networks.hand_norm import Weights, norm_weights
+from models.networks.layers import NORMS, InstanceNorm, at_least_float32
+
+
+class Layers(nn.Sequential):
+    """One layer after the other; those that normalise by instance are told how much each pixel counts."""
+
+    def forward(self, x: Tensor, weights: Weights | None = None) -> Tensor:
+        for layer in self:
+            x = layer(x, weights) if isinstance(layer, (InstanceNorm, ResidualBlock)) else layer(x)
+        return x
+
+
+class ResidualBlock(nn.Module):
+    """x + conv-norm-ReLU-(dropout)-conv-norm(x), reflection-padded 3x3 convolutions; keeps (N, C, H, W)."""
+
+    def __init__(self, channels: int, *, norm: str, dropout: bool) -> None:
+        super().__init__()
+        self.body = Layers(
+            ReflectConv(channels, channels, 3),
+            NORMS[norm](channels),
+            nn.ReLU(),
+            nn.Dropout(0.5) if dropout else nn.Identity(),
+            ReflectConv(channels, channels, 3),
+            NORMS[norm](channels),
+        )
+
+    def forward(self, x: Tensor, weights: Weights | None = None) -> Tensor:
+        return x + self.body(x, weights)
+
+
+class DoubleSize(nn.Module):
+    """(N, C, H, W) -> (N, C, 2H, 2W), bilinear."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return double_size(x)
+
+
+class Binomial(nn.Module):
+    """(N, C, H, W) filtered by [1, 2, 1] / 4 along either axis."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return binomial(x)
+
+
+class ResizeConv(nn.Sequential):
+    """Double (H, W) by bilinear interpolation, then a 3x3 convolution: no checkerboard (Odena et al. 2016)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(DoubleSize(), ReflectConv(in_channels, out_channels, 3))
+
+
+def transposed_conv(in_channels: int, out_channels: int) -> nn.Module:
+    """Double (H, W) by a stride-2 transposed convolution, as published."""
+    return nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
+
+
+UPSAMPLERS = {"smooth": ResizeConv, "resize": ResizeConv, "deconv": transposed_conv}
+
+
+class ResNetGenerator(nn.Module):
+    """G_r and G_s: images (N, 3, H, W) in [-1, 1] -> images of the same size and range.
+
+    H and W may be anything from 16 up: the input is reflected up to a multiple of 4 and the output cropped back.
+    With ngf=64 and instance norm: 5,477,379 / 7,837,699 / 11,378,179 parameters for 4 / 6 / 9 blocks.
+    upsample: see UPSAMPLERS; "smooth" is "resize" after a filter that lets no pattern of alternating pixels out of the
+    blocks: at a quarter of the resolution, such a pattern is what training for texture made a mottling of 8 pixels from.
+    hand_share: what instance normalisation makes of a mask, see models.networks.hand_norm.norm_weights; 0: nothing.
+    checkpointing: keep for the backward pass only what goes into the blocks, and compute the rest anew.
+    """
+
+    checkpointing = False
+    halvings = 2
+
+    def __init__(
+        self,
+        *,
+        blocks: int,
+        ngf: int = 64,
+        norm: str = "instance",
+        dropout: bool = False,
+        upsample: str = "resize",
+        hand_share: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.hand_share = hand_share
+        up = UPSAMPLERS[upsample]
+        wide = ngf * 4
+        self.net = Layers(
+            ReflectConv(3, ngf, 7),
+            NORMS[norm](ngf),
+            nn.ReLU(),
+            nn.Conv2d(ngf, ngf * 2, 3, stride=2, padding=1),
+            NORMS[norm](ngf * 2),
+            nn.ReLU(),
+            nn.Conv2d(ngf * 2, wide, 3, stride=2, padding=1),
+            NORMS[norm](wide),
+            nn.ReLU(),
+            *(ResidualBlock(wide, norm=norm, dropout=dropout) for _ in range(blocks)),
+            *((Binomial(),) if upsample == "smooth" else ()),
+            up(wide, ngf * 2),
+            NORMS[norm](ngf * 2),
+            nn.ReLU(),
+            up(ngf * 2, ngf),
+            NORMS[norm](ngf),
+            nn.ReLU(),
+            ReflectConvToImage(ngf, 3, 7),
+        )
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """mask: (N, 1, H, W) in {0, 1}, where the hands are; None: everywhere."""
+        height, width = x.shape[-2:]
+        x, weights = _pad(x), None
+        if mask is not None and self.hand_share:
+            weights = norm_weights(_pad(mask), self.hand_share, levels=self.halvings + 1)
+        if self.checkpointing and torch.is_grad_enabled():
+            for part in self._parts():
+                x = checkpoint(part, x, weights, use_reentrant=False)
+        else:
+            x = self.net(x, weights)
+        out = x[..., :height, :width]
+        return at_least_float32(out).tanh()  # bfloat16 has 8 bits of mantissa: an image's grey levels need float32
+
+    def _parts(self) -> list[nn.Module]:
+        """The layers in order: encoder, each residual block, decoder."""
+        places = [i for i, layer in enumerate(self.net) if isinstance(layer, ResidualBlock)]
+        return [self.net[: places[0]], *(self.net[i] for i in places), self.net[places[-1] + 1 :]]
+
+
+def _pad(x: Tensor) -> Tensor:
+    """(N, C, H, W), reflected at its right and lower border up to multiples of 4."""
+    bottom, right = -x.shape[-2] % 4, -x.shape[-1] % 4
+    return F.pad(x, (0, right, 0, bottom), mode="reflect") if bottom or right else x

@@ -1,0 +1,236 @@
+"""data/masks/ops.py and data/masks/refine.py: hand-worked arrays, properties, and recovery of known masks."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+
+from data.masks import ops as masks
+from data.masks.refine import RefineOptions, encode_mask, refine_mask
+from util.benchmark.masks import draw_hand, spoil
+
+BOOL_IMAGES = arrays(bool, st.tuples(st.integers(3, 24), st.integers(3, 24)))
+
+
+def picture(*rows: str) -> np.ndarray:
+    return np.array([[char == "#" for char in row] for row in rows])
+
+
+def ring(size: int = 200, hole: int = 15) -> tuple[np.ndarray, np.ndarray]:
+    """A thick ring on an arm: (photograph, true mask), the photograph blurred and noisy."""
+    mask = np.zeros((size, size), np.uint8)
+    cv2.circle(mask, (size // 2, size // 3), size // 4, 1, -1)
+    cv2.rectangle(mask, (size // 2 - 25, size // 3), (size // 2 + 25, size), 1, -1)
+    cv2.circle(mask, (size // 2, size // 3), hole, 0, -1)
+    rng = np.random.default_rng(3)
+    rgb = np.where(mask[..., None] > 0, [180, 130, 110], [205, 208, 215]) + rng.normal(0, 4, (size, size, 3))
+    return cv2.GaussianBlur(np.clip(rgb, 0, 255).astype(np.uint8), (0, 0), 1.0), mask > 0
+
+
+def test_key_colour_is_exact():
+    rgb = np.array([[[14, 255, 14], [14, 255, 15], [14, 254, 14], [0, 0, 0]]], np.uint8)
+    assert masks.key_colour_mask(rgb).tolist() == [[False, True, True, True]]
+    assert masks.key_colour_mask(rgb, (0, 0, 0)).tolist() == [[True, True, True, False]]
+
+
+def test_chroma_key_takes_green_for_background():
+    rgb = np.array([[[40, 160, 60], [200, 150, 120], [10, 20, 10], [128, 128, 128]]], np.uint8)
+    assert masks.chroma_key_mask(rgb).tolist() == [[False, True, True, True]]  # the third is too dark to be a screen
+
+
+@pytest.mark.parametrize("high", [1, 60, 255])
+def test_otsu_finds_two_levels_of_any_height(high):
+    grey = np.zeros((8, 8), np.uint8)
+    grey[2:5] = high
+    assert (masks.binarise(grey) == (grey > 0)).all()
+
+
+def test_constant_masks_have_no_threshold():
+    assert masks.binarise(np.full((4, 4), 255, np.uint8)).all()
+    assert not masks.binarise(np.zeros((4, 4), np.uint8)).any()
+    assert masks.binarise(np.full((4, 4), 200, np.uint8), 210).sum() == 0
+
+
+def test_largest_component_joins_corners():
+    mask = picture("##...#", "..#...", "....##", "......")
+    assert (masks.largest_component(mask) == picture("##....", "..#...", "......", "......")).all()
+    assert not masks.largest_component(np.zeros((3, 3), bool)).any()
+
+
+def test_holes_by_hand():
+    mask = picture(
+        "#######.",
+        "#.##..#.",
+        "#####.#.",
+        "#.#####.",
+        "#.#####.",
+    )
+    labels, areas = masks.label_holes(mask)  # the hole at the lower left reaches the frame's border
+    assert areas.tolist() == [0, 1, 3]
+    assert labels[1, 1] == 1 and labels[1, 5] == 2 and labels[4, 1] == 0 and labels[0, 0] == 0
+    assert masks.count_contours(mask) == 3
+    assert (masks.genuine_holes(mask, 2.5 / mask.sum()) == (labels == 2)).all()
+    filled, kept = masks.fill_holes(mask, labels == 2)
+    assert (filled == mask | (labels == 1)).all() and (kept == (labels == 2)).all()
+
+
+def test_photograph_decides_about_a_small_hole():
+    mask = np.ones((40, 40), bool)
+    mask[:2] = False
+    mask[10:13, 10:13] = mask[20:23, 20:23] = mask[30, 30] = False
+    likeness = np.ones((40, 40), np.float32)
+    likeness[10:13, 10:12] = likeness[30, 30] = 0.1  # background in two of three columns, and in a single pixel
+    likeness[20, 20:22] = 0.1  # a glint on the hand
+    assert not masks.genuine_holes(mask, 0.1).any()
+    assert np.argwhere(masks.genuine_holes(mask, 0.1, likeness, min_hole=3 / 1500)).tolist() == [
+        [y, x] for y in (10, 11, 12) for x in (10, 11)
+    ]
+
+
+@given(BOOL_IMAGES)
+@settings(max_examples=150, deadline=None)
+def test_holes_and_contours_agree_with_scipy(mask):
+    filled, kept = masks.fill_holes(mask)
+    assert (filled == ndimage.binary_fill_holes(mask)).all() and not kept.any()
+    n_holes = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)[1]
+    n_parts = ndimage.label(mask, np.ones((3, 3)))[1]
+    assert len(masks.label_holes(mask)[1]) - 1 == n_holes
+    assert masks.count_contours(mask) == n_parts + n_holes
+
+
+@given(BOOL_IMAGES, st.sampled_from([0, 3, 5, 7]))
+@settings(max_examples=150, deadline=None)
+def test_morphology_properties(mask, size):
+    eroded, closed = masks.erode(mask, size), masks.close_gaps(mask, size)
+    assert not (eroded & ~mask).any() and not (mask & ~closed).any()
+    assert (masks.close_gaps(closed, size) == closed)[size : -size or None, size : -size or None].all()
+    largest = masks.largest_component(mask)
+    assert not (largest & ~mask).any() and (masks.largest_component(largest) == largest).all()
+    kept_open = masks.close_gaps(mask, size, keep=~mask)
+    assert (kept_open == mask).all()
+
+
+def test_erosion_does_not_cut_an_arm_at_the_border():
+    mask = np.zeros((20, 20), bool)
+    mask[8:, 5:15] = True
+    eroded = masks.erode(mask, 5)
+    assert eroded[-1].sum() == 6 and not eroded[9].any() and eroded[10, 7:13].all()
+
+
+def test_signed_distance_and_iou_by_hand():
+    mask = np.array([[False, False, True, True, True]])
+    assert masks.signed_distance(mask)[0] == pytest.approx([-2, -1, 1, 2, 3], abs=0.15)
+    assert masks.iou(mask, np.array([[False, True, True, True, False]])) == pytest.approx(0.5)
+    assert masks.iou(np.zeros((2, 2), bool), np.zeros((2, 2), bool)) == 1.0
+
+
+def test_likeness_separates_and_knows_when_it_cannot():
+    rgb, mask = ring()
+    likeness = masks.hand_likeness(rgb, mask)
+    inner = masks.erode(mask, 9)
+    outer = masks.erode(~mask, 9)
+    assert likeness[inner].min() > 0.5 > likeness[outer].max()
+    flat = np.random.default_rng(0).normal(128, 5, rgb.shape).astype(np.uint8)
+    assert masks.hand_likeness(flat, mask) is None
+    assert masks.hand_likeness(rgb, np.zeros_like(mask)) is None
+
+
+def test_ring_keeps_its_hole_and_loses_pin_holes():
+    rgb, mask = ring()
+    raw = mask.copy()
+    raw[150:155, 90:95] = raw[180:185, 110:115] = False  # pin-holes
+    raw[10:16, 10:16] = True  # a blob
+    for snap in (0, 8):
+        refined, fault, before, contours = refine_mask(encodable(raw), rgb, RefineOptions(snap=snap, erode=0))
+        assert fault == "" and (before == raw).all() and contours == 5
+        assert len(masks.label_holes(refined)[1]) == 2
+        assert masks.iou(refined, mask) > 0.985
+
+
+def test_a_finger_that_a_fault_cut_off_is_rejoined_and_a_blob_is_not():
+    rng = np.random.default_rng(1)
+    rgb, mask = draw_hand(rng, 320, 240)
+    tip = np.argwhere(mask)[0][0]
+    raw = mask.copy()
+    raw[tip + 25 : tip + 30] &= np.arange(320) > 200  # the highest finger
+    raw[200:225, 10:35] = True
+    assert masks.count_contours(raw) > 2
+    without, *_ = refine_mask(encodable(raw), None, RefineOptions(erode=0))
+    refined, *_ = refine_mask(encodable(raw), rgb, RefineOptions(erode=0))
+    assert np.argwhere(without)[0][0] > tip + 20 and np.argwhere(refined)[0][0] <= tip + 2
+    assert masks.iou(refined, mask) > 0.97 and masks.count_contours(refined) == 1
+
+
+def test_large_components_by_hand():
+    mask = picture("####.##.#")
+    assert (masks.large_components(mask, 0.5) == picture("####.##..")).all()
+    assert (masks.large_components(mask, 0.25) == mask).all()
+    assert not masks.large_components(~mask & mask, 0.5).any()
+
+
+def test_narrow_hole_is_kept_because_the_photograph_shows_it():
+    rgb, mask = ring(hole=5)
+    assert 81 / mask.sum() < RefineOptions().max_hole
+    with_photograph, *_ = refine_mask(encodable(mask), rgb, RefineOptions())
+    without, *_ = refine_mask(encodable(mask), None, RefineOptions())
+    assert len(masks.label_holes(with_photograph)[1]) == 2
+    assert len(masks.label_holes(without)[1]) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_spoiled_masks_are_recovered(seed):
+    rng = np.random.default_rng(seed)
+    rgb, mask = draw_hand(rng, 320, 240)
+    raw = encodable(spoil(mask, rng))
+    plain, *_ = refine_mask(raw, None, RefineOptions(erode=0))
+    snapped, *_ = refine_mask(raw, rgb, RefineOptions(erode=0))
+    eroded, *_ = refine_mask(raw, rgb, RefineOptions())
+    assert masks.iou(plain, mask) > 0.93
+    assert masks.iou(snapped, mask) > max(0.97, masks.iou(plain, mask))
+    assert (eroded & mask).sum() > 0.99 * eroded.sum()
+    for refined in (plain, snapped, eroded):
+        assert masks.count_contours(refined) == 1
+
+
+def test_useless_masks_say_why():
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (200, 200), dtype=np.uint8)
+    _, mask = ring()
+    small = np.zeros((200, 200), bool)
+    small[:20, :20] = True
+    for grey, reason in (
+        (noise, "contours"),
+        (np.zeros_like(noise), "no hand"),
+        (np.full_like(noise, 255), "all hand"),
+        (encodable(small), "1.0% of the frame, less than 5.0%"),
+        (encodable(~small), "more than 50.0%"),
+    ):
+        refined, fault, _, _ = refine_mask(grey, None, RefineOptions(erode=0))
+        assert refined is None and reason in fault
+
+
+GREY_IMAGES = arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)))
+
+
+@given(GREY_IMAGES, st.booleans(), st.sampled_from([0, 3, 5, 9]))
+@settings(max_examples=200, deadline=None)
+def test_any_mask_gives_one_hand_or_a_reason(grey, with_photograph, size):
+    rgb = np.random.default_rng(0).integers(0, 256, (*grey.shape, 3), dtype=np.uint8) if with_photograph else None
+    options = RefineOptions(median=size, close=size, erode=size, min_area=0.001, max_area=1.0)
+    refined, fault, before, _ = refine_mask(grey, rgb, options)
+    assert (refined is None) == (fault != "") and before.shape == grey.shape
+    if refined is not None:
+        assert refined.dtype == bool and ndimage.label(refined, np.ones((3, 3)))[1] == 1
+
+
+def test_encoding_is_lossless():
+    mask = np.random.default_rng(0).random((33, 47)) > 0.5
+    decoded = cv2.imdecode(np.frombuffer(encode_mask(mask), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded.dtype == np.uint8 and (decoded == mask * np.uint8(255)).all()
+
+
+def encodable(mask: np.ndarray) -> np.ndarray:
+    return mask.astype(np.uint8) * 255

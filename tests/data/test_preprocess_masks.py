@@ -1,0 +1,382 @@
+"""preprocess_masks.py and data/masks/realhands.py: trees good and bad, resuming, options, exit statuses."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data.masks import ops as masks
+from data.masks.realhands import KEPT, RealFrame, find_real_frames, read_report, usable_frames
+from data.masks.refine import RefineOptions, judge_frame, refine_frame
+from data.masks.refine_tree import PROGRESS_NAME, refine_tree
+from options.preprocess_masks_options import parse, preprocess_masks_parser, refine_options
+from util.benchmark.masks import draw_hand, spoil
+from util.errors import UsageError
+from util.images import read_mask, read_rgb, write_png
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def hands() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Photograph, true mask, raw mask of a few drawn hands."""
+    rng = np.random.default_rng(0)
+    drawn = [draw_hand(rng, 200, 150) for _ in range(4)]
+    return [(rgb, mask, spoil(mask, rng)) for rgb, mask in drawn]
+
+
+def write_tree(root: Path, hands: list, n_frames: int = 8) -> Path:
+    for i in range(n_frames):
+        rgb, _, raw = hands[i % len(hands)]
+        write_png(root / f"user{i % 2}" / "color" / f"f{i:03d}_color.png", rgb)
+        write_png(root / f"user{i % 2}" / "mask" / f"f{i:03d}_mask.png", raw)
+    return root
+
+
+def command(*arguments: str | Path) -> subprocess.CompletedProcess:
+    line = [sys.executable, REPOSITORY / "preprocess_masks.py", *arguments]
+    return subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+
+
+def outputs(root: Path) -> dict[str, bytes]:
+    """What a run leaves behind, but for the record, whose lines may come in any order."""
+    made = [*root.glob("**/mask_refined/*"), root / "masks_report.csv", root / "masks_preview.png"]
+    return {str(path.relative_to(root)): path.read_bytes() for path in made if path.exists()}
+
+
+def report(root: Path) -> dict[str, dict[str, str]]:
+    with open(root / "masks_report.csv", newline="", encoding="utf-8") as file:
+        return {row["file"]: row for row in csv.DictReader(file)}
+
+
+def refine(root: Path, *, overwrite: bool = False, **options):
+    return refine_tree(root, find_real_frames(root), RefineOptions(**options), num_workers=0, overwrite=overwrite)
+
+
+def sources(root: Path) -> dict[str, tuple[bytes, int]]:
+    files = [*root.glob("**/color/*"), *root.glob("**/mask/*")]
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_frames_are_found_under_all_their_names(tmp_path, hands):
+    rgb, _, raw = hands[0]
+    odd = "two words\nné"
+    for path in ("a/color/x_color.png", "a/color/y.jpg", "deep/er/b/color/z.JPEG", f"a/color/{odd}_color.png"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"-")
+    for path in ("a/mask/x_mask.png", "a/mask/x.png", "a/masks/y.jpg", "deep/er/b/mask/z_mask.png"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"-")
+    (tmp_path / "a/mask_refined").mkdir()
+    (tmp_path / "a/mask_refined/x_mask.png").write_bytes(b"-")
+    (tmp_path / "a/color/broken_color.png").symlink_to("nowhere.png")
+    (tmp_path / "a/color/loop_color.png").symlink_to("loop_color.png")
+    (tmp_path / "a/color/notes.txt").write_text("")
+    (tmp_path / "again").symlink_to(tmp_path / "a")
+    (tmp_path / "up").symlink_to(tmp_path)
+    (tmp_path / "empty/color").mkdir(parents=True)
+    frames = find_real_frames(tmp_path)
+    assert [(frame.user, frame.name) for frame in frames] == [("a", odd), ("a", "x"), ("a", "y"), ("deep/er/b", "z")]
+    assert [frame.mask and frame.mask.name for frame in frames] == [None, "x_mask.png", "y.jpg", "z_mask.png"]
+    assert [frame.refined is not None for frame in frames] == [False, True, False, False]
+    assert find_real_frames(tmp_path / "missing") == []
+
+
+def test_undecodable_names_survive(tmp_path, hands):
+    rgb, _, raw = hands[0]
+    name = os.fsdecode(b"caf\xe9 \n1")
+    try:
+        write_png(tmp_path / "u" / "color" / f"{name}_color.png", rgb)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    write_png(tmp_path / "u" / "mask" / f"{name}_mask.png", raw)
+    refine(tmp_path)
+    assert read_report(tmp_path) == {"u/color/caf\\xe9 \n1_color.png": KEPT}
+    frames, n_dropped = usable_frames(tmp_path)
+    assert len(frames) == 1 and n_dropped == 0 and read_mask(frames[0].refined).any()
+
+
+def test_a_tree_is_refined_and_its_sources_are_left_alone(tmp_path, hands):
+    root = write_tree(tmp_path / "RealHands", hands)
+    before = sources(root)
+    done = command("--dataroot", tmp_path, "--num_workers", "2", "--erode", "0")
+    assert done.returncode == 0, done.stderr
+    assert "8 frames: 8 kept, 0 dropped" in done.stdout
+    assert sources(root) == before
+    for i in range(8):
+        path = root / f"user{i % 2}/mask_refined/f{i:03d}_mask.png"
+        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert pixels.dtype == np.uint8 and set(np.unique(pixels)) == {0, 255}
+        assert masks.iou(pixels > 0, hands[i % 4][1]) > 0.92
+    row = report(root)["user1/color/f001_color.png"]
+    assert row["verdict"] == "kept" and row["source"] == "mask"
+    assert float(row["area_before"]) == pytest.approx(hands[1][2].mean(), abs=1e-6)
+    refined = read_mask(root / "user1/mask_refined/f001_mask.png")
+    assert float(row["area_after"]) == pytest.approx(refined.mean(), abs=1e-6)
+    assert read_rgb(root / "masks_preview.png").shape[1] > 1000
+    assert not list(root.glob("**/.part-*"))
+    usable, n_dropped = usable_frames(root)
+    assert len(usable) == 8 and n_dropped == 0 and all(frame.refined for frame in usable)
+
+
+def spoilt_masks(raw: np.ndarray, true: np.ndarray) -> dict[str, tuple[bytes | None, str]]:
+    """{name: (the mask file's bytes, what the report says of where the refined mask comes from)}"""
+
+    def png(image: np.ndarray) -> bytes:
+        return cv2.imencode(".png", image)[1].tobytes()
+
+    rng = np.random.default_rng(1)
+    grey = raw.astype(np.uint8) * 255
+    height, width = grey.shape
+    return {
+        "noise": (png(rng.integers(0, 256, grey.shape, dtype=np.uint8)), "chroma key, mask: "),
+        "noise_binary": (png((rng.random(grey.shape) > 0.5) * np.uint8(255)), "chroma key, mask: "),
+        "black": (png(grey * 0), "chroma key, mask: no hand"),
+        "white": (png(grey * 0 + 255), "chroma key, mask: all hand"),
+        "missing": (None, "chroma key, mask: missing"),
+        "truncated": (png(grey)[:-400], "chroma key, mask: "),
+        "cut_tail": (png(grey)[:-12], "chroma key, mask: truncated"),
+        "empty_file": (b"", "chroma key, mask: "),
+        "text": (b"not an image at all", "chroma key, mask: "),
+        "square": (png(grey[:, :height]), f"chroma key, mask: {height}x{height}, photograph {width}x{height}"),
+        "half_size": (png(cv2.resize(true.astype(np.uint8) * 255, None, fx=0.5, fy=0.5)), "mask, scaled from 100x75"),
+        "sixteen_bit": (png(grey.astype(np.uint16) * 257), "mask"),
+        "three_channel": (png(cv2.merge([grey, grey, grey])), "mask"),
+        "four_channel": (png(cv2.merge([grey, grey, grey, grey * 0 + 255])), "mask"),
+        "zero_one": (png(grey // 255), "mask"),
+        "blurred": (png(cv2.GaussianBlur(grey, (0, 0), 1.5)), "mask"),
+        "lossy": (cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 40])[1].tobytes(), "mask"),
+    }
+
+
+def test_every_kind_of_bad_mask_gets_a_row_and_a_sensible_outcome(tmp_path, hands):
+    rgb, true, raw = hands[0]
+    spoilt = spoilt_masks(raw, true)
+    for name, (data, _) in spoilt.items():
+        write_png(tmp_path / "u" / "color" / f"{name}_color.png", rgb)
+        if data is not None:
+            path = tmp_path / "u" / "mask" / f"{name}_mask.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+    outcome = refine(tmp_path, erode=0)
+    rows = report(tmp_path)
+    assert len(outcome.rows) == len(rows) == len(spoilt)
+    for name, (_, source) in spoilt.items():
+        row = rows[f"u/color/{name}_color.png"]
+        assert row["verdict"] == KEPT and row["source"].startswith(source), (name, row)
+        assert (row["source"] == source) or source.startswith("chroma"), (name, row)
+        assert masks.iou(read_mask(tmp_path / f"u/mask_refined/{name}_mask.png"), true) > 0.92, name
+
+
+@given(data=st.data())
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_bytes_never_raise(tmp_path, hands, data):
+    rgb, _, raw = hands[0]
+    paths = []
+    for kind, image in (("color", rgb[..., ::-1]), ("mask", raw.astype(np.uint8) * 255)):
+        suffix = data.draw(st.sampled_from([".png", ".jpg"]))
+        content = bytearray(cv2.imencode(suffix, image)[1].tobytes())
+        for at in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=3)):
+            content[at] ^= data.draw(st.integers(1, 255))
+        content = content[: data.draw(st.one_of(st.none(), st.integers(0, len(content))))]
+        paths.append(tmp_path / f"{kind}{suffix}")
+        paths[-1].write_bytes(content)
+    refined, verdict = judge_frame(RealFrame(*paths, None, "u", "n"), RefineOptions())
+    assert (refined is None) == (verdict.verdict != KEPT) and "\n" not in verdict.verdict + verdict.source
+
+
+def test_without_a_green_screen_bad_masks_drop_their_frames(tmp_path, hands):
+    rgb, true, raw = hands[0]
+    on_white = np.where(true[..., None], rgb, np.uint8(230))
+    for name, (data, _) in spoilt_masks(raw, true).items():
+        write_png(tmp_path / "u" / "color" / f"{name}_color.png", on_white)
+        if data is not None:
+            (tmp_path / "u" / "mask").mkdir(exist_ok=True)
+            (tmp_path / "u" / "mask" / f"{name}_mask.png").write_bytes(data)
+    (tmp_path / "u" / "color" / "torn_color.png").write_bytes(cv2.imencode(".png", rgb)[1].tobytes()[:-5000])
+    shutil.copy(tmp_path / "u/mask/lossy_mask.png", tmp_path / "u/mask/torn_mask.png")
+    stale = tmp_path / "u/mask_refined/white_mask.png"
+    write_png(stale, true)
+    refine(tmp_path, overwrite=True)
+    rows = report(tmp_path)
+    dropped = {name for name, row in rows.items() if row["verdict"] != KEPT}
+    expected = {"noise", "noise_binary", "black", "white", "missing", "truncated", "cut_tail", "empty_file", "text"}
+    assert dropped == {f"u/color/{name}_color.png" for name in expected | {"square", "torn"}}
+    assert rows["u/color/missing_color.png"]["verdict"] == "mask: missing; chroma key: all hand"
+    assert rows["u/color/torn_color.png"]["verdict"].startswith("photograph unreadable")
+    assert not stale.exists()
+    usable, n_dropped = usable_frames(tmp_path)
+    assert n_dropped == len(dropped) and len(usable) == len(rows) - len(dropped)
+
+
+def test_frames_outside_the_limits_are_dropped(tmp_path, hands):
+    write_tree(tmp_path, hands, 1)
+    frame = find_real_frames(tmp_path)[0]
+    for limits in ({"min_area": 0.4}, {"max_area": 0.06}, {"max_contours": 1}):
+        verdict = refine_frame(frame, RefineOptions(fallback=False, **limits))
+        assert verdict.verdict != KEPT and not (tmp_path / "user0/mask_refined/f000_mask.png").exists()
+
+
+def test_a_rerun_keeps_what_is_there(tmp_path, hands):
+    root = write_tree(tmp_path, hands)
+    first = refine(root)
+    made = outputs(root)
+    times = {path: path.stat().st_mtime_ns for path in root.glob("**/mask_refined/*")}
+    (root / "user0/mask_refined/f000_mask.png").unlink()
+    write_png(root / "user0/mask/f002_mask.png", hands[0][1])  # a changed source, and a lost output
+    again = refine(root)
+    assert (first.n_before, again.n_before) == (0, 6)
+    unchanged = [path for path, at in times.items() if path.stat().st_mtime_ns == at]
+    assert len(unchanged) == 6
+    assert outputs(root).keys() == made.keys()
+    everything = refine(root, overwrite=True)
+    assert everything.n_before == 0 and everything.rows == again.rows
+
+
+def test_other_options_are_refused_or_redo_everything(tmp_path, hands):
+    root = write_tree(tmp_path, hands, 2)
+    refine(root, erode=0)
+    made = outputs(root)
+    with pytest.raises(UsageError, match=r"--erode 0 \(now 5\).*--overwrite"):
+        refine(root, erode=5)
+    assert outputs(root) == made
+    refine(root, erode=5, overwrite=True)
+    after = outputs(root)
+    assert after.keys() == made.keys() and all(after[key] != made[key] for key in made)
+
+
+def test_masks_of_unknown_origin_are_kept_unless_overwritten(tmp_path, hands):
+    root = write_tree(tmp_path, hands, 2)
+    mine = root / "user0/mask_refined/f000_mask.png"
+    write_png(mine, hands[0][1])
+    before = mine.read_bytes()
+    refine(root)
+    assert mine.read_bytes() == before
+    assert report(root)["user0/color/f000_color.png"]["source"] == "refined mask found"
+    refine(root, overwrite=True)
+    assert mine.read_bytes() != before
+
+
+def test_killed_and_rerun_equals_uninterrupted(tmp_path, hands):
+    whole = write_tree(tmp_path / "whole", hands, 120)
+    (whole / "user0/mask/f004_mask.png").write_bytes(b"")
+    cut = tmp_path / "cut"
+    shutil.copytree(whole, cut)
+    assert command("--real_root", whole, "--num_workers", "0").returncode == 0
+    line = [sys.executable, REPOSITORY / "preprocess_masks.py", "--real_root", cut, "--num_workers", "2"]
+    for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+        progress = cut / PROGRESS_NAME
+        n_lines = len(progress.read_bytes().splitlines()) if progress.exists() else 1
+        run = subprocess.Popen(line, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while run.poll() is None and (not progress.exists() or len(progress.read_bytes().splitlines()) <= n_lines):
+            time.sleep(0.002)
+        run.send_signal(how)
+        _, stderr = run.communicate(timeout=60)
+        assert b"Traceback" not in stderr
+        with open(progress, "ab") as file:
+            file.write(b'{"file": "half a li')  # as a crash in the middle of a write leaves it
+    done = command("--real_root", cut, "--num_workers", "2")
+    assert done.returncode == 0 and "done before" in done.stdout
+    assert outputs(cut) == outputs(whole)
+    assert not list(cut.glob("**/.part-*"))
+
+
+def test_a_second_run_at_once_is_refused(tmp_path, hands):
+    fcntl = pytest.importorskip("fcntl")
+    root = write_tree(tmp_path, hands, 1)
+    with open(root / PROGRESS_NAME, "a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another preprocess_masks.py"):
+            refine(root)
+    assert refine(root).n_before == 0
+
+
+def test_a_damaged_record_or_report_is_no_obstacle(tmp_path, hands):
+    root = write_tree(tmp_path, hands, 3)
+    (root / PROGRESS_NAME).write_bytes(b"\xff\x00{]\n[1]\n\n")
+    (root / "masks_report.csv").write_bytes(b'\xff"\x00,,,\n"')
+    assert read_report(root) == {}
+    refine(root)
+    assert len(report(root)) == 3 and refine(root).n_before == 3
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, hands):
+    root = write_tree(tmp_path, hands, 2)
+    (root / "user0/mask_refined").write_text("in the way")
+    with pytest.raises(UsageError, match="cannot write under"):
+        refine(root)
+
+
+def test_exit_statuses(tmp_path, hands):
+    (tmp_path / "empty").mkdir()
+    nothing = command("--dataroot", tmp_path / "empty")
+    assert nothing.returncode == 2 and "<user>/color/<name>_color.png" in nothing.stderr
+    assert "Traceback" not in nothing.stderr and not any((tmp_path / "empty").iterdir())
+    write_png(tmp_path / "bad/u/color/a_color.png", np.full((50, 60, 3), 200, np.uint8))
+    dropped = command("--dataroot", tmp_path / "bad", "--num_workers", "0")
+    assert dropped.returncode == 1 and "1 frames: 0 kept, 1 dropped" in dropped.stdout
+    assert report(tmp_path / "bad")["u/color/a_color.png"]["verdict"] == "mask: missing; chroma key: all hand"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--median", "4"],
+        ["--erode", "-1"],
+        ["--max_hole", "1.5"],
+        ["--min_area", "nan"],
+        ["--num_workers", "many"],
+        ["--dataroot", "/nonexistent"],
+        ["--key_low", "1", "2"],
+        ["--max_contours", "0"],
+    ],
+)
+def test_wrong_flags_end_in_one_sentence(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        preprocess_masks_parser().parse_args(arguments)
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and arguments[0] in message
+
+
+def test_limits_that_contradict_each_other(tmp_path, hands):
+    root = write_tree(tmp_path, hands, 1)
+    with pytest.raises(UsageError, match="--min_area 0.6 must be below --max_area 0.5"):
+        parse(["--real_root", str(root), "--min_area", "0.6"])
+    with pytest.raises(UsageError, match="--key_low"):
+        parse(["--real_root", str(root), "--key_low", "100", "0", "0"])
+    with pytest.raises(UsageError, match="--dataroot"):
+        parse([])
+
+
+def test_defaults_of_flags_are_those_of_the_options(tmp_path, hands):
+    root = write_tree(tmp_path / "RealHands", hands, 1)
+    opt = parse(["--dataroot", str(tmp_path)])
+    assert refine_options(opt) == RefineOptions() and opt.real_root == root and opt.num_workers >= 1
+    assert parse(["--dataroot", str(root)]).real_root == root
+
+
+def test_real_photographs():
+    """On photographs: nothing dropped, one binary hand each, rings open."""
+    if "HGAN_HANDS" not in os.environ:
+        pytest.skip("HGAN_HANDS, the folder that holds RealHands/, is not set")
+    frames = find_real_frames(Path(os.environ["HGAN_HANDS"]) / "RealHands")[::25]
+    assert frames
+    for frame in frames:
+        refined, verdict = judge_frame(frame, RefineOptions(erode=0))
+        assert verdict.verdict == KEPT, (frame.image, verdict)
+        raw = masks.largest_component(cv2.medianBlur(read_mask(frame.mask).view(np.uint8), 5) > 0)
+        assert masks.iou(refined, masks.fill_holes(raw, ~refined)[0]) > 0.93
+        labels, areas = masks.label_holes(raw)
+        for hole in np.flatnonzero(areas > 0.01 * raw.sum()):
+            assert (~refined[labels == hole]).mean() > 0.5

@@ -1,0 +1,100 @@
+"""Properties that hold for any input: transforms, metrics, pools."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from data.hands import Hand
+from data.transforms import centred_hand_crop, crop_around, flip, pad_to, random_hand_crop
+from models.image_pool import ImagePool
+from models.translation import hand_bounds
+from util.images import to_tensor, to_uint8
+from util.scores.distances import frechet_distance, kernel_distance
+from util.scores.image_metrics import psnr, ssim
+
+SIDES = st.integers(1, 40)
+
+
+@st.composite
+def hands(draw) -> Hand:
+    """An image whose red channel marks the mask, so that what goes through together can be told."""
+    mask = draw(hnp.arrays(bool, (draw(SIDES), draw(SIDES)), elements=st.booleans(), fill=st.just(False)))
+    image = np.full((*mask.shape, 3), 255, np.uint8)
+    image[mask] = (10, 20, 30)
+    return Hand(image, mask)
+
+
+@given(hands(), st.integers(1, 50), st.integers(0, 2**32), st.integers(-5, 45), st.integers(-5, 45))
+@settings(max_examples=150, deadline=None)
+def test_crops_have_their_size_and_keep_image_and_mask_together(hand, size, seed, y, x):
+    crops = [random_hand_crop(hand, size, np.random.default_rng(seed)), centred_hand_crop(hand, size)]
+    for crop in (*crops, crop_around(hand, y, x, size), flip(crop_around(hand, y, x, size))):
+        assert crop.image.shape == (size, size, 3) and crop.mask.shape == (size, size)
+        assert np.array_equal(crop.mask, (crop.image == (10, 20, 30)).all(-1))
+        assert crop.mask.sum() <= hand.mask.sum()
+    if hand.mask.any():
+        assert crops[0].mask.any()  # a crop around a pixel of the hand holds it
+    padded = pad_to(hand, size)
+    assert padded.mask.sum() == hand.mask.sum() and min(padded.mask.shape) >= size
+    twice = flip(flip(hand))
+    assert np.array_equal(twice.image, hand.image) and np.array_equal(twice.mask, hand.mask)
+
+
+@given(hands())
+@settings(max_examples=100, deadline=None)
+def test_bounds_hold_the_hand(hand):
+    rows, columns = hand_bounds(hand.mask)
+    assert hand.mask[rows, columns].sum() == hand.mask.sum() and hand.mask[rows, columns].size
+
+
+@given(hnp.arrays(np.uint8, st.tuples(SIDES, SIDES, st.just(3))))
+@settings(max_examples=100, deadline=None)
+def test_tensors_and_arrays_are_one_thing(image):
+    tensor = to_tensor(image)
+    assert tensor.min() >= -1 and tensor.max() <= 1 and np.array_equal(to_uint8(tensor), image)
+
+
+IMAGES = hnp.arrays(np.uint8, (14, 13, 3))
+
+
+@given(IMAGES, IMAGES)
+@settings(max_examples=80, deadline=None)
+def test_likeness_of_images(a, b):
+    assert psnr(a, b) == psnr(b, a) and psnr(a, a) == np.inf and psnr(a, b) >= 0
+    assert ssim(a, b) <= 1 + 1e-9 and abs(ssim(a, b) - ssim(b, a)) < 1e-9 and abs(ssim(a, a) - 1) < 1e-9
+
+
+@given(st.integers(2, 12), st.integers(2, 12), st.integers(1, 6), st.floats(-50, 50), st.integers(0, 2**32 - 1))
+@settings(max_examples=80, deadline=None)
+def test_distances_of_sets(n, m, dim, shift, seed):
+    random = np.random.default_rng(seed)
+    a, b = random.normal(size=(n, dim)), random.normal(size=(m, dim))
+    distance = frechet_distance(a, b)
+    assert distance >= 0 and abs(distance - frechet_distance(b, a)) <= 1e-6 * (1 + distance)
+    assert frechet_distance(a, a[::-1]) <= 1e-6 * (1 + np.square(a).sum())
+    turned = np.linalg.qr(random.normal(size=(dim, dim)))[0]  # distances do not hang on the axes, nor on the origin
+    assert abs(frechet_distance(a @ turned + shift, b @ turned + shift) - distance) <= 1e-6 * (1 + distance + shift**2)
+    size = min(n, m)
+    mean, std = kernel_distance(a, a, subsets=3, subset_size=size)
+    assert np.isfinite(mean) and std >= 0
+
+
+@given(
+    st.integers(0, 5), st.lists(st.integers(1, 4), min_size=1, max_size=12), st.integers(0, 2**32), st.integers(0, 11)
+)
+@settings(max_examples=80, deadline=None)
+def test_pools_give_back_only_what_they_were_given_and_resume(size, batches, seed, cut):
+    pool, again = ImagePool(size, seed=seed), ImagePool(size, seed=seed + 1)
+    seen, number = set(), 0
+    for turn, count in enumerate(batches):
+        if turn == min(cut, len(batches) - 1):
+            again.load_state_dict(pool.state_dict())
+        images = torch.arange(number, number + count).float().view(-1, 1, 1, 1)
+        number += count
+        seen |= set(images.flatten().tolist())
+        out = pool.query(images)
+        assert out.shape == images.shape and set(out.flatten().tolist()) <= seen and len(pool.images) <= size
+        if turn >= min(cut, len(batches) - 1):
+            assert torch.equal(again.query(images), out)

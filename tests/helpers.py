@@ -1,0 +1,144 @@
+"""What several tests share: small data roots made of drawn blobs, small models, and where the repository is."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from models import MODELS
+from models.config import NetworkConfig, Objective
+from models.hgan import HGAN
+from util.images import write_png
+from util.runtime import Amp
+
+ROOT = Path(__file__).resolve().parents[1]
+CPU = torch.device("cpu")
+KEY = (14, 255, 14)
+
+# Flags that make a run small enough for a test.
+TINY = [
+    "--vgg_weights",
+    "random",
+    "--ngf",
+    "4",
+    "--ndf",
+    "4",
+    "--crop_size",
+    "32",
+    "--val_interval",
+    "0",
+    "--display_freq",
+    "0",
+    "--num_workers",
+    "0",
+    "--amp",
+    "off",
+    "--log_freq",
+    "1",
+    "--feature_net",
+    "random",
+    "--no-cache",
+]
+
+
+def draw_hand(random: np.random.Generator, *, size: int = 96, background=KEY) -> tuple[np.ndarray, np.ndarray]:
+    """A blob of random colours in the middle: uint8 (size, size, 3) and its mask, bool (size, size)."""
+    mask = np.zeros((size, size), np.uint8)
+    centre = tuple(int(v) for v in random.integers(size * 2 // 5, size * 3 // 5, 2))
+    cv2.ellipse(mask, centre, (size // 4, size // 3), float(random.integers(0, 90)), 0, 360, 1, -1)
+    skin = random.integers(60, 200, (size, size, 3), dtype=np.uint8)
+    return np.where(mask[..., None] > 0, skin, np.uint8(background)), mask > 0
+
+
+def write_hands(root: Path, *, frames: int = 3, size: int = 96, seed: int = 0) -> Path:
+    """A small tree in the hands layout: 2 genders x 2 sequences x `frames`, 3 users x `frames`."""
+    random = np.random.default_rng(seed)
+    for gender in ("female", "male"):
+        for sequence in ("seq01", "seq02"):
+            for number in range(frames):
+                stem = root / "SynthHands_Release" / f"{gender}_noobject" / sequence / "cam01" / "01" / f"{number:08d}"
+                image, mask = draw_hand(random, size=size)
+                write_png(f"{stem}_color.png", image)
+                write_png(f"{stem}_depth.png", mask)
+                Path(f"{stem}_joint_pos.txt").write_text(",".join(["1.0"] * 63))
+    for user in ("user01", "user02", "user03"):
+        for number in range(frames):
+            image, mask = draw_hand(random, size=size, background=(90, 160, 90))
+            write_png(root / "RealHands" / user / "color" / f"image_{number}_color.png", image)
+            write_png(root / "RealHands" / user / "mask" / f"image_{number}_mask.png", mask)
+    return root
+
+
+def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
+    entry = MODELS[model]
+    network = {
+        "netG": entry.netG,
+        "netD": entry.netD,
+        "ngf": 4,
+        "ndf": 4,
+        "norm": "instance",
+        "dropout": False,
+        "upsample": "resize",
+        "init_type": "xavier",
+        "init_gain": 1.0,
+        "hand_share": 0.0,
+    }
+    goal = {
+        "lr": 2e-4,
+        "warmup": 0,
+        "beta1": 0.5,
+        "lambda_gan": 1.0,
+        "lambda_cycle": 10.0,
+        "lambda_identity": 0.5,
+        "lambda_r1": 0.0,
+        "pool_size": 3,
+        "ema": 0.9,
+        "mask": True,
+        "lambda_geo": 0.0,
+        "input_noise": 0.0,
+        "d_shift": 0,
+        "raw_l1": False,
+        "lr_final": 1.0,
+        "lr_ratio": 1.0,
+        "common_mask": False,
+        "cycle_tone": 1.0,
+        "lambda_detail": 0.0,
+    }
+    network |= {k: v for k, v in changes.items() if k in network}
+    goal |= {k: v for k, v in changes.items() if k in goal}
+    torch.manual_seed(0)
+    amp = Amp(changes.get("amp", "off"))
+    how = {k: v for k, v in changes.items() if k in ("silnet", "accumulate", "checkpoint_activations", "channels_last")}
+    return HGAN(NetworkConfig(**network), Objective(**goal), vgg=vgg, amp=amp, device=CPU, **how)
+
+
+def to_double(model: HGAN) -> HGAN:
+    """The model, in float64 from here on; its views, too, so give it a copy of a VGG16 that others use."""
+    averages = [average.module for average in model.averages.values()]
+    for net in (*model.networks.values(), *averages, model.view, *([model.silnet] if model.silnet else [])):
+        net.double()
+    return model
+
+
+def make_batch(size: int = 32, count: int = 1, seed: int = 0) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+    batch = {}
+    for domain in ("synthetic", "real"):
+        mask = torch.zeros(count, 1, size, size)
+        mask[..., size // 4 : -size // 4, size // 4 :] = 1
+        image = torch.rand(count, 3, size, size, generator=generator) * 2 - 1
+        batch[domain] = torch.where(mask > 0, image, torch.ones(()))
+        batch[f"{domain}_mask"] = mask
+    return batch
+
+
+def same(a, b) -> bool:
+    """Whether two checkpoints' contents are equal to the last bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
+    return a == b

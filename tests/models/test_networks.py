@@ -1,0 +1,172 @@
+"""Generators, discriminators and VGG16 against the figures of the paper and of the code it builds on."""
+
+import pytest
+import torch
+
+from models import DISCRIMINATORS, GENERATORS
+from models.features.vgg16 import load_vgg16
+from models.losses import lsgan_discriminator_loss, lsgan_generator_loss
+from models.networks.layers import INITS, init_weights, joined
+
+
+def count(net) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+@pytest.mark.parametrize("upsample", ["smooth", "resize", "deconv"])
+@pytest.mark.parametrize(
+    ("name", "instance", "batch"),
+    [
+        ("resnet_4blocks", 5_477_379, 5_482_755),
+        ("resnet_6blocks", 7_837_699, 7_845_123),
+        ("resnet_9blocks", 11_378_179, 11_388_675),
+    ],
+)
+def test_generator_parameters(name, instance, batch, upsample):
+    assert count(GENERATORS[name](norm="instance", upsample=upsample)) == instance
+    assert count(GENERATORS[name](norm="batch", upsample=upsample)) == batch
+
+
+def test_discriminator_parameters():
+    assert count(DISCRIMINATORS["patch"]()) == 2_764_737
+    assert count(DISCRIMINATORS["perceptual"]()) == 11_328_899
+    assert count(DISCRIMINATORS["pixel"]()) == (3 * 64 + 64) + (64 * 128 + 128) + (128 + 1)
+
+
+@pytest.mark.parametrize("upsample", ["smooth", "resize", "deconv"])
+@pytest.mark.parametrize("size", [(32, 32), (37, 50), (30, 41)])
+def test_generator_keeps_any_size(upsample, size):
+    net = GENERATORS["resnet_4blocks"](ngf=4, upsample=upsample)
+    image = torch.rand(2, 3, *size) * 2 - 1
+    out = net(image)
+    assert out.shape == image.shape and out.dtype == torch.float32
+    assert out.abs().max() <= 1
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    return load_vgg16("random", calibrated=True)[0]
+
+
+@pytest.mark.parametrize("crop", [128, 96])
+def test_perceptual_maps(vgg, crop):
+    maps = DISCRIMINATORS["perceptual"](ndf=4)(vgg(torch.rand(1, 3, crop, crop)))
+    assert [tuple(m.shape) for m in maps] == [(1, 1, crop // f, crop // f) for f in (8, 16, 32)]
+
+
+def test_perceptual_refuses_other_sizes(vgg):
+    with pytest.raises(ValueError, match="multiples of 32"):
+        DISCRIMINATORS["perceptual"](ndf=4)(vgg(torch.rand(1, 3, 40, 64)))
+
+
+def test_every_parameter_of_the_perceptual_discriminator_is_used(vgg):
+    net = DISCRIMINATORS["perceptual"](ndf=4)
+    net.init_weights(init_type="xavier", gain=1.0)
+    sum(m.sum() for m in net(vgg(torch.rand(1, 3, 64, 64)))).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_patch_and_pixel_maps():
+    assert [m.shape for m in DISCRIMINATORS["patch"](ndf=4)(torch.rand(2, 3, 128, 128))] == [(2, 1, 14, 14)]
+    assert [m.shape for m in DISCRIMINATORS["pixel"](ndf=4)(torch.rand(2, 3, 40, 24))] == [(2, 1, 40, 24)]
+
+
+def test_pixel_discriminator_sees_single_pixels():
+    """With no norm, changing one pixel changes the verdict on that pixel alone."""
+    net = DISCRIMINATORS["pixel"](ndf=4, norm="none")
+    image = torch.rand(1, 3, 8, 8)
+    other = image.clone()
+    other[..., 3, 5] += 1
+    changed = (net(image)[0] != net(other)[0]).nonzero()
+    assert changed.tolist() == [[0, 0, 3, 5]]
+
+
+def test_vgg_is_frozen_in_eval_mode(vgg):
+    vgg.train()
+    assert not vgg.training
+    assert not any(p.requires_grad for p in vgg.parameters())
+    image = torch.rand(1, 3, 32, 32, requires_grad=True)
+    sum(scale.sum() for scale in vgg(image)).backward()
+    assert image.grad.abs().sum() > 0
+
+
+def test_vgg_agrees_with_torchvision(vgg):
+    """The same weights in torchvision's VGG16 give the same four activations."""
+    from torchvision.models import vgg16
+
+    reference = vgg16().features.eval()
+    state = {name.removeprefix("features."): value for name, value in vgg.state_dict().items()}
+    reference.load_state_dict(state, strict=False)
+    image = torch.rand(2, 3, 64, 64) * 2 - 1
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    x = ((image + 1) / 2 - mean) / std
+    wanted = {3: None, 8: None, 15: None, 22: None}  # relu1_2, relu2_2, relu3_3, relu4_3
+    with torch.no_grad():
+        for i, layer in enumerate(reference[:23]):
+            x = layer(x)
+            if i in wanted:
+                wanted[i] = x.clone()
+    for got, want in zip(vgg.activations(image), wanted.values()):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_calibrated_scales_are_of_order_one(vgg):
+    for scale in vgg(torch.rand(2, 3, 64, 64) * 2 - 1):
+        assert 0.1 < scale.square().mean().sqrt() < 10
+
+
+def test_calibration_takes_means_and_divides(vgg):
+    image = torch.rand(1, 3, 32, 32) * 2 - 1
+    offsets = vgg.offsets.view(1, -1, 1, 1).split([64, 128, 256, 512], dim=1)
+    for got, raw, offset, divisor in zip(vgg(image), vgg.activations(image), offsets, vgg.divisors, strict=True):
+        torch.testing.assert_close(got * divisor + offset, raw, rtol=1e-4, atol=1e-4)
+        assert (offset >= 0).all() and offset.max() > 0  # means of what a ReLU lets through
+
+
+def test_raw_features_are_as_vgg_computes_them():
+    raw = load_vgg16("random", calibrated=False)[0]
+    image = torch.rand(1, 3, 32, 32)
+    for got, want in zip(raw(image), raw.activations(image)):
+        assert torch.equal(got, want)
+
+
+def test_gradients_reach_the_generator_at_step_0(vgg):
+    """The published initialisation (gain 0.02) sends some 1e-12 through VGG; ours must send ordinary gradients.
+
+    A gradient of order one for the loss as a whole means about 1 / (number of values) for each value of the image.
+    """
+    torch.manual_seed(0)
+    sizes = {}
+    for gain in (1.0, 0.02):
+        net = DISCRIMINATORS["perceptual"]()
+        net.init_weights(init_type="xavier", gain=gain)
+        image = torch.rand(1, 3, 64, 64, requires_grad=True)
+        maps = net(vgg(image))
+        lsgan_generator_loss(maps).backward()
+        sizes[gain] = image.grad.norm().item(), max(m.abs().max().item() for m in maps)
+    assert 1e-3 < sizes[1.0][0] < 1e2
+    assert sizes[0.02][0] < 1e-3 * sizes[1.0][0]  # the trap is real, so the check can fail
+    assert 1e-3 < sizes[1.0][1] < 10
+
+
+def test_first_losses_are_of_order_one(vgg):
+    torch.manual_seed(0)
+    net = DISCRIMINATORS["perceptual"]()
+    net.init_weights(init_type="xavier", gain=1.0)
+    maps = [net(vgg(torch.rand(1, 3, 64, 64) * 2 - 1)) for _ in range(2)]
+    assert 0.1 < lsgan_discriminator_loss(*maps).item() < 10
+
+
+@pytest.mark.parametrize("init_type", INITS)
+def test_every_initialisation_works(init_type):
+    net = DISCRIMINATORS["patch"](ndf=4)
+    init_weights(net, init_type=init_type, gain=0.5)
+    assert all(m.bias.abs().sum() == 0 for m in net.modules() if isinstance(m, torch.nn.Conv2d))
+    assert torch.isfinite(net(torch.rand(1, 3, 64, 64))[0]).all()
+
+
+def test_joined_calls_equal_single_ones():
+    net = GENERATORS["resnet_4blocks"](ngf=4)
+    a, b = torch.rand(1, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    for got, want in zip(joined(net, a, b), (net(a), net(b))):
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)  # float32 sums in another order

@@ -1,0 +1,355 @@
+"""SilNet: the network, its training, and what it measures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from helpers import TINY, draw_hand, same, write_hands
+
+import test as test_script
+import train
+from data.frames import find_frames
+from data.hands import Hand
+from data.regions import HandRegions
+from data.silhouette_crops import silhouette_crop
+from models.load import TrainedSilNet, load_silnet
+from models.losses import geometric_loss
+from models.networks.silnet import SilNet
+from models.translation import translations
+from options.train_options import parse_train
+from util.checkpoint import load_checkpoint
+from util.errors import UsageError, run_command
+from util.images import read_rgb, write_png
+from util.scores.silhouettes import ShapeScores
+
+CPU = torch.device("cpu")
+SMALL = [
+    "--model",
+    "silnet",
+    "--ngf",
+    "8",
+    "--crop_size",
+    "48",
+    "--batch_size",
+    "2",
+    "--lr",
+    "0.01",
+    "--warmup",
+    "10",
+    "--amp",
+    "off",
+    "--num_workers",
+    "0",
+    "--log_freq",
+    "1",
+    "--display_freq",
+    "0",
+    "--val_interval",
+    "0",
+]
+
+
+def test_parameters_as_published():
+    assert sum(p.numel() for p in SilNet().parameters()) == 1_864_129
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(32, 32), (37, 50), (9, 8)])
+def test_any_size_and_any_number_of_channels(levels, size):
+    net = SilNet(in_channels=4, out_channels=5, base=2, levels=levels).eval()
+    out = net(torch.rand(2, 4, *size))
+    assert out.shape == (2, 5, *size) and out.dtype == torch.float32
+
+
+def test_a_logit_depends_on_its_surroundings_alone():
+    """Not on the image's size, so that what is learnt on crops holds on whole frames."""
+    torch.manual_seed(0)
+    net = SilNet(base=4).eval()
+    frame = torch.rand(1, 3, 120, 120)
+    with torch.inference_mode():
+        whole, crop = net(frame), net(frame[..., 20:100, 20:100])
+    assert torch.allclose(whole[..., 50:70, 50:70], crop[..., 30:50, 30:50], atol=1e-6)
+    assert not torch.allclose(whole[..., 20:22, 50:70], crop[..., 0:2, 30:50], atol=1e-6)
+
+
+def test_nonsense_is_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        SilNet(levels=0)
+
+
+# ------------------------------------------------------------------ training crops
+
+
+@pytest.mark.parametrize("background", ["white", "keep"])
+def test_crops_repeat_and_have_their_mask(background):
+    image, mask = draw_hand(np.random.default_rng(0))
+    hand = Hand(image if background == "keep" else np.where(mask[..., None], image, np.uint8(255)), mask)
+    first, again = (silhouette_crop(hand, 40, np.random.default_rng(5), background=background) for _ in range(2))
+    assert np.array_equal(first.image, again.image) and np.array_equal(first.mask, again.mask)
+    assert first.image.shape == (40, 40, 3) and first.image.dtype == np.uint8 and first.mask.shape == (40, 40)
+
+
+def test_the_ground_is_light_whatever_the_hand_is_painted():
+    image, mask = draw_hand(np.random.default_rng(0), background=(255, 255, 255))
+    lightness = {True: [], False: []}
+    for seed in range(60):
+        crop = silhouette_crop(Hand(image, mask), 48, np.random.default_rng(seed))
+        for side in (True, False):
+            if (crop.mask == side).any():
+                lightness[side].append(crop.image[crop.mask == side].mean())
+    assert min(lightness[False]) > 200 and np.median(lightness[True]) < 170
+
+
+# ------------------------------------------------------------------ its training, by train.py
+
+
+def command(main, *argv: object) -> int:
+    """Run a script's main function; returns its exit status."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_:
+        patch.setattr("sys.argv", ["script", *map(str, argv)])
+        run_command(main)
+    return exit_.value.code
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return write_hands(tmp_path_factory.mktemp("hands"))
+
+
+@pytest.fixture(scope="module")
+def runs(root, tmp_path_factory) -> Path:
+    """A folder of runs: "silnet", a small SilNet that has learnt the drawn blobs."""
+    runs = tmp_path_factory.mktemp("runs")
+    where = ("--name", "silnet", "--dataroot", root, "--checkpoints_dir", runs)
+    watch = ("--max_steps", 50, "--display_freq", 50, "--val_interval", 4, "--n_epochs", 20)
+    assert command(train.main, *where, *SMALL, *watch) == 0
+    return runs
+
+
+@pytest.fixture(scope="module")
+def silnet(runs) -> TrainedSilNet:
+    return load_silnet("silnet", checkpoints_dir=runs, background="white", device=CPU)
+
+
+def test_it_learns_both_domains(runs):
+    folder = runs / "silnet"
+    lines = [json.loads(line) for line in (folder / "log.jsonl").open()]
+    steps = [line for line in lines if "loss" in line]
+    assert {"loss", "synthetic_loss", "real_loss", "seconds"} <= set(steps[0])
+    assert steps[-1]["loss"] < steps[0]["loss"] / 2
+    scores = [line for line in lines if "iou_real" in line]
+    assert scores[-1]["iou_synthetic"] > 0.9 and scores[-1]["iou_real"] > 0.9
+    best = max(scores, key=lambda line: line["iou_synthetic"] + line["iou_real"])
+    assert load_checkpoint(folder / "best.pt")["step"] == best["step"]
+    for domain in ("synthetic", "real"):
+        assert read_rgb(folder / f"{domain}_silhouette_mask.png").shape[1] > 3 * 256
+    options = yaml.safe_load((folder / "options.yaml").read_text())
+    assert (options["lr"], options["beta1"], options["ngf"]) == (0.01, 0.9, 8)
+    assert options["resolved"]["parameters"]["SilNet"] > 0 and "netG" not in options and "lambda_cycle" not in options
+
+
+def test_resuming_is_exact(run_main, root, tmp_path):
+    where = ("--dataroot", root, "--checkpoints_dir", tmp_path, *SMALL)
+    assert run_main(train.main, "--name", "straight", *where, "--max_steps", 4)[0] == 0
+    assert run_main(train.main, "--name", "resumed", *where, "--max_steps", 2)[0] == 0
+    assert run_main(train.main, "--name", "resumed", *where, "--max_steps", 4, "--continue_train")[0] == 0
+    straight, resumed = (load_checkpoint(tmp_path / name / "latest.pt") for name in ("straight", "resumed"))
+    assert straight["step"] == 4 and same(straight, resumed)
+
+
+def test_a_checkpoint_is_found_by_name_folder_and_file(runs, silnet, tmp_path, caplog):
+    kept = tmp_path / "kept.pt"
+    kept.write_bytes((runs / "silnet" / "best.pt").read_bytes())
+    for where in (str(runs / "silnet"), str(kept)):
+        other = load_silnet(where, checkpoints_dir=tmp_path, background="white", device=CPU)
+        assert other.sha256 == silnet.sha256
+    assert "--background" not in caplog.text
+    load_silnet(str(kept), checkpoints_dir=tmp_path, background="keep", device=CPU)
+    assert "--background white and is used with keep" in caplog.text
+    with pytest.raises(UsageError, match="neither a file"):
+        load_silnet("nowhere", checkpoints_dir=tmp_path, background="white", device=CPU)
+
+
+def test_loading_draws_no_random_numbers(runs):
+    before = torch.get_rng_state()
+    load_silnet("silnet", checkpoints_dir=runs, background="white", device=CPU)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+# ------------------------------------------------------------------ what it measures
+
+
+def identity(images, masks):
+    return images
+
+
+def moved(images, masks):
+    """The hand 5 pixels to the right."""
+    return torch.where(torch.arange(images.shape[-1]) < 5, torch.ones(()), images.roll(5, -1))
+
+
+def blotch(images, masks):
+    """A skin-coloured patch beside the hand."""
+    out = images.clone()
+    out[..., 4:44, 4:44] = torch.tensor([0.6, 0.2, 0.0])[:, None, None]
+    return torch.where(masks > 0.5, images, out)
+
+
+def littered(images, masks):
+    """Coarse noise all around the hand."""
+    noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return torch.where(masks > 0.5, images, torch.nn.functional.interpolate(noise, images.shape[-2:]))
+
+
+def recoloured(images, masks):
+    """The hand in other colours, as it should be translated, and the ground a little off white."""
+    return torch.where(masks > 0.5, (0.6 * images.flip(1) - 0.2).clamp(-1, 1), 0.92)
+
+
+@pytest.fixture(scope="module")
+def shape_of(root, silnet):
+    """shape_of(generator, hand_box=False) -> ShapeScores' means of it on the synthetic hands."""
+    regions = HandRegions(find_frames(dataroot=root)["synthetic"], crop=96)
+
+    def measure(generate, *, hand_box: bool = False) -> dict:
+        scores = ShapeScores(silnet.segment, CPU)
+        for each in scores.watch(translations(generate, regions, hand_box=hand_box, device=CPU, masked=True)):
+            assert np.array_equal(each.image[~each.source.mask], each.source.image[~each.source.mask])
+        return scores.means()
+
+    return measure
+
+
+@pytest.mark.parametrize("hand_box", [False, True])
+def test_the_identity_scores_the_ceiling(shape_of, hand_box):
+    scores = shape_of(identity, hand_box=hand_box)
+    assert scores["shape_iou"] == scores["baseline"]["shape_iou"] > 0.9
+    assert scores["boundary_f"] == scores["baseline"]["boundary_f"] > 0.9
+    assert scores["n_shape"] == 12
+
+
+@pytest.mark.parametrize("generate", [moved, blotch, littered], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("hand_box", [False, True])
+def test_spoilt_shapes_are_caught_by_both_measures(shape_of, generate, hand_box):
+    scores = shape_of(generate, hand_box=hand_box)
+    assert scores["shape_iou"] < scores["baseline"]["shape_iou"] - 0.08
+    assert scores["boundary_f"] < scores["baseline"]["boundary_f"] - 0.15
+
+
+def test_another_look_is_no_other_shape(shape_of):
+    scores = shape_of(recoloured)
+    assert scores["shape_iou"] > scores["baseline"]["shape_iou"] - 0.03
+
+
+def test_images_without_a_mask_have_no_shape(silnet, caplog):
+    scores = ShapeScores(silnet.segment, CPU)
+    scores.add(np.zeros((40, 40, 3), np.uint8), Hand(np.zeros((40, 40, 3), np.uint8), np.ones((40, 40), bool)))
+    assert scores.means() == {} and "1 images have no mask" in caplog.text
+
+
+# ------------------------------------------------------------------ the geometrically consistent loss
+
+
+def test_geometric_loss_by_hand():
+    logits, mask = torch.tensor([[[[0.0, 2.0], [-1.0, 30.0]]]]), torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
+    terms = [np.log(2), np.log1p(np.exp(-2)), np.log1p(np.exp(-1)), 30.0]
+    assert geometric_loss(logits, mask).item() == pytest.approx(np.mean(terms), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "flags", [("--model", "pixcyclegan4"), ("--netD", "pixel", "--mask", "--lambda_geo", "2")], ids=["bare", "masked"]
+)
+def test_runs_with_it_resume_exactly_and_are_scored(run_main, root, runs, tmp_path, flags):
+    """The generators learn from it, SilNet does not; and test.py knows the run's SilNet without being told."""
+    flags = ("--lambda_geo", 1, "--silnet", runs / "silnet", *flags)
+    where = ("--dataroot", root, "--checkpoints_dir", tmp_path, *TINY, "--crop_size", 64)
+    checkpoint = (runs / "silnet" / "best.pt").read_bytes()
+    assert run_main(train.main, "--name", "straight", *where, *flags, "--max_steps", 2)[0] == 0
+    assert run_main(train.main, "--name", "resumed", *where, *flags, "--max_steps", 1)[0] == 0
+    status, said = run_main(train.main, "--name", "resumed", *where, *flags, "--max_steps", 2, "--continue_train")
+    assert status == 0, said
+    straight, resumed = (load_checkpoint(tmp_path / name / "latest.pt") for name in ("straight", "resumed"))
+    assert same(straight, resumed) and (runs / "silnet" / "best.pt").read_bytes() == checkpoint
+    line = json.loads((tmp_path / "straight" / "log.jsonl").read_text().splitlines()[-1])
+    assert line["G_geo"] > 0
+    options = yaml.safe_load((tmp_path / "straight" / "options.yaml").read_text())
+    assert options["mask"] is options["hand_box"] is ("--mask" in flags)
+    assert len(options["resolved"]["silnet"]["sha256"]) == 64
+
+    results = ("--checkpoints_dir", tmp_path, "--results_dir", tmp_path / "results", "--phase", "all", "--num_test", 4)
+    machine = ("--feature_net", "random", "--amp", "off", "--num_workers", 0)
+    status, said = run_main(test_script.main, "--name", "straight", *results, *machine)
+    assert status == 0 and "shape, unmasked: IoU" in said, said
+    metrics = json.loads((tmp_path / "results" / "straight" / "all" / "metrics.json").read_text())
+    assert 0 <= metrics["shape_iou"] < metrics["baseline"]["shape_iou"] <= 1
+    assert 0 <= metrics["boundary_f"] < metrics["baseline"]["boundary_f"] <= 1
+    assert metrics["silnet"] == options["resolved"]["silnet"]
+
+
+def test_another_silnet_is_refused_when_a_run_is_continued(run_main, root, runs, tmp_path):
+    mine = tmp_path / "mine.pt"
+    mine.write_bytes((runs / "silnet" / "best.pt").read_bytes())
+    where = ("--name", "run", "--dataroot", root, "--checkpoints_dir", tmp_path, *TINY, "--netD", "pixel")
+    flags = ("--lambda_geo", 1, "--silnet", mine)
+    assert run_main(train.main, *where, *flags, "--max_steps", 1)[0] == 0
+    mine.write_bytes((runs / "silnet" / "latest.pt").read_bytes())
+    status, said = run_main(train.main, *where, *flags, "--max_steps", 2, "--continue_train")
+    assert status == 2 and "another SilNet" in said
+
+
+def test_a_run_older_than_an_option_goes_on_without_it(run_main, root, runs, tmp_path):
+    where = ("--name", "run", "--dataroot", root, "--checkpoints_dir", tmp_path, *TINY, "--netD", "pixel")
+    assert run_main(train.main, *where, "--max_steps", 1)[0] == 0
+    file = tmp_path / "run" / "options.yaml"
+    options = yaml.safe_load(file.read_text())
+    del options["lambda_geo"], options["silnet"], options["resolved"]["silnet"]
+    file.write_text(yaml.safe_dump(options))
+    assert run_main(train.main, *where, "--max_steps", 2, "--continue_train")[0] == 0
+    geo = ("--lambda_geo", 1, "--silnet", runs / "silnet", "--mask")
+    status, said = run_main(train.main, *where, "--max_steps", 3, "--continue_train", *geo)
+    assert status == 2 and "lambda_geo: was 0.0, now 1.0" in said
+
+
+# ------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--lambda_geo", "1"), "add --silnet"),
+        (("--lambda_geo", "1", "--silnet", "nosuch"), "nosuch is neither"),
+        (("--model", "silnet", "--netD", "pixel", "--lambda_geo", "1"), "no use for --netD, --lambda_geo"),
+    ],
+    ids=str,
+)
+def test_mistakes_of_training(run_main, root, tmp_path, flags, words):
+    status, said = run_main(train.main, "--name", "run", "--dataroot", root, "--checkpoints_dir", tmp_path, *flags)
+    assert status == 2 and words in said and "Traceback" not in said
+
+
+def test_mistakes_of_testing(run_main, runs, tmp_path):
+    status, said = run_main(test_script.main, "--name", "silnet", "--checkpoints_dir", runs, "--results_dir", tmp_path)
+    assert status == 2 and "translates nothing" in said
+
+
+def test_without_masks_there_is_nothing_to_learn(run_main, tmp_path):
+    for letter in "AB":
+        for number in range(4):
+            write_png(tmp_path / f"train{letter}" / f"{number}.png", draw_hand(np.random.default_rng(number))[0])
+    where = ("--name", "run", "--dataroot", tmp_path, "--checkpoints_dir", tmp_path)
+    status, said = run_main(train.main, *where, *SMALL, "--max_steps", 1)
+    assert status == 2 and "have none" in said
+
+
+def test_the_loss_takes_the_mask_s_place():
+    """As in GeoConGAN; a flag given wins."""
+    geo = ["--name", "x", "--lambda_geo", "1", "--silnet", "s"]
+    assert parse_train(["--name", "x"]).mask is True
+    assert parse_train(geo).mask is False and parse_train(geo).hand_box is False
+    assert parse_train([*geo, "--mask"]).mask is True and parse_train([*geo, "--mask"]).hand_box is True
+    assert parse_train(["--name", "x", "--silnet", "s"]).mask is True
+    opt = parse_train(["--name", "x", "--model", "silnet"])
+    assert (opt.lr, opt.beta1, opt.batch_size, opt.ngf) == (1e-3, 0.9, 4, 64)

@@ -1,0 +1,68 @@
+"""Translating the hand's bounding box."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import draw_hand
+
+from data.frames import frames_in_folder
+from data.hands import Hand
+from data.regions import HandRegions
+from models.translation import hand_bounds, translate_hands, translations
+from util.images import write_png
+
+CPU = torch.device("cpu")
+
+
+def test_bounds_by_hand():
+    mask = np.zeros((200, 300), bool)
+    mask[50:150, 120:220] = True
+    assert hand_bounds(mask) == (slice(46, 154), slice(116, 224))  # 4 pixels around
+
+
+def test_small_hands_take_background_along_and_stay_inside():
+    mask = np.zeros((200, 300), bool)
+    mask[0:10, 295:300] = True
+    rows, columns = hand_bounds(mask)
+    assert rows == slice(0, 64) and columns == slice(236, 300)
+
+
+@pytest.mark.parametrize("mask", [np.zeros((40, 50), bool), np.ones((40, 50), bool)], ids=["none", "all"])
+def test_bounds_of_nothing_and_of_everything(mask):
+    assert hand_bounds(mask) == (slice(0, 40), slice(0, 50))
+
+
+def test_the_surroundings_do_not_matter():
+    """A network that normalises over all it sees gives the same hand in a small region and in a large one."""
+
+    def normalise(images, masks):
+        return (images - images.mean((-2, -1), keepdim=True)).clamp(-1, 1)
+
+    random = np.random.default_rng(0)
+    image = np.full((100, 100, 3), 255, np.uint8)
+    mask = np.zeros((100, 100), bool)
+    mask[10:90, 10:90] = True
+    image[mask] = random.integers(0, 255, (mask.sum(), 3))
+    wide = Hand(np.pad(image, ((60, 60), (60, 60), (0, 0)), constant_values=255), np.pad(mask, 60))
+    small, large = (
+        translate_hands(normalise, [hand], hand_box=True, device=CPU)[0] for hand in (Hand(image, mask), wide)
+    )
+    assert np.array_equal(large[60:160, 60:160], small)
+    unboxed = translate_hands(normalise, [wide], hand_box=False, device=CPU)[0]
+    assert not np.array_equal(unboxed[60:160, 60:160][mask], small[mask])
+
+
+@pytest.mark.parametrize("hand_box", [False, True])
+def test_what_was_painted_beside_the_hand_is_kept_for_looking_at(tmp_path, hand_box):
+    """The result is composited by the mask; `unmasked` is not, and holds the source wherever nothing was painted."""
+    image, mask = draw_hand(np.random.default_rng(0), size=200, background=(255, 255, 255))
+    write_png(tmp_path / "a.png", image)
+    write_png(tmp_path / "a_mask.png", mask)
+    regions = HandRegions(frames_in_folder(tmp_path), crop=None)
+    (found,) = translations(
+        lambda images, masks: torch.zeros_like(images), regions, hand_box=hand_box, device=CPU, masked=True
+    )
+    assert (found.image[mask] == 128).all() and np.array_equal(found.image[~mask], image[~mask])
+    painted = np.zeros_like(mask)
+    painted[hand_bounds(mask) if hand_box else ...] = True
+    assert (found.unmasked[painted] == 128).all() and np.array_equal(found.unmasked[~painted], image[~painted])

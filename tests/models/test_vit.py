@@ -1,0 +1,136 @@
+"""The Vision Transformer against timm's, an independent implementation, and against properties of its own."""
+
+import math
+
+import pytest
+import torch
+
+from models.networks.vit import VITS, VisionTransformer, create_vit, sine_positions
+
+
+def reference(**kwargs) -> torch.nn.Module:
+    vision_transformer = pytest.importorskip("timm.models.vision_transformer", reason="timm is not installed")
+    model = vision_transformer.VisionTransformer(patch_size=16, dynamic_img_size=True, **kwargs).eval()
+    with torch.no_grad():  # timm starts biases and positions near zero; a copy that forgot them would go unnoticed
+        for parameter in model.parameters():
+            if parameter.dim() < 2 or parameter.shape[0] == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+def images(height: int, width: int) -> torch.Tensor:
+    return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def worst_difference(ours: torch.nn.Module, theirs: torch.nn.Module, size: tuple[int, int]) -> float:
+    with torch.inference_mode():
+        expected = theirs(images(*size))
+        assert expected.std() > 0.05  # the comparison is of something
+        return (ours.eval()(images(*size)) - expected).abs().max().item()
+
+
+def test_logits_equal_timms_at_any_size() -> None:
+    theirs = reference(embed_dim=192, depth=3, num_heads=3, img_size=224, num_classes=11)
+    ours = VisionTransformer(width=192, depth=3, heads=3, img_size=224, num_classes=11)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    for size in [(224, 224), (128, 128), (272, 272), (96, 160)]:  # smaller, larger and oblong: interpolated positions
+        assert worst_difference(ours, theirs, size) < 1e-4
+
+
+def test_vit_base_equals_timms_with_its_parameter_count() -> None:
+    theirs = reference(embed_dim=768, depth=12, num_heads=12, img_size=224, num_classes=1000)
+    with torch.device("meta"):  # no initialisation that the copy would overwrite
+        ours = create_vit("base", img_size=224, num_classes=1000)
+    assert sum(parameter.numel() for parameter in ours.parameters()) == 86_567_656
+    ours.load_state_dict(theirs.state_dict(), strict=True, assign=True)
+    assert worst_difference(ours, theirs, (224, 224)) < 1e-4
+    assert worst_difference(ours, theirs, (96, 96)) < 1e-4
+
+
+@pytest.mark.parametrize("name, count", [("tiny", 5_717_416), ("small", 22_050_664), ("base", 86_567_656)])
+def test_parameter_counts_at_1000_classes(name: str, count: int) -> None:
+    with torch.device("meta"):
+        model = create_vit(name, img_size=224, num_classes=1000)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+def small_vit(num_classes: int = 3) -> VisionTransformer:
+    torch.manual_seed(0)
+    return VisionTransformer(width=48, depth=2, heads=3, img_size=64, num_classes=num_classes)
+
+
+def test_patch_order_is_row_by_row_and_positions_matter() -> None:
+    model = small_vit().eval()
+    picture = torch.zeros(1, 3, 64, 96)
+    picture[:, :, 16:32, 80:96] = 1.0  # row 1, column 5 of a 4 x 6 grid
+    with torch.inference_mode():
+        tokens = model.patch_embed(picture)
+        differs = (tokens[0] - tokens[0, 0]).abs().sum(1) > 1e-6
+        assert differs.nonzero().flatten().tolist() == [1 * 6 + 5]
+        moved = torch.roll(picture, 16, dims=3)
+        assert not torch.allclose(model(picture), model(moved), atol=1e-5)
+        model.pos_embed[:, 1:] = 0  # without positions, a ViT sees a bag of patches
+        torch.testing.assert_close(model(picture), model(moved))
+
+
+def test_sine_positions_by_hand() -> None:
+    """Width 4, one wavelength: sin and cos of the row, then of the column."""
+    angles = [(row, column) for row in range(3) for column in range(3)]
+    wanted = [[math.sin(r), math.cos(r), math.sin(c), math.cos(c)] for r, c in angles]
+    torch.testing.assert_close(sine_positions(3, 4), torch.tensor(wanted))
+    assert sine_positions(5, 6).shape == (25, 6)
+    assert len(sine_positions(14, 192).unique(dim=0)) == 196
+
+
+@pytest.mark.parametrize("name", VITS)
+def test_attention_looks_somewhere_from_the_first_step_on(name: str) -> None:
+    """The class token's attention of the first block: neither even over all patches nor on one of them alone."""
+    torch.manual_seed(0)
+    model = create_vit(name, img_size=96, num_classes=3)
+    attention, block = model.blocks[0].attn, model.blocks[0]
+    with torch.no_grad():
+        tokens = torch.cat([model.cls_token.expand(4, -1, -1), model.patch_embed(torch.rand(4, 3, 96, 96) * 2 - 1)], 1)
+        tokens = block.norm1(tokens + model.pos_embed)
+        query, key, _ = attention.qkv(tokens).unflatten(-1, (3, attention.heads, -1)).permute(2, 0, 3, 1, 4)
+        shares = (query[:, :, :1] @ key.transpose(-1, -2) / key.shape[-1] ** 0.5).softmax(-1)
+    effective = shares.square().sum(-1).reciprocal().mean().item()  # patches that share it: 37 if even, 1 if on one
+    assert 2 < effective < 30
+
+
+def test_a_constant_field_of_positions_survives_interpolation() -> None:
+    model = small_vit()
+    with torch.no_grad():
+        model.pos_embed[:, 1:] = 0.25
+        positions = model.positions(7, 3)
+    assert positions.shape == (1, 1 + 21, 48)
+    torch.testing.assert_close(positions[:, 1:], torch.full((1, 21, 48), 0.25))
+    assert torch.equal(positions[:, 0], model.pos_embed[:, 0])
+
+
+def test_every_parameter_learns() -> None:
+    model = small_vit()
+    loss = torch.nn.functional.cross_entropy(model(images(32, 64)), torch.tensor([0, 2]))
+    loss.backward()
+    idle = [name for name, parameter in model.named_parameters() if not parameter.grad.abs().sum() > 0]
+    assert idle == []
+
+
+def test_first_logits_are_small_and_a_batch_is_independent() -> None:
+    model = small_vit().eval()
+    with torch.inference_mode():
+        both = model(images(64, 64))
+        alone = model(images(64, 64)[1:])
+    assert both.abs().max() < 1  # training starts near the loss of chance
+    torch.testing.assert_close(both[1:], alone)
+
+
+def test_impossible_sizes_and_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiples of 16"):
+        small_vit()(images(64, 40))
+    with pytest.raises(ValueError, match="tiny, small, base"):
+        create_vit("huge", img_size=224, num_classes=2)
+    with pytest.raises(ValueError, match="100"):
+        create_vit("tiny", img_size=100, num_classes=2)
+    with pytest.raises(ValueError, match="heads"):
+        VisionTransformer(width=50, depth=1, heads=4, img_size=64, num_classes=2)
+    assert list(VITS) == ["tiny", "small", "base"]

@@ -1,0 +1,193 @@
+"""The parsers: every flag is read by something, and every type refuses what it should."""
+
+import argparse
+import ast
+import functools
+from pathlib import Path
+
+import pytest
+
+from data.masks.refine import RefineOptions
+from models import MODELS
+from models.config import NetworkConfig, Objective
+from options.classify_options import classify_parser
+from options.parsing import Parser, existing_dir, existing_file, integer, number, parse_with_explicit, run_name
+from options.preprocess_masks_options import preprocess_masks_parser
+from options.test_options import test_parser as parser_of_test  # not to be taken for a test
+from options.train_options import parse_train, train_parser
+from util.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Every node of a file's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@functools.cache
+def modules_of(script: str) -> set[Path]:
+    """The files of this repository that a script imports, directly or through others, and itself."""
+    found, todo = set(), [ROOT / script]
+    while todo:
+        path = todo.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for node in nodes(path):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            else:
+                continue
+            for name in names:
+                stem = ROOT.joinpath(*name.split("."))
+                todo += [file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file()]
+    return found
+
+
+@functools.cache
+def options_read(script: str) -> set[str]:
+    """Every name that a script, or what it imports, reads as an attribute (opt.lr), by getattr(opt, "lr"), or through the
+    fields of a configuration class. Parsers' own files are left out: they read to check, not to obey.
+    """
+    fields = {"NetworkConfig": NetworkConfig, "Objective": Objective, "RefineOptions": RefineOptions}
+    names = set()
+    for path in modules_of(script):
+        if path.parent.name == "options" and path.name != f"{Path(script).stem}_options.py":
+            continue
+        for node in nodes(path):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                names.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and path.name in (script, "stored.py"):
+                names.add(node.value)  # getattr(opt, flag) over a tuple of names
+            elif isinstance(node, ast.Name) and node.id in fields:
+                names |= set(fields[node.id].__dataclass_fields__)
+    return names
+
+
+SCRIPTS = {
+    "train.py": train_parser,
+    "test.py": parser_of_test,
+    "classify.py": classify_parser,
+    "preprocess_masks.py": preprocess_masks_parser,
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_flag_is_read_by_its_own_script_and_explained(script):
+    read = options_read(script)
+    for action in SCRIPTS[script]()._actions:
+        if action.dest == "help":
+            continue
+        assert action.dest in read, f"{action.option_strings} is read by nothing that {script} imports"
+        assert action.help, f"{action.option_strings} has no help"
+
+
+def test_a_flag_that_only_another_script_reads_is_seen():
+    assert "annotations" in options_read("test.py") and "annotations" not in options_read("train.py")
+    assert "shuffle_labels" in options_read("classify.py") and "shuffle_labels" not in options_read("test.py")
+    assert "overwrite" in options_read("preprocess_masks.py") and "overwrite" not in options_read("classify.py")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_number_has_a_range(script):
+    """No flag takes infinity, what is no number, or more digits than any machine has bytes."""
+    for action in SCRIPTS[script]()._actions:
+        if isinstance(action.default, (int, float)) and not isinstance(action.default, bool):
+            assert action.type not in (None, int, float), f"{action.option_strings} takes any number"
+        if action.type in (None, Path, run_name, existing_dir, existing_file):
+            continue
+        for text in ("nan", "inf", "-inf", "1e999", "-1", "9" * 20, "9" * 5000, "", "x"):
+            with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+                action.type(text)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_registry_supplies_defaults_and_flags_win(name):
+    entry = MODELS[name]
+    opt = parse_train(["--name", "x", "--model", name])
+    assert (opt.netG, opt.netD) == (entry.netG, entry.netD)
+    opt = parse_train(
+        ["--name", "x", "--model", name, "--netD", "perceptual", "--netG", "resnet_6blocks", "--lr", "0.5"]
+    )
+    assert (opt.netG, opt.netD, opt.lr) == ("resnet_6blocks", "perceptual", 0.5)
+
+
+def test_paper_sets_every_such_choice_back():
+    opt = parse_train(["--name", "x", "--paper"])
+    assert (opt.upsample, opt.ema, opt.normalize_features, opt.lr) == ("deconv", 0.0, False, 5e-5)
+    assert (opt.init_gain, opt.warmup, opt.flip, opt.hand_box) == (0.02, 0, False, False)
+    assert (opt.input_noise, opt.d_shift, opt.raw_l1, opt.common_mask, opt.hand_share) == (0.0, 0, False, False, 0.0)
+    assert (opt.cycle_tone, opt.lambda_detail, opt.lr_ratio, opt.lr_final) == (1.0, 0.0, 1.0, opt.lr)
+    assert parse_train(["--name", "x", "--paper", "--model", "geocongan"]).lr == 2e-4
+    assert parse_train(["--name", "x", "--paper", "--ema", "0.5"]).ema == 0.5
+    opt = parse_train(["--name", "x"])
+    assert (opt.upsample, opt.normalize_features, opt.hand_box) == ("smooth", True, True) and opt.ema > 0
+
+
+def test_without_masks_what_needs_them_is_off_unless_asked_for():
+    opt = parse_train(["--name", "x", "--no-mask"])
+    assert (opt.hand_box, opt.hand_share, opt.cycle_tone, opt.lambda_detail) == (False, 0.0, 1.0, 0.0)
+    given = ["--hand_share", "0.5", "--cycle_tone", "0.5", "--lambda_detail", "3"]
+    opt = parse_train(["--name", "x", "--no-mask", *given])
+    assert (opt.hand_share, opt.cycle_tone, opt.lambda_detail) == (0.5, 0.5, 3.0)
+
+
+def test_booleans_can_be_switched_off():
+    opt = parse_train(["--name", "x", "--no-mask", "--no-flip"])
+    assert opt.mask is False and opt.flip is False
+
+
+def test_explicit_flags_are_told_from_defaults():
+    parser = Parser()
+    parser.add_argument("--a", type=int, default=1)
+    parser.add_argument("--b", type=int, default=2)
+    opt = parse_with_explicit(parser, ["--a", "1"])
+    assert (opt.a, opt.b, opt.explicit) == (1, 2, ["a"])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "..", "../x", "/x", "a/b", "a\\b", ".hidden", "-x", "a b", "a\n", "x" * 101, "a\0"]
+)
+def test_names_cannot_leave_the_folder(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        run_name(text)
+
+
+@pytest.mark.parametrize("text", ["msh4", "a.b-c_d+1", "X", "_x"])
+def test_ordinary_names_are_taken(text):
+    assert run_name(text) == text
+
+
+def test_numbers_have_ranges():
+    assert integer(1, 3)("3") == 3 and number(0)("0") == 0 and number(0, 1)("1e-3") == 1e-3
+    for convert, text in [
+        (integer(1), "0"),
+        (integer(1, 3), "4"),
+        (integer(0), "1.5"),
+        (integer(0), "x"),
+        (number(0), "-0.1"),
+        (number(0, above=True), "0"),
+        (number(0), "nan"),
+        (number(0), "inf"),
+        (number(0, 1), "1.1"),
+        (number(0), ""),
+    ]:
+        with pytest.raises(argparse.ArgumentTypeError):
+            convert(text)
+
+
+@pytest.mark.parametrize(
+    "flags, named",
+    [
+        (["--accumulate", "3", "--batch_size", "2"], "--batch_size"),
+        (["--checkpoint_activations", "--norm", "batch"], "--norm batch"),
+    ],
+    ids=str,
+)
+def test_combinations_that_cannot_work(flags, named):
+    with pytest.raises(UsageError, match=named):
+        parse_train(["--name", "x", *flags])

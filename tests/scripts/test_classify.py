@@ -1,0 +1,345 @@
+"""The classification study from folders to tables: what trains, what is tested, what is written."""
+
+import csv
+import dataclasses
+import json
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import classify
+from data.pasted.backgrounds import open_backgrounds
+from data.pasted.classification import (
+    KINDS,
+    HandFile,
+    HandsOnBackgrounds,
+    Sample,
+    divide,
+    draw_balanced,
+    find_fault,
+    find_hands,
+    pools_of_folders,
+    pools_of_run,
+    read_hand_file,
+)
+from models.networks import vit
+from models.vit_trainer import HandClassifier
+from options.classify_options import classify_parser
+from util.checkpoint import load_checkpoint
+from util.errors import UsageError
+from util.images import write_png
+from util.studies.classification import EXPERIMENTS, Prediction, answer, called_real, training_samples
+from util.training.loop import Stopped
+
+COLOURS = {"synthetic": (230, 60, 60), "real": (40, 80, 220), "generated": (60, 90, 200)}  # generated look nearly real
+
+
+def write_hand(path: Path, kind: str, seed: int) -> None:
+    """A blob in its kind's colour, 48 x 48 on white."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((48, 48), np.uint8)
+    cv2.ellipse(mask, tuple(rng.uniform(18, 30, 2).astype(int).tolist()), (14, 9), rng.uniform(0, 180), 0, 360, 1, -1)
+    colour = np.clip(np.array(COLOURS[kind]) + rng.normal(0, 15, (48, 48, 3)), 0, 250).astype(np.uint8)
+    write_png(path, np.where(mask[..., None] > 0, colour, 255).astype(np.uint8))
+
+
+def write_hands(root: Path, count: int) -> dict[str, Path]:
+    for kind in KINDS:
+        for i in range(count):
+            folder = "user01/color" if kind == "real" else f"female_noobject/seq0{i % 3}"
+            write_hand(root / kind / folder / f"{i:03d}_color.png", kind, 3 * i + KINDS.index(kind))
+    return {kind: root / kind for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    return write_hands(tmp_path_factory.mktemp("hands"), 40)
+
+
+@pytest.fixture
+def small_vit(monkeypatch):
+    monkeypatch.setitem(vit.VITS, "tiny", vit.VitSize(32, 2, 2))
+
+
+def run(monkeypatch, folders: dict[str, Path], results: Path, *flags: str) -> int:
+    argv = ["--synth_dir", folders["synthetic"], "--real_dir", folders["real"], "--gen_dir", folders["generated"]]
+    argv += ["--vit", "tiny", "--img_size", "32", "--batch_size", "12", "--lr", "3e-3", "--num_workers", "0"]
+    argv += ["--results_dir", results, "--device", "cpu", "--amp", "off", *flags]
+    monkeypatch.setattr("sys.argv", ["classify.py", *map(str, argv)])
+    return classify.main()
+
+
+def read_csv(path: Path) -> list[dict]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def source(file: str) -> str:
+    """What a synthetic hand and its translation have in common."""
+    parts = Path(file).parts
+    return "/".join(parts[-3:])
+
+
+@pytest.mark.parametrize("experiment", ["table2", "table3"])
+def test_a_study_writes_all_it_promises(experiment, folders, tmp_path, monkeypatch, small_vit, capsys) -> None:
+    flags = ("--experiment", experiment, "--max_steps", "3", "--train_per_class", "30", "--test_per_class", "12")
+    assert run(monkeypatch, folders, tmp_path, *flags) == 0
+    study = tmp_path / "classify" / experiment
+    printed = capsys.readouterr().out
+    metrics = json.loads((study / "metrics.json").read_text())
+    table = (study / "table.md").read_text()
+    assert metrics["answer"] in table and metrics["answer"] in printed and "% of generated hands" in metrics["answer"]
+    assert "*published*" in table and "29 training images a class, not the 30" in table  # 40 divided as 30 : 12
+    assert metrics["images_per_class"] == {"train": 29, "test": 11}
+    for name in ("confusion.png", "samples.png", "options.yaml"):
+        assert (study / name).stat().st_size > 100
+    assert list((study / "tensorboard").rglob("events.out*"))
+
+    sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    classes = list(EXPERIMENTS[experiment].classes)
+    rows = read_csv(study / "predictions.csv")
+    for train_set, tests in metrics["results"].items():
+        for test_set, ours in tests.items():
+            chosen = [row for row in rows if (row["train_set"], row["test_set"]) == (train_set, test_set)]
+            assert len(chosen) == 11 * len(test_set.split("_"))
+            true, predicted = ([row[key] for row in chosen] for key in ("true", "predicted"))
+            assert ours["accuracy"] == pytest.approx(sklearn.accuracy_score(true, predicted), abs=1e-9)
+            theirs = sklearn.precision_recall_fscore_support(true, predicted, labels=classes, zero_division=0)
+            for key, values in zip(("precision", "recall", "f1", "support"), theirs):
+                assert [ours["per_class"][name][key] for name in classes] == pytest.approx(values.tolist(), abs=1e-9)
+            for row in chosen:
+                chances = {name: float(row[f"p_{name}"]) for name in classes}
+                assert sum(chances.values()) == pytest.approx(1, abs=1e-6)
+                assert row["predicted"] == max(chances, key=chances.get)
+
+    trained = read_csv(study / "train_files.csv")
+    assert not {row["file"] for row in trained} & {row["file"] for row in rows}
+    for kinds in (("synthetic", "generated"), ("real",)):
+        places = tuple(f"/{kind}/" for kind in kinds)
+        parts = [
+            {source(row["file"]) for row in part if any(place in row["file"] for place in places)}
+            for part in (trained, rows)
+        ]
+        assert parts[0] and parts[1] and not parts[0] & parts[1]
+
+
+def weights(study: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(study / "runs" / "syn_rea_gen" / "latest.pt")["model"]["network"]
+
+
+def test_a_stopped_study_goes_on_exactly_and_is_not_overwritten(folders, tmp_path, monkeypatch, small_vit) -> None:
+    flags = ("--experiment", "table3", "--train_per_class", "20", "--test_per_class", "8", "--max_steps")
+    assert run(monkeypatch, folders, tmp_path / "straight", *flags, "6") == 0
+
+    real_step = HandClassifier.training_step
+    calls = []
+
+    def interrupted(self, batch):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt  # as if the machine had died after the save of step 3
+        return real_step(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HandClassifier, "training_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(patch, folders, tmp_path / "stopped", *flags, "6", "--save_freq", "3")
+    with pytest.raises(UsageError, match="unfinished.*--continue_train"):
+        run(monkeypatch, folders, tmp_path / "stopped", *flags, "6", "--save_freq", "3")
+    with pytest.raises(UsageError, match="lr: was 0.003, now 0.5"):
+        run(monkeypatch, folders, tmp_path / "stopped", *flags, "6", "--continue_train", "--lr", "0.5")
+    assert run(monkeypatch, folders, tmp_path / "stopped", *flags, "6", "--save_freq", "3", "--continue_train") == 0
+
+    studies = [tmp_path / name / "classify" / "table3" for name in ("straight", "stopped")]
+    straight, resumed = map(weights, studies)
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    assert studies[0].joinpath("predictions.csv").read_bytes() == studies[1].joinpath("predictions.csv").read_bytes()
+    assert run(monkeypatch, folders, tmp_path / "stopped", *flags, "2") == 0  # a finished one is replaced
+
+
+def test_sigterm_ends_with_its_status(folders, tmp_path, monkeypatch, small_vit) -> None:
+    def stopped(*args, **kwargs):
+        raise Stopped(15, 7)
+
+    monkeypatch.setattr(classify, "run_training_set", stopped)
+    assert run(monkeypatch, folders, tmp_path, "--experiment", "table2") == 128 + 15
+
+
+def test_it_learns_hands_and_neither_backgrounds_nor_shuffled_labels(tmp_path, monkeypatch, small_vit) -> None:
+    hands = write_hands(tmp_path / "hands", 80)
+    one = dataclasses.replace(EXPERIMENTS["table2"], training_sets={"syn_rea": {"synthetic": 1.0, "real": 1.0}})
+    monkeypatch.setitem(EXPERIMENTS, "table2", one)
+    flags = ("--experiment", "table2", "--max_steps", "60", "--train_per_class", "50", "--test_per_class", "30")
+    accuracy = {}
+    for control in ((), ("--hand", "absent"), ("--shuffle_labels",)):
+        assert run(monkeypatch, hands, tmp_path, *flags, *control) == 0
+    for folder in (tmp_path / "classify").iterdir():
+        metrics = json.loads((folder / "metrics.json").read_text())
+        accuracy[folder.name] = metrics["results"]["syn_rea"]["syn_rea"]["accuracy"]
+        assert (folder.name == "table2") == (metrics["notes"] == [])
+    # 60 hands: chance stays within four deviations of a half, 0.26
+    assert accuracy["table2"] > 0.9
+    assert abs(accuracy["table2_hand-absent"] - 0.5) < 0.26 and abs(accuracy["table2_shuffled"] - 0.5) < 0.26
+
+
+def test_generated_hands_go_where_their_sources_go() -> None:
+    names = {f"seq/{i:03d}" for i in range(100)}
+    pool = {kind: {name: HandFile(Path(kind, name), None) for name in names} for kind in KINDS}
+    pool["generated"].pop("seq/007")
+    parts = divide(pool, seed=0, test_share=0.25)
+    for part in parts.values():
+        assert set(part["generated"]) == set(part["synthetic"]) - {"seq/007"}
+    assert {part: len(parts[part]["real"]) for part in parts} == {"train": 75, "test": 25}
+    for kind in KINDS:
+        assert not set(parts["train"][kind]) & set(parts["test"][kind])
+    assert parts == divide(pool, seed=0, test_share=0.25) != divide(pool, seed=1, test_share=0.25)
+
+
+def test_a_run_is_divided_as_its_split_says(tmp_path, caplog) -> None:
+    split = {
+        domain: {"train": [f"u/{i}.jpg" for i in range(4)], "val": ["u/4.jpg"], "test": ["u/5.jpg", "u/6.jpg"]}
+        for domain in ("synthetic", "real")
+    }
+    with pytest.raises(UsageError, match="test.py --name msh4 --phase all"):
+        pools_of_run(tmp_path / "msh4", split, seed=0, test_share=0.25)
+    for phase, numbers in (("all", range(7)), ("test", (5, 6))):
+        for kind in KINDS:
+            for i in numbers:
+                write_hand(tmp_path / "msh4" / phase / kind / f"u/{i}.png", kind, i)
+    parts = pools_of_run(tmp_path / "msh4", split, seed=0, test_share=0.25)
+    for kind in KINDS:
+        assert sorted(parts["train"][kind]) == ["u/0", "u/1", "u/2", "u/3"]
+        assert sorted(parts["test"][kind]) == ["u/5", "u/6"]
+    assert not caplog.records
+    (tmp_path / "msh4/all/metrics.json").write_text('{"direction": "RtoS"}')
+    with pytest.raises(UsageError, match="RtoS"):
+        pools_of_run(tmp_path / "msh4", split, seed=0, test_share=0.25)
+    for kind in KINDS:
+        (tmp_path / "msh4/all" / kind).rename(tmp_path / kind)
+    parts = pools_of_run(tmp_path / "msh4", split, seed=0, test_share=0.5)
+    assert [len(parts[part]["generated"]) for part in ("train", "test")] == [1, 1]
+    assert "all is missing" in caplog.text
+
+
+def test_folders_are_read_without_annotations_and_masks(tmp_path, caplog) -> None:
+    folders = write_hands(tmp_path, 3)
+    write_png(folders["synthetic"] / "female_noobject/seq00/000_depth.png", np.zeros((8, 8), np.uint8))
+    write_png(folders["real"] / "user01/mask/000_mask.png", np.zeros((8, 8), np.uint8))
+    assert [len(find_hands(folders[kind], kind)) for kind in KINDS] == [3, 3, 3]
+    write_hand(folders["generated"] / "stranger.png", "generated", 0)
+    with caplog.at_level(logging.WARNING):
+        pools_of_folders(folders, seed=0, test_share=0.3)
+    assert "1 of 4 generated hands are not named as any synthetic one" in caplog.text
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UsageError, match="--gen_dir .*empty holds no image"):
+        pools_of_folders(folders | {"generated": empty}, seed=0, test_share=0.3)
+
+
+def test_classes_are_balanced_and_faulty_files_counted(tmp_path, caplog) -> None:
+    folders = write_hands(tmp_path, 20)
+    damaged = sorted(folders["real"].rglob("*.png"))
+    damaged[0].write_bytes(b"no image")
+    write_png(damaged[1], np.full((48, 48, 3), 255, np.uint8))
+    write_png(damaged[2], np.full((48, 48, 3), 90, np.uint8))
+    pool = {kind: find_hands(folders[kind], kind) for kind in KINDS}
+    with caplog.at_level(logging.WARNING):
+        hands = draw_balanced(pool, per_class=18, seed=0)
+    assert {kind: len(set(files)) for kind, files in hands.items()} == dict.fromkeys(KINDS, 17)
+    assert not {file.image for file in hands["real"]} & set(damaged[:3]) and "3 real hands left out" in caplog.text
+    by_source = [{source(str(file.image)) for file in hands[kind]} for kind in ("synthetic", "generated")]
+    assert by_source[0] == by_source[1]  # same shapes, other looks
+    for path in damaged:
+        write_png(path, np.full((48, 48, 3), 90, np.uint8))
+    with pytest.raises(UsageError, match="no usable real hand.*exactly white"):
+        draw_balanced(pool, per_class=18, seed=0)
+
+
+def test_masks_beside_the_folders_are_used(tmp_path) -> None:
+    folders = write_hands(tmp_path, 2)
+    for kind in ("synthetic", "real"):
+        for path in folders[kind].rglob("*.png"):
+            mask = np.zeros((48, 48), bool)
+            mask[20:30, 20:30] = True
+            write_png(tmp_path / "masks" / kind / path.relative_to(folders[kind]), mask)
+    for path in folders["generated"].rglob("*.png"):
+        write_png(path, np.full((48, 48, 3), 90, np.uint8))  # a model trained without masks changes the white, too
+    for kind in KINDS:
+        for name, file in find_hands(folders[kind], kind).items():
+            assert read_hand_file(file)[1].sum() == 100 and find_fault(file) is None
+            assert file.mask.parts[-4] == ("real" if kind == "real" else "synthetic")
+            assert file.mask.with_suffix("").as_posix().endswith(name)
+    write_png(file.mask, np.ones((9, 9), bool))
+    assert "not of the size" in find_fault(file)
+
+
+def test_training_sets_of_table_2_are_balanced() -> None:
+    hands = {kind: [HandFile(Path(kind, str(i)), None) for i in range(11)] for kind in KINDS}
+    expected = {"syn_rea": (11, 11, 0), "syn_gen": (11, 0, 11), "syn_half": (11, 5, 6)}
+    for name, counts in expected.items():
+        samples = training_samples(EXPERIMENTS["table2"], name, hands, shuffle_labels=False, seed=0)
+        assert tuple(sum(sample.kind == kind for sample in samples) for kind in KINDS) == counts
+        assert all(sample.label == (sample.kind != "synthetic") for sample in samples)
+        assert len({sample.file for sample in samples}) == 22
+        mixed = training_samples(EXPERIMENTS["table2"], name, hands, shuffle_labels=True, seed=0)
+        assert [sample.file for sample in mixed] == [sample.file for sample in samples]
+        assert sum(sample.label for sample in mixed) == 11
+        assert 4 < sum(a.label != b.label for a, b in zip(mixed, samples)) < 18
+
+
+def stream(folders, *, train: bool, hand: str = "shown", flip_labels: bool = False) -> HandsOnBackgrounds:
+    paths = [(path, kind) for kind in ("synthetic", "real") for path in sorted(folders[kind].rglob("*.png"))[:5]]
+    samples = [Sample(HandFile(path, None), kind, (kind == "real") ^ flip_labels) for path, kind in paths]
+    background = open_backgrounds(None, size=32, part="train")
+    return HandsOnBackgrounds(samples, background=background, seed=3, train=train, hand=hand)
+
+
+def test_the_stream_passes_over_all_hands_and_repeats_itself(folders) -> None:
+    first, again = stream(folders, train=True), stream(folders, train=True)
+    items = [first[k] for k in range(20)]
+    for start in (0, 10):
+        assert len({item["hand_path"] for item in items[start : start + 10]}) == 10
+    assert [item["hand_path"] for item in items[:10]] != [item["hand_path"] for item in items[10:]]
+    assert torch.equal(again[17]["image"], items[17]["image"])  # whatever was asked before
+    assert items[0]["image"].shape == (3, 32, 32) and items[0]["image"].abs().max() <= 1
+    assert all(item["label"].item() == ("real" in item["hand_path"]) for item in items)
+    test = stream(folders, train=False)
+    assert len(test) == 10 and [test[k]["label"].item() for k in range(10)] == [0] * 5 + [1] * 5
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_backgrounds_do_not_know_the_class(folders, train: bool) -> None:
+    plain, swapped = (stream(folders, train=train, hand="absent", flip_labels=flip) for flip in (False, True))
+    assert any(plain[k]["label"] != swapped[k]["label"] for k in range(10))
+    assert all(torch.equal(plain[k]["image"], swapped[k]["image"]) for k in range(10))
+
+
+def predictions(synthetic: float, real: float, generated: float, count: int = 100) -> list[Prediction]:
+    """`count` hands a kind, of which these shares are called real."""
+    made = []
+    for kind, share in zip(KINDS, (synthetic, real, generated)):
+        sample = Sample(HandFile(Path(kind), None), kind, int(kind != "synthetic"))
+        made += [Prediction(sample, (0.2, 0.8) if i < share * count else (0.8, 0.2)) for i in range(count)]
+    return made
+
+
+def test_the_answer_is_disowned_where_the_classifier_knows_nothing() -> None:
+    good = predictions(0.04, 0.9, 0.83)
+    assert called_real(good) == (83, 100)
+    text = answer("table2", {"syn_rea": good})
+    assert text.startswith("83.0 % of generated hands (83 of 100) were taken for real by a classifier that never")
+    assert "90.0 % of real hands and 4.0 % of synthetic hands real" in text and "worth nothing" not in text
+    blind = answer("table2", {"syn_rea": predictions(1.0, 1.0, 1.0)})
+    assert blind.startswith("100.0 %") and "not tell real from synthetic hands better than chance" in blind
+
+
+def test_every_flag_is_read() -> None:
+    root = Path(classify.__file__).parent
+    text = "".join((root / name).read_text() for name in ("classify.py", "util/studies/classification.py"))
+    dests = {action.dest for action in classify_parser()._actions} - {"help"}
+    unread = {dest for dest in dests if f"opt.{dest}" not in text}
+    assert unread == set()

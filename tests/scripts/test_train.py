@@ -1,0 +1,314 @@
+"""train.py and test.py, run as a user runs them, on small drawn data."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from helpers import KEY, TINY, draw_hand, same, write_hands
+
+import test as test_script
+import train
+from data.demo import ensure_demo
+from models import MODELS
+from models.hgan import HGAN
+from util.checkpoint import load_checkpoint, save_checkpoint
+from util.errors import UsageError
+from util.images import read_mask, read_rgb, write_png
+
+METRICS = ("fd", "kid_mean", "kid_std", "kid_subset_size", "fd_patch", "feature_net", "n_generated", "n_real", "floor")
+
+
+@pytest.fixture
+def fit(run_main, hands_root, tmp_path):
+    """fit(*flags) -> (exit status, stderr) of a tiny train.py run called "run" in tmp_path."""
+
+    def run(*flags: object, name: str = "run", root: Path = hands_root) -> tuple[int, str]:
+        where = ("--name", name, "--dataroot", root, "--checkpoints_dir", tmp_path)
+        return run_main(train.main, *where, *TINY, *flags)
+
+    return run
+
+
+def test_a_run_leaves_the_files_of_the_contract(fit, tmp_path):
+    status, said = fit("--max_steps", 3, "--display_freq", 2)
+    assert status == 0, said
+    folder = tmp_path / "run"
+    options = yaml.safe_load((folder / "options.yaml").read_text())
+    assert options["netG"] == "resnet_4blocks" and options["netD"] == "perceptual" and options["lr"] == 2e-4
+    assert options["resolved"]["amp"] == "off" and options["resolved"]["device"] == "cpu"
+    assert options["resolved"]["vgg_weights"]["source"] == "random"
+    assert set(options["resolved"]["versions"]) >= {"python", "torch", "numpy"}
+    split = json.loads((folder / "splits.json").read_text())
+    assert {domain: set(parts) for domain, parts in split.items()} == dict.fromkeys(
+        ("synthetic", "real"), {"train", "val", "test"}
+    )
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    for line in lines:
+        assert {"epoch", "seconds", "G_gan", "G_cycle", "G_identity", "D_r", "D_s", "D_r_real", "D_r_fake"} <= set(line)
+    assert (folder / "latest.pt").exists()
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    assert {"G_gan", "D_r", "seconds"} <= set(board.Tags()["scalars"])
+    assert {"synthetic_translated_cycle", "real_translated_cycle"} == set(board.Tags()["images"])
+    assert read_rgb(folder / "synthetic_translated_cycle.png").shape[1] > 3 * 256
+    assert any("options" in tag for tag in board.Tags()["tensors"])
+
+
+@pytest.mark.parametrize("flags", [(), ("--dropout", "--norm", "batch", "--batch_size", "2")], ids=["plain", "dropout"])
+def test_resuming_is_exact(fit, tmp_path, flags):
+    """Six steps straight, and three, resumed, and three more, end in equal checkpoints: networks, optimizers, scaler,
+    averages, pools, random states."""
+    assert fit("--max_steps", 6, *flags, name="straight")[0] == 0
+    assert fit("--max_steps", 3, *flags, name="resumed")[0] == 0
+    assert fit("--max_steps", 6, "--continue_train", *flags, name="resumed")[0] == 0
+    straight, resumed = (load_checkpoint(tmp_path / name / "latest.pt") for name in ("straight", "resumed"))
+    assert straight["step"] == resumed["step"] == 6
+    assert same(straight, resumed)
+    logs = [
+        [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in (tmp_path / n / "log.jsonl").open()]
+        for n in ("straight", "resumed")
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_validation_keeps_the_two_best(fit, tmp_path):
+    status, said = fit("--max_steps", 4, "--val_interval", 0.1, "--val_size", 3)
+    assert status == 0, said
+    folder = tmp_path / "run"
+    scores = [line for line in map(json.loads, (folder / "log.jsonl").open()) if "fd" in line]
+    assert [line["step"] for line in scores] == [1, 2, 3, 4]
+    ranked = sorted(scores, key=lambda line: line["fd"])
+    assert load_checkpoint(folder / "best.pt")["step"] == ranked[0]["step"]
+    assert load_checkpoint(folder / "second_best.pt")["step"] == ranked[1]["step"]
+    assert list((folder / "features").glob("*.npz"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_stop(fit, tmp_path, monkeypatch, number):
+    step = HGAN.training_step
+
+    def step_and_signal(self, batch):
+        if self.steps == 2:
+            os.kill(os.getpid(), number)
+        return step(self, batch)
+
+    monkeypatch.setattr(HGAN, "training_step", step_and_signal)
+    status, said = fit("--max_steps", 9)
+    assert status == 128 + number and "--continue_train" in said
+    assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] == 3
+    monkeypatch.setattr(HGAN, "training_step", step)
+    assert fit("--max_steps", 4, "--continue_train")[0] == 0
+
+
+# ------------------------------------------------------------------ refusals
+
+
+def test_a_finished_run_is_not_overwritten(fit):
+    assert fit("--max_steps", 1)[0] == 0
+    status, said = fit("--max_steps", 1)
+    assert status == 2 and "--continue_train" in said
+
+
+def test_continuing_with_other_options_shows_the_difference(fit):
+    assert fit("--max_steps", 1)[0] == 0
+    status, said = fit("--max_steps", 2, "--continue_train", "--lambda_cycle", 3)
+    assert status == 2 and "lambda_cycle: was 10.0, now 3.0" in said and "max_steps" not in said
+
+
+def test_continuing_nothing_is_an_error(fit):
+    status, said = fit("--continue_train")
+    assert status == 2 and "no run" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--netD", "nonsense"), "invalid choice"),
+        (("--lr", "-1"), "above 0"),
+        (("--crop_size", "40"), "multiples of 32"),
+        (("--name", "../x"), "cannot name a run"),
+        (("--vgg_weights", "nowhere.pth"), "nowhere.pth"),
+        (("--synth_root", "nowhere"), "--synth_root nowhere"),
+        (("--amp", "fp16", "--device", "cpu"), "CUDA"),
+        (("--feature_net", "random", "--inception_weights", "nowhere"), "nowhere"),
+        (("--unknown",), "unrecognized"),
+    ],
+    ids=str,
+)
+def test_mistakes_end_with_one_sentence_and_status_2(fit, flags, words):
+    status, said = fit("--max_steps", 1, *flags)
+    assert status == 2 and words in said and "Traceback" not in said
+
+
+def test_a_missing_dataroot_shows_the_trees_expected(fit, tmp_path):
+    status, said = fit(root=tmp_path / "nowhere")
+    assert status == 2 and "--dataroot" in said and "SynthHands_Release" in said and "trainA" in said
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(fit, run_main, tmp_path):
+    assert fit("--max_steps", 1)[0] == 0
+
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "exploded"),)
+
+    torch.save({"format": 1, "step": 1, "model": Bomb()}, tmp_path / "run" / "latest.pt")
+    status, said = run_main(test_script.main, "--name", "run", "--checkpoints_dir", tmp_path)
+    assert status == 2 and "cannot be read as a checkpoint" in said
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_damaged_checkpoints_are_refused(tmp_path):
+    save_checkpoint(tmp_path / "a.pt", {"step": 1})
+    assert load_checkpoint(tmp_path / "a.pt")["step"] == 1
+    whole = (tmp_path / "a.pt").read_bytes()
+    for content in (b"", whole[:100], b"x" * 1000):
+        (tmp_path / "a.pt").write_bytes(content)
+        with pytest.raises(UsageError, match="cannot be read"):
+            load_checkpoint(tmp_path / "a.pt")
+
+
+# ------------------------------------------------------------------ test.py
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder of runs: one tiny run of every name of Table I, trained for a step."""
+    import sys
+
+    from util.errors import run_command
+
+    root = write_hands(tmp_path_factory.mktemp("hands"))
+    runs = tmp_path_factory.mktemp("runs")
+    argv = sys.argv
+    for model in MODELS:
+        where = ["--name", model, "--model", model, "--dataroot", str(root), "--checkpoints_dir", str(runs)]
+        sys.argv = ["train.py", *where, *TINY, "--max_steps", "1", "--crop_size", "64"]
+        with pytest.raises(SystemExit) as exit_:
+            run_command(train.main)
+        assert exit_.value.code == 0
+    sys.argv = argv
+    return runs
+
+
+@pytest.fixture
+def translate(run_main, trained, tmp_path):
+    """translate(*flags) -> (exit status, stderr) of test.py, results in tmp_path."""
+
+    def run(*flags: object, name: str = "mshgan4") -> tuple[int, str]:
+        where = ("--checkpoints_dir", trained, "--results_dir", tmp_path, "--feature_net", "random", "--amp", "off")
+        return run_main(test_script.main, "--name", *name.split(), *where, "--num_workers", 0, *flags)
+
+    return run
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_is_translated_with(translate, tmp_path, model):
+    status, said = translate("--no-metrics", name=model)
+    assert status == 0, said
+    folder = tmp_path / model / "test"
+    generated = sorted(p.relative_to(folder / "generated") for p in (folder / "generated").rglob("*.png"))
+    sources = sorted(p.relative_to(folder / "synthetic") for p in (folder / "synthetic").rglob("*.png"))
+    assert generated == sources and generated
+    for name in generated:
+        made, source = read_rgb(folder / "generated" / name), read_rgb(folder / "synthetic" / name)
+        mask = read_mask(folder / "masks" / "synthetic" / name)
+        assert made.shape == source.shape == (256, 256, 3)
+        assert np.array_equal(made[~mask], source[~mask]) and not np.array_equal(made, source)
+    assert (folder / "grid.png").exists()
+
+
+def test_metrics_and_comparison(translate, tmp_path):
+    status, said = translate("--phase", "all", name="mshgan4 pixcyclegan6")
+    assert status == 0, said
+    metrics = json.loads((tmp_path / "mshgan4" / "all" / "metrics.json").read_text())
+    assert all(key in metrics and key in metrics["baseline"] for key in METRICS)
+    assert metrics["n_generated"] == 12 and metrics["n_real"] == 9 and metrics["kid_subset_size"] == 2
+    table = (tmp_path / "compare" / "table.md").read_text()
+    assert "63.297" in table and "71.639" in table and "FD" in table and "untranslated" in table
+    assert read_rgb(tmp_path / "compare" / "grid.png").shape[1] > 3 * 256
+
+
+def test_a_run_finds_its_data_from_elsewhere(fit, run_main, hands_root, tmp_path, monkeypatch):
+    monkeypatch.chdir(hands_root)
+    assert fit("--max_steps", 1, root=Path("."))[0] == 0
+    monkeypatch.chdir(tmp_path)
+    where = ("--name", "run", "--checkpoints_dir", tmp_path, "--results_dir", tmp_path / "results")
+    status, said = run_main(test_script.main, *where, "--no-metrics", "--num_workers", 0)
+    assert status == 0, said
+
+
+def test_reverse_direction(translate, tmp_path):
+    status, said = translate("--direction", "RtoS", "--no-metrics")
+    assert status == 0, said
+    names = [p.name for p in (tmp_path / "mshgan4" / "test" / "generated").rglob("*.png")]
+    assert names and all(name.startswith("image_") for name in names)
+
+
+def test_a_folder_of_whole_frames_keeps_names_sizes_and_annotations(translate, tmp_path):
+    random = np.random.default_rng(0)
+    source = tmp_path / "in put"
+    image, mask = draw_hand(random, size=90)
+    write_png(source / "deep er" / "0001_color.png", image[:87])
+    (source / "deep er" / "0001_joint_pos.txt").write_text("1,2,3")
+    (source / "deep er" / "0001.json").write_text("{}")
+    (source / "deep er" / "00010_joint_pos.txt").write_text("another frame's")
+    write_png(source / "deep er" / "0001_depth.png", mask)
+    write_png(source / "é.png", draw_hand(random, size=130, background=KEY)[0])
+    status, said = translate("--input", source, "--annotations")
+    assert status == 0, said
+    out = tmp_path / "mshgan4" / "input" / "generated"
+    assert read_rgb(out / "deep er" / "0001_color.png").shape == (87, 90, 3)
+    assert read_rgb(out / "é.png").shape == (130, 130, 3)
+    assert (out / "deep er" / "0001_joint_pos.txt").read_text() == "1,2,3"
+    assert sorted(p.name for p in (out / "deep er").iterdir()) == [
+        "0001.json",
+        "0001_color.png",
+        "0001_depth.png",
+        "0001_joint_pos.txt",
+    ]
+
+
+def test_stale_results_are_removed(translate, tmp_path):
+    stale = tmp_path / "mshgan4" / "test" / "generated" / "old.png"
+    write_png(stale, np.zeros((4, 4, 3), np.uint8))
+    assert translate("--no-metrics")[0] == 0
+    assert not stale.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "words"),
+    [
+        ((), "nosuchrun", "no run"),
+        (("--annotations",), "mshgan4", "--no-crop"),
+        (("--input", "nowhere"), "mshgan4", "nowhere"),
+        (("--input", ".", "--phase", "val"), "mshgan4", "--phase"),
+        ((), "mshgan4 mshgan4", "twice"),
+        (("--kid_subset_size", "500", "--phase", "all"), "mshgan4", "--kid_subset_size"),
+    ],
+    ids=str,
+)
+def test_mistakes_of_testing_end_with_status_2(translate, flags, name, words):
+    status, said = translate(*flags, name=name)
+    assert status == 2 and words in said and "Traceback" not in said
+
+
+def test_demo_is_measured_against_its_true_pairs(run_main, tmp_path):
+    ensure_demo(tmp_path / "demo", num_workers=0, progress=False, frames_per_camera=2, frames_per_user=2)
+    where = ("--name", "demo", "--dataroot", tmp_path / "demo", "--checkpoints_dir", tmp_path)
+    assert run_main(train.main, *where, *TINY, "--max_steps", 1)[0] == 0
+    where = ("--name", "demo", "--checkpoints_dir", tmp_path, "--results_dir", tmp_path / "results")
+    status, said = run_main(test_script.main, *where, "--feature_net", "random", "--num_workers", 0, "--phase", "all")
+    assert status == 0, said
+    metrics = json.loads((tmp_path / "results" / "demo" / "all" / "metrics.json").read_text())
+    assert 0 < metrics["psnr"] < 60 and 0 < metrics["baseline"]["psnr"] < 60 and -1 <= metrics["ssim"] <= 1
+    assert list((tmp_path / "results" / "demo" / "all" / "true_pairs").rglob("*.png"))

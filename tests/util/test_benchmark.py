@@ -1,0 +1,78 @@
+"""The benchmark: that it runs, counts right, and says what it was asked. Nothing is timed here."""
+
+import json
+
+import pytest
+import torch
+
+from util.benchmark import step as benchmark
+from util.errors import UsageError
+from util.runtime import Amp
+
+CPU = torch.device("cpu")
+TINY = ["--crop_size", "32", "--ngf", "2", "--ndf", "2", "--steps", "1", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(benchmark, "matmul_rate", lambda device, amp: 1e9)
+
+
+def test_fast_path_beside_its_reference(tmp_path, capsys):
+    file = tmp_path / "figures.json"
+    benchmark.main(
+        [*TINY, "--models", "pixcyclegan4", "geocongan", "--amp", "off", "--batch_size", "2", "--json", str(file)]
+    )
+    found = json.loads(file.read_text())
+    assert found["batch_size"] == 2 and found["threads"] == torch.get_num_threads()
+    whats = [f"{model}, {which}" for model in ("pixcyclegan4", "geocongan") for which in ("fast", "reference")]
+    assert [row["what"] for row in found["rows"]] == whats
+    for row in found["rows"]:
+        assert (
+            row["ms"] > 0
+            and row["gflop"] > 0
+            and row["share_of_matmul"] == pytest.approx(1000 * row["gflop"] / row["ms"], 1e-3)
+        )
+        assert row["images_per_second"] == pytest.approx(4000 / row["ms"])
+        assert (row["ratio"] == 1) == row["what"].endswith("reference")
+    said = capsys.readouterr().out
+    assert all(what in said for what in whats) and "of reference" in said and "peak MiB" in said
+
+
+def test_operations_are_counted():
+    """A matrix product of n^3 multiply-adds is 2 n^3 operations; a backward pass twice as many."""
+    a = torch.rand(8, 8, requires_grad=True)
+    b = torch.rand(8, 8, requires_grad=True)
+    assert benchmark.count(lambda: (a @ b).sum().backward(), CPU)[0] == 3 * 2 * 8**3
+
+
+def test_memory_is_measured():
+    _, peak = benchmark.count(lambda: torch.ones(64 * 2**18).sum(), CPU)  # 64 MiB
+    assert peak is None or 0 <= peak < 200
+
+
+def test_other_sections(capsys):
+    flags = ["--vit", "tiny", "--vit_size", "32", "--metric_images", "20", "--metric_dim", "4"]
+    benchmark.main([*TINY, *flags, "--sections", "vit", "metrics"])
+    said = capsys.readouterr().out
+    assert "ViT tiny" in said and "Frechet" in said
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--json"):
+        benchmark.main(
+            [*TINY, "--models", "pixcyclegan4", "--no-reference", "--json", str(tmp_path / "file" / "x.json")]
+        )
+
+
+def test_medians_are_taken_in_turns():
+    order = []
+    subjects = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    found = benchmark.alternate(subjects, 3, CPU)
+    assert order == ["a", "b"] * 3 and found.keys() == subjects.keys()
+
+
+def test_the_matmul_rate_is_one(monkeypatch):
+    monkeypatch.undo()
+    assert benchmark.matmul_rate(CPU, Amp("off")) > 1e6

@@ -1,0 +1,351 @@
+"""The downstream study: measures with answers worked by hand, labels that move with their pixels, and a tiny run."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import TINY, draw_hand
+
+import test as test_script
+import train
+from data.demo import CAMERA, ensure_demo
+from data.frames import find_frames
+from data.hands import Hand
+from data.pasted import downstream as annotated
+from data.pasted.composite import Placement, place_hand, place_points
+from data.pasted.downstream import (
+    AnnotatedHands,
+    Motion,
+    background_bank,
+    cut_out,
+    motion_matrix,
+    move,
+    photograph,
+    random_motion,
+)
+from data.pasted.joints import joint_file, project, read_joints
+from data.unpaired import collate
+from models.downstream_trainer import SIGMA, TASKS, DownstreamNet, keypoint_loss, locate
+from options.test_options import parse_test
+from util.errors import UsageError
+from util.images import ImageError, read_rgb
+from util.runtime import Amp
+from util.scores.downstream import Scores, gap_closed, pck, pixel_errors
+from util.studies.downstream import blind_guess, predict, score
+from util.studies.downstream_report import draw_joints, draw_mask, headed
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def few_backgrounds(monkeypatch):
+    monkeypatch.setattr(annotated, "PHOTOGRAPHS", {"train": 8, "test": 4})
+
+
+# ---------------------------------------------------------------------- measures
+
+
+def test_errors_and_pck_by_hand():
+    true = np.zeros((2, 3, 2))
+    predicted = np.array([[[3, 4], [0, 0], [9, 9]], [[0, 2], [50, 50], [6, 8]]])
+    seen = np.array([[True, True, False], [True, False, True]])
+    errors = pixel_errors(predicted, true, seen)
+    assert errors.tolist() == [5, 0, 2, 10]
+    assert [pck(errors, limit) for limit in (1.9, 2, 5, 10)] == [0.25, 0.5, 0.75, 1.0]
+    with pytest.raises(ValueError, match="no joint"):
+        pck(errors[:0], 1)
+    with pytest.raises(ValueError, match="fit"):
+        pixel_errors(predicted, true, seen[:1])
+
+
+def test_iou_is_the_mean_over_hands():
+    truth = np.zeros((2, 4, 4), bool)
+    truth[0, :2], truth[1, :, :1] = True, True
+    predicted = np.zeros_like(truth)
+    predicted[0, 1:3] = True  # 4 of 12 pixels in common
+    predicted[1, :, :2] = True  # 4 of 8
+    assert score("segmentation", predicted, {"mask": truth}, size=4)["iou"] == pytest.approx((1 / 3 + 1 / 2) / 2)
+
+
+def test_share_of_the_gap_by_hand():
+    closed = gap_closed([0.60, 0.62], [0.66, 0.70], [0.70, 0.72])
+    assert (closed.share, closed.gap, closed.spread) == (pytest.approx(0.7), pytest.approx(0.1), pytest.approx(0.04))
+    assert (closed.low, closed.high) == (pytest.approx(0.6), pytest.approx(0.8))
+    assert closed.verdict == "translation closes 70 % of the gap (60 % to 80 % over 2 seeds)"
+    errors = gap_closed([10.0, 11.0], [9.0, 10.0], [6.0, 7.0], lower_is_better=True)
+    assert errors.share == pytest.approx(0.25) and errors.gap == pytest.approx(4)
+    worse = gap_closed([0.6, 0.6], [0.55, 0.62], [0.7, 0.7])
+    assert worse.share == pytest.approx(-0.15) and "may be nothing" in worse.verdict
+
+
+def test_no_share_of_a_gap_that_may_be_chance():
+    narrow = gap_closed([0.60, 0.70], [0.66, 0.70], [0.65, 0.75])  # 0.05 wide, seeds differ by 0.10
+    assert narrow.share is None and "no wider than the spread" in narrow.verdict
+    crossed = gap_closed([0.0, 0.6], [0.5, 0.5], [1.0, 0.6])  # wide, but one seed finds none
+    assert crossed.share is None
+    assert narrow.gain == pytest.approx(0.03) and narrow.verdict.startswith("translated hands train no better or worse")
+    worse = gap_closed([0.60, 0.70], [0.50, 0.55], [0.65, 0.75])
+    assert worse.share is None and worse.verdict.startswith("by every seed, translated hands train worse")
+    reversed_ = gap_closed([0.7], [0.6], [0.6])
+    assert reversed_.share is None and "no gap" in reversed_.verdict
+    single = gap_closed([0.5], [0.6], [0.7])
+    assert single.share == pytest.approx(0.5) and "spread is unknown" in single.verdict
+    for wrong in (([], [], []), ([1], [1], [1, 2])):
+        with pytest.raises(ValueError, match="seeds"):
+            gap_closed(*wrong)
+    assert Scores((1.0, 3.0)).mean == 2 and Scores((1.0, 3.0)).spread == 2
+
+
+# ---------------------------------------------------------------------- labels and pixels
+
+
+def dotted_hand(seed: int = 0) -> tuple[Hand, np.ndarray]:
+    """A grey blob with a bright 5 x 5 spot, and the spot's centre."""
+    _, mask = draw_hand(np.random.default_rng(seed), size=96)
+    image = np.full((96, 96, 3), 60, np.uint8)
+    rows, columns = np.nonzero(mask)
+    y, x = rows.mean().astype(int) + 8, columns.mean().astype(int) - 6
+    image[y - 2 : y + 3, x - 2 : x + 3] = 250
+    return Hand(image, mask), np.array([x + 0.5, y + 0.5])
+
+
+def brightest(image: np.ndarray) -> np.ndarray:
+    """x, y of the centre of mass of what is brighter than half-way to the brightest."""
+    light = image.astype(float).mean(-1)
+    weight = np.clip(light - (light.max() + 60) / 2, 0, None)
+    rows, columns = np.indices(light.shape) + 0.5
+    return np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
+
+
+@pytest.mark.parametrize("placement", [Placement(), Placement(0.05, -0.03, 1.1, True), Placement(zoom=0.6)])
+def test_points_are_placed_with_the_hand(placement):
+    hand, spot = dotted_hand()
+    colours, opacity = place_hand(hand.image, hand.mask, size=96, placement=placement)
+    placed = place_points(spot, hand.mask, size=96, placement=placement)
+    assert np.abs(placed - brightest(colours * (opacity[..., None] > 0.9))).max() < 0.5
+
+
+def test_joints_move_with_the_cutout():
+    hand, spot = dotted_hand()
+    cut = cut_out(hand, size=64, name="x", joints=np.tile(spot, (21, 1)))
+    rng = np.random.default_rng(0)
+    for motion in (Motion(), Motion(turn=90), Motion(mirror=True), *(random_motion(rng) for _ in range(6))):
+        matrix = motion_matrix(motion, canvas=len(cut.cutout), size=64)
+        colours, opacity = move(cut.cutout, matrix, 64)
+        joint = cut.joints[0] @ matrix[:, :2].T + matrix[:, 2]
+        assert np.abs(joint - brightest(colours)).max() < 0.5, motion
+        assert opacity.min() >= 0 and opacity.max() <= 1
+
+
+def test_a_motion_by_hand():
+    matrix = motion_matrix(Motion(turn=90, zoom=2, right=0.25), canvas=100, size=80)
+    # The middle goes to 3/4 across; what lies 10 to the right of it turns to 20 below (y points down).
+    assert matrix[:, :2] @ (50, 50) + matrix[:, 2] == pytest.approx([60, 40])
+    assert matrix[:, :2] @ (60, 50) + matrix[:, 2] == pytest.approx([60, 60])
+    mirrored = motion_matrix(Motion(mirror=True), canvas=100, size=80)
+    assert mirrored[:, :2] @ (60, 50) + mirrored[:, 2] == pytest.approx([30, 40])
+
+
+def sets(count: int = 4) -> list:
+    return [cut_out(dotted_hand(seed)[0], size=64, name=str(seed)) for seed in range(count)]
+
+
+def test_only_the_hand_differs_between_sets():
+    """Same place in two sets: same background, decoy outline, motion and noise, whatever the hands' colours."""
+    bank = background_bank(None, size=64, part="train", seed=0)
+    first = sets()
+    second = [hand._replace(cutout=hand.cutout // np.array([2, 2, 2, 1], np.uint8)) for hand in first]
+    a, b = (AnnotatedHands(hands, background=bank, seed=3, train=True) for hands in (first, second))
+    for k in (0, 5):
+        assert torch.equal(a[k]["mask"], b[k]["mask"]) and torch.equal(a[k]["image"], a[k]["image"])
+        far = torch.nn.functional.max_pool2d(a[k]["mask"], 9, 1, 4)[0] == 0  # beyond the blur of the outline
+        assert far.any() and torch.equal(a[k]["image"][:, far], b[k]["image"][:, far])
+        assert not torch.equal(a[k]["image"], b[k]["image"])
+    other = AnnotatedHands(first, background=bank, seed=4, train=True)
+    assert not torch.equal(a[0]["image"], other[0]["image"])
+    assert not a[0]["seen"].any()  # no joints were given
+
+
+def test_parts_share_no_background():
+    train_bank, test_bank = (background_bank(None, size=32, part=part, seed=0) for part in ("train", "test"))
+    drawn = [{bank(np.random.default_rng(k)).tobytes() for k in range(150)} for bank in (train_bank, test_bank)]
+    assert drawn[0] and drawn[1] and not drawn[0] & drawn[1]
+
+
+def test_the_blind_guess_knows_where_hands_are():
+    bank = background_bank(None, size=64, part="test", seed=0)
+    hand, spot = dotted_hand()
+    hands = [cut_out(hand, size=64, name="x", joints=np.tile(spot, (21, 1)))]
+    masks = blind_guess("segmentation", hands, bank, 3)
+    assert masks.shape == (3, 64, 64) and masks[:, 32, 32].all() and not masks[:, :4].any()
+    assert np.abs(blind_guess("keypoints", hands, bank, 2) - 32).max() < 8  # mirrored and turned, they average out
+
+
+def test_photographs_keep_their_mean():
+    flat = np.full((64, 64, 3), 100, np.float32)
+    for seed in range(5):
+        taken = photograph(flat, np.random.default_rng(seed))
+        assert taken.dtype == np.uint8 and 84 < taken.mean() < 116
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    root = tmp_path_factory.mktemp("demo")
+    ensure_demo(root, num_workers=0, progress=False, frames_per_camera=1, frames_per_user=1)
+    return root
+
+
+def test_joints_of_both_domains_lie_on_the_hand(demo):
+    frames = find_frames(dataroot=demo)
+    for domain in ("synthetic", "real"):
+        on_hand = []
+        for frame in frames[domain]:
+            points = project(read_joints(joint_file(frame, domain)))
+            assert points.shape == (21, 2) and (points > 0).all() and (points < CAMERA.width).all()
+            image = read_rgb(frame.image).astype(int)
+            column, row = points.astype(int).T
+            on_hand += list(image[row, column, 1] < image[row, column, 0])  # skin is redder than the green around it
+        assert np.mean(on_hand) > 0.9
+
+
+def test_projection_by_hand(tmp_path):
+    assert project(np.array([100.0, -50.0, 500.0])) == pytest.approx([330 * 0.2 + 128, 128 - 330 * 0.1])
+    bad = tmp_path / "x_joint_pos.txt"
+    for text in ("1,2,3", ",".join(["1"] * 62 + ["x"]), ",".join(["-1"] * 63)):
+        bad.write_text(text)
+        with pytest.raises(ImageError, match="x_joint_pos.txt"):
+            read_joints(bad)
+    with pytest.raises(ImageError):
+        read_joints(tmp_path / "none.txt")
+
+
+# ---------------------------------------------------------------------- networks
+
+
+def test_locate_finds_the_bump_it_was_taught():
+    joints = torch.tensor([[[10.5, 20.5], [0.5, 0.5], [31.5, 3.2], [15.0, 15.3]]])
+    batch = {"joints": joints, "seen": torch.ones(1, 4, dtype=torch.bool)}
+    centres = torch.arange(32) + 0.5
+    across, down = (-0.5 * ((centres - joints[..., None]) / 1.5) ** 2).unbind(2)
+    logits = down[..., :, None] + across[..., None, :]
+    assert (locate(logits) - joints)[0, [0, 3]].abs().max() < 0.2
+    assert (locate(logits) - joints).abs().max() < 1.2  # half a bump is missing beyond the border
+    perfect = keypoint_loss(logits, batch)
+    assert keypoint_loss(logits.roll(4, -1), batch) > perfect + 1
+    hidden = {"joints": joints + 5, "seen": torch.zeros(1, 4, dtype=torch.bool)}
+    assert keypoint_loss(logits, hidden) == 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_network_learns_its_set(task):
+    """A few steps on two hands bring the loss down by more than half of what can be learnt."""
+    torch.manual_seed(0)
+    hands = [cut_out(hand, size=32, name="x", joints=np.tile(spot, (21, 1))) for hand, spot in map(dotted_hand, (0, 1))]
+    bank = background_bank(None, size=32, part="test", seed=0)
+    dataset = AnnotatedHands(hands, background=bank, seed=0, train=False)
+    net = DownstreamNet(task, width=4, lr=2e-2, total_steps=40, amp=Amp("off"), device=CPU)
+    batch = collate([dataset[k] for k in range(2)])
+    losses = [net.training_step(batch)["loss"].item() for _ in range(40)]
+    floor = 0.0 if task == "segmentation" else 1 + math.log(2 * math.pi * SIGMA**2)  # a bump's own entropy
+    assert losses[-1] - floor < 0.5 * (losses[0] - floor)
+    assert net.optimizer.param_groups[0]["lr"] == pytest.approx(2e-2 / 40)
+    opt = parse_test(["--name", "x", "--downstream", task, "--num_workers", "0", "--downstream_batch", "2"])
+    assert len(predict(opt, net, dataset, device=CPU)[0]) == 2
+    again = DownstreamNet(task, width=4, lr=2e-2, total_steps=40, amp=Amp("off"), device=CPU)
+    again.load_state_dict(net.state_dict())
+    assert torch.equal(again.predict(batch["image"]), net.predict(batch["image"])) and again.steps == 40
+
+
+# ---------------------------------------------------------------------- pictures and commands
+
+
+def test_pictures():
+    image = np.full((32, 32, 3), 128, np.uint8)
+    mask = np.zeros((32, 32), bool)
+    mask[:, 16:] = True
+    drawn = draw_mask(image, mask)
+    assert (drawn[:, :80] == 128).all() and (drawn[:, 80:] != 128).any(-1).all()
+    joints = np.tile([16.0, 16.0], (21, 1))
+    joints[4] = 30, 30
+    assert (draw_joints(image, joints) != draw_joints(image, joints, np.zeros(21, bool))).any()
+    sheet = headed([[drawn, drawn]], ["a", "b"])
+    assert sheet.shape == (26 + 168, 332, 3) and (sheet[:26] < 100).any()
+
+
+@pytest.fixture(scope="module")
+def demo_run(demo, tmp_path_factory):
+    """A run of one step on a tiny demo: its checkpoints folder."""
+    folder = tmp_path_factory.mktemp("runs")
+    argv = ["train.py", "--name", "d", "--netD", "pixel", "--max_steps", "1", "--dataroot", demo]
+    argv += ["--checkpoints_dir", folder]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", [str(arg) for arg in (*argv, *TINY, "--test_size", "2", "--val_size", "1")])
+        train.main()
+    return folder
+
+
+SMALL = [
+    "--downstream_steps",
+    "2",
+    "--downstream_seeds",
+    "2",
+    "--downstream_size",
+    "64",
+    "--downstream_width",
+    "2",
+    "--downstream_batch",
+    "2",
+    "--num_workers",
+    "0",
+    "--amp",
+    "off",
+    "--device",
+    "cpu",
+]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_study_from_the_command_line(task, demo_run, tmp_path, run_main, capsys):
+    flags = ("--name", "d", "--checkpoints_dir", demo_run, "--results_dir", tmp_path, "--downstream", task, *SMALL)
+    assert run_main(test_script.main, *flags)[0] == 0
+    folder = tmp_path / "d" / "downstream" / task
+    table, metrics = (folder / "table.md").read_text(), json.loads((folder / "metrics.json").read_text())
+    assert all(label in table for label in ("blind guess", "(a) synthetic", "(b) translated", "(c) real"))
+    assert set(metrics["scores"]) == ({"iou"} if task == "segmentation" else {"pck", "error"})
+    assert set(metrics["blind_guess"]) == set(metrics["scores"])
+    for name, parts in metrics["scores"].items():
+        assert list(parts) == ["synthetic", "translated", "real"]
+        for part in parts.values():
+            assert len(part["values"]) == 2 and part["mean"] == pytest.approx(np.mean(part["values"]))
+        assert metrics["gap_closed"][name]["verdict"] in table
+    assert (metrics["train_images"], metrics["test_images"]) == (4, 2)  # 7 real hands less 3
+    assert read_rgb(folder / "samples.png").shape == (26 + 2 * 164 + 4, 5 * 164 + 4, 3)
+    assert len(list((folder / "runs").glob("*/log.jsonl"))) == 6 and not list((folder / "runs").rglob("*.pt"))
+
+    again = run_main(test_script.main, *flags)  # replaces the first, with the same figures
+    assert again[0] == 0 and json.loads((folder / "metrics.json").read_text()) == metrics
+
+
+def test_keypoints_need_joints(hands_root, tmp_path, run_main):
+    argv = ("--name", "h", "--netD", "pixel", "--max_steps", "1", "--dataroot", hands_root)
+    assert run_main(train.main, *argv, "--checkpoints_dir", tmp_path, *TINY)[0] == 0
+    flags = ("--name", "h", "--checkpoints_dir", tmp_path, "--results_dir", tmp_path, *SMALL)
+    status, message = run_main(test_script.main, *flags, "--downstream", "keypoints")
+    assert status == 2 and "only the demo has them" in message and "--downstream segmentation" in message
+    assert run_main(test_script.main, *flags, "--downstream", "segmentation")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--downstream_seeds", "2"], "--downstream_seeds without --downstream"),
+        (["--downstream", "segmentation", "--direction", "RtoS"], "drop --direction RtoS"),
+        (["--downstream", "segmentation", "--phase", "all"], "drop --phase"),
+        (["--downstream", "segmentation", "--input", "."], "--input"),
+    ],
+)
+def test_flags_that_cannot_work(flags, message):
+    with pytest.raises(UsageError, match=message):
+        parse_test(["--name", "x", *flags])

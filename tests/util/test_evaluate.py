@@ -1,0 +1,136 @@
+"""From images to scores, with a feature network small enough to follow by hand."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from util.errors import UsageError
+from util.images import ImageError, write_png
+from util.scores import distances as metrics
+from util.scores.evaluate import ImageFiles, cached_features, extract_features, patch_crop, patch_crops, score
+
+
+class MeanColour:
+    """Stands in for a FeatureNet: the mean colour, 3-d; counts the images it saw."""
+
+    name, dim, metric, sha256, preprocessing = "mean", 3, "fd", "0" * 64, "none"
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, images):
+        self.seen.append(len(images))
+        return torch.tensor(np.array([image.mean((0, 1)) for image in images]), dtype=torch.float32)
+
+
+def pictures(count, seed=0):
+    random = np.random.default_rng(seed)
+    return [random.integers(0, 256, (*random.integers(5, 30, 2), 3), np.uint8) for _ in range(count)]
+
+
+def test_features_come_in_order_a_batch_at_a_time():
+    net, images = MeanColour(), pictures(7)
+    features = extract_features((image for image in images), net, batch_size=3)
+    np.testing.assert_allclose(features, [image.mean((0, 1)) for image in images], rtol=1e-6)
+    assert net.seen == [3, 3, 1] and features.dtype == np.float32
+    assert extract_features([], net).shape == (0, 3)
+
+
+def test_every_kind_of_file_is_scored(tmp_path):
+    grey = np.arange(0, 240, 4, dtype=np.uint8).reshape(6, 10)
+    rgb = np.stack([grey] * 3, -1)
+    opaque = np.full((6, 10, 1), 255, np.uint8)
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    cv2.imwrite(str(tmp_path / "rgb.png"), rgb)
+    cv2.imwrite(str(tmp_path / "rgba.png"), np.concatenate([rgb, opaque], -1))
+    cv2.imwrite(str(tmp_path / "rgb16.png"), rgb.astype(np.uint16) * 257)
+    cv2.imwrite(str(tmp_path / "grey16.png"), grey.astype(np.uint16) * 257)
+    cv2.imwrite(str(tmp_path / "rgba16.png"), np.concatenate([rgb, opaque], -1).astype(np.uint16) * 257)
+    images = list(ImageFiles(sorted(tmp_path.iterdir())))
+    assert len(images) == 6 and all(np.array_equal(image, rgb) for image in images)
+
+
+def test_unreadable_files_are_named_and_counted(tmp_path, caplog):
+    for i, image in enumerate(pictures(4)):
+        write_png(tmp_path / f"{i}.png", image)
+    (tmp_path / "1.png").write_bytes(b"")
+    (tmp_path / "3.png").write_bytes((tmp_path / "3.png").read_bytes()[:40])
+    paths = sorted(tmp_path.iterdir())
+    with pytest.raises(ImageError, match=r"2 of 4 images cannot be read: .*1\.png, .*3\.png"):
+        extract_features(ImageFiles(paths), MeanColour())
+    files = ImageFiles(paths, skip_unreadable=True)
+    assert len(extract_features(files, MeanColour())) == 2
+    assert [path.name for path in files.unreadable] == ["1.png", "3.png"]
+    assert "2 of 4 images cannot be read" in caplog.text and "1.png" in caplog.text
+
+
+def test_features_are_cached_by_content_and_network(tmp_path, caplog):
+    net, images = MeanColour(), pictures(5)
+    first = cached_features(images, net, tmp_path / "cache")
+    again = cached_features([image.copy() for image in images], net, tmp_path / "cache")
+    assert net.seen == [5] and np.array_equal(first, again)
+
+    images[2][0, 0, 0] ^= 1
+    cached_features(images, net, tmp_path / "cache")
+    cached_features(images[::-1], net, tmp_path / "cache")
+    net.sha256 = "1" * 64
+    cached_features(images, net, tmp_path / "cache")
+    assert net.seen == [5] * 4 and len(list((tmp_path / "cache").iterdir())) == 4
+
+    for path in (tmp_path / "cache").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    assert np.array_equal(cached_features(images, net, tmp_path / "cache"), extract_features(images, net))
+    assert "damaged" in caplog.text
+    with pytest.raises(TypeError, match="twice"):
+        cached_features(iter(images), net, tmp_path)
+
+
+def test_a_patch_lies_deep_in_the_hand_and_is_white_elsewhere():
+    image = np.full((200, 200, 3), 90, np.uint8)
+    mask = np.zeros((200, 200), bool)
+    mask[60:140, 50:150] = True  # a palm, 80 x 100
+    mask[10:60, 60:70] = True  # a finger, too thin to be chosen
+    image[~mask] = (14, 255, 14)
+    crop = patch_crop(image, mask, size=64, seed=3)
+    assert crop.shape == (64, 64, 3) and (crop == 90).all()
+    large = patch_crop(image, mask, size=128, seed=3)
+    assert set(np.unique(large)) == {90, 255}
+    assert (large == 90).all(-1).sum() >= 80 * 100  # the whole palm fits
+    assert not np.array_equal(large, patch_crop(image, mask, size=128, seed=4))
+
+
+def test_a_patch_beyond_the_image_is_white_and_its_border_counts_as_the_hand_s():
+    image = np.full((40, 300, 3), 7, np.uint8)
+    crop = patch_crop(image, np.ones((40, 300), bool), size=128)
+    rows = np.flatnonzero((crop == 7).any((1, 2)))
+    assert len(rows) == 40 and abs(rows.mean() - 63.5) <= 3  # centred on the strip's middle line, white above and below
+    assert (np.delete(crop, rows, 0) == 255).all()
+
+
+def test_patches_of_an_image_and_of_its_translation_match():
+    masks = [np.ones((60, 60), bool)] * 3
+    images = [np.random.default_rng(i).integers(0, 200, (60, 60, 3), np.uint8) for i in range(3)]
+    translated = [image + 20 for image in images]
+    before, after = (list(patch_crops(side, masks, size=24, seed=5)) for side in (images, translated))
+    assert all(np.array_equal(a + 20, b) for a, b in zip(before, after))
+    with pytest.raises(ValueError, match="image 1: the mask is empty"):
+        list(patch_crops(images, [masks[0], np.zeros((60, 60), bool), masks[0]]))
+    with pytest.raises(ValueError):
+        list(patch_crops(images, masks[:2]))
+
+
+def test_score_has_the_entries_of_metrics_json():
+    metrics._warn_once.cache_clear()
+    random = np.random.default_rng(0)
+    real, fake = random.normal(0, 1, (60, 3)), random.normal(1, 1, (50, 3))
+    result = score(real, fake, MeanColour())
+    assert result["fd"] == metrics.frechet_distance(real, fake) and "fid" not in result
+    assert result["fd_ci"][0] < result["fd"] < result["fd_ci"][1]
+    assert 0.0 < result["floor"] < result["fd"] and result["floor_n"] == 30
+    assert (result["n_real"], result["n_generated"], result["kid_subset_size"]) == (60, 50, 5)
+    assert (result["kid_mean"], result["kid_std"]) == metrics.kernel_distance(real, fake, subset_size=5)
+    assert result["feature_net"] == "mean"
+    assert set(result) - set(score(real, fake, MeanColour(), uncertainty=False)) == {"fd_ci", "floor", "floor_n"}
+    with pytest.raises(UsageError, match="--kid_subset_size"):
+        score(real, fake, MeanColour(), kid_subset_size=51)

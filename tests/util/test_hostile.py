@@ -1,0 +1,281 @@
+"""Two thousand bad files and odd option sets: no traceback, nothing written elsewhere, the right exit status."""
+
+import argparse
+import math
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from helpers import TINY, draw_hand, write_hands
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import preprocess_masks
+import test as test_script
+import train
+from data.frames import Frame
+from data.hands import read_hand
+from data.scan import fault
+from options.classify_options import classify_parser, parse_classify
+from options.preprocess_masks_options import preprocess_masks_parser
+from options.test_options import parse_test
+from options.test_options import test_parser as parser_of_test
+from options.train_options import parse_train, train_parser
+from util.errors import UsageError
+from util.images import ImageError
+
+NO_CHECKS = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+KINDS = ("noise", "cut", "flip", "header", "empty", "text", "bomb", "tiny", "grey16", "whole", "joined", "marker")
+
+
+def spoiled(kind: str, seed: int) -> bytes:
+    """A file's content: an image, or what is left of one."""
+    random = np.random.default_rng(seed)
+    image = draw_hand(random, size=int(random.integers(24, 64)))[0]
+    if kind == "tiny":
+        image = image[: random.integers(1, 3), : random.integers(1, 40)]
+    if kind == "grey16":
+        image = image[..., 0].astype(np.uint16) * 257
+    data = bytearray(
+        cv2.imencode((".png", ".jpg")[int(random.integers(2)) if kind != "grey16" else 0], image)[1].tobytes()
+    )
+    if kind == "noise":
+        return random.bytes(int(random.integers(1, 400)))
+    if kind == "cut":
+        return bytes(data[: random.integers(1, len(data))])
+    if kind in ("flip", "header"):
+        for _ in range(random.integers(1, 20)):
+            data[random.integers(len(data) if kind == "flip" else 40)] = random.integers(256)
+    if kind == "bomb":
+        data[16:24] = random.bytes(8)
+    if kind == "joined":
+        return bytes(data[: len(data) // 2] + data)
+    if kind == "marker":
+        data = bytearray(b"\xff\xd8\xff\xe0") + bytearray(random.bytes(60))
+    return {"empty": b"", "text": b"hello\n" * 9}.get(kind, bytes(data))
+
+
+FILES = st.builds(spoiled, st.sampled_from(KINDS), st.integers(0, 2**32 - 1))
+NAMES = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="/\0"), min_size=1, max_size=12)
+
+
+@given(image=FILES, mask=st.none() | FILES, kind=st.sampled_from(["key", "auto", "none", "file", "raw"]))
+@settings(max_examples=450, **NO_CHECKS)
+def test_loaders_take_or_name_every_file(tmp_path_factory, image, mask, kind):
+    folder = tmp_path_factory.getbasetemp()
+    paths = [folder / "image_color.png", folder / "image_mask.png"]
+    for path, data in zip(paths, (image, mask)):
+        path.write_bytes(data or b"")
+    given_mask = paths[1] if kind in ("file", "raw") else None
+    frame = Frame(paths[0], "image_color.png", "", kind, given_mask)
+    seen = fault(frame)
+    assert seen is None or seen.startswith(tuple(map(str, paths)))
+    try:
+        hand = read_hand(frame)
+    except ImageError as error:
+        assert str(error).startswith(tuple(map(str, paths))) and "\n" not in str(error)
+    else:
+        assert seen is None  # what the scan leaves out cannot be read
+        assert hand.image.dtype == np.uint8 and hand.image.shape == (*hand.mask.shape, 3) and hand.mask.any()
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+@given(files=st.dictionaries(NAMES, st.tuples(FILES, FILES), min_size=1, max_size=15))
+@settings(max_examples=10, **NO_CHECKS)
+def test_preprocess_masks_survives_any_tree(run_main, tmp_path, files):
+    shutil.rmtree(tmp_path)
+    for name, (image, mask) in files.items():
+        for folder, data in (("color", image), ("mask", mask)):
+            path = tmp_path / "root" / "user" / folder / f"{name}_{folder}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    before = contents(tmp_path)
+    status, said = run_main(preprocess_masks.main, "--dataroot", tmp_path / "root", "--num_workers", 0)
+    assert status in (0, 1) and "Traceback" not in said, said
+    after = contents(tmp_path)
+    assert all(after[path] == data for path, data in before.items())
+    root = tmp_path / "root"
+    made = {"masks_report.csv", "masks_progress.jsonl", "masks_preview.png"}
+    assert all(
+        p.parent == root and p.name in made or p.parent.name == "mask_refined" for p in after.keys() - before.keys()
+    )
+    assert status == (0 if list(root.rglob("mask_refined/*.png")) else 1)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """A folder with a run of the least network, one step old."""
+    from util.errors import run_command
+
+    folder = tmp_path_factory.mktemp("runs")
+    root = write_hands(tmp_path_factory.mktemp("data"), frames=1, size=48)
+    argv = [
+        "--name",
+        "run",
+        "--dataroot",
+        root,
+        "--checkpoints_dir",
+        folder,
+        *TINY,
+        "--netD",
+        "pixel",
+        "--max_steps",
+        1,
+    ]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr("sys.argv", ["train.py", *map(str, argv)])
+        run_command(train.main)
+    return folder
+
+
+@given(files=st.dictionaries(NAMES, FILES, min_size=1, max_size=15))
+@settings(max_examples=8, **NO_CHECKS)
+def test_translating_survives_any_folder(run_main, runs, tmp_path, files):
+    shutil.rmtree(tmp_path)
+    (tmp_path / "in").mkdir(parents=True)
+    for name, data in files.items():
+        (tmp_path / "in" / f"{name}.png").write_bytes(data)
+    before = contents(tmp_path) | contents(runs)
+    where = ("--checkpoints_dir", runs, "--results_dir", tmp_path / "out", "--input", tmp_path / "in")
+    status, said = run_main(test_script.main, "--name", "run", *where, "--num_workers", 0, "--amp", "off")
+    assert status in (0, 2) and "Traceback" not in said, said
+    after = contents(tmp_path) | contents(runs)
+    assert all(after[path] == data for path, data in before.items())
+    assert all(path.is_relative_to(tmp_path / "out" / "run") for path in after.keys() - before.keys())
+    generated = list((tmp_path / "out").rglob("generated/*.png"))
+    assert (status == 0) == bool(generated)
+
+
+VALUES = st.one_of(
+    st.integers(-3, 300).map(str),
+    st.floats(allow_nan=True).map(str),
+    st.text(max_size=8),
+    st.integers().map(str),
+    st.sampled_from(
+        ["", "nan", "inf", "-inf", "1e999", "9" * 5000, "../x", "/etc", "a/b", "None", "True", "0x1", "1_0"]
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("make", "parse", "fixed"),
+    [
+        (train_parser, parse_train, ["--name", "x"]),
+        (parser_of_test, parse_test, ["--name", "x"]),
+        (classify_parser, parse_classify, ["--experiment", "table2", "--name", "x"]),
+        (preprocess_masks_parser, None, []),
+    ],
+    ids=["train", "test", "classify", "preprocess"],
+)
+@given(data=st.data())
+@settings(max_examples=250, **NO_CHECKS)
+def test_parsers_take_or_refuse_any_options(capsys, make, parse, fixed, data):
+    parser = make()
+    flags = sorted(flag for action in parser._actions for flag in action.option_strings if flag not in ("-h", "--help"))
+    argv = list(fixed)
+    for flag in data.draw(st.lists(st.sampled_from(flags), min_size=1, max_size=4)):
+        argv += [flag, *data.draw(st.lists(VALUES, min_size=0 if "no-" in flag else 1, max_size=1))]
+    try:
+        opt = parse(argv) if parse else parser.parse_args(argv)
+    except UsageError as error:
+        assert str(error)
+        return
+    except SystemExit as exit_:
+        said = capsys.readouterr().err
+        assert exit_.code == 2 and said.startswith("error: ") and len(said) < 2000
+        return
+    for key, value in vars(opt).items():
+        if isinstance(value, (int, float)):
+            assert math.isfinite(value) and abs(value) < 2**31, key
+    name = getattr(opt, "name", None)
+    for each in name if isinstance(name, list) else [name] * (name is not None):
+        assert each not in (".", "..") and os.sep not in each and each.strip()
+
+
+SPOILS = st.one_of(
+    st.none(),
+    st.integers(),
+    st.text(max_size=6),
+    st.floats(),
+    st.lists(st.integers(), max_size=2),
+    st.booleans(),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=1),
+    st.just("9" * 50),
+)
+
+
+@given(data=st.data(), drop=st.booleans(), value=SPOILS)
+@settings(max_examples=20, **NO_CHECKS)
+def test_stored_options_of_any_kind_are_taken_or_refused(run_main, runs, tmp_path, data, drop, value):
+    folder = tmp_path / "runs" / "run"
+    shutil.rmtree(tmp_path)
+    shutil.copytree(runs / "run", folder, ignore=shutil.ignore_patterns("tensorboard"))
+    options = yaml.safe_load((folder / "options.yaml").read_text())
+    key = data.draw(st.sampled_from(sorted(options)))
+    if drop:
+        del options[key]
+    else:
+        options[key] = value
+    (folder / "options.yaml").write_text(yaml.safe_dump(options))
+    where = ("--checkpoints_dir", folder.parent, "--results_dir", tmp_path / "out", "--num_workers", 0, "--amp", "off")
+    status, said = run_main(test_script.main, "--name", "run", *where, "--no-metrics", "--num_test", 1)
+    assert status in (0, 1, 2) and "Traceback" not in said, said
+
+
+CRAFTED = {
+    "code": "!!python/object/apply:os.mkdir ['{}']",
+    "name": "name: !!python/name:os.system",
+    "deep": "[" * 600,
+    "text": "just text",
+    "bytes": "\x00\x01",
+    "tabs": "a:\n\t- b",
+}
+
+
+@pytest.mark.parametrize("content", CRAFTED.values(), ids=CRAFTED)
+def test_crafted_options_are_refused_in_one_sentence(run_main, runs, tmp_path, content):
+    folder = tmp_path / "runs" / "run"
+    shutil.copytree(runs / "run", folder)
+    (folder / "options.yaml").write_text(content.replace("{}", str(tmp_path / "exploded")))
+    for main, more in ((test_script.main, ()), (train.main, (*TINY, "--continue_train"))):
+        status, said = run_main(main, "--name", "run", "--checkpoints_dir", folder.parent, *more)
+        assert status == 2 and "options.yaml" in said and "Traceback" not in said, said
+    assert not (tmp_path / "exploded").exists()
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_that_would_run_code_is_refused(run_main, runs, tmp_path, zipped):
+    folder = tmp_path / "runs" / "run"
+    shutil.copytree(runs / "run", folder)
+    content = {"format": 1, "step": 1, "model": Bomb(tmp_path / "exploded")}
+    torch.save(content, folder / "latest.pt", _use_new_zipfile_serialization=zipped)
+    if not zipped:  # of the old format, it is taken for a damaged file, which the one before replaces
+        (folder / "previous.pt").unlink()
+    for main, more in (
+        (test_script.main, ()),
+        (train.main, (*TINY, "--netD", "pixel", "--max_steps", 2, "--continue_train")),
+    ):
+        root = yaml.safe_load((folder / "options.yaml").read_text())["dataroot"]
+        status, said = run_main(main, "--name", "run", "--checkpoints_dir", folder.parent, "--dataroot", root, *more)
+        assert status == 2 and "cannot be read as a checkpoint" in said and "Traceback" not in said, said
+    assert not (tmp_path / "exploded").exists()
+    with pytest.raises(argparse.ArgumentTypeError):
+        train_parser()._option_string_actions["--name"].type("../run")

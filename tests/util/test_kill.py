@@ -1,0 +1,181 @@
+"""A run that is killed, at any moment, comes back and ends where it would have ended."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import TINY, write_hands
+
+import train
+from util.checkpoint import load_checkpoint
+from util.errors import run_command
+from util.locks import lock_run
+
+KILLS = 30
+STEPS = 40
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def flags(root: Path, runs: Path, name: str, *more: object) -> list[str]:
+    where = ["--name", name, "--dataroot", root, "--checkpoints_dir", runs, *TINY, "--netD", "pixel"]
+    return [str(each) for each in (*where, "--save_freq", 2, "--log_freq", 3, "--pool_size", 4, "--dropout", *more)]
+
+
+def fork_train(argv: list[str], log: Path) -> int:
+    """Run train.py in a fork of this process, which has imported PyTorch already; returns the child's id."""
+    child = os.fork()
+    if child:
+        return child
+    status = 70
+    try:
+        torch.set_num_threads(1)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        with open(log, "ab", buffering=0) as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+        sys.argv = ["train.py", *argv]
+        run_command(train.main)
+    except SystemExit as exit_:
+        status = exit_.code
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stderr.flush()
+        os._exit(status if isinstance(status, int) else 71)
+
+
+def inode(path: Path) -> int | None:
+    """What tells a file from the one that replaces it."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def watch(child: int, until: Callable[[], bool], *, seconds: float = 60) -> bool:
+    """Wait for something to happen, at most so long; returns whether the child ended before."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not until():
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return True
+        time.sleep(0.0005)
+    return False
+
+
+def wait(child: int) -> int:
+    """The child's exit status, negative for the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.fixture(scope="module")
+def small_root(tmp_path_factory) -> Path:
+    return write_hands(tmp_path_factory.mktemp("kill"), frames=1, size=48)
+
+
+def test_thirty_kills_change_nothing(small_root, tmp_path):
+    """SIGKILL at 30 random moments, half of them as a checkpoint is written; the run ends bit for bit as one that was
+    left alone, having started again from a good file every time."""
+    log = tmp_path / "log"
+    assert wait(fork_train(flags(small_root, tmp_path, "straight", "--max_steps", STEPS), log)) == 0, log.read_text()
+
+    folder = tmp_path / "killed"
+    part, latest = folder / ".latest.pt.part", folder / "latest.pt"
+    draw = random.Random(20210315)
+    kills, writes_hit, reached = 0, 0, []
+    while kills < KILLS:
+        more = ["--continue_train"] * (folder / "options.yaml").exists()
+        said = len(log.read_bytes())
+        stale = inode(part)
+        child = fork_train(flags(small_root, tmp_path, "killed", "--max_steps", STEPS, *more), log)
+        # At any time after the start, or some saves later, at any time after one or while one is written.
+        if kills % 3 == 0:
+            ended = watch(child, lambda: False, seconds=draw.uniform(0, 0.6))
+        else:
+            saves, ended = draw.randrange(4), False
+            for _ in range(saves):
+                before = inode(latest)
+                ended = ended or watch(child, lambda before=before: inode(latest) != before)
+            if kills % 3 == 1:
+                ended = ended or watch(child, lambda stale=stale: inode(part) not in (None, stale))
+            else:
+                ended = ended or watch(child, lambda: False, seconds=draw.uniform(0, 0.05))
+        os.kill(child, signal.SIGKILL)
+        status = wait(child)
+        if ended:  # it was done before its time came: as good as never killed, so begin another
+            assert status == 0, log.read_bytes()[said:].decode()
+            shutil.rmtree(folder)
+            continue
+        kills += 1
+        writes_hit += inode(part) not in (None, stale)
+        assert b"Traceback" not in log.read_bytes()[said:], log.read_bytes()[said:].decode()
+        if kills % 3 == 0 and (folder / "options.yaml").exists():
+            reached.append(load_checkpoint(latest)["step"] if latest.exists() else 0)
+    assert writes_hit >= 5 and len(set(reached)) >= 3, (writes_hit, reached)
+
+    more = ["--continue_train"] * (folder / "options.yaml").exists()
+    assert wait(fork_train(flags(small_root, tmp_path, "killed", "--max_steps", STEPS, *more), log)) == 0, (
+        log.read_text()
+    )
+    straight, killed = (load_checkpoint(tmp_path / name / "latest.pt") for name in ("straight", "killed"))
+    assert same(straight, killed)
+    # Each logged step once; a mean covers the steps since the last start, so that values may differ.
+    steps = [[json.loads(line)["step"] for line in (tmp_path / n / "log.jsonl").open()] for n in ("straight", "killed")]
+    assert steps[0] == steps[1]
+
+
+def same(a, b) -> bool:
+    """Whether two checkpoints' contents are equal to the last bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
+    return a == b
+
+
+def test_a_second_process_is_refused_and_a_crash_releases(small_root, tmp_path):
+    log = tmp_path / "log"
+    folder = tmp_path / "run"
+    child = fork_train(flags(small_root, tmp_path, "run", "--max_steps", 100000), log)
+    try:
+        assert not watch(child, (folder / "previous.pt").exists), log.read_text()
+        second = tmp_path / "second"
+        status = wait(fork_train(flags(small_root, tmp_path, "run", "--max_steps", 100000, "--continue_train"), second))
+        assert status == 2 and f"in use by process {child} on" in second.read_text()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        wait(child)
+    with lock_run(folder):
+        pass
+
+
+@pytest.mark.parametrize("workers", [2])
+def test_a_killed_worker_is_an_error_and_no_hang(small_root, tmp_path, workers):
+    log = tmp_path / "log"
+    child = fork_train(flags(small_root, tmp_path, "run", "--max_steps", 100000, "--num_workers", workers), log)
+    try:
+        assert not watch(child, (tmp_path / "run" / "previous.pt").exists), log.read_text()
+        os.kill(int(Path(f"/proc/{child}/task/{child}/children").read_text().split()[0]), signal.SIGKILL)
+        status = wait(child)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    said = log.read_text()
+    assert status == 1 and "a process that reads images was lost" in said and "--num_workers" in said, said
+    assert "Traceback" not in said
+    assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] > 0

@@ -1,0 +1,84 @@
+"""Agreement of silhouettes: answers worked out by hand."""
+
+import numpy as np
+import pytest
+
+from data.masks.ops import iou
+from util.scores.shape import boundary, boundary_f
+
+
+def square(top: int, left: int, side: int, *, size: int = 40) -> np.ndarray:
+    mask = np.zeros((size, size), bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def comb(*, gaps: bool) -> np.ndarray:
+    """A palm of 60 x 40 with four fingers of 12 x 50; the gaps between them, 4 wide, open or filled."""
+    mask = np.zeros((120, 100), bool)
+    mask[60:110, 20:80] = True
+    mask[10:60, 20:80] = True
+    if gaps:
+        for left in (32, 48, 64):
+            mask[10:60, left : left + 4] = False
+    return mask
+
+
+def test_iou_by_hand():
+    a, b = square(10, 10, 10), square(10, 15, 10)
+    assert iou(a, b) == 50 / 150
+    assert iou(a, a) == 1.0
+    assert iou(a, square(30, 30, 5)) == 0.0
+    empty = np.zeros((40, 40), bool)
+    assert iou(empty, empty) == 1.0 and iou(a, empty) == 0.0
+
+
+def test_the_boundary_is_the_outermost_hand():
+    edge = boundary(square(10, 10, 5))
+    assert edge.sum() == 16 and edge[10, 10] and not edge[12, 12] and not edge[9, 10]
+
+
+def test_there_is_no_boundary_where_the_picture_ends():
+    arm = np.zeros((20, 20), bool)
+    arm[10:, 8:12] = True
+    edge = boundary(arm)
+    assert edge[10, 8:12].all() and edge[19, 8] and edge[19, 11] and not edge[19, 9:11].any()
+    assert not boundary(np.ones((20, 20), bool)).any()
+
+
+def test_boundary_f_by_hand():
+    a = square(10, 10, 10)
+    assert boundary_f(a, a) == 1.0
+    assert boundary_f(square(12, 10, 10), a, tolerance=2) == 1.0
+    # Three pixels down, with tolerance 1, these of the lower square's 36 boundary pixels lie near the upper one's: of
+    # its sides rows 13 to 19, and 20 just below, 2 x 8; of its top edge the two next to the sides. And so for recall.
+    assert boundary_f(square(13, 10, 10), a, tolerance=1) == pytest.approx(18 / 36)
+    assert boundary_f(square(30, 30, 6), a) == 0.0
+
+
+def test_precision_and_recall_are_weighed_harmonically():
+    """A true square, and a far one beside it: recall 1, precision 36 of 36 + 16 boundary pixels."""
+    a = square(5, 5, 10)
+    both = a | square(30, 30, 5)
+    precision = 36 / 52
+    expected = 2 * precision / (1 + precision)
+    assert boundary_f(both, a) == pytest.approx(expected) == boundary_f(a, both)
+
+
+def test_masks_without_a_boundary():
+    empty, full = np.zeros((40, 40), bool), np.ones((40, 40), bool)
+    assert boundary_f(empty, empty) == boundary_f(full, full) == 1.0
+    assert boundary_f(empty, square(5, 5, 5)) == 0.0 == boundary_f(square(5, 5, 5), full)
+
+
+def test_filled_gaps_hide_from_iou_and_not_from_the_boundary():
+    hand, mitten = comb(gaps=True), comb(gaps=False)
+    assert iou(mitten, hand) == 5400 / 6000  # 3 gaps of 4 x 50 in 60 x 100
+    # Boundary of the hand: outer 60 + 100 + 100 + 60 and three gaps of 50 + 50 down, found only where it is the outer.
+    assert boundary_f(mitten, hand) < 0.7
+
+
+def test_masks_of_two_sizes_are_refused():
+    for measure in (iou, boundary_f):
+        with pytest.raises(ValueError, match="cannot be compared"):
+            measure(np.ones((4, 4), bool), np.ones((4, 5), bool))

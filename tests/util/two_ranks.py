@@ -1,0 +1,57 @@
+"""One rank of tests/util/test_distributed.py: python tests/util/two_ranks.py FOLDER, in the environment that torchrun makes."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+
+from helpers import build, make_batch, to_double  # noqa: E402
+
+from models.features.vgg16 import load_vgg16  # noqa: E402
+from util import distributed  # noqa: E402
+
+CPU = torch.device("cpu")
+STEPS, COUNT = 3, 4
+
+
+def create(model: str):
+    """In float64, where what rounding does to a gradient's sign is out of sight."""
+    vgg = load_vgg16("random", calibrated=True)[0] if model == "mshgan4" else None
+    return to_double(build(vgg, model, pool_size=50))
+
+
+def batch_of(seed: int) -> dict:
+    return {name: value.double() for name, value in make_batch(count=COUNT, seed=seed).items()}
+
+
+def train(model, *, rank: int, world_size: int) -> dict:
+    """Take three steps, the last in parts, on this rank's share of each batch: every gradient, and losses, averaged."""
+    gradients, losses = [], []
+    for step in range(STEPS):
+        batch = {name: value[rank::world_size] for name, value in batch_of(step).items()}
+        model.accumulate = 2 if step == STEPS - 1 else 1
+        found = model.training_step(batch)
+        losses.append(distributed.mean({name: value.item() for name, value in found.items()}, CPU))
+        gradients.append(
+            {n: torch.cat([p.grad.flatten() for p in net.parameters()]) for n, net in model.networks.items()}
+        )
+    return {"gradients": gradients, "losses": losses, "model": model.state_dict()}
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    rank, world_size, _ = distributed.start()
+    for name in ("mshgan4", "pixcyclegan4"):
+        model = create(name)
+        model.load_state_dict(torch.load(folder / f"{name}_start.pt", weights_only=True))
+        model.distribute()
+        found = train(model, rank=rank, world_size=world_size)
+        if rank == 0:
+            torch.save(found, folder / f"{name}.pt")
+    distributed.finish()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

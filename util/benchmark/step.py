@@ -1,0 +1,327 @@
+"""How fast everything is: python -m util.benchmark.step (see --help).
+
+The training step of each model runs against its plain transcription, tests/reference_step.py, in turns in one process,
+and the medians are compared. Beside each stand its floating-point operations a second, as a share of what the device
+does in a large matrix product of the same precision. The images are noise: how long a step takes does not hang on them.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from models import DISCRIMINATORS, MODELS
+from models.features.vgg16 import load_vgg16
+from models.hgan import HGAN
+from models.networks.vit import PATCH_SIZE, VITS
+from models.vit_trainer import HandClassifier
+from options.parsing import Parser, add_switch, integer
+from options.train_options import network_config, objective, parse_train
+from util.benchmark import distances as benchmark_metrics
+from util.benchmark import loader as benchmark_loader
+from util.benchmark.reference_step import ReferenceStep
+from util.errors import UsageError, run_command
+from util.images import write_bytes
+from util.runtime import AMP_CHOICES, Amp, resolve_amp, resolve_device
+
+MIB = 2**20
+
+
+def steps(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
+    """A row for each model: milliseconds a step, images of both domains a second, memory, share of the matmul rate."""
+    return [row for name in opt.models for row in _model_rows(name, opt, device, amp)]
+
+
+def _model_rows(name: str, opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
+    flags = [
+        "--name",
+        "benchmark",
+        "--model",
+        name,
+        "--ngf",
+        str(opt.ngf),
+        "--ndf",
+        str(opt.ndf),
+        "--batch_size",
+        str(opt.batch_size),
+        "--crop_size",
+        str(opt.crop_size),
+        "--input_noise",
+        "0",
+        "--d_shift",
+        "0",
+        "--no-raw_l1",
+        "--hand_share",
+        "0",
+        "--no-common_mask",
+        "--cycle_tone",
+        "1",
+        "--lambda_detail",
+        "0",
+    ]
+    train = parse_train(flags)
+    vgg = load_vgg16("random", calibrated=True)[0] if DISCRIMINATORS[train.netD].view == "vgg" else None
+    torch.manual_seed(0)
+    model = HGAN(network_config(train), objective(train), vgg=vgg, amp=amp, device=device)
+    batch = noise(opt.batch_size, opt.crop_size, device)
+    subjects = {"fast": (lambda: model.training_step(batch), amp)}
+    if opt.reference:
+        plain = ReferenceStep(model, vgg=vgg)
+        subjects["reference"] = (lambda: plain.step(batch), Amp("off"))
+    for pool in (model.pool_r, model.pool_s, *((plain.pool_r, plain.pool_s) if opt.reference else ())):
+        pool.images = list(batch["real"][:1]) * pool.size  # full, as they are from the fiftieth step on
+    measured = {}
+    for subject, (step, precision) in subjects.items():
+        flops, peak = count(step, device)
+        measured[subject] = {"flops": flops, "peak_mib": peak, "rate": matmul_rate(device, precision)}
+    if opt.compile:
+        model.compile()
+        model.training_step(batch)
+    seconds = alternate({subject: step for subject, (step, _) in subjects.items()}, opt.steps, device)
+    rows = []
+    for subject, (_, precision) in subjects.items():
+        found, took, processor = measured[subject], *seconds[subject]
+        rows.append(
+            {
+                "what": f"{name}, {subject}",
+                "amp": precision.name,
+                "ms": 1000 * took,
+                "processor_ms": 1000 * processor,
+                "ratio": took / seconds["reference"][0] if opt.reference else None,
+                "processor_ratio": processor / seconds["reference"][1] if opt.reference else None,
+                "images_per_second": 2 * opt.batch_size / took,
+                "peak_mib": found["peak_mib"],
+                "gflop": found["flops"] / 1e9,
+                "share_of_matmul": found["flops"] / took / found["rate"],
+            }
+        )
+    return rows
+
+
+def vit(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
+    """A row for the Vision Transformer's training step."""
+    model = HandClassifier(vit=opt.vit, img_size=opt.vit_size, num_classes=2, lr=1e-5, amp=amp, device=device)
+    batch = {
+        "image": torch.rand(opt.batch_size, 3, opt.vit_size, opt.vit_size, device=device) * 2 - 1,
+        "label": torch.arange(opt.batch_size, device=device) % 2,
+    }
+    step = lambda: model.training_step(batch)  # noqa: E731
+    flops, peak = count(step, device)
+    took, processor = alternate({"vit": step}, opt.steps, device)["vit"]
+    share = flops / took / matmul_rate(device, amp)
+    return [
+        {
+            "what": f"ViT {opt.vit}, {opt.vit_size} pixels",
+            "amp": amp.name,
+            "ms": 1000 * took,
+            "processor_ms": 1000 * processor,
+            "images_per_second": opt.batch_size / took,
+            "peak_mib": peak,
+            "gflop": flops / 1e9,
+            "share_of_matmul": share,
+        }
+    ]
+
+
+def metrics(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
+    """Rows for the Frechet and kernel distances, on the CPU; see util.benchmark_metrics."""
+    rows = benchmark_metrics.benchmark(opt.metric_images, opt.metric_dim)
+    return [
+        {
+            "what": row["what"],
+            "amp": "off",
+            "ms": 1000 * row["seconds"],
+            "ratio": row["ratio"],
+            "against": row["against"],
+        }
+        for row in rows
+    ]
+
+
+def loader(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
+    """Rows for reading training samples, decoded and packed, on the CPU; see util.benchmark_loader."""
+    found = benchmark_loader.measure(crop_size=opt.crop_size, batch_size=opt.batch_size)
+    return [{"what": row["what"], "value": row["value"], "unit": row["unit"]} for row in found]
+
+
+# What --sections chooses from: functions (options, device, amp) -> rows with "what" and whatever COLUMNS they have.
+SECTIONS: dict[str, Callable[[argparse.Namespace, torch.device, Amp], list[dict]]] = {
+    "steps": steps,
+    "vit": vit,
+    "metrics": metrics,
+    "loader": loader,
+}
+COLUMNS = {
+    "amp": ("amp", "{}"),
+    "ms": ("ms", "{:.1f}"),
+    "processor_ms": ("processor ms", "{:.0f}"),
+    "ratio": ("of reference", "{:.2f}"),
+    "processor_ratio": ("by processor", "{:.2f}"),
+    "images_per_second": ("images/s", "{:.2f}"),
+    "peak_mib": ("peak MiB", "{:.0f}"),
+    "gflop": ("GFLOP", "{:.1f}"),
+    "share_of_matmul": ("of matmul", "{:.0%}"),
+    "value": ("value", "{:,.4g}"),
+    "unit": ("unit", "{}"),
+}
+
+
+def noise(count: int, size: int, device: torch.device) -> dict:
+    """A batch as training has it, of noise in the middle half and white around it."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.zeros(count, 1, size, size)
+    mask[..., size // 8 : -size // 8, size // 8 : -size // 8] = 1
+    batch = {}
+    for domain in ("synthetic", "real"):
+        image = torch.rand(count, 3, size, size, generator=generator) * 2 - 1
+        batch |= {domain: torch.where(mask > 0, image, 1.0).to(device), f"{domain}_mask": mask.to(device)}
+    return batch
+
+
+def count(step: Callable[[], object], device: torch.device) -> tuple[int, float | None]:
+    """Floating-point operations of a step (of its convolutions and matrix products; a multiply-add is two), and by
+    how many MiB its memory stands at its highest above where it started (None where that cannot be read)."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops(), _peak(step, device)
+
+
+def _peak(step: Callable[[], object], device: torch.device) -> float | None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / MIB
+    if not Path("/proc/self/status").exists():
+        return None
+    done = threading.Event()
+    before = highest = _resident()
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.wait(0.002):
+            highest = max(highest, _resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    step()
+    done.set()
+    watcher.join()
+    return (highest - before) / 1024
+
+
+def _resident() -> int:
+    """This process's resident memory, KiB."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1])
+
+
+def alternate(
+    subjects: dict[str, Callable[[], object]], rounds: int, device: torch.device
+) -> dict[str, tuple[float, float]]:
+    """Run each in turn, `rounds` times. Returns the median seconds of each, by the clock and of the processors."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in subjects}
+    for _ in range(rounds):
+        for name, step in subjects.items():
+            _wait(device)
+            clock, processor = time.perf_counter(), time.process_time()
+            step()
+            _wait(device)
+            found[name].append((time.perf_counter() - clock, time.process_time() - processor))
+    return {name: tuple(statistics.median(column) for column in zip(*times)) for name, times in found.items()}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def matmul_rate(device: torch.device, amp: Amp) -> float:
+    """Floating-point operations a second in a large matrix product of that precision, the best of five."""
+    size = 8192 if device.type == "cuda" else 1024
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "off": torch.float32}[amp.name]
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(6):  # the first one warms up
+        _wait(device)
+        start = time.perf_counter()
+        a @ b
+        _wait(device)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds[1:])
+
+
+def table(rows: list[dict]) -> str:
+    """The rows as text, without columns that none of them has."""
+    columns = {key: head for key, head in COLUMNS.items() if any(row.get(key) is not None for row in rows)}
+    cells = [["", *(head for head, _ in columns.values())]]
+    for row in rows:
+        values = [form.format(row[key]) if row.get(key) is not None else "" for key, (_, form) in columns.items()]
+        cells.append([row["what"], *values])
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = [[first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:]))] for first, *rest in cells]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="python -m util.benchmark.step", description=__doc__.split("\n\n")[1])
+    parser.add_argument("--sections", nargs="+", choices=tuple(SECTIONS), default=["steps"], help="what to measure")
+    parser.add_argument("--models", nargs="+", choices=tuple(MODELS), default=list(MODELS), help="whose steps")
+    parser.add_argument(
+        "--crop_size", type=integer(32, 4096), default=128, metavar="PX", help="side of a training crop"
+    )
+    parser.add_argument("--batch_size", type=integer(1), default=1, metavar="N", help="images a domain and step")
+    parser.add_argument("--steps", type=integer(1), default=5, metavar="N", help="timed; the median counts")
+    parser.add_argument("--ngf", type=integer(1), default=64, metavar="N", help="generator's first width")
+    parser.add_argument("--ndf", type=integer(1), default=64, metavar="N", help="discriminator's first width")
+    add_switch(parser, "--reference", default=True, help="measure the plain transcription beside each model, too")
+    add_switch(parser, "--compile", default=False, help="torch.compile the networks of the fast step")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: CUDA where there is one"
+    )
+    parser.add_argument(
+        "--amp", choices=AMP_CHOICES, default="auto", help="of the fast step; the reference is in float32"
+    )
+    parser.add_argument("--vit", choices=tuple(VITS), default="base", help="which Vision Transformer")
+    parser.add_argument("--vit_size", type=integer(PATCH_SIZE), default=224, metavar="PX", help="side of its images")
+    parser.add_argument(
+        "--metric_images", type=integer(20), default=2000, metavar="N", help="images a side of the distances"
+    )
+    parser.add_argument("--metric_dim", type=integer(2), default=2048, metavar="N", help="dimensions of their features")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    opt = make_parser().parse_args(argv)
+    device = resolve_device(opt.device)
+    amp = resolve_amp(opt.amp, device)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # as train.py does
+    machine = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "batch_size": opt.batch_size,
+        "crop_size": opt.crop_size,
+    }
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    rows = [row for section in opt.sections for row in SECTIONS[section](opt, device, amp)]
+    print(table(rows))
+    if opt.json:
+        try:
+            write_bytes(opt.json, json.dumps({**machine, "rows": rows}, indent=2).encode() + b"\n")
+        except OSError as error:
+            raise UsageError(f"cannot write --json {opt.json}: {error.strerror or error}") from error
+
+
+if __name__ == "__main__":
+    run_command(main)

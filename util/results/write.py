@@ -1,0 +1,206 @@
+"""What test.py writes of one model and one split: images, scores, figure.
+
+<folder>/generated/<path of the source>.png    translations
+<folder>/synthetic/..., real/...               the regions that were compared
+<folder>/masks/{synthetic,real}/...            their masks
+<folder>/true_pairs/...                        with the demo, what the translations should look like
+<folder>/metrics.json, grid.png
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from data.demo import true_pair
+from data.frames import Frame, annotation_files
+from data.hands import Hand, whiten
+from data.regions import TEST_CROP, HandRegions, readable
+from data.transforms import centred_hand_crop
+from models.features.registry import FeatureNet
+from models.translation import Translation
+from util.images import read_mask, read_rgb, tile, write_png
+from util.scores.evaluate import ImageFiles, cached_features, extract_features, patch_crops, score
+from util.scores.image_metrics import psnr, ssim
+from util.strict_json import write_json
+
+log = logging.getLogger(__name__)
+
+PARTS = ("generated", "synthetic", "real", "masks", "true_pairs")
+GRID_COLUMNS = 8
+
+
+class Written(NamedTuple):
+    """The frames that could be read, the image file written for each, and the file of its mask, in the same order."""
+
+    frames: list[Frame]
+    images: list[Path]
+    masks: list[Path]
+
+    def add(self, frame: Frame, image: Path, mask: Path) -> None:
+        """Append one."""
+        self.frames.append(frame)
+        self.images.append(image)
+        self.masks.append(mask)
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier test left in the folder, so that no stale image is ever scored."""
+    for part in PARTS:
+        shutil.rmtree(folder / part, ignore_errors=True)
+    for name in ("metrics.json", "grid.png"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def output_names(frames: list[Frame]) -> list[PurePosixPath]:
+    """The file that each frame's result goes to: its relative path, as PNG.
+
+    Where two sources differ in nothing but their suffix, the suffix stays in the name: a.jpg.png.
+    """
+    plain = [PurePosixPath(frame.relative).with_suffix(".png") for frame in frames]
+    twice = {name for name in plain if plain.count(name) > 1} if len(set(plain)) < len(plain) else set()
+    return [PurePosixPath(f"{frame.relative}.png") if name in twice else name for frame, name in zip(frames, plain)]
+
+
+def write_translations(
+    folder: Path, domain: str, frames: list[Frame], found: Iterable[Translation]
+) -> tuple[Written, Written]:
+    """Write each translation, the region it was made from and its mask. Returns (generated, source)."""
+    names = output_names(frames)
+    generated, source = Written([], [], []), Written([], [], [])
+    for each in tqdm(found, total=len(frames), desc="translating", unit="image", leave=False, disable=None):
+        name, frame = names[each.index], frames[each.index]
+        image, original, mask = (folder / part / name for part in ("generated", domain, f"masks/{domain}"))
+        write_png(image, each.image)
+        write_png(original, each.source.image)
+        write_png(mask, each.source.mask)
+        generated.add(frame, image, mask)
+        source.add(frame, original, mask)
+    return generated, source
+
+
+def write_regions(folder: Path, domain: str, regions: HandRegions, *, num_workers: int = 0) -> Written:
+    """Write the regions, and their masks, of a domain that is only compared with."""
+    names = output_names(regions.frames)
+    written = Written([], [], [])
+    found = readable(regions, num_workers=num_workers)
+    for index, hand in tqdm(found, total=len(regions), desc=domain, unit="image", leave=False, disable=None):
+        image, mask = folder / domain / names[index], folder / "masks" / domain / names[index]
+        write_png(image, hand.image)
+        write_png(mask, hand.mask)
+        written.add(regions.frames[index], image, mask)
+    return written
+
+
+def link_annotations(generated: Written) -> int:
+    """Link the annotation files beside each source beside its translation; copy where links cannot be. Returns how many."""
+    count = 0
+    for frame, image in zip(generated.frames, generated.images):
+        for file in annotation_files(frame.image):
+            link = image.parent / file.name
+            if link.exists() or link.is_symlink():
+                log.warning("%s is in the way: the annotation %s is not linked", link, file)
+                continue
+            try:
+                os.symlink(file.resolve(), link)
+            except OSError:
+                shutil.copy2(file, link)
+            count += 1
+    return count
+
+
+def measure(
+    target: Written,
+    generated: Written,
+    source: Written,
+    net: FeatureNet,
+    *,
+    cache_dir: Path,
+    kid_subset_size: int | None,
+    kid_subsets: int,
+) -> dict:
+    """metrics.json's scores: translations against the target domain, and under "baseline" the untranslated sources."""
+
+    def features(written: Written, label: str, *, cached: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Of whole regions, and of the 128 crops inside the hand."""
+        files = ImageFiles(written.images)
+        patches = list(patch_crops(files, (read_mask(path) for path in written.masks)))
+        if not cached:
+            return extract_features(files, net, progress=label), extract_features(
+                patches, net, progress=f"{label} patches"
+            )
+        return (
+            cached_features(files, net, cache_dir, progress=label),
+            cached_features(patches, net, cache_dir, progress=f"{label} patches"),
+        )
+
+    def compare(whole: np.ndarray, patch: np.ndarray) -> dict:
+        kid = {"kid_subset_size": kid_subset_size, "kid_subsets": kid_subsets}
+        scores = score(real, whole, net, **kid)
+        inside = score(real_patch, patch, net, **kid)
+        scores[f"{net.metric}_patch"] = inside[net.metric]
+        scores[f"{net.metric}_patch_ci"] = inside[f"{net.metric}_ci"]
+        scores["floor_patch"] = inside["floor"]
+        return scores
+
+    real, real_patch = features(target, "target", cached=True)
+    result = compare(*features(generated, "generated", cached=False))
+    result["baseline"] = compare(*features(source, "untranslated", cached=True))
+    return result
+
+
+def measure_true_pairs(folder: Path, generated: Written, source: Written, *, crop: int | None) -> dict:
+    """With the demo: mean PSNR (dB) and SSIM, on the hand, between each translation and its true real-look render.
+
+    "baseline" has the same for the untranslated sources.
+    """
+    values: dict[str, list[float]] = {"psnr": [], "ssim": [], "baseline_psnr": [], "baseline_ssim": []}
+    triples = zip(generated.frames, generated.images, source.images)
+    for frame, made, original in tqdm(
+        triples, total=len(generated.frames), desc="true pairs", leave=False, disable=None
+    ):
+        picture, mask = true_pair(frame.relative)
+        truth = Hand(whiten(picture, mask), mask)
+        if crop:
+            truth = centred_hand_crop(truth, crop)
+        write_png(folder / "true_pairs" / made.relative_to(folder / "generated"), truth.image)
+        for prefix, other in (("", read_rgb(made)), ("baseline_", read_rgb(original))):
+            values[f"{prefix}psnr"].append(psnr(other, truth.image, truth.mask))
+            values[f"{prefix}ssim"].append(ssim(other, truth.image, truth.mask))
+    means = {key: float(np.mean(value)) for key, value in values.items()}
+    return {
+        "psnr": means["psnr"],
+        "ssim": means["ssim"],
+        "baseline": {"psnr": means["baseline_psnr"], "ssim": means["baseline_ssim"]},
+    }
+
+
+def write_grid(folder: Path, generated: Written, source: Written, *, labels: tuple[str, str]) -> Path:
+    """grid.png like the paper's Fig. 1 and 4: sources in the top row, their translations below."""
+    places = np.linspace(0, len(source.images) - 1, min(GRID_COLUMNS, len(source.images))).round().astype(int)
+    rows = [[square(read_rgb(written.images[place])) for place in places] for written in (source, generated)]
+    write_png(folder / "grid.png", tile(rows, labels=list(labels)))
+    return folder / "grid.png"
+
+
+def square(image: np.ndarray, side: int = TEST_CROP) -> np.ndarray:
+    """The image, scaled to fit a white square of the side, centred."""
+    scale = side / max(image.shape[:2])
+    if scale != 1:
+        size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    sheet = np.full((side, side, 3), 255, np.uint8)
+    top, left = ((side - length) // 2 for length in image.shape[:2])
+    sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return sheet
+
+
+def write_metrics(folder: Path, metrics: dict) -> None:
+    """Write metrics.json."""
+    write_json(folder / "metrics.json", metrics)

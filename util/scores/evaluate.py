@@ -1,0 +1,186 @@
+"""From images to scores: the same steps serve validation in training and test.py.
+
+images -> extract_features (real side: cached_features) -> score -> the entries of metrics.json
+"""
+
+import hashlib
+import io
+import logging
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from models.features.registry import FeatureNet
+from util.images import ImageError, read_rgb, write_bytes
+from util.scores import distances as metrics
+
+log = logging.getLogger(__name__)
+
+WHITE = 255
+
+
+class ImageFiles:
+    """Image files as an iterable of uint8 RGB arrays (H, W, 3), in the order of `paths`; iterate as often as needed.
+
+    Grey, RGB and RGBA files of 8 or 16 bits are read. A file that cannot be read raises ImageError, once the rest has
+    been looked through, so that the message names and counts all of them. With skip_unreadable they are left out
+    instead, and named and counted in a warning and in `.unreadable`.
+    """
+
+    def __init__(self, paths: Iterable[str | Path], *, skip_unreadable: bool = False) -> None:
+        self.paths = [Path(path) for path in paths]
+        self.skip_unreadable = skip_unreadable
+        self.unreadable: list[Path] = []
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        unreadable = []
+        for path in self.paths:
+            try:
+                image = read_rgb(path)
+            except ImageError:
+                unreadable.append(path)
+                continue
+            if not unreadable or self.skip_unreadable:
+                yield image
+        self.unreadable = unreadable
+        if unreadable:
+            told = f"{len(unreadable)} of {len(self.paths)} images cannot be read: {', '.join(map(str, unreadable))}"
+            if not self.skip_unreadable:
+                raise ImageError(told)
+            log.warning("%s; they are not scored", told)
+
+
+def extract_features(
+    images: Iterable[np.ndarray], net: FeatureNet, *, batch_size: int = 32, progress: str | None = None
+) -> np.ndarray:
+    """Features (N, D) float32 of uint8 RGB arrays (H, W, 3), whose sizes may differ, in their order.
+
+    Images are taken as they come, a batch at a time, so a generator that translates on the fly needs no memory for the
+    set. progress: the text of a progress bar; none without it.
+    """
+    rows = []
+    total = len(images) if hasattr(images, "__len__") else None
+    with tqdm(total=total, desc=progress, unit="image", disable=True if progress is None else None, leave=False) as bar:
+        remaining = iter(images)
+        while batch := list(islice(remaining, batch_size)):
+            rows.append(net(batch).cpu().numpy())
+            bar.update(len(batch))
+    return np.concatenate(rows) if rows else np.empty((0, net.dim), np.float32)
+
+
+def cached_features(
+    images: Iterable[np.ndarray],
+    net: FeatureNet,
+    cache_dir: str | Path,
+    *,
+    batch_size: int = 32,
+    progress: str | None = None,
+) -> np.ndarray:
+    """What extract_features returns, kept in `cache_dir` for the next time.
+
+    The key is a SHA-256 over the decoded pixels, in their order, the network's weights and its preprocessing: files
+    that moved are found again, and images that changed are not. images must be iterable twice (a list, ImageFiles):
+    once to form the key and once, if need be, for the features. Raises TypeError for an iterator.
+    """
+    if iter(images) is images:
+        raise TypeError("cached_features goes over its images twice: give a list or ImageFiles, not an iterator")
+    path = Path(cache_dir) / f"{net.name}-{_content_key(images, net)[:32]}.npz"
+    if path.exists():
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return stored["features"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            log.warning("%s is damaged; its features are computed again", path)
+    features = extract_features(images, net, batch_size=batch_size, progress=progress)
+    packed = io.BytesIO()
+    np.savez(packed, features=features)
+    write_bytes(path, packed.getvalue())
+    return features
+
+
+def _content_key(images: Iterable[np.ndarray], net: FeatureNet) -> str:
+    digest = hashlib.sha256(f"{net.sha256} {net.preprocessing}".encode())
+    for image in images:
+        digest.update(f"{image.dtype} {image.shape}".encode())
+        digest.update(np.ascontiguousarray(image))
+    return digest.hexdigest()
+
+
+def patch_crops(
+    images: Iterable[np.ndarray], masks: Iterable[np.ndarray], *, size: int = 128, seed: int = 0
+) -> Iterator[np.ndarray]:
+    """A patch_crop of each uint8 (H, W, 3) image under its bool (H, W) mask; image i's centre depends on (seed, i).
+
+    So a translation, the image it came from and its true pair, at the same place of their lists, give the same crop.
+    """
+    for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        try:
+            yield patch_crop(image, mask, size=size, seed=(seed, i))
+        except ValueError as error:
+            raise ValueError(f"image {i}: {error}") from error
+
+
+def patch_crop(image: np.ndarray, mask: np.ndarray, *, size: int = 128, seed: int | Sequence[int] = 0) -> np.ndarray:
+    """A crop (size, size, 3) centred deep inside the hand: its appearance, which pose and framing hardly touch.
+
+    The centre is drawn from the hand's pixels that lie at least 0.9 times as far from the hand's border as its deepest
+    one; the image's border counts as the hand's. Pixels off the hand, and beyond the image where the crop leaves it,
+    are white, for real and generated images alike, so backgrounds never enter the score. Raises ValueError for an empty
+    mask or one of another size.
+    """
+    if mask.shape != image.shape[:2]:
+        raise ValueError(f"the mask is {mask.shape} for an image of {image.shape[:2]}")
+    if not mask.any():
+        raise ValueError("the mask is empty, so there is no crop inside the hand")
+    framed = np.pad(mask.astype(np.uint8), 1)
+    depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    rows, columns = np.nonzero(depth >= 0.9 * depth.max())
+    pick = np.random.default_rng(seed).integers(len(rows))
+    white = np.where(mask[..., None], image, np.uint8(WHITE))
+    margin = size // 2 + size % 2
+    padded = np.pad(white, ((margin, margin), (margin, margin), (0, 0)), constant_values=WHITE)
+    top, left = rows[pick] + margin - size // 2, columns[pick] + margin - size // 2
+    return padded[top : top + size, left : left + size].copy()
+
+
+def score(
+    real: np.ndarray,
+    fake: np.ndarray,
+    net: FeatureNet,
+    *,
+    kid_subset_size: int | None = None,
+    kid_subsets: int = 100,
+    uncertainty: bool = True,
+    seed: int = 0,
+) -> dict[str, float | int | str | list[float]]:
+    """The scores of generated features (M, D) against real ones (N, D), under the names of metrics.json.
+
+    `fid` (or `fd`: net.metric), `kid_mean`, `kid_std`, `kid_subset_size`, `n_generated`, `n_real`, `feature_net`; with
+    `uncertainty` also `fid_ci` (the 95 % bootstrap interval, [low, high]), `floor` (the distance between halves of the
+    real set) and `floor_n` (images in each half). KID's draws are torch-fidelity's (its seed 2020, real first),
+    whatever `seed` is. Raises UsageError for sets too small for what is asked.
+    """
+    if kid_subset_size is None:
+        kid_subset_size = metrics.default_subset_size(len(real), len(fake))
+    result: dict[str, float | int | str | list[float]] = {net.metric: metrics.frechet_distance(real, fake)}
+    if uncertainty:
+        result[f"{net.metric}_ci"] = list(metrics.bootstrap_interval(real, fake, seed=seed))
+        result["floor"] = metrics.floor(real, seed=seed)
+        result["floor_n"] = len(real) // 2
+    mean, std = metrics.kernel_distance(real, fake, subsets=kid_subsets, subset_size=kid_subset_size)
+    return result | {
+        "kid_mean": mean,
+        "kid_std": std,
+        "kid_subset_size": kid_subset_size,
+        "n_generated": len(fake),
+        "n_real": len(real),
+        "feature_net": net.name,
+    }

@@ -1,0 +1,104 @@
+"""Silhouettes that SilNet sees: its validation, its pictures, and the scores of shape preservation."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.frames import DOMAINS, Frame
+from data.hands import Hand
+from data.masks.ops import iou
+from data.regions import HandRegions, readable, same_sized_batches, stack
+from models.translation import Translation
+from util.images import tile
+from util.scores.shape import boundary_f
+
+log = logging.getLogger(__name__)
+
+Segment = Callable[[Tensor], Tensor]
+"""Images (N, 3, H, W) in [-1, 1] -> the probability of hand, (N, 1, H, W)."""
+
+VALIDATION_BATCH = 4
+
+
+def silhouettes(segment: Segment, images: list[np.ndarray], device: torch.device) -> list[np.ndarray]:
+    """The silhouettes, bool (H, W), that SilNet sees in uint8 images (H, W, 3) of one size."""
+    batch, _ = stack([Hand(image, np.zeros(image.shape[:2], bool)) for image in images], device)
+    return list((segment(batch)[:, 0] > 0.5).cpu().numpy())
+
+
+def create_silnet_validation(
+    segment: Segment, frames: dict[str, list[Frame]], *, background: str, device: torch.device
+) -> Callable[[], tuple[dict[str, float], float]]:
+    """A function () -> (iou_synthetic, iou_real, boundary_f_..., 1 - mean IoU, which is to be minimised).
+
+    Means over the images, on the 256 regions on which translations are scored.
+    """
+    regions = {domain: HandRegions(part, background=background) for domain, part in frames.items()}
+
+    def validate() -> tuple[dict[str, float], float]:
+        scores: dict[str, float] = {}
+        for domain in DOMAINS:
+            pairs = []
+            for _, hands in same_sized_batches(readable(regions[domain]), VALIDATION_BATCH):
+                found = silhouettes(segment, [hand.image for hand in hands], device)
+                pairs += [(silhouette, hand.mask) for silhouette, hand in zip(found, hands)]
+            scores[f"iou_{domain}"] = float(np.mean([iou(*pair) for pair in pairs]))
+            scores[f"boundary_f_{domain}"] = float(np.mean([boundary_f(*pair) for pair in pairs]))
+        return scores, 1 - np.mean([scores[f"iou_{domain}"] for domain in DOMAINS]).item()
+
+    return validate
+
+
+def silhouette_grids(segment: Segment, hands: dict[str, list[Hand]], *, device: torch.device) -> dict[str, np.ndarray]:
+    """{name: uint8 (H, W, 3) picture} for each domain: image | predicted silhouette | mask, one row a hand."""
+    pictures = {}
+    for domain in DOMAINS:
+        rows = []
+        for hand in hands[domain]:
+            masks = (*silhouettes(segment, [hand.image], device), hand.mask)
+            rows.append([hand.image, *(np.repeat(mask[..., None] * np.uint8(255), 3, 2) for mask in masks)])
+        if rows:
+            pictures[f"{domain}_silhouette_mask"] = tile(rows)
+    return pictures
+
+
+class ShapeScores:
+    """How well a generator keeps the hand's shape, gathered while hands are translated.
+
+    What is compared with the source's mask is SilNet's silhouette of what the generator painted, before it is
+    composited by the mask: a composite has the right outline whatever the generator did. Beside it stands SilNet's
+    silhouette of the source itself, the ceiling: what SilNet misses there, no generator can be blamed for. A source
+    whose mask is the whole image has no silhouette; such are left out and counted.
+    """
+
+    def __init__(self, segment: Segment, device: torch.device) -> None:
+        self.segment, self.device = segment, device
+        self.rows: list[tuple[float, float, float, float]] = []
+        self.without_mask = 0
+
+    def watch(self, found: Iterable[Translation]) -> Iterator[Translation]:
+        """Hand translations on, one by one, and measure each."""
+        for each in found:
+            self.add(each.unmasked, each.source)
+            yield each
+
+    def add(self, unmasked: np.ndarray, source: Hand) -> None:
+        """Measure one: what the generator painted, uint8 (H, W, 3), and the Hand it was made from."""
+        if source.mask.all():
+            self.without_mask += 1
+            return
+        found = silhouettes(self.segment, [unmasked, source.image], self.device)
+        self.rows.append(tuple(measure(each, source.mask) for each in found for measure in (iou, boundary_f)))
+
+    def means(self) -> dict:
+        """metrics.json's `shape_iou` and `boundary_f`, means over the images, and SilNet's own under "baseline"."""
+        if self.without_mask:
+            log.warning("%d images have no mask, and so no shape to keep; their shape is not scored", self.without_mask)
+        if not self.rows:
+            return {}
+        shape, edges, shape_ceiling, edges_ceiling = (float(value) for value in np.mean(self.rows, axis=0))
+        ceiling = {"shape_iou": shape_ceiling, "boundary_f": edges_ceiling}
+        return {"shape_iou": shape, "boundary_f": edges, "n_shape": len(self.rows), "baseline": ceiling}

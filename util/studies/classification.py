@@ -1,0 +1,285 @@
+"""The classification study (paper, section IV.D): train on each training set, test, and write what came out."""
+
+import csv
+import io
+import logging
+import math
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from data.loader import before_fork, start_worker, stream_loader, to_device
+from data.pasted.backgrounds import open_backgrounds
+from data.pasted.classification import KINDS, HandFile, HandsOnBackgrounds, Sample
+from data.unpaired import collate
+from models.vit_trainer import HandClassifier
+from util.images import tile, to_uint8, write_bytes
+from util.runtime import Amp, seed_everything
+from util.scores.classification import report, taken_for_real, wilson_interval
+from util.studies.classification_figures import draw_samples
+from util.training.logger import RunLogger
+from util.training.loop import Progress, Schedule, can_resume, fit, resume
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """classes: their names in order. labels: the class that each kind of hand counts as. training_sets: for each, the
+    share that each kind has of its class. test_sets: the kinds that are tested together.
+    """
+
+    classes: tuple[str, ...]
+    labels: Mapping[str, int]
+    training_sets: Mapping[str, Mapping[str, float]]
+    test_sets: Mapping[str, tuple[str, ...]]
+
+
+EXPERIMENTS = {
+    # Table II: a generated hand counts as real, in training and in testing.
+    "table2": Experiment(
+        classes=("synthetic", "real"),
+        labels={"synthetic": 0, "real": 1, "generated": 1},
+        training_sets={
+            "syn_rea": {"synthetic": 1.0, "real": 1.0},
+            "syn_gen": {"synthetic": 1.0, "generated": 1.0},
+            "syn_half": {"synthetic": 1.0, "real": 0.5, "generated": 0.5},
+        },
+        test_sets={"syn_rea": ("synthetic", "real"), "syn_gen": ("synthetic", "generated")},
+    ),
+    # Table III and Fig. 7.
+    "table3": Experiment(
+        classes=KINDS,
+        labels={kind: i for i, kind in enumerate(KINDS)},
+        training_sets={"syn_rea_gen": dict.fromkeys(KINDS, 1.0)},
+        test_sets={"syn_rea_gen": KINDS},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A tested hand: its sample and the probability of each class."""
+
+    sample: Sample
+    probabilities: tuple[float, ...]
+
+    @property
+    def predicted(self) -> int:
+        """The likeliest class."""
+        return int(np.argmax(self.probabilities))
+
+
+def training_samples(
+    experiment: Experiment, name: str, hands: Mapping[str, Sequence[HandFile]], *, shuffle_labels: bool, seed: int
+) -> list[Sample]:
+    """The samples of one training set: balanced classes from equally many hands of each kind.
+
+    shuffle_labels: permute the labels at random, a control that nothing can be learnt from.
+    """
+    shares = experiment.training_sets[name]
+    samples = []
+    for label in range(len(experiment.classes)):
+        kinds = [kind for kind in shares if experiment.labels[kind] == label]
+        total, taken = len(hands[kinds[0]]), 0
+        for kind in kinds:  # the last one takes what rounding leaves
+            count = total - taken if kind == kinds[-1] else math.floor(total * shares[kind])
+            samples += [Sample(file, kind, label) for file in hands[kind][:count]]
+            taken += count
+    if shuffle_labels:
+        order = np.random.default_rng((seed, 3)).permutation(len(samples))
+        samples = [sample._replace(label=samples[i].label) for sample, i in zip(samples, order)]
+    return samples
+
+
+def test_samples(experiment: Experiment, hands: Mapping[str, Sequence[HandFile]]) -> list[Sample]:
+    """All hands to be tested, each once."""
+    return [Sample(file, kind, experiment.labels[kind]) for kind in KINDS for file in hands[kind]]
+
+
+def run_training_set(
+    samples: list[Sample],
+    tested: list[Sample],
+    *,
+    opt: Namespace,
+    classes: Sequence[str],
+    folder: Path,
+    board: Path,
+    device: torch.device,
+    amp: Amp,
+) -> list[Prediction]:
+    """Train a classifier on `samples`, or go on with the one in `folder`, and let it judge `tested`.
+
+    opt: the flags of classify.py. board: TensorBoard's folder. Raises util.training.loop.Stopped on SIGINT and SIGTERM.
+    """
+    seed_everything(opt.seed)
+    model = HandClassifier(
+        vit=opt.vit, img_size=opt.img_size, num_classes=len(classes), lr=opt.lr, amp=amp, device=device
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    started = opt.continue_train and can_resume(folder)
+    progress = resume(folder, model) if started else Progress()
+
+    total_steps = math.ceil(opt.n_epochs * len(samples) / opt.batch_size)
+    total_steps = min(total_steps, opt.max_steps) if opt.max_steps else total_steps
+    schedule = Schedule(
+        total_steps=total_steps,
+        steps_per_epoch=max(1, round(len(samples) / opt.batch_size)),
+        log_every=opt.log_freq,
+        display_every=0,
+        save_every=opt.save_freq,
+        validate_every=0,
+    )
+    drawn = open_backgrounds(opt.background_root, size=opt.img_size, part="train")
+    stream = HandsOnBackgrounds(samples, background=drawn, seed=opt.seed, train=True, hand=opt.hand)
+    loader = stream_loader(stream, opt.batch_size, num_workers=opt.num_workers, device=device, start_step=progress.step)
+    with RunLogger(
+        folder,
+        first_step=progress.step,
+        total_steps=total_steps,
+        images_per_step=opt.batch_size,
+        steps_per_epoch=schedule.steps_per_epoch,
+        board=board,
+    ) as logger:
+        if progress.step == 0:
+            logger.image("training", training_sheet(stream))
+        if progress.step < total_steps:
+            fit(model, iter(loader), folder=folder, device=device, schedule=schedule, progress=progress, logger=logger)
+        predictions = judge(model, tested, opt=opt, device=device)
+        logger.scores({f"accuracy_{kind}": share for kind, share in shares_right(predictions).items()})
+    return predictions
+
+
+def training_sheet(stream: HandsOnBackgrounds) -> np.ndarray:
+    """The stream's first 24 images as one picture, uint8 RGB."""
+    images = [to_uint8(stream[k]["image"]) for k in range(24)]
+    return tile([images[row : row + 8] for row in range(0, 24, 8)])
+
+
+def judge(model: HandClassifier, samples: list[Sample], *, opt: Namespace, device: torch.device) -> list[Prediction]:
+    """The model's probabilities for every sample, on the test part's backgrounds."""
+    dataset = test_dataset(samples, opt)
+    before_fork()
+    loader = DataLoader(
+        dataset, opt.batch_size, num_workers=opt.num_workers, collate_fn=collate, worker_init_fn=start_worker
+    )
+    rows = [
+        model.probabilities(to_device(batch, device)["image"]).double().cpu()
+        for batch in tqdm(loader, desc="testing", leave=False, disable=None)
+    ]
+    return [Prediction(sample, tuple(row)) for sample, row in zip(samples, torch.cat(rows).tolist())]
+
+
+def test_dataset(samples: Sequence[Sample], opt: Namespace) -> HandsOnBackgrounds:
+    """The samples as they are tested: the same backgrounds whatever the training set."""
+    drawn = open_backgrounds(opt.background_root, size=opt.img_size, part="test")
+    return HandsOnBackgrounds(samples, background=drawn, seed=opt.seed, train=False, hand=opt.hand)
+
+
+def shares_right(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """For each kind of hand, the share that was given the class it counts as."""
+    right: dict[str, list[bool]] = {}
+    for prediction in predictions:
+        right.setdefault(prediction.sample.kind, []).append(prediction.predicted == prediction.sample.label)
+    return {kind: float(np.mean(flags)) for kind, flags in right.items()}
+
+
+def confusion_by_kind(predictions: Sequence[Prediction], n_classes: int) -> np.ndarray:
+    """int64 (n_classes, 3): rows predicted, columns KINDS, what the hands are whatever they count as."""
+    matrix = np.zeros((n_classes, len(KINDS)), np.int64)
+    for prediction in predictions:
+        matrix[prediction.predicted, KINDS.index(prediction.sample.kind)] += 1
+    return matrix
+
+
+def reports(experiment: Experiment, predictions: Sequence[Prediction]) -> dict[str, dict]:
+    """{test set: util.classification.report of it}, for one training set's predictions."""
+    results = {}
+    for name, kinds in experiment.test_sets.items():
+        chosen = [prediction for prediction in predictions if prediction.sample.kind in kinds]
+        true = np.array([prediction.sample.label for prediction in chosen])
+        predicted = np.array([prediction.predicted for prediction in chosen])
+        results[name] = report(true, predicted, list(experiment.classes))
+    return results
+
+
+def called_real(predictions: Sequence[Prediction], kind: str = "generated") -> tuple[int, int]:
+    """How many hands of a kind were predicted real, and how many there are."""
+    real = KINDS.index("real")
+    calls = [prediction.predicted == real for prediction in predictions if prediction.sample.kind == kind]
+    return sum(calls), len(calls)
+
+
+def answer(name: str, predictions: Mapping[str, Sequence[Prediction]]) -> str:
+    """What the experiment says of generated hands, in words, and what that is worth.
+
+    A share of hands taken for real means little alone: a classifier that calls everything real takes all of them. So
+    it stands beside what the same classifier calls the real and the synthetic hands, and is disowned where the
+    classifier cannot tell these two apart better than chance.
+    """
+    if name == "table2":
+        judged, who = predictions["syn_rea"], "a classifier that never saw one"
+    else:
+        judged, who = predictions["syn_rea_gen"], "a classifier that was taught to tell the three apart"
+    calls = {kind: called_real(judged, kind) for kind in KINDS}
+    shares = {kind: 100 * real / total for kind, (real, total) in calls.items()}
+    text = (
+        f"{taken_for_real(*calls['generated'], classifier=who)} It called {shares['real']:.1f} % of real hands and "
+        f"{shares['synthetic']:.1f} % of synthetic hands real."
+    )
+    (right, reals), (wrong, synthetics) = calls["real"], calls["synthetic"]
+    if wilson_interval(right + synthetics - wrong, reals + synthetics)[0] <= 0.5:
+        text += (
+            " It does not tell real from synthetic hands better than chance, so its opinion of generated ones is worth "
+            "nothing: train it longer (--n_epochs), on more hands, or at a higher --lr."
+        )
+    return text
+
+
+def write_predictions(path: Path, experiment: Experiment, predictions: Mapping[str, Sequence[Prediction]]) -> None:
+    """predictions.csv: file, true, predicted, p_<class>..., train_set, test_set; one row for each line of a test.
+
+    A hand that belongs to two test sets has a row in each, so that each (train_set, test_set) stands for itself.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    chances = [f"p_{name}" for name in experiment.classes]
+    writer.writerow(["file", "true", "predicted", *chances, "train_set", "test_set"])
+    for train_set, judged in predictions.items():
+        for test_set, kinds in experiment.test_sets.items():
+            for one in judged:
+                if one.sample.kind in kinds:
+                    names = experiment.classes[one.sample.label], experiment.classes[one.predicted]
+                    numbers = (f"{p:.9g}" for p in one.probabilities)
+                    writer.writerow([one.sample.file.image.as_posix(), *names, *numbers, train_set, test_set])
+    write_bytes(path, text.getvalue().encode())
+
+
+def write_training_files(path: Path, experiment: Experiment, training: Mapping[str, Sequence[Sample]]) -> None:
+    """train_files.csv: file, kind, class, train_set; the proof that nothing was trained on and tested."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "kind", "class", "train_set"])
+    for train_set, samples in training.items():
+        for sample in samples:
+            writer.writerow([sample.file.image.as_posix(), sample.kind, experiment.classes[sample.label], train_set])
+    write_bytes(path, text.getvalue().encode())
+
+
+def sample_sheet(hands: Mapping[str, Sequence[HandFile]], opt: Namespace, *, columns: int = 8) -> np.ndarray:
+    """Fig. 6: the first test hands of each kind as the classifier sees them, a row a kind, uint8 RGB."""
+    rows = {}
+    offset = 0
+    for kind in KINDS:
+        samples = [Sample(file, kind, 0) for file in hands[kind][:columns]]
+        # Distinct places in the list, and so distinct backgrounds, for each row.
+        dataset = test_dataset([*samples[:1] * offset, *samples], opt)
+        rows[kind] = [to_uint8(dataset[offset + k]["image"]) for k in range(len(samples))]
+        offset += columns
+    return draw_samples(rows)

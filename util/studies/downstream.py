@@ -1,0 +1,292 @@
+"""What are translated hands worth? Train on synthetic, translated and real hands in turn, test each on real hands."""
+
+import logging
+import random
+import shutil
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from data.frames import Frame
+from data.hands import Hand
+from data.loader import before_fork, start_worker, stream_loader, to_device
+from data.masks.ops import iou
+from data.pasted.backgrounds import Background
+from data.pasted.downstream import AnnotatedHand, AnnotatedHands, background_bank, cut_out
+from data.pasted.joints import joint_file, project, read_joints
+from data.regions import HandRegions, readable
+from data.unpaired import collate
+from models.downstream_trainer import DownstreamNet
+from models.load import Translator
+from models.translation import translations
+from util.errors import UsageError
+from util.images import ImageError, to_uint8, write_bytes, write_png
+from util.results.write import write_metrics
+from util.runtime import Amp, seed_everything
+from util.scores.downstream import MEASURES, PCK_SHARE, Scores, gap_closed, pck, pixel_errors
+from util.studies.downstream_report import DRAW, SETS, enlarge, headed, table
+from util.training.logger import RunLogger
+from util.training.loop import LATEST, Progress, Schedule, fit
+
+log = logging.getLogger(__name__)
+
+GUESS_FROM = 256  # pictures that the blind guess is drawn from
+SAMPLES = 6  # rows of samples.png
+TEST_SEED = 0  # every network is tested on the same pictures
+FILES = ("table.md", "metrics.json", "samples.png")
+
+Domains = dict[str, list[Frame]]
+
+
+def study(
+    opt: Namespace,
+    model: Translator,
+    train: Domains,
+    test: Domains,
+    *,
+    background: str,
+    folder: Path,
+    device: torch.device,
+    amp: Amp,
+) -> str:
+    """Run the study --downstream names and write table.md, metrics.json and samples.png to the folder.
+
+    train, test: the frames of these splits; opt: the flags of test.py. Returns the table. Raises UsageError where there
+    are no masks or too few hands, and util.training.loop.Stopped on SIGINT and SIGTERM.
+    """
+    clear(folder)
+    hands = training_hands(opt, model, train, background=background)
+    tested = test_hands(opt, test["real"], background=background)
+    banks = {
+        part: background_bank(opt.background_root, size=opt.downstream_size, part=part, seed=TEST_SEED)
+        for part in ("train", "test")
+    }
+    testing = AnnotatedHands(tested, background=banks["test"], seed=TEST_SEED, train=False)
+    measures = MEASURES[opt.downstream]
+    measured: dict[str, dict[str, list[float]]] = {name: {part: [] for part in SETS} for name in measures}
+    shown = {}
+    for seed in range(opt.downstream_seeds):
+        for part in SETS:
+            log.info("%s: %s, seed %d of %d", opt.downstream, SETS[part], seed + 1, opt.downstream_seeds)
+            stream = AnnotatedHands(hands[part], background=banks["train"], seed=seed, train=True)
+            net = train_net(opt, stream, seed=seed, folder=folder / "runs" / f"{part}_{seed}", device=device, amp=amp)
+            predicted, truth = predict(opt, net, testing, device=device)
+            found = score(opt.downstream, predicted, truth, size=opt.downstream_size)
+            for name, value in found.items():
+                log.info("%s on real hands: %s", measures[name].name, measures[name].form.format(value))
+                measured[name][part].append(value)
+            if seed == 0:
+                shown[part] = predicted
+
+    scores = {name: {part: Scores(tuple(values)) for part, values in sets.items()} for name, sets in measured.items()}
+    guess = blind_guess(opt.downstream, hands["real"], banks["train"], len(tested))
+    guesses = score(opt.downstream, guess, truth, size=opt.downstream_size)
+    gaps = {
+        name: gap_closed(*(sets[part] for part in SETS), lower_is_better=measures[name].lower_is_better)
+        for name, sets in measured.items()
+    }
+    title = f"{opt.downstream.capitalize()} of real hands, by what the network was trained on."
+    counts = {"train_images": len(hands["real"]), "test_images": len(tested)}
+    text = table(measures, scores, gaps, guesses=guesses, title=title, notes=notes(opt, **counts))
+    write_bytes(folder / "table.md", text.encode())
+    write_png(folder / "samples.png", sample_sheet(opt.downstream, testing, shown))
+    flags = {key: value for key, value in vars(opt).items() if key.startswith("downstream_")}
+    write_metrics(
+        folder,
+        {
+            "task": opt.downstream,
+            "checkpoint": model.checkpoint.name,
+            "step": model.step,
+            **counts,
+            **flags,
+            "background_root": str(opt.background_root) if opt.background_root else None,
+            "scores": {
+                name: {part: {"mean": each.mean, "values": list(each.values)} for part, each in sets.items()}
+                for name, sets in scores.items()
+            },
+            "blind_guess": guesses,
+            "gap_closed": {name: gap._asdict() for name, gap in gaps.items()},
+        },
+    )
+    return text
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier study left in the folder."""
+    shutil.rmtree(folder / "runs", ignore_errors=True)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def training_hands(
+    opt: Namespace, model: Translator, frames: Domains, *, background: str
+) -> dict[str, list[AnnotatedHand]]:
+    """Equally many hands of each set, ready to be pasted; translated ones are the synthetic ones, translated."""
+    count = min(opt.downstream_images, *(len(found) for found in frames.values()))
+    chosen = {}
+    for domain, found in frames.items():
+        check_masks(found, domain)
+        chosen[domain] = random.Random(f"{TEST_SEED}-{domain}").sample(found, count)
+    hands: dict[str, list[AnnotatedHand]] = {part: [] for part in SETS}
+    regions = HandRegions(chosen["synthetic"], background=background)
+    found = translations(
+        model.translate,
+        regions,
+        hand_box=model.options.hand_box,
+        device=model.device,
+        batch_size=opt.batch_size,
+        num_workers=opt.num_workers,
+    )
+    for each in tqdm(found, total=count, desc="translating", unit="image", leave=False, disable=None):
+        made = Hand(each.image, each.source.mask)
+        both = annotate(opt, chosen["synthetic"][each.index], "synthetic", each.source, made)
+        for part, hand in zip(("synthetic", "translated"), both):
+            hands[part].append(hand)
+    regions = HandRegions(chosen["real"], background=background)
+    for index, hand in readable(regions, num_workers=opt.num_workers):
+        hands["real"] += annotate(opt, chosen["real"][index], "real", hand)
+    count = min(len(part) for part in hands.values())
+    if not count:
+        raise UsageError("the train split holds no hand with labels in one of its domains; nothing can be trained on")
+    if count < opt.downstream_images and "downstream_images" in opt.explicit:
+        log.info("%d images a set, fewer than --downstream_images %d: no more are there", count, opt.downstream_images)
+    return {part: each[:count] for part, each in hands.items()}
+
+
+def test_hands(opt: Namespace, frames: Sequence[Frame], *, background: str) -> list[AnnotatedHand]:
+    """The real hands that every network is tested on."""
+    check_masks(frames, "real")
+    hands = []
+    for index, hand in readable(HandRegions(list(frames), background=background), num_workers=opt.num_workers):
+        hands += annotate(opt, frames[index], "real", hand)
+    if not hands:
+        raise UsageError("the test split holds no real hand with labels; nothing can be tested on")
+    return hands
+
+
+def check_masks(frames: Sequence[Frame], domain: str) -> None:
+    """Raise UsageError if there are frames whose whole image counts as hand."""
+    bare = sum(frame.mask_kind == "none" for frame in frames)
+    if bare:
+        raise UsageError(
+            f"--downstream pastes hands on backgrounds by their masks, and {bare} of {len(frames)} {domain} images "
+            f"have none, such as {frames[0].image}; put masks in <split>_masks/ under the same names"
+        )
+
+
+def annotate(opt: Namespace, frame: Frame, domain: str, *hands: Hand) -> list[AnnotatedHand]:
+    """Regions of one frame with its labels; none, with a warning, where its joints are wanted and cannot be read.
+
+    Joints are the demo's, whose frames are no larger than a region, so that the frame's pixels are the region's.
+    """
+    joints = None
+    if opt.downstream == "keypoints":
+        try:
+            joints = project(read_joints(joint_file(frame, domain)))
+        except ImageError as error:
+            log.warning("left out: %s", error)
+            return []
+    return [cut_out(hand, size=opt.downstream_size, name=str(frame.image), joints=joints) for hand in hands]
+
+
+def train_net(
+    opt: Namespace, stream: AnnotatedHands, *, seed: int, folder: Path, device: torch.device, amp: Amp
+) -> DownstreamNet:
+    """A network trained on the stream; nothing but the stream's hands differs between sets of one seed."""
+    seed_everything(seed)
+    steps, batch_size = opt.downstream_steps, opt.downstream_batch
+    net = DownstreamNet(
+        opt.downstream, width=opt.downstream_width, lr=opt.downstream_lr, total_steps=steps, amp=amp, device=device
+    )
+    schedule = Schedule(
+        total_steps=steps,
+        steps_per_epoch=max(1, round(len(stream) / batch_size)),
+        log_every=max(1, steps // 4),
+        display_every=0,
+        save_every=0,
+        validate_every=0,
+    )
+    loader = stream_loader(stream, batch_size, num_workers=opt.num_workers, device=device)
+    folder.mkdir(parents=True, exist_ok=True)
+    with RunLogger(
+        folder, first_step=0, total_steps=steps, steps_per_epoch=schedule.steps_per_epoch, images_per_step=batch_size
+    ) as logger:
+        fit(net, iter(loader), folder=folder, device=device, schedule=schedule, progress=Progress(), logger=logger)
+    (folder / LATEST).unlink()  # a study is not taken up again, and these are many
+    return net
+
+
+def predict(
+    opt: Namespace, net: DownstreamNet, dataset: AnnotatedHands, *, device: torch.device
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What the network says of every item, and the items' labels by name, in their order."""
+    before_fork()
+    loader = DataLoader(
+        dataset, opt.downstream_batch, num_workers=opt.num_workers, collate_fn=collate, worker_init_fn=start_worker
+    )
+    predicted, labels = [], []
+    for batch in loader:
+        predicted.append(net.predict(to_device(batch, device)["image"]).cpu().numpy())
+        labels.append(batch)
+    truth = {key: torch.cat([batch[key] for batch in labels]).numpy() for key in ("mask", "joints", "seen")}
+    return np.concatenate(predicted), truth | {"mask": truth["mask"][:, 0] > 0.5}
+
+
+def score(task: str, predicted: np.ndarray, truth: dict[str, np.ndarray], *, size: int) -> dict[str, float]:
+    """The task's MEASURES. predicted: bool masks (N, S, S), or joints (N, 21, 2); truth: what `predict` returns."""
+    if task == "segmentation":
+        return {"iou": float(np.mean([iou(ours, theirs) for ours, theirs in zip(predicted, truth["mask"])]))}
+    errors = pixel_errors(predicted, truth["joints"], truth["seen"])
+    return {"pck": pck(errors, PCK_SHARE * size), "error": float(np.mean(errors))}
+
+
+def blind_guess(task: str, hands: list[AnnotatedHand], background: Background, count: int) -> np.ndarray:
+    """What a network would say that never looks, `count` times: the training pictures' commonest mask, or mean joints.
+
+    Scores are worth what they are above this one's.
+    """
+    stream = AnnotatedHands(hands, background=background, seed=0, train=True)
+    items = collate([stream[k] for k in range(GUESS_FROM)])
+    if task == "segmentation":
+        guess = items["mask"][:, 0].mean(0) > 0.5
+    else:
+        seen = items["seen"][..., None]
+        guess = (items["joints"] * seen).sum(0) / seen.sum(0).clamp(min=1)
+    return np.broadcast_to(guess.numpy(), (count, *guess.shape))
+
+
+def notes(opt: Namespace, *, train_images: int, test_images: int) -> list[str]:
+    """Sentences that say what was compared, and how."""
+    size = opt.downstream_size
+    told = [
+        f"{train_images} images a set, {opt.downstream_steps} steps of {opt.downstream_batch} at {size}x{size} pixels; "
+        f"{test_images} real hands of the test split, on backgrounds that were not trained on.",
+    ]
+    if opt.downstream_seeds > 1:
+        told.append(f"Means over {opt.downstream_seeds} seeds, lowest to highest in brackets.")
+    if opt.downstream == "segmentation":
+        told.append("IoU: mean over hands.")
+    else:
+        told.append(f"PCK: joints within {PCK_SHARE * size:.1f} pixels, {PCK_SHARE:.0%} of the side.")
+    told.append("Blind guess: what scores best without looking at the picture, from real training hands.")
+    told.append("Translation changes the look alone: poses, views and forearms stay those of synthetic hands.")
+    return told
+
+
+def sample_sheet(task: str, dataset: AnnotatedHands, predicted: dict[str, np.ndarray]) -> np.ndarray:
+    """Test hands in rows: the image, the truth, and what the first seed's networks say. uint8 RGB."""
+    rows = []
+    for k in np.linspace(0, len(dataset) - 1, min(SAMPLES, len(dataset))).round().astype(int):
+        item = dataset[int(k)]
+        image, draw = to_uint8(item["image"]), DRAW[task]
+        if task == "segmentation":
+            truth = draw(image, item["mask"][0].numpy() > 0.5)
+        else:
+            truth = draw(image, item["joints"].numpy(), item["seen"].numpy())
+        rows.append([enlarge(image), truth, *(draw(image, predicted[part][k]) for part in SETS)])
+    return headed(rows, ["image", "truth", *SETS.values()])

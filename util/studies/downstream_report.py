@@ -1,0 +1,86 @@
+"""What the downstream study writes: its table and its picture."""
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from data.pasted.joints import BONES
+from util.images import tile
+from util.scores.downstream import GapClosed, Measure, Scores
+
+SETS = {"synthetic": "(a) synthetic", "translated": "(b) translated", "real": "(c) real"}
+SHOWN = 160  # pixels: side of a picture in samples.png
+TINT = (255, 60, 150)  # of what is taken for hand: a colour that hands and rooms do not have
+FINGERS = ((230, 60, 60), (240, 160, 30), (60, 190, 60), (60, 120, 240), (180, 70, 220))  # thumb to little finger
+
+
+def table(
+    measures: Mapping[str, Measure],
+    scores: Mapping[str, Mapping[str, Scores]],
+    gaps: Mapping[str, GapClosed],
+    *,
+    guesses: Mapping[str, float],
+    title: str,
+    notes: Sequence[str],
+) -> str:
+    """table.md. scores: {measure: {set: Scores}}; gaps: {measure: GapClosed}; guesses: {measure: score} of what never
+    looks; notes: sentences beneath.
+    """
+    lines = [title, "", "| trained on | " + " | ".join(m.name for m in measures.values()) + " |"]
+    lines.append("| --- |" + " ---: |" * len(measures))
+    lines.append("| blind guess | " + " | ".join(m.form.format(guesses[name]) for name, m in measures.items()) + " |")
+    for part, label in SETS.items():
+        cells = [_cell(measure, scores[name][part]) for name, measure in measures.items()]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    lines.append("")
+    lines += [f"{measure.name}: {gaps[name].verdict}." for name, measure in measures.items()]
+    return "\n".join([*lines, "", " ".join(notes)]) + "\n"
+
+
+def _cell(measure: Measure, scores: Scores) -> str:
+    text = measure.form.format(scores.mean)
+    if len(scores.values) > 1:
+        text += f" ({measure.form.format(min(scores.values))} to {measure.form.format(max(scores.values))})"
+    return text
+
+
+def headed(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> np.ndarray:
+    """Rows of uint8 RGB (S, S, 3) as one picture, a title over each column."""
+    sheet = tile([list(row) for row in rows])
+    head = np.full((26, sheet.shape[1], 3), 255, np.uint8)
+    step = (sheet.shape[1] - 4) / len(titles)
+    for column, text in enumerate(titles):
+        (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+        place = (round(4 + (column + 0.5) * step - width / 2), 19)
+        cv2.putText(head, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
+    return np.concatenate([head, sheet])
+
+
+def enlarge(image: np.ndarray) -> np.ndarray:
+    """uint8 RGB (S, S, 3) -> (SHOWN, SHOWN, 3)."""
+    return cv2.resize(image, (SHOWN, SHOWN), interpolation=cv2.INTER_LINEAR)
+
+
+def draw_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The picture in grey, enlarged, with a tint where mask, bool (S, S), says hand."""
+    grey = cv2.cvtColor(cv2.cvtColor(enlarge(image), cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    hand = cv2.resize(mask.astype(np.uint8), (SHOWN, SHOWN), interpolation=cv2.INTER_NEAREST) > 0
+    return np.where(hand[..., None], grey * 0.45 + np.array(TINT) * 0.55, grey).astype(np.uint8)
+
+
+def draw_joints(image: np.ndarray, joints: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
+    """The picture, enlarged and paled, with the bones between joints (21, 2) in its pixels.
+
+    seen: bool (21,), joints that are drawn; None for all.
+    """
+    canvas = (enlarge(image) * 0.6 + 255 * 0.4).astype(np.uint8)
+    points = np.round(joints * (SHOWN / len(image)) * 16).astype(int)
+    for number, (start, end) in enumerate(BONES):
+        if seen is None or (seen[start] and seen[end]):
+            ends = [tuple(int(v) for v in points[i]) for i in (start, end)]
+            cv2.line(canvas, *ends, FINGERS[number // 4], 2, cv2.LINE_AA, 4)
+    return canvas
+
+
+DRAW = {"segmentation": draw_mask, "keypoints": draw_joints}

@@ -1,0 +1,40 @@
+"""The pictures that training shows: source | translated | cycle, one row a hand."""
+
+import functools
+
+import numpy as np
+
+from data.frames import DOMAINS, Frame
+from data.hands import Hand
+from data.regions import HandRegions
+from models.hgan import HGAN
+from models.translation import translate_hands
+from util.images import ImageError, tile
+
+ROWS = 4
+
+
+def display_hands(frames: dict[str, list[Frame]], *, background: str) -> dict[str, list[Hand]]:
+    """Up to four hands of each domain, evenly spread over its frames: the same ones at every step of a run."""
+    chosen = {}
+    for domain in DOMAINS:
+        regions = HandRegions(frames[domain], background=background)
+        places = np.linspace(0, len(regions) - 1, min(2 * ROWS, len(regions))).round().astype(int)
+        hands = [regions[place] for place in places]  # twice as many as shown, as some may be unreadable
+        found = [hand for hand in hands if not isinstance(hand, ImageError)]
+        chosen[domain] = (found[::2] if len(found) > ROWS else found)[:ROWS]
+    return chosen
+
+
+def display_grids(model: HGAN, hands: dict[str, list[Hand]], *, hand_box: bool) -> dict[str, np.ndarray]:
+    """{name: uint8 (H, W, 3) picture} for each direction."""
+    pictures = {}
+    for source, there, back in (("synthetic", "StoR", "RtoS"), ("real", "RtoS", "StoR")):
+        columns = [[hand.image for hand in hands[source]]]
+        for direction in (there, back):
+            inputs = [Hand(image, hand.mask) for image, hand in zip(columns[-1], hands[source])]
+            translate = functools.partial(model.translate, direction=direction)
+            columns.append(translate_hands(translate, inputs, hand_box=hand_box, device=model.device))
+        if hands[source]:
+            pictures[f"{source}_translated_cycle"] = tile([list(row) for row in zip(*columns)])
+    return pictures

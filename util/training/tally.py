@@ -1,0 +1,115 @@
+"""What the loop keeps of the steps since it last looked: sums of losses, and which steps were skipped."""
+
+import logging
+
+import torch
+from torch import Tensor
+
+from util.errors import RunError
+
+log = logging.getLogger(__name__)
+
+READ_EVERY = 25  # steps, at most, before flags of skipped steps are read from the device
+SKIPPED_IN_A_ROW = 30  # then training stops; fp16's scaler needs 16 to come down from its first scale to 1
+SKIPPED = "skipped"
+
+
+class Tally:
+    """Sums losses where they are, for reading them would wait for the device; skipped steps count in no mean."""
+
+    def __init__(self) -> None:
+        self.in_a_row = 0  # skipped steps up to the last one that was read
+        self._names: list[str] = []
+        self._sum: Tensor | None = None
+        self._skipped: Tensor | None = None
+        self._steps = 0
+        self._unread: list[tuple[int, list[str], Tensor]] = []
+
+    def add(self, step: int, losses: dict[str, Tensor], batch: dict) -> None:
+        """Take in a step's losses: scalars, among them "skipped" (1.0 where the step changed nothing, else 0.0).
+
+        A model that does not tell has its losses looked at instead.
+        """
+        self._names = [name for name in losses if name != SKIPPED]
+        device = losses[self._names[0]].device
+        values = torch.stack([losses[name].float().to(device, non_blocking=True) for name in self._names])
+        skipped = losses.get(SKIPPED)
+        if skipped is None:
+            skipped = (~torch.isfinite(values).all()).float()
+        values = torch.where(skipped > 0, torch.zeros_like(values), values)
+        self._sum = values if self._sum is None else self._sum + values
+        self._skipped = skipped if self._skipped is None else self._skipped + skipped
+        self._steps += 1
+        self._unread.append((step, batch_files(batch), skipped))
+        if len(self._unread) >= READ_EVERY:
+            self.check()
+
+    def means(self) -> dict[str, float]:
+        """The losses' means over the steps since the last call but the skipped; how many were, if any ("skipped").
+
+        Without any step that was not, there are no means.
+        """
+        self.check()
+        skipped = round(self._skipped.item())
+        done = self._steps - skipped
+        found = dict(zip(self._names, (self._sum / done).tolist())) if done else {}
+        self._sum, self._skipped, self._steps = None, None, 0
+        return found | ({SKIPPED: skipped} if skipped else {})
+
+    def check(self) -> None:
+        """Name the steps that were skipped since the last look. Raises RunError for too many in a row."""
+        if not self._unread:
+            return
+        flags = torch.stack([flag for *_, flag in self._unread]).tolist()
+        unread, self._unread = self._unread, []
+        for (step, files, _), flag in zip(unread, flags):
+            self.in_a_row = self.in_a_row + 1 if flag else 0
+            if flag:
+                log.warning("step %d: loss or gradient not finite, update skipped; files: %s", step, ", ".join(files))
+            if self.in_a_row == SKIPPED_IN_A_ROW:
+                raise RunError(
+                    f"losses or gradients were not finite in {SKIPPED_IN_A_ROW} steps in a row, up to step {step} (files of "
+                    f"the last: {', '.join(files)}); the last checkpoint is from before: go on from it with --amp off, if it "
+                    "was on, or start anew with a lower --lr"
+                )
+
+
+def batch_files(batch: dict) -> list[str]:
+    """The paths in a batch."""
+    return [path for key, value in batch.items() if key.endswith("_path") for path in value]
+
+
+class DiscriminatorWatch:
+    """Warns, once each, of discriminators that teach the generators nothing for long: blind ones and perfect ones."""
+
+    LONG = 500  # steps
+    BLIND, PERFECT = 0.02, 0.95  # of the gap between the means on real and on fake; 1 is what training asks of D
+
+    def __init__(self) -> None:
+        self._since: dict[str, tuple[str, int]] = {}
+        self._warned: set[tuple[str, str]] = set()
+
+    def look(self, means: dict[str, float], step: int) -> None:
+        """means: logged losses, with D_r_real and D_r_fake and the like among them."""
+        for name in [key.removesuffix("_real") for key in means if key.endswith("_real")]:
+            real, fake = means[f"{name}_real"], means.get(f"{name}_fake")
+            if fake is None:
+                continue
+            gap = real - fake
+            state = "blind" if abs(gap) < self.BLIND else "perfect" if gap > self.PERFECT else "fine"
+            before, since = self._since.get(name, ("", step))
+            if state != before:
+                since = step
+            self._since[name] = (state, since)
+            if state != "fine" and step - since >= self.LONG and (name, state) not in self._warned:
+                self._warned.add((name, state))
+                told = "no longer tells real from fake" if state == "blind" else "tells real from fake without error"
+                log.warning(
+                    "%s %s since step %d (mean %.2f on real, %.2f on fake): it teaches the generator little; look at the "
+                    "pictures, and try another --lr",
+                    name,
+                    told,
+                    since,
+                    real,
+                    fake,
+                )

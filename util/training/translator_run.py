@@ -1,0 +1,101 @@
+"""What train.py needs of a translator: model, samples, validation, pictures and words (see util/training/silnet_run.py)."""
+
+import argparse
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data.frames import Frame
+from data.unpaired import UnpairedHands
+from models import DISCRIMINATORS
+from models.features.registry import load_feature_net
+from models.features.vgg16 import load_vgg16
+from models.hgan import HGAN
+from models.load import load_silnet
+from options.train_options import network_config, objective
+from util.errors import UsageError
+from util.runtime import Amp
+from util.training.display import display_grids, display_hands
+from util.training.validation import create_validation
+
+PICTURE = "synthetic_translated_cycle.png"
+LEAST_VALIDATED = 2  # images a domain: a distance takes two a side
+COLUMNS = "source | translated | cycle"
+
+
+def create_model(
+    opt: argparse.Namespace, *, before: dict | None, amp: Amp, device: torch.device, rank: int
+) -> tuple[HGAN, dict]:
+    """The model, and what options.yaml is to say of the frozen networks that it was built with.
+
+    before: the options of the run that is continued; UsageError where its frozen networks were others.
+    """
+    vgg, weights, silnet = None, None, None
+    if DISCRIMINATORS[opt.netD].view == "vgg":
+        vgg, weights = load_vgg16(opt.vgg_weights, calibrated=opt.normalize_features)
+        if before and before["resolved"]["vgg_weights"]["sha256"] != weights.sha256:
+            raise UsageError(
+                f"the run was started with other VGG16 weights ({before['resolved']['vgg_weights']}) than "
+                f"{weights._asdict()}; pass the same --vgg_weights"
+            )
+    if opt.silnet:
+        silnet = load_silnet(opt.silnet, checkpoints_dir=opt.checkpoints_dir, background=opt.background, device=device)
+        if before and before["resolved"]["silnet"]["sha256"] != silnet.sha256:
+            raise UsageError(
+                f"the run was started with another SilNet ({before['resolved']['silnet']}) than {silnet.record()}; "
+                "pass the same --silnet"
+            )
+    model = HGAN(
+        network_config(opt),
+        objective(opt),
+        vgg=vgg,
+        amp=amp,
+        device=device,
+        silnet=silnet.net if silnet else None,
+        seed=opt.seed + rank,
+        accumulate=opt.accumulate,
+        checkpoint_activations=opt.checkpoint_activations,
+    )
+    return model, {"vgg_weights": weights._asdict() if weights else None, "silnet": silnet.record() if silnet else None}
+
+
+def create_samples(opt: argparse.Namespace, frames: dict[str, list[Frame]], *, bad: Collection[Frame]) -> UnpairedHands:
+    """The stream of training crops, without the frames that cannot be used."""
+    return UnpairedHands(
+        frames, crop_size=opt.crop_size, seed=opt.seed, background=opt.background, flips=opt.flip, bad=bad
+    )
+
+
+def create_validator(
+    opt: argparse.Namespace, model: HGAN, frames: dict[str, list[Frame]], *, folder: Path
+) -> tuple[Callable[[], tuple[dict[str, float], float]], dict]:
+    """(validate, what options.yaml is to say of the network behind it)."""
+    net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=model.device)
+    validate = create_validation(
+        model, frames, net, background=opt.background, hand_box=opt.hand_box, cache_dir=folder / "features"
+    )
+    return validate, {"feature_net": {"name": net.name, "sha256": net.sha256}}
+
+
+def create_display(
+    opt: argparse.Namespace, model: HGAN, frames: dict[str, list[Frame]]
+) -> Callable[[], dict[str, np.ndarray]]:
+    """() -> the pictures that training shows."""
+    shown = display_hands(frames, background=opt.background)
+    return lambda: display_grids(model, shown, hand_box=opt.hand_box)
+
+
+def describe(opt: argparse.Namespace, resolved: dict) -> str:
+    """What is about to be trained."""
+    geometry = f", lambda_geo {opt.lambda_geo:g}" if opt.lambda_geo else ""
+    return (
+        f"{opt.model} with {opt.netG} generators ({resolved['parameters']['G_r']:,} parameters each) and {opt.netD} "
+        f"discriminators{geometry}{'' if opt.mask else ', unmasked'}"
+    )
+
+
+def next_command(opt: argparse.Namespace) -> str:
+    """What to do with the run once it is trained."""
+    return f"python test.py --name {opt.name}"
