@@ -33,7 +33,7 @@ from util.studies.classification import (
 from util.studies.classification_figures import draw_confusion, stack_figures
 from util.studies.classification_tables import study_markdown
 from util.training.logger import setup_logging
-from util.training.loop import Stopped
+from util.training.signals import Stopped
 
 log = logging.getLogger("classify")
 

@@ -29,7 +29,7 @@ from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
 from util.scores.silhouettes import ShapeScores
 from util.studies.downstream import study
 from util.training.logger import setup_logging
-from util.training.loop import Stopped
+from util.training.signals import Stopped
 
 log = logging.getLogger("test")
 

@@ -24,37 +24,38 @@ from util import distributed
 from util.errors import run_command
 from util.locks import lock_run
 from util.run import environment, open_run, plain, save_options
-from util.runtime import random_states, resolve_amp, resolve_device, seed_everything, set_random_states
+from util.runtime import resolve_amp, resolve_device, seed_everything
 from util.training import silnet_run, translator_run
+from util.training.kind import Kind
 from util.training.logger import RunLogger, setup_logging
-from util.training.loop import LATEST, Progress, Schedule, Stopped, can_resume, fit, resume, save_latest
+from util.training.loop import Schedule, fit
+from util.training.saving import LATEST, Progress, can_resume, resume, save_latest
+from util.training.signals import Stopped
 
 log = logging.getLogger("train")
 
 
 def main() -> int:
     opt = parse_train()
-    rank, world_size, local_rank = distributed.start()
-    setup_logging(quiet=rank > 0)
+    here = distributed.place()
+    setup_logging(quiet=here.rank > 0)
+    device = resolve_device(opt.device, here.local_rank, here.local_world_size)
     with contextlib.ExitStack() as held:
         held.callback(distributed.finish)
-        return train(opt, rank=rank, world_size=world_size, local_rank=local_rank, held=held)
+        distributed.start(here, device)
+        return train(opt, here=here, device=device, held=held)
 
 
-def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: int, held: contextlib.ExitStack) -> int:
-    """Build everything, train, and return the exit status. held: keeps the run's lock until all is done.
-
-    What differs between a translator and SilNet is in two modules of the same functions, of which `kind` is one.
-    """
-    kind = silnet_run if opt.model in SEGMENTERS else translator_run
-    device = resolve_device(opt.device, local_rank)
+def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.device, held: contextlib.ExitStack) -> int:
+    """Build everything, train, and return the exit status. held: keeps the run's lock until all is done."""
+    kind: Kind = silnet_run if opt.model in SEGMENTERS else translator_run
     amp = resolve_amp(opt.amp, device)
     seed_everything(opt.seed, deterministic=opt.deterministic)
 
     folder = opt.checkpoints_dir / opt.name
     options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
-    before = open_run(folder, options, continue_train=opt.continue_train) if rank == 0 else None
-    if rank == 0:
+    saved = open_run(folder, options, continue_train=opt.continue_train) if here.rank == 0 else None
+    if here.rank == 0:
         held.enter_context(lock_run(folder))
     distributed.barrier()
 
@@ -69,69 +70,18 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
     )
     chosen = split_frames(opt, folder, frames)
     faults = scan(chosen["train"], strict=opt.strict)
-    dataset = kind.create_samples(opt, chosen["train"], bad=faults)
-    model, frozen = kind.create_model(opt, before=before, amp=amp, device=device, rank=rank)
+    with distributed.rank_0_first():
+        model, frozen = kind.create_model(opt, saved=saved, amp=amp, device=device, rank=here.rank)
     progress = Progress()
     if opt.continue_train and can_resume(folder):
         progress = resume(folder, model)
         log.info("continuing at step %d", progress.step)
-    states = random_states()
-    if world_size > 1:
+    if here.world_size > 1:
         model.distribute()
     if opt.compile:
         model.compile()
 
-    steps_per_epoch = math.ceil(dataset.epoch_length / (opt.batch_size * world_size))
-    total = opt.n_epochs * steps_per_epoch
-    validates = all(len(found) >= kind.LEAST_VALIDATED for found in chosen["val"].values())
-    schedule = Schedule(
-        total_steps=min(total, opt.max_steps) if opt.max_steps else total,
-        steps_per_epoch=steps_per_epoch,
-        log_every=opt.log_freq,
-        display_every=opt.display_freq,
-        save_every=opt.save_freq,
-        validate_every=math.ceil(opt.val_interval * steps_per_epoch) if validates else 0,
-    )
-    dataset.packs = open_packs(
-        frames,
-        cache=opt.cache if dataset.packable else False,
-        cache_dir=opt.cache_dir,
-        crop_size=opt.crop_size,
-        background=opt.background,
-        n_samples=(schedule.total_steps - progress.step) * opt.batch_size * world_size,
-        num_workers=opt.num_workers,
-        builder=local_rank == 0,
-    )
-    loader = stream_loader(
-        dataset,
-        opt.batch_size,
-        num_workers=opt.num_workers,
-        device=device,
-        start_step=progress.step,
-        rank=rank,
-        world_size=world_size,
-    )
-
-    validate = None
-    if rank == 0:
-        resolved = {
-            "device": str(device),
-            "device_name": device_name(device),
-            "amp": amp.name,
-            "world_size": world_size,
-            **frozen,
-            "roots": absolute_roots(opt),
-            "packs": {domain: str(pack.folder) for domain, pack in dataset.packs.items()},
-            "images": {phase: {d: len(part[d]) for d in part} for phase, part in chosen.items()},
-            "parameters": {name: count_parameters(net) for name, net in model.networks.items()},
-            **environment(),
-        }
-        if schedule.validate_every:
-            validate, scored_by = kind.create_validator(opt, model, chosen["val"], folder=folder)
-            resolved |= scored_by
-        save_options(folder, options | {"resolved": before["resolved"] if before else resolved})
-        announce(opt, kind.describe(opt, resolved), resolved, schedule)
-    set_random_states(states)  # building the validation's network has drawn from them
+    schedule = make_schedule(opt, kind, chosen, images_per_step=opt.batch_size * here.world_size)
     if progress.step >= schedule.total_steps and not progress.validation_due:
         log.info(
             "nothing to do: %d of %d steps are done; raise --n_epochs or --max_steps",
@@ -139,49 +89,78 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
             schedule.total_steps,
         )
         return 0
+    packs = open_packs(
+        frames,
+        cache=opt.cache if kind.PACKABLE else False,
+        cache_dir=opt.cache_dir,
+        crop_size=opt.crop_size,
+        background=opt.background,
+        n_samples=(schedule.total_steps - progress.step) * opt.batch_size * here.world_size,
+        num_workers=opt.num_workers,
+        builder=here.local_rank == 0,
+    )
+    loader = stream_loader(
+        kind.create_samples(opt, chosen["train"], bad=faults, packs=packs),
+        opt.batch_size,
+        num_workers=opt.num_workers,
+        start_step=progress.step,
+        rank=here.rank,
+        world_size=here.world_size,
+    )
 
-    display = None
-    logger = None
-    if rank == 0:
-        watched = chosen["val"] if all(chosen["val"].values()) else chosen["train"]
-        display = kind.create_display(opt, model, watched)
-        if progress.step == 0:
-            save_latest(folder, model, progress)  # from here on there is always something to continue from
+    validate, display, logger = None, None, None
+    if here.rank == 0:
+        resolved = {
+            "device": str(device),
+            "device_name": device_name(device),
+            "amp": amp.name,
+            "world_size": here.world_size,
+            **frozen,
+            "roots": absolute_roots(opt),
+            "packs": {domain: str(pack.folder) for domain, pack in packs.items()},
+            "images": {phase: {d: len(part[d]) for d in part} for phase, part in chosen.items()},
+            "parameters": {name: count_parameters(net) for name, net in model.networks.items()},
+            **environment(),
+        }
+        if schedule.validate_every:
+            validate, scored_by = kind.create_validator(opt, model, chosen["val"], folder=folder)
+            resolved |= scored_by
+        save_options(folder, options | {"resolved": saved["resolved"] if saved else resolved})
+        announce(opt, kind.describe(opt, resolved), resolved, schedule)
+        display = kind.create_display(opt, model, chosen["val"] if all(chosen["val"].values()) else chosen["train"])
         logger = RunLogger(
             folder,
             first_step=progress.step,
             total_steps=schedule.total_steps,
-            steps_per_epoch=steps_per_epoch,
-            images_per_step=opt.batch_size * world_size,
+            steps_per_epoch=schedule.steps_per_epoch,
+            images_per_step=opt.batch_size * here.world_size,
+            columns=kind.COLUMNS,
         )
         logger.text("options", options_table(options))
+        logger.guide()
+    if progress.step == 0:
+        save_latest(folder, model, progress)  # from here on there is always something to continue from
 
-    left_out = LeftOut(faults, folder=folder if rank == 0 else None, strict=opt.strict)
-
-    def run() -> None:
-        fit(
-            model,
-            left_out.watch(iter(loader)),
-            folder=folder,
-            device=device,
-            schedule=schedule,
-            progress=progress,
-            logger=logger,
-            validate=validate,
-            display=display,
-        )
-
+    left_out = LeftOut(faults, folder=folder if here.rank == 0 else None, strict=opt.strict)
     try:
-        if logger is None:
-            run()
-        else:
-            with logger:
-                run()
+        with logger or contextlib.nullcontext():
+            fit(
+                model,
+                left_out.watch(iter(loader)),
+                folder=folder,
+                device=device,
+                seed=opt.seed,
+                schedule=schedule,
+                progress=progress,
+                logger=logger,
+                validate=validate,
+                display=display,
+            )
     except Stopped as stopped:
         name = signal.Signals(stopped.signal_number).name
         log.info("%s: saved at step %d; go on with --continue_train", name, stopped.step)
         return 128 + stopped.signal_number
-    if logger:
+    if here.rank == 0:
         if left_out.reasons:
             log.warning("%d images were left out, see %s", len(left_out.reasons), folder / LEFT_OUT_FILE)
         log.info("done: %s", folder / LATEST)
@@ -189,6 +168,25 @@ def train(opt: argparse.Namespace, *, rank: int, world_size: int, local_rank: in
             log.info("look at %s (%s)", folder / kind.PICTURE, kind.COLUMNS)
         log.info("now: %s", kind.next_command(opt))
     return 0
+
+
+def make_schedule(
+    opt: argparse.Namespace, kind: Kind, chosen: dict[str, dict[str, list[Frame]]], *, images_per_step: int
+) -> Schedule:
+    """How long and how often. An epoch is one pass over the larger domain."""
+    steps_per_epoch = math.ceil(max(map(len, chosen["train"].values())) / images_per_step)
+    total = opt.n_epochs * steps_per_epoch
+    validates = all(len(part) >= kind.LEAST_VALIDATED for part in chosen["val"].values())
+    return Schedule(
+        total_steps=min(total, opt.max_steps) if opt.max_steps else total,
+        steps_per_epoch=steps_per_epoch,
+        log_every=opt.log_freq,
+        display_every=opt.display_freq,
+        save_every=opt.save_freq,
+        save_every_seconds=60 * opt.save_minutes,
+        snapshot_every_epochs=opt.save_epoch_freq,
+        validate_every=math.ceil(opt.val_interval * steps_per_epoch) if validates else 0,
+    )
 
 
 def split_frames(
@@ -227,13 +225,14 @@ def announce(opt: argparse.Namespace, what: str, resolved: dict, schedule: Sched
     log.info("%s: %s, on %s, amp %s", opt.name, what, resolved["device_name"], resolved["amp"])
     counts = resolved["images"]["train"]
     log.info(
-        "%d synthetic and %d real images to train on; %d steps of %d (%.2f epochs); tensorboard --logdir %s",
+        "%d synthetic and %d real images to train on; %d steps of %d (%.2f epochs); tensorboard --logdir_spec %s:%s",
         counts["synthetic"],
         counts["real"],
         schedule.total_steps,
         opt.batch_size * resolved["world_size"],
         schedule.total_steps / schedule.steps_per_epoch,
-        opt.checkpoints_dir,
+        opt.name,
+        opt.checkpoints_dir / opt.name / "tensorboard",
     )
 
 

@@ -1,13 +1,16 @@
-"""DataLoaders over endless streams that start at any step."""
+"""Batches from worker processes: endless streams that start at any step, or a data set once, in order."""
 
-import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
-import cv2
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data.unpaired import collate
+from util.workers import before_workers, start_worker
 
 
 class StreamSampler(Sampler[list[int]]):
@@ -33,38 +36,63 @@ def stream_loader(
     batch_size: int,
     *,
     num_workers: int,
-    device: torch.device,
     start_step: int = 0,
     rank: int = 0,
     world_size: int = 1,
 ) -> DataLoader:
     """A loader of endless batches of a dataset whose samples are a pure function of their number."""
-    before_fork()
-    return DataLoader(
-        dataset,
-        batch_sampler=StreamSampler(batch_size, start_step=start_step, rank=rank, world_size=world_size),
-        num_workers=num_workers,
-        collate_fn=collate,
-        pin_memory=device.type == "cuda",
-        worker_init_fn=start_worker,
-        prefetch_factor=4 if num_workers else None,
-        # Making an iterator draws a seed; from the global state, a resumed run's dropout would differ from here on.
-        generator=torch.Generator().manual_seed(0),
-    )
+    sampler = StreamSampler(batch_size, start_step=start_step, rank=rank, world_size=world_size)
+    return Loader(dataset, collate, num_workers=num_workers, batch_sampler=sampler, ahead=4)
 
 
-def before_fork() -> None:
-    """Call it before workers are forked: OpenCV's threads do not survive a fork, and a worker that counts on them hangs.
+def ordered_batches(dataset: Dataset, batch_size: int, *, num_workers: int) -> DataLoader:
+    """A loader of the whole dataset, once, in order."""
+    return Loader(dataset, collate, num_workers=num_workers, batch_size=batch_size)
 
-    One thread a process is also what a pool of processes wants.
+
+def ordered_items(dataset: Dataset, *, num_workers: int) -> DataLoader:
+    """A loader of the dataset's items one by one, as they are, in order. They must hold no tensors."""
+    return Loader(dataset, None, num_workers=num_workers, batch_size=None)
+
+
+class Loader(DataLoader):
+    """A DataLoader whose tensors come from the workers as arrays, through pipes rather than shared memory.
+
+    join: what makes a batch, a dict, of samples; None: items come one by one, as they are, and hold no tensors.
     """
-    cv2.setNumThreads(1)
+
+    def __init__(
+        self, dataset: Dataset, join: Callable[[list], dict] | None, *, num_workers: int, ahead: int = 2, **batches
+    ) -> None:
+        before_workers(num_workers)
+        super().__init__(
+            dataset,
+            num_workers=num_workers,
+            collate_fn=Collate(join),
+            worker_init_fn=start_worker,
+            prefetch_factor=ahead if num_workers else None,
+            # Making an iterator draws a seed, which must not come from the global state.
+            generator=torch.Generator().manual_seed(0),
+            **batches,
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in super().__iter__():
+            yield _convert(batch, np.ndarray, torch.from_numpy) if self.collate_fn.join else batch
 
 
-def start_worker(_: int) -> None:
-    """Stopping workers is the main process's business."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a cluster signals every process of the job
-        signal.signal(number, signal.SIG_IGN)
+class Collate:
+    """Joins samples to a batch, and turns its tensors into arrays. A class, so that it can be sent to workers."""
+
+    def __init__(self, join: Callable[[list], dict] | None) -> None:
+        self.join = join
+
+    def __call__(self, samples: Any) -> Any:
+        return _convert(self.join(samples), Tensor, Tensor.numpy) if self.join else samples
+
+
+def _convert(batch: dict, kind: type, convert: Callable) -> dict:
+    return {key: convert(value) if isinstance(value, kind) else value for key, value in batch.items()}
 
 
 def on_device(batches: Iterator[dict], device: torch.device) -> Iterator[dict]:
@@ -80,14 +108,17 @@ def on_device(batches: Iterator[dict], device: torch.device) -> Iterator[dict]:
         computing = torch.cuda.current_stream(device)
         computing.wait_stream(copying)
         for value in batch.values():
-            if isinstance(value, torch.Tensor):
+            if isinstance(value, Tensor):
                 value.record_stream(computing)  # or its memory might be given to a later copy too early
         yield batch
 
 
 def to_device(batch: dict, device: torch.device) -> dict:
-    """Move a batch's tensors, without waiting where they are pinned."""
-    return {
-        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-        for key, value in batch.items()
-    }
+    """A batch with its tensors on the device; to CUDA they go by pinned memory, and nothing waits."""
+    return _convert(batch, Tensor, partial(_move, device=device))
+
+
+def _move(value: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda" and value.device.type == "cpu":
+        return value.pin_memory().to(device, non_blocking=True)
+    return value.to(device)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from data.frames import Frame
 from data.hands import Hand, read_hand
-from data.loader import before_fork, start_worker
+from data.loader import ordered_items
 from data.transforms import centred_hand_crop
 from util.errors import UsageError
 from util.images import ImageError
@@ -48,11 +48,11 @@ class HandRegions(Dataset):
 class ReadableImages:
     """The images of the regions that can be read, as uint8 (H, W, 3); iterate as often as needed."""
 
-    def __init__(self, regions: HandRegions) -> None:
-        self.regions = regions
+    def __init__(self, regions: HandRegions, *, num_workers: int = 0) -> None:
+        self.regions, self.num_workers = regions, num_workers
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for _, hand in readable(self.regions):
+        for _, hand in readable(self.regions, num_workers=self.num_workers):
             yield hand.image
 
 
@@ -61,15 +61,7 @@ def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[in
 
     Raises UsageError for the first of them if the regions are strict.
     """
-    before_fork()
-    loader = DataLoader(
-        regions,
-        batch_size=None,
-        num_workers=num_workers,
-        worker_init_fn=start_worker,
-        collate_fn=_as_it_is,
-        generator=torch.Generator(),  # else validation would draw from the global state, and change what resumes
-    )
+    loader = ordered_items(regions, num_workers=num_workers)
     for index, hand in enumerate(loader):
         if not isinstance(hand, ImageError):
             yield index, hand
@@ -92,10 +84,6 @@ def same_sized_batches(hands: Iterator[tuple[int, Hand]], batch_size: int) -> It
         batch.append(hand)
     if batch:
         yield indices, batch
-
-
-def _as_it_is(sample):
-    return sample
 
 
 def stack(hands: list[Hand], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

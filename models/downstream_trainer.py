@@ -6,10 +6,12 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from data.pasted.joints import N_JOINTS
 from models.guard import step_if_finite
 from models.networks.silnet import SilNet
+from models.trainer_state import TrainerState
 from util.runtime import Amp
 
 LEVELS = 4  # resolutions of the U-Net: a pixel sees most of a 96-pixel picture
@@ -84,26 +86,30 @@ class DownstreamNet:
     """
 
     def __init__(self, task: str, *, width: int, lr: float, total_steps: int, amp: Amp, device: torch.device) -> None:
-        self.task, self.lr, self.total_steps, self.steps = TASKS[task], lr, total_steps, 0
-        self.amp, self.device = amp, device
+        self.task, self.amp, self.device = TASKS[task], amp, device
         net = SilNet(out_channels=self.task.out_channels, base=width, levels=LEVELS)
         self.net = net.to(device, memory_format=torch.channels_last)  # a third quicker on CPUs
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, fused=True)
+        self.schedule = LambdaLR(self.optimizer, lambda step: 1 - step / total_steps)
         self.scaler = amp.grad_scaler(device)
+        self._trained = TrainerState(
+            networks={"UNet": self.net},
+            optimizers={"UNet": self.optimizer},
+            schedules={"UNet": self.schedule},
+            scaler=self.scaler,
+        )
 
     def training_step(self, batch: dict) -> dict[str, Tensor]:
         """One update on a batch of data.annotated.AnnotatedHands. Returns the loss, a detached scalar, and
         whether the update was skipped because it or a gradient was not finite ("skipped", 0 or 1).
         """
         self.net.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * (1 - self.steps / self.total_steps)
         loss = self.task.loss(self._logits(batch["image"]), batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         skipped = step_if_finite(self.optimizer, self.scaler, loss)
         self.scaler.update()
-        self.steps += 1
+        self.schedule.step()
         return {"loss": loss.detach(), "skipped": skipped}
 
     @torch.inference_mode()
@@ -119,12 +125,7 @@ class DownstreamNet:
 
     def state_dict(self) -> dict:
         """Everything that a resumed run needs, in plain types and tensors."""
-        return {
-            "steps": self.steps,
-            "network": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
+        return self._trained.state_dict()
 
     def inference_state(self) -> dict:
         """The network alone."""
@@ -132,7 +133,4 @@ class DownstreamNet:
 
     def load_state_dict(self, state: dict) -> None:
         """Undo `state_dict`."""
-        self.steps = state["steps"]
-        self.net.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        self._trained.load_state_dict(state)

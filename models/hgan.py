@@ -25,6 +25,7 @@ from models.losses import (
 )
 from models.networks.layers import concatenated, detached, init_weights, joined, split
 from models.perturb import randomly_shifted, with_fixed_noise, with_noise
+from models.trainer_state import TrainerState
 from util.checkpoint import check_config
 from util.runtime import Amp
 
@@ -83,6 +84,8 @@ class HGAN:
     draws of noise and shifts, and for batch norm's statistics, which become a part's. checkpoint_activations: see
     ResNetGenerator. channels_last: the memory format of networks that consist of convolutions alone; None: on CUDA.
     """
+
+    PER_RANK = ("pools",)  # the parts of state_dict() that differ between the processes of a run
 
     def __init__(
         self,
@@ -354,15 +357,8 @@ class HGAN:
 
     def state_dict(self) -> dict:
         """Everything that a resumed run needs of the model, in plain types and tensors."""
-        return {
-            "config": asdict(self.config),
-            "steps": self.steps,
-            "networks": {name: net.state_dict() for name, net in self.networks.items()},
-            "averages": {name: average.state_dict() for name, average in self.averages.items()},
-            "optimizers": {"G": self.optimizer_G.state_dict(), "D": self.optimizer_D.state_dict()},
-            "scaler": self.scaler.state_dict(),
-            "pools": {"r": self.pool_r.state_dict(), "s": self.pool_s.state_dict()},
-        }
+        pools = {"r": self.pool_r.state_dict(), "s": self.pool_s.state_dict()}
+        return {"config": asdict(self.config), "steps": self.steps, "pools": pools} | self._trained().state_dict()
 
     def inference_state(self) -> dict:
         """What translating takes: the averaged generators, as best.pt holds them."""
@@ -373,15 +369,13 @@ class HGAN:
         """Undo `state_dict`. Raises ValueError, naming the options that differ, for another architecture's."""
         check_config(state.get("config"), asdict(self.config))
         self.steps = state["steps"]
-        for name, net in self.networks.items():
-            net.load_state_dict(state["networks"][name])
-        for name, average in self.averages.items():
-            average.load_state_dict(state["averages"][name])
-        self.optimizer_G.load_state_dict(state["optimizers"]["G"])
-        self.optimizer_D.load_state_dict(state["optimizers"]["D"])
-        self.scaler.load_state_dict(state["scaler"])
+        self._trained().load_state_dict(state)
         self.pool_r.load_state_dict(state["pools"]["r"], self.device)
         self.pool_s.load_state_dict(state["pools"]["s"], self.device)
+
+    def _trained(self) -> TrainerState:
+        optimizers = {"G": self.optimizer_G, "D": self.optimizer_D}
+        return TrainerState(networks=self.networks, averages=self.averages, optimizers=optimizers, scaler=self.scaler)
 
 
 def halves(batch: Tensor | list[Tensor]) -> tuple:

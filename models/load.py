@@ -21,7 +21,7 @@ from util.checkpoint import check_config, first_lines, load_checkpoint, load_new
 from util.errors import UsageError
 from util.run import OPTIONS_FILE, load_options
 from util.runtime import Amp
-from util.training.loop import BEST, LATEST, PREVIOUS
+from util.training.saving import BEST, LATEST, PREVIOUS
 
 log = logging.getLogger(__name__)
 

@@ -4,11 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LambdaLR
 
 from data.frames import DOMAINS
 from models.ema import EMA
 from models.guard import BufferGuard, step_if_finite
 from models.networks.silnet import SilNet
+from models.trainer_state import TrainerState
 from util.checkpoint import check_config
 from util.runtime import Amp
 
@@ -25,15 +27,22 @@ class HandSegmenter:
     def __init__(
         self, *, base: int, lr: float, beta1: float, warmup: int, background: str, amp: Amp, device: torch.device
     ) -> None:
-        self.amp, self.device, self.lr, self.warmup, self.background = amp, device, lr, warmup, background
+        self.amp, self.device, self.background = amp, device, background
         self.net = SilNet(base=base).to(device)
         self.networks: dict[str, nn.Module] = {"SilNet": self.net}
         self.callable: nn.Module = self.net  # what training calls; distribute() wraps it
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, betas=(beta1, 0.999), fused=True)
+        self.schedule = LambdaLR(self.optimizer, lambda step: min(1.0, (step + 1) / max(1, warmup)))
         self.scaler = amp.grad_scaler(device)
         self.average = EMA(self.net, EMA_DECAY, average_buffers=True)
         self.buffers = BufferGuard([self.net])
-        self.steps = 0
+        self._trained = TrainerState(
+            networks=self.networks,
+            averages={"SilNet": self.average},
+            optimizers={"SilNet": self.optimizer},
+            schedules={"SilNet": self.schedule},
+            scaler=self.scaler,
+        )
 
     def distribute(self) -> None:
         """Train with the other processes of torch.distributed: gradients are averaged over all ranks."""
@@ -52,8 +61,6 @@ class HandSegmenter:
         """
         self.net.train()
         self.buffers.remember()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * min(1.0, (self.steps + 1) / self.warmup if self.warmup else 1.0)
         images, masks = (torch.cat([batch[domain + part] for domain in DOMAINS]) for part in ("", "_mask"))
         with self.amp.autocast(self.device):
             logits = self.callable(images)
@@ -64,7 +71,7 @@ class HandSegmenter:
         skipped = step_if_finite(self.optimizer, self.scaler, loss)
         self.buffers.restore(skipped)
         self.scaler.update()
-        self.steps += 1
+        self.schedule.step()
         self.average.update(self.net)
 
         shares = {f"{domain}_loss": part.mean() for domain, part in zip(DOMAINS, losses.detach().chunk(2))}
@@ -77,13 +84,7 @@ class HandSegmenter:
 
     def state_dict(self) -> dict:
         """Everything that a resumed run needs, in plain types and tensors."""
-        return self.inference_state() | {
-            "steps": self.steps,
-            "network": self.net.state_dict(),
-            "updates": self.average.updates,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
+        return self.inference_state() | self._trained.state_dict()
 
     def inference_state(self) -> dict:
         """The averaged network, and what it takes to build it: a checkpoint of SilNet needs no other file."""
@@ -93,11 +94,7 @@ class HandSegmenter:
     def load_state_dict(self, state: dict) -> None:
         """Undo `state_dict`. Raises ValueError, naming what differs, for another architecture's."""
         check_config(state["silnet"]["config"], self.net.config)
-        self.net.load_state_dict(state["network"])
-        self.average.load_state_dict({"updates": state["updates"], "module": state["silnet"]["network"]})
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.steps = state["steps"]
+        self._trained.load_state_dict(state)
 
 
 def segment(net: nn.Module, images: Tensor, amp: Amp) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from models.guard import step_if_finite
 from models.networks.vit import create_vit
+from models.trainer_state import TrainerState
 from util.checkpoint import check_config
 from util.runtime import Amp
 
@@ -19,6 +20,7 @@ class HandClassifier:
         self.net = create_vit(vit, img_size=img_size, num_classes=num_classes).to(device)
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, fused=True)
         self.scaler = amp.grad_scaler(device)
+        self._trained = TrainerState(networks={"ViT": self.net}, optimizers={"ViT": self.optimizer}, scaler=self.scaler)
 
     def training_step(self, batch: dict) -> dict[str, Tensor]:
         """One update on batch["image"], (N, 3, S, S) in [-1, 1], and batch["label"], int64 (N,).
@@ -48,12 +50,7 @@ class HandClassifier:
 
     def state_dict(self) -> dict:
         """Everything that a resumed run needs, in plain types and tensors."""
-        return {
-            "config": self.config,
-            "network": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
+        return {"config": self.config} | self._trained.state_dict()
 
     def inference_state(self) -> dict:
         """The network alone."""
@@ -62,6 +59,4 @@ class HandClassifier:
     def load_state_dict(self, state: dict) -> None:
         """Undo `state_dict`. Raises ValueError, naming the options that differ, for another architecture's."""
         check_config(state.get("config"), self.config)
-        self.net.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        self._trained.load_state_dict(state)

@@ -68,7 +68,8 @@ def classify_parser() -> Parser:
     add_machine_flags(machine)
     machine.add_argument("--results_dir", type=Path, default=Path("results"), help="holds classify/EXPERIMENT")
     machine.add_argument("--log_freq", type=integer(1), default=10, help="steps between logged losses")
-    machine.add_argument("--save_freq", type=integer(0), default=500, help="steps between saves, 0 = at the end")
+    machine.add_argument("--save_freq", type=integer(0), default=5000, help="steps between saves, 0 = by time alone")
+    machine.add_argument("--save_minutes", type=number(0), default=10, help="minutes between saves, 0 = by steps alone")
     add_switch(
         machine, "--continue_train", default=False, help="take up an interrupted study, skipping what is finished"
     )

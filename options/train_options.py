@@ -321,7 +321,25 @@ def train_parser() -> Parser:
         "--display_freq", type=integer(0), default=200, metavar="N", help="steps between image grids; 0: none"
     )
     watch.add_argument(
-        "--save_freq", type=integer(0), default=500, metavar="N", help="steps between saves; 0: at the end only"
+        "--save_freq",
+        type=integer(0),
+        default=5000,
+        metavar="N",
+        help="steps between saves of latest.pt; 0: by time alone",
+    )
+    watch.add_argument(
+        "--save_minutes",
+        type=number(0),
+        default=10,
+        metavar="M",
+        help="minutes between saves of latest.pt; 0: by steps alone",
+    )
+    watch.add_argument(
+        "--save_epoch_freq",
+        type=integer(0),
+        default=0,
+        metavar="N",
+        help="keep epoch_E.pt, what test.py --epoch E takes, every N epochs; 0: never",
     )
     watch.add_argument(
         "--val_interval", type=number(0), default=0.2, metavar="EPOCHS", help="epochs between validations; 0: never"

@@ -19,7 +19,8 @@ from util.failures import FULL
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2  # what is written: 2 keeps what differs between processes apart ("ranks")
+READABLE = (1, 2)  # what networks can be taken from; training goes on from FORMAT alone
 
 
 class DamagedCheckpoint(UsageError):
@@ -145,8 +146,9 @@ def load_checkpoint(path: Path) -> dict:
         raise DamagedCheckpoint(f"{path} cannot be read as a checkpoint ({first_lines(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise DamagedCheckpoint(f"{path} is no checkpoint of this program")
-    if content["format"] != FORMAT:
-        raise UsageError(f"{path} is of format {content['format']}, and this version of the program reads {FORMAT}")
+    if content["format"] not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise UsageError(f"{path} is of format {content['format']}, and this version of the program reads {known}")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Blows from outside (a full disk, no memory, a lost GPU or process, a bad file) in one sentence each.
+"""External failures (a full disk, no memory, a lost GPU or process, a bad file) in one sentence each.
 
 Errors are known by name and message, so that commands which need no PyTorch do not import it for this.
 """

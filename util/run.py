@@ -25,6 +25,8 @@ FREE = frozenset(
         "log_freq",
         "display_freq",
         "save_freq",
+        "save_minutes",
+        "save_epoch_freq",
         "val_interval",
         "checkpoints_dir",
         "continue_train",

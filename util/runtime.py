@@ -1,6 +1,7 @@
 """The machine a command runs on: device, mixed precision, seeds."""
 
 import contextlib
+import os
 import random
 from dataclasses import dataclass
 
@@ -31,13 +32,22 @@ class Amp:
         return torch.amp.GradScaler(device.type, enabled=self.name == "fp16")
 
 
-def resolve_device(name: str, local_rank: int = 0) -> torch.device:
-    """`--device {auto,cpu,cuda}` -> the device; auto is CUDA where there is one. Raises UsageError."""
+def resolve_device(name: str, local_rank: int = 0, local_world_size: int = 1) -> torch.device:
+    """`--device {auto,cpu,cuda}` -> the device; auto is CUDA where there is one. Raises UsageError.
+
+    local_rank of local_world_size: which of this machine's processes this is; each takes a GPU of its own.
+    """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise UsageError("--device cuda, but PyTorch sees no CUDA device here; use --device cpu or auto")
     if name == "cpu" or not available:
         return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if max(local_rank + 1, local_world_size) > count:
+        raise UsageError(
+            f"{max(local_rank + 1, local_world_size)} processes on this machine, and PyTorch sees {count} GPU"
+            f"{'s' * (count > 1)}: each process needs one; start torchrun with --nproc_per_node={count}, or use --device cpu"
+        )
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
@@ -67,35 +77,29 @@ def cpu_computes_bf16() -> bool:
 
 
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:
-    """Seed Python, NumPy and PyTorch; `deterministic` also makes CUDA repeat itself bit for bit, at some cost in speed."""
+    """Seed Python, NumPy and PyTorch, and set how exactly float32 is computed.
+
+    float32 is float32: TF32, PyTorch's default for convolutions on CUDA, is off, so that --amp off and all scores mean
+    what they mean on a CPU; --amp bf16 and fp16 are what is fast. deterministic: CUDA repeats itself bit for bit, at
+    some cost in speed; an operator that cannot raises RuntimeError.
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.use_deterministic_algorithms(deterministic)
     if deterministic:
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
-    elif torch.cuda.is_available():
-        torch.backends.cudnn.benchmark = True  # training crops have one size
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself with this alone
+    torch.backends.cudnn.benchmark = not deterministic  # training crops have one size
 
 
-def random_states() -> dict:
-    """All global random states, in plain types and tensors."""
-    version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
-    return {
-        "python": [version, list(internal), gauss],
-        "numpy": [name, keys.tolist(), position, has_gauss, cached],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+def seed_step(seed: int, rank: int, step: int) -> None:
+    """Seed PyTorch, on every device, for one training step of one process.
 
-
-def set_random_states(states: dict) -> None:
-    """Undo `random_states`. CUDA's are restored where the number of devices is the same."""
-    version, internal, gauss = states["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, position, has_gauss, cached = states["numpy"]
-    np.random.set_state((name, np.array(keys, np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(states["torch"])
-    if states["cuda"] and torch.cuda.device_count() == len(states["cuda"]):
-        torch.cuda.set_rng_state_all(states["cuda"])
+    What a step draws (noise, shifts, dropout) then depends on (seed, rank, step) alone: ranks draw differently, and a
+    run that goes on, on whatever device, draws what it would have drawn.
+    """
+    (mixed,) = np.random.SeedSequence((seed, rank, step)).generate_state(1, np.uint64)
+    torch.default_generator.manual_seed(int(mixed))
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(int(mixed))

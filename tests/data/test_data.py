@@ -303,10 +303,7 @@ def test_an_unreadable_image_is_replaced_and_reported_once(tmp_path, caplog, wor
     frames = find_frames(dataroot=tmp_path)
     faults = scan(frames, strict=False)
     assert [frame.image for frame in faults] == [bad]
-    streams = [
-        stream_loader(make_stream(tmp_path, bad=found), 2, num_workers=workers, device=torch.device("cpu"))
-        for found in (faults, {})
-    ]
+    streams = [stream_loader(make_stream(tmp_path, bad=found), 2, num_workers=workers) for found in (faults, {})]
     caplog.clear()
     batches = [
         [batch for _, batch in zip(range(6), LeftOut({}, folder=tmp_path, strict=False).watch(iter(loader)))]
@@ -401,7 +398,7 @@ def test_ranks_and_resumed_samplers_share_out_the_stream():
 def test_workers_do_not_change_the_stream(hands_root):
     batches = []
     for workers in (0, 2):
-        loader = iter(stream_loader(make_stream(hands_root), 2, num_workers=workers, device=torch.device("cpu")))
+        loader = iter(stream_loader(make_stream(hands_root), 2, num_workers=workers))
         batches.append([next(loader) for _ in range(4)])
         del loader
     for plain, worked in zip(*batches):

@@ -124,7 +124,7 @@ def test_packs_travel_to_spawned_workers(hands_root, tmp_path):
     stream = UnpairedHands(frames, crop_size=32, seed=1, packs=make_packs(frames, tmp_path))
     first = stream[0]  # the file is mapped here already
     assert same(first, pickle.loads(pickle.dumps(stream))[0])
-    batch = next(iter(stream_loader(stream, 1, num_workers=1, device=torch.device("cpu"))))
+    batch = next(iter(stream_loader(stream, 1, num_workers=1)))
     assert torch.equal(batch["real"][0], first["real"])
 
 
@@ -381,7 +381,7 @@ def test_the_benchmark_has_its_rows():
 def test_batches_arrive_on_the_device_unchanged(hands_root):
     device = torch.device("cuda")
     stream = UnpairedHands(find_frames(dataroot=hands_root), crop_size=32, seed=1)
-    batches = on_device(iter(stream_loader(stream, 4, num_workers=1, device=device)), device)
+    batches = on_device(iter(stream_loader(stream, 4, num_workers=1)), device)
     for step in range(20):
         batch = next(batches)
         torch.cuda._sleep(10**7)

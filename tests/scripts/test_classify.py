@@ -33,7 +33,7 @@ from util.checkpoint import load_checkpoint
 from util.errors import UsageError
 from util.images import write_png
 from util.studies.classification import EXPERIMENTS, Prediction, answer, called_real, training_samples
-from util.training.loop import Stopped
+from util.training.signals import Stopped
 
 COLOURS = {"synthetic": (230, 60, 60), "real": (40, 80, 220), "generated": (60, 90, 200)}  # generated look nearly real
 
@@ -128,7 +128,7 @@ def test_a_study_writes_all_it_promises(experiment, folders, tmp_path, monkeypat
 
 
 def weights(study: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(study / "runs" / "syn_rea_gen" / "latest.pt")["model"]["network"]
+    return load_checkpoint(study / "runs" / "syn_rea_gen" / "latest.pt")["model"]["networks"]["ViT"]
 
 
 def test_a_stopped_study_goes_on_exactly_and_is_not_overwritten(folders, tmp_path, monkeypatch, small_vit) -> None:

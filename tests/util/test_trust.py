@@ -27,7 +27,7 @@ from util import pretrained
 from util.checkpoint import check_config, load_checkpoint, save_checkpoint
 from util.errors import RunError, UsageError, run_command
 from util.strict_json import strict, write_json
-from util.training import tally, translator_run
+from util.training import saving, tally, translator_run
 from util.training.tally import DiscriminatorWatch, Tally
 
 
@@ -91,8 +91,8 @@ def test_another_architecture_names_the_option(fit, run_main, tmp_path):
 
 
 def test_formats_are_told_apart(tmp_path):
-    torch.save({"format": 2, "step": 1}, tmp_path / "a.pt")
-    with pytest.raises(UsageError, match="of format 2, .* reads 1"):
+    torch.save({"format": 3, "step": 1}, tmp_path / "a.pt")
+    with pytest.raises(UsageError, match="of format 3, .* reads 1 and 2"):
         load_checkpoint(tmp_path / "a.pt")
     torch.save({"step": 1}, tmp_path / "a.pt")
     with pytest.raises(UsageError, match="no checkpoint of this program"):
@@ -191,12 +191,13 @@ def test_broken_steps_are_skipped_named_and_logged(fit, tmp_path, monkeypatch, f
     assert [line.get("skipped") for line in lines] == [None, 2, None]
     assert all(math.isfinite(value) for line in lines for value in line.values())
     assert all(value.isfinite().all() for value in weights(tmp_path / "run"))
-    state = load_checkpoint(tmp_path / "run" / "latest.pt")["model"]
+    (state,) = load_checkpoint(tmp_path / "run" / "latest.pt")["ranks"]
     assert all(state["pools"][name]["images"].isfinite().all() for name in "rs")
 
 
 def test_too_many_broken_steps_end_the_run_with_the_checkpoint_from_before(fit, tmp_path, monkeypatch):
     monkeypatch.setattr(tally, "SKIPPED_IN_A_ROW", 4)
+    monkeypatch.setattr(saving, "UNSAVED_AFTER", 1)
     spoil_steps(monkeypatch, range(3, 99))
     status, said = fit("--max_steps", 50, "--save_freq", 1)
     assert status == 1 and "in 4 steps in a row, up to step 7" in said and "Traceback" not in said

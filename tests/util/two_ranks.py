@@ -33,7 +33,7 @@ def train(model, *, rank: int, world_size: int) -> dict:
         batch = {name: value[rank::world_size] for name, value in batch_of(step).items()}
         model.accumulate = 2 if step == STEPS - 1 else 1
         found = model.training_step(batch)
-        losses.append(distributed.mean({name: value.item() for name, value in found.items()}, CPU))
+        losses.append(distributed.mean({name: value.item() for name, value in found.items()}))
         gradients.append(
             {n: torch.cat([p.grad.flatten() for p in net.parameters()]) for n, net in model.networks.items()}
         )
@@ -42,13 +42,14 @@ def train(model, *, rank: int, world_size: int) -> dict:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    rank, world_size, _ = distributed.start()
+    here = distributed.place()
+    distributed.start(here, CPU)
     for name in ("mshgan4", "pixcyclegan4"):
         model = create(name)
         model.load_state_dict(torch.load(folder / f"{name}_start.pt", weights_only=True))
         model.distribute()
-        found = train(model, rank=rank, world_size=world_size)
-        if rank == 0:
+        found = train(model, rank=here.rank, world_size=here.world_size)
+        if here.rank == 0:
             torch.save(found, folder / f"{name}.pt")
     distributed.finish()
 

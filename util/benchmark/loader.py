@@ -101,7 +101,7 @@ def _row(what: str, value: float, unit: str) -> dict:
 
 def _draw(stream: UnpairedHands, n_samples: int, batch_size: int, num_workers: int) -> tuple[float, float]:
     """(wall, processor) seconds to draw that many samples, after some to warm up."""
-    batches = iter(stream_loader(stream, batch_size, num_workers=num_workers, device=torch.device("cpu")))
+    batches = iter(stream_loader(stream, batch_size, num_workers=num_workers))
     for _ in range(4 + 4 * num_workers):  # the batches that workers fetch ahead count as warming up, too
         next(batches)
     start, cpu_start = time.perf_counter(), time.process_time()

@@ -30,7 +30,7 @@ def silhouettes(segment: Segment, images: list[np.ndarray], device: torch.device
 
 
 def create_silnet_validation(
-    segment: Segment, frames: dict[str, list[Frame]], *, background: str, device: torch.device
+    segment: Segment, frames: dict[str, list[Frame]], *, background: str, device: torch.device, num_workers: int = 0
 ) -> Callable[[], tuple[dict[str, float], float]]:
     """A function () -> (iou_synthetic, iou_real, boundary_f_..., 1 - mean IoU, which is to be minimised).
 
@@ -42,7 +42,7 @@ def create_silnet_validation(
         scores: dict[str, float] = {}
         for domain in DOMAINS:
             pairs = []
-            for _, hands in same_sized_batches(readable(regions[domain]), VALIDATION_BATCH):
+            for _, hands in same_sized_batches(readable(regions[domain], num_workers=num_workers), VALIDATION_BATCH):
                 found = silhouettes(segment, [hand.image for hand in hands], device)
                 pairs += [(silhouette, hand.mask) for silhouette, hand in zip(found, hands)]
             scores[f"iou_{domain}"] = float(np.mean([iou(*pair) for pair in pairs]))

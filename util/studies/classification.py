@@ -11,20 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from data.loader import before_fork, start_worker, stream_loader, to_device
+from data.loader import ordered_batches, stream_loader, to_device
 from data.pasted.backgrounds import open_backgrounds
 from data.pasted.classification import KINDS, HandFile, HandsOnBackgrounds, Sample
-from data.unpaired import collate
 from models.vit_trainer import HandClassifier
 from util.images import tile, to_uint8, write_bytes
+from util.progress import progress
 from util.runtime import Amp, seed_everything
 from util.scores.classification import report, taken_for_real, wilson_interval
 from util.studies.classification_figures import draw_samples
 from util.training.logger import RunLogger
-from util.training.loop import Progress, Schedule, can_resume, fit, resume
+from util.training.loop import Schedule, fit
+from util.training.saving import Progress, can_resume, resume
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +123,7 @@ def run_training_set(
     )
     folder.mkdir(parents=True, exist_ok=True)
     started = opt.continue_train and can_resume(folder)
-    progress = resume(folder, model) if started else Progress()
+    state = resume(folder, model) if started else Progress()
 
     total_steps = math.ceil(opt.n_epochs * len(samples) / opt.batch_size)
     total_steps = min(total_steps, opt.max_steps) if opt.max_steps else total_steps
@@ -132,25 +131,33 @@ def run_training_set(
         total_steps=total_steps,
         steps_per_epoch=max(1, round(len(samples) / opt.batch_size)),
         log_every=opt.log_freq,
-        display_every=0,
         save_every=opt.save_freq,
-        validate_every=0,
+        save_every_seconds=60 * opt.save_minutes,
     )
     drawn = open_backgrounds(opt.background_root, size=opt.img_size, part="train")
     stream = HandsOnBackgrounds(samples, background=drawn, seed=opt.seed, train=True, hand=opt.hand)
-    loader = stream_loader(stream, opt.batch_size, num_workers=opt.num_workers, device=device, start_step=progress.step)
+    loader = stream_loader(stream, opt.batch_size, num_workers=opt.num_workers, start_step=state.step)
     with RunLogger(
         folder,
-        first_step=progress.step,
+        first_step=state.step,
         total_steps=total_steps,
         images_per_step=opt.batch_size,
         steps_per_epoch=schedule.steps_per_epoch,
         board=board,
     ) as logger:
-        if progress.step == 0:
+        if state.step == 0:
             logger.image("training", training_sheet(stream))
-        if progress.step < total_steps:
-            fit(model, iter(loader), folder=folder, device=device, schedule=schedule, progress=progress, logger=logger)
+        if state.step < total_steps:
+            fit(
+                model,
+                iter(loader),
+                folder=folder,
+                device=device,
+                seed=opt.seed,
+                schedule=schedule,
+                progress=state,
+                logger=logger,
+            )
         predictions = judge(model, tested, opt=opt, device=device)
         logger.scores({f"accuracy_{kind}": share for kind, share in shares_right(predictions).items()})
     return predictions
@@ -164,14 +171,10 @@ def training_sheet(stream: HandsOnBackgrounds) -> np.ndarray:
 
 def judge(model: HandClassifier, samples: list[Sample], *, opt: Namespace, device: torch.device) -> list[Prediction]:
     """The model's probabilities for every sample, on the test part's backgrounds."""
-    dataset = test_dataset(samples, opt)
-    before_fork()
-    loader = DataLoader(
-        dataset, opt.batch_size, num_workers=opt.num_workers, collate_fn=collate, worker_init_fn=start_worker
-    )
+    loader = ordered_batches(test_dataset(samples, opt), opt.batch_size, num_workers=opt.num_workers)
     rows = [
         model.probabilities(to_device(batch, device)["image"]).double().cpu()
-        for batch in tqdm(loader, desc="testing", leave=False, disable=None)
+        for batch in progress(loader, desc="testing", unit="batch")
     ]
     return [Prediction(sample, tuple(row)) for sample, row in zip(samples, torch.cat(rows).tolist())]
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from data.frames import Frame
 from data.hands import Hand
-from data.loader import before_fork, start_worker, stream_loader, to_device
+from data.loader import ordered_batches, stream_loader, to_device
 from data.masks.ops import iou
 from data.pasted.backgrounds import Background
 from data.pasted.downstream import AnnotatedHand, AnnotatedHands, background_bank, cut_out
@@ -26,12 +24,14 @@ from models.load import Translator
 from models.translation import translations
 from util.errors import UsageError
 from util.images import ImageError, to_uint8, write_bytes, write_png
+from util.progress import progress
 from util.results.write import write_metrics
 from util.runtime import Amp, seed_everything
 from util.scores.downstream import MEASURES, PCK_SHARE, Scores, gap_closed, pck, pixel_errors
 from util.studies.downstream_report import DRAW, SETS, enlarge, headed, table
 from util.training.logger import RunLogger
-from util.training.loop import LATEST, Progress, Schedule, fit
+from util.training.loop import Schedule, fit
+from util.training.saving import LATEST, Progress
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def training_hands(
         batch_size=opt.batch_size,
         num_workers=opt.num_workers,
     )
-    for each in tqdm(found, total=count, desc="translating", unit="image", leave=False, disable=None):
+    for each in progress(found, total=count, desc="translating"):
         made = Hand(each.image, each.source.mask)
         both = annotate(opt, chosen["synthetic"][each.index], "synthetic", each.source, made)
         for part, hand in zip(("synthetic", "translated"), both):
@@ -207,16 +207,22 @@ def train_net(
         total_steps=steps,
         steps_per_epoch=max(1, round(len(stream) / batch_size)),
         log_every=max(1, steps // 4),
-        display_every=0,
-        save_every=0,
-        validate_every=0,
     )
-    loader = stream_loader(stream, batch_size, num_workers=opt.num_workers, device=device)
+    loader = stream_loader(stream, batch_size, num_workers=opt.num_workers)
     folder.mkdir(parents=True, exist_ok=True)
     with RunLogger(
         folder, first_step=0, total_steps=steps, steps_per_epoch=schedule.steps_per_epoch, images_per_step=batch_size
     ) as logger:
-        fit(net, iter(loader), folder=folder, device=device, schedule=schedule, progress=Progress(), logger=logger)
+        fit(
+            net,
+            iter(loader),
+            folder=folder,
+            device=device,
+            seed=seed,
+            schedule=schedule,
+            progress=Progress(),
+            logger=logger,
+        )
     (folder / LATEST).unlink()  # a study is not taken up again, and these are many
     return net
 
@@ -225,10 +231,7 @@ def predict(
     opt: Namespace, net: DownstreamNet, dataset: AnnotatedHands, *, device: torch.device
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """What the network says of every item, and the items' labels by name, in their order."""
-    before_fork()
-    loader = DataLoader(
-        dataset, opt.downstream_batch, num_workers=opt.num_workers, collate_fn=collate, worker_init_fn=start_worker
-    )
+    loader = ordered_batches(dataset, opt.downstream_batch, num_workers=opt.num_workers)
     predicted, labels = [], []
     for batch in loader:
         predicted.append(net.predict(to_device(batch, device)["image"]).cpu().numpy())

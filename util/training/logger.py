@@ -1,30 +1,50 @@
-"""What a run tells: log.jsonl, TensorBoard, and a line or a progress bar on the terminal."""
+"""What a run says of itself: log.jsonl, TensorBoard, and lines and a progress bar on the terminal."""
 
+import contextlib
 import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from util.images import write_bytes, write_png
+from util.progress import on_terminal
 from util.strict_json import strict
+from util.training.board import WHAT_TO_WATCH, captioned, score_tag, tag
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None
 
 LOG_FILE = "log.jsonl"
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # the bar takes what the numbers leave
 
 
 def setup_logging(*, quiet: bool = False) -> None:
-    """Send log records to stderr as plain lines; `quiet` (ranks other than 0) keeps warnings only."""
+    """Send log records to stderr as plain lines; `quiet` (ranks other than 0) keeps warnings only.
+
+    File names that are not UTF-8 are written with backslash escapes, to stdout too.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger().setLevel(logging.WARNING if quiet else logging.INFO)
 
 
 class RunLogger:
-    """Writes a run's numbers and pictures; `with` closes it."""
+    """Writes a run's numbers and pictures; `with` closes it.
+
+    board: TensorBoard's folder (default: folder/tensorboard). columns: what the pictures show, from left to right.
+    """
 
     def __init__(
         self,
@@ -35,23 +55,19 @@ class RunLogger:
         steps_per_epoch: int,
         images_per_step: int,
         board: Path | None = None,
+        columns: str = "",
     ) -> None:
         self.folder, self.steps_per_epoch, self.images_per_step = folder, steps_per_epoch, images_per_step
-        self.total_steps, self.step = total_steps, first_step
+        self.total_steps, self.step, self.columns = total_steps, first_step, columns
         _drop_after(folder / LOG_FILE, first_step)
         self._log = open(folder / LOG_FILE, "a", encoding="utf-8")
         self._board = SummaryWriter(str(board or folder / "tensorboard"), purge_step=first_step + 1)
         self._bar = tqdm(
-            total=total_steps,
-            initial=first_step,
-            unit="step",
-            disable=not sys.stderr.isatty(),
-            dynamic_ncols=True,
-            smoothing=0.1,
+            total=total_steps, initial=first_step, disable=not on_terminal(), dynamic_ncols=True, bar_format=BAR
         )
         self._redirect = logging_redirect_tqdm()
-        self._since = time.perf_counter()
-        self._since_step = first_step
+        self._start, self._first_step = time.perf_counter(), first_step
+        self._since, self._since_step = self._start, first_step
 
     def __enter__(self) -> "RunLogger":
         self._redirect.__enter__()
@@ -68,29 +84,38 @@ class RunLogger:
         self.step += 1
         self._bar.update()
 
-    def pause(self) -> "_Pause":
-        """`with logger.pause():` keeps the time of validation and saving out of the seconds a step."""
-        return _Pause(self)
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Within the block (validation, pictures, saving) time does not count towards the seconds a step."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._since += time.perf_counter() - start
 
-    def scalars(self, values: dict[str, float]) -> None:
-        """Write the step's numbers, with the mean seconds a step since the last time."""
+    def losses(self, values: dict[str, float]) -> None:
+        """Write the step's numbers, with the mean seconds a step since the last time, and show them in a line."""
         seconds = (time.perf_counter() - self._since) / max(1, self.step - self._since_step)
         self._since, self._since_step = time.perf_counter(), self.step
-        self._write({"seconds": seconds, **values})
-        shown = "  ".join(
-            f"{name} {value:.3f}" for name, value in values.items() if not name.endswith(("_real", "_fake"))
-        )
-        rate = f"{self.images_per_step / seconds:.2f} images/s" if seconds else ""
-        self._bar.set_postfix_str(f"{shown}  {rate}")
-        if self._bar.disable:
-            eta = tqdm.format_interval(seconds * (self.total_steps - self.step))
-            logging.info(
-                "step %d/%d  epoch %.2f  %s  %s  ETA %s", self.step, self.total_steps, self.epoch, shown, rate, eta
-            )
+        self._write({"seconds": seconds, **values}, tag)
+        rate = self.images_per_step / seconds if seconds else 0.0
+        for name, value in (("images_per_second", rate), ("memory_gib", memory_gib())):
+            self._board.add_scalar(tag(name), value, self.step)
+        self._board.flush()
+        shown = [f"{name} {value:.3f}" for name, value in values.items() if not name.endswith(("_real", "_fake"))]
+        pace = f"ETA {self.time_left()}, {rate:.2f} images/s"
+        self._bar.set_postfix_str(pace)
+        line = f"step {self.step}/{self.total_steps}  epoch {self.epoch:.2f}  {'  '.join(shown)}"
+        logging.info("%s", line if not self._bar.disable else f"{line}  {pace}")
+
+    def time_left(self) -> str:
+        """hours:minutes:seconds to the end, at the pace of this run so far: validation, pictures and saving count."""
+        done = max(1, self.step - self._first_step)
+        return tqdm.format_interval((time.perf_counter() - self._start) / done * (self.total_steps - self.step))
 
     def scores(self, values: dict[str, float]) -> None:
         """Write validation's numbers."""
-        self._write(values)
+        self._write(values, score_tag)
         logging.info("validation at step %d: %s", self.step, "  ".join(f"{k} {v:.4g}" for k, v in values.items()))
 
     @property
@@ -99,7 +124,8 @@ class RunLogger:
         return self.step / self.steps_per_epoch
 
     def image(self, name: str, picture: np.ndarray) -> None:
-        """Show a uint8 (H, W, 3) picture in TensorBoard, and keep the latest one as NAME.png in the run's folder."""
+        """Show a uint8 (H, W, 3) picture with its step in TensorBoard, and keep the latest as NAME.png in the folder."""
+        picture = captioned(picture, f"step {self.step}" + (f": {self.columns}" if self.columns else ""))
         write_png(self.folder / f"{name}.png", picture)
         self._board.add_image(name, picture, self.step, dataformats="HWC")
         self._board.flush()
@@ -108,7 +134,11 @@ class RunLogger:
         """Show text (Markdown) in TensorBoard."""
         self._board.add_text(name, text, self.step)
 
-    def _write(self, values: dict[str, float]) -> None:
+    def guide(self) -> None:
+        """Show what to watch in TensorBoard."""
+        self.text("what_to_watch", WHAT_TO_WATCH)
+
+    def _write(self, values: dict[str, float], tag_of) -> None:
         values = strict(values)
         print(
             json.dumps({"step": self.step, "epoch": round(self.epoch, 4), **values}, allow_nan=False),
@@ -117,19 +147,18 @@ class RunLogger:
         )
         for name, value in values.items():
             if value is not None:
-                self._board.add_scalar(name, value, self.step)
+                self._board.add_scalar(tag_of(name), value, self.step)
         self._board.flush()
 
 
-class _Pause:
-    def __init__(self, logger: RunLogger) -> None:
-        self._logger = logger
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *error) -> None:
-        self._logger._since += time.perf_counter() - self._start
+def memory_gib() -> float:
+    """The most memory taken so far: the GPU's where there is one in use, else this process's."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**30
+    if resource is None:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
 
 
 def _drop_after(path: Path, step: int) -> None:

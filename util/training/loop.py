@@ -2,108 +2,52 @@
 
 import contextlib
 import logging
-import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from data.loader import on_device
 from util import distributed
-from util.checkpoint import first_lines, load_checkpoint, load_newest, replace_by_link, save_checkpoint
-from util.errors import UsageError
-from util.runtime import random_states, set_random_states
+from util.errors import RunError, UsageError
+from util.runtime import seed_step
 from util.training.logger import RunLogger
+from util.training.saving import LATEST, Progress, Saver, Trainable, keep_best, save_snapshot
+from util.training.signals import Cut, Stopped, StopRequest, stop_on_signals
 from util.training.tally import DiscriminatorWatch, Tally
 
 log = logging.getLogger(__name__)
 
-LATEST, PREVIOUS, BEST, SECOND = "latest.pt", "previous.pt", "best.pt", "second_best.pt"
-DAMAGED = "damaged.pt"  # where a latest.pt is put aside that cannot be read
-STOP_CHECK_STEPS = 10  # how often ranks agree on whether to stop
+Validate = Callable[[], tuple[dict[str, float], float]]
+"""() -> (scores to log, the one to minimise)."""
 
-
-class Trainable(Protocol):
-    """What the loop trains: H-GAN, SilNet, the classifier."""
-
-    def training_step(self, batch: dict) -> dict[str, Tensor]: ...
-
-    def state_dict(self) -> dict: ...
-
-    def load_state_dict(self, state: dict) -> None: ...
-
-    def inference_state(self) -> dict: ...
+Display = Callable[[], dict[str, np.ndarray]]
+"""() -> {name: uint8 (H, W, 3) picture}."""
 
 
 @dataclass(kw_only=True)
 class Schedule:
-    """How long and how often, in steps; 0 means never."""
+    """How long and how often, in steps; 0 means never. save_every_seconds: so long, at most, between two saves."""
 
     total_steps: int
     steps_per_epoch: int
     log_every: int
-    display_every: int
-    save_every: int
-    validate_every: int
+    display_every: int = 0
+    save_every: int = 0
+    save_every_seconds: float = 0.0
+    snapshot_every_epochs: int = 0
+    validate_every: int = 0
 
+    def at(self, step: int, every: int) -> bool:
+        """Whether what is done every so many steps, and at the end, is done after this step."""
+        return every > 0 and (step == self.total_steps or step % every == 0)
 
-@dataclass
-class Progress:
-    """Where a run stands: steps done, the validation scores of its best checkpoints (lower is better), and whether the
-    validation of this very step is still to be done, because a signal cut it short.
-    """
-
-    step: int = 0
-    best: list[dict[str, float]] = field(default_factory=list)
-    validation_due: bool = False
-
-
-class Stopped(Exception):
-    """The run was asked to stop, by the signal `signal_number`, and has saved at `step`."""
-
-    def __init__(self, signal_number: int, step: int) -> None:
-        super().__init__(f"stopped at step {step}")
-        self.signal_number, self.step = signal_number, step
-
-
-def can_resume(folder: Path) -> bool:
-    """Whether there is anything to resume from."""
-    return (folder / LATEST).exists() or (folder / PREVIOUS).exists()
-
-
-def resume(folder: Path, model: Trainable) -> Progress:
-    """Load latest.pt into the model, or previous.pt where that is damaged, and set all random states.
-
-    A damaged latest.pt is put aside, so that it never takes the place of a good previous one. Raises UsageError.
-    """
-    content, file = load_newest(folder / LATEST, folder / PREVIOUS)
-    try:
-        model.load_state_dict(content["model"])
-        set_random_states(content["random"])
-        progress = Progress(content["step"], content["best"], content.get("validation_due", False))
-    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        raise UsageError(f"{file} does not fit these options ({first_lines(error)})") from error
-    if file.name == PREVIOUS and distributed.rank() == 0:
-        if (folder / LATEST).exists():
-            (folder / LATEST).replace(folder / DAMAGED)
-        replace_by_link(file, folder / LATEST)
-    return progress
-
-
-def save_latest(folder: Path, model: Trainable, progress: Progress) -> None:
-    """Write latest.pt, all that `resume` needs; the one before goes on as previous.pt. Raises RunError."""
-    content = {
-        "step": progress.step,
-        "best": progress.best,
-        "validation_due": progress.validation_due,
-        "random": random_states(),
-        "model": model.state_dict(),
-    }
-    save_checkpoint(folder / LATEST, content, keep=folder / PREVIOUS)
+    def snapshot(self, step: int) -> int:
+        """The number of the epoch whose snapshot is taken after this step; 0 for none."""
+        epoch, rest = divmod(step, self.steps_per_epoch)
+        return epoch if self.snapshot_every_epochs and not rest and epoch % self.snapshot_every_epochs == 0 else 0
 
 
 def fit(
@@ -112,178 +56,108 @@ def fit(
     *,
     folder: Path,
     device: torch.device,
+    seed: int,
     schedule: Schedule,
     progress: Progress,
     logger: RunLogger | None,
-    validate: Callable[[], tuple[dict[str, float], float]] | None = None,
-    display: Callable[[], dict[str, np.ndarray]] | None = None,
+    validate: Validate | None = None,
+    display: Display | None = None,
 ) -> None:
     """Train until `schedule.total_steps`, from where `progress` stands.
 
-    batches: endless, beginning with the batch of step `progress.step`. validate: () -> (scores to log, the one to
-    minimise). display: () -> {name: uint8 (H, W, 3) picture}. logger: None on ranks other than 0, which neither log
-    nor save.
-    SIGINT or SIGTERM finishes the step, saves and raises Stopped; reading, validation and display, which change
-    nothing, are cut short, and a validation that was is done when the run goes on. A second SIGINT interrupts at once.
-    Steps whose losses or gradients are not finite are named and change nothing; too many in a row raise RunError, and
-    nothing is saved after the first of them.
+    batches: endless, beginning with the batch of step `progress.step`. seed: what the steps' random draws depend on,
+    with the process's rank and the step's number. logger: None on ranks other than 0, which neither log nor validate.
+
+    SIGINT or SIGTERM, to any process, finishes the step, saves and raises Stopped on all of them; reading, validation and
+    display, which change nothing, are cut short, and a validation that was is done when the run goes on. A second SIGINT
+    interrupts at once. Steps whose losses or gradients are not finite are named and change nothing; too many in a row
+    raise RunError.
     """
-    main, alone = logger is not None, distributed.world_size() == 1
+    alone = distributed.world_size() == 1  # several processes must leave what they do at the same step
     on_batches = on_device(batches, device)
     tally, watch = Tally(), DiscriminatorWatch()
-    saved = progress.step
-
-    def at(every: int) -> bool:
-        return every > 0 and (progress.step == schedule.total_steps or due(progress.step, every))
-
-    def take_step() -> None:
-        with stop.cut_short(alone):
-            batch = next(on_batches)
-        tally.add(progress.step + 1, model.training_step(batch), batch)
-        progress.step += 1
-        progress.validation_due = at(schedule.validate_every)
-        if main:
-            logger.advance()
-        if progress.step == 1 or at(schedule.log_every):
-            means = distributed.mean(tally.means(), device)
-            if main:
-                logger.scalars(means)
-                watch.look(means, progress.step)
-        if main and display and at(schedule.display_every):
-            with logger.pause():
-                with stop.cut_short(alone):
-                    pictures = display()
-                for name, picture in pictures.items():
-                    logger.image(name, picture)
-
-    def save() -> None:
-        nonlocal saved
-        tally.check()
-        if tally.in_a_row:
-            log.warning("not saved at step %d: the last steps were not finite", progress.step)
-            return
-        with logger.pause():
-            save_latest(folder, model, progress)
-        saved = progress.step
+    saver = Saver(folder, model, progress, tally, every_seconds=schedule.save_every_seconds)
+    agreement = distributed.Agreement()
 
     with stop_on_signals() as stop:
         try:
             while progress.step < schedule.total_steps or progress.validation_due:
                 if not progress.validation_due:  # else a validation was cut short, and its step is done
-                    take_step()
-                ask = progress.validation_due or due(progress.step, STOP_CHECK_STEPS)
-                if progress.validation_due:
-                    if main and validate:
-                        with logger.pause(), contextlib.nullcontext() if alone else contextlib.suppress(Cut):
-                            validate_once(model, validate, stop, folder=folder, progress=progress, logger=logger)
-                    progress.validation_due = False
+                    with stop.cut_short(alone):
+                        batch = next(on_batches)
+                    seed_step(seed, distributed.rank(), progress.step)
+                    losses = model.training_step(batch)
+                    tally.add(progress.step + 1, losses, batch)
+                    progress.step += 1
+                    progress.validation_due = schedule.at(progress.step, schedule.validate_every)
+                    if logger:
+                        logger.advance()
+                    if progress.step == 1 or schedule.at(progress.step, schedule.log_every):
+                        means = distributed.mean(tally.means())
+                        if logger:
+                            logger.losses(means)
+                            watch.look(means, progress.step)
+                    if logger and display and schedule.at(progress.step, schedule.display_every):
+                        with logger.pause():
+                            with stop.cut_short(alone):
+                                pictures = display()
+                            for name, picture in pictures.items():
+                                logger.image(name, picture)
+                    if logger and (epoch := schedule.snapshot(progress.step)):
+                        with logger.pause():
+                            save_snapshot(folder, model, progress, epoch)
+
+                validating = progress.validation_due
+                if validating:
+                    if logger and validate:
+                        with logger.pause():
+                            validate_once(model, validate, stop, alone, folder=folder, progress=progress, logger=logger)
+                    else:
+                        progress.validation_due = False
                     distributed.barrier()
-                last = progress.step == schedule.total_steps
-                stopping = bool(stop) if alone else ask and distributed.any_rank(bool(stop), device)
-                if main and (last or stopping or due(progress.step, schedule.save_every)):
-                    save()
+
+                last = progress.step == schedule.total_steps and not progress.validation_due
+                stopping, late = agreement.exchange(bool(stop), saver.is_due(), at_once=last or validating)
+                if last or stopping or late or (schedule.save_every and progress.step % schedule.save_every == 0):
+                    with logger.pause() if logger else contextlib.nullcontext():
+                        saved = saver.save()
+                    if last and not saved:
+                        raise RunError(
+                            f"the last {tally.in_a_row} steps were not finite; {folder / LATEST} is of step {saver.step}: "
+                            "go on from it with --amp off, if it was on, or start anew with a lower --lr"
+                        )
                 if stopping and not last:
-                    raise Stopped(stop.number, saved)
-        except Cut:
-            if main and saved != progress.step:
-                save()
-            raise Stopped(stop.number, saved) from None
+                    raise Stopped(stop.number, saver.step)
+        except Cut:  # only ever raised in a single process
+            if saver.step != progress.step:
+                saver.save()
+            raise Stopped(stop.number, saver.step) from None
 
 
 def validate_once(
     model: Trainable,
-    validate: Callable[[], tuple[dict[str, float], float]],
-    stop: "StopRequest",
+    validate: Validate,
+    stop: StopRequest,
+    alone: bool,
     *,
     folder: Path,
     progress: Progress,
     logger: RunLogger,
 ) -> None:
-    """Score the model, log that, and keep it if it is among the best. A score that cannot be had does not end a run."""
+    """Score the model, log that, and keep it if it is among the best. A score that cannot be had does not end a run.
+
+    A signal cuts it short and leaves the validation due; with other processes waiting (not `alone`) it then returns.
+    """
     try:
         with stop.cut_short():
             scores, score = validate()
     except (UsageError, ValueError) as error:
         log.warning("no validation at step %d: %s", progress.step, error)
+    except Cut:
+        if alone:
+            raise
         return
-    logger.scores(scores)
-    keep_best(folder, model, progress, score)
-
-
-def due(step: int, every: int) -> bool:
-    """Whether something done every so many steps (0: never) falls on this one."""
-    return every > 0 and step % every == 0
-
-
-def keep_best(folder: Path, model: Trainable, progress: Progress, score: float) -> None:
-    """Write best.pt if the score is the lowest so far, second_best.pt if the second lowest."""
-    entry = {"score": score, "step": progress.step}
-    content = {**entry, "model": model.inference_state()}
-    ranking = sorted([*progress.best, entry], key=lambda e: e["score"])[:2]
-    if ranking[0] is entry:
-        # A run that was killed right here, and does this step again, finds its new best in place of the one before.
-        moves = progress.best and holds_step(folder / BEST, progress.best[0]["step"])
-        save_checkpoint(folder / BEST, content, keep=folder / SECOND if moves else None)
-    elif entry in ranking:
-        save_checkpoint(folder / SECOND, content)
-    progress.best = ranking
-
-
-def holds_step(path: Path, step: int) -> bool:
-    """Whether a good checkpoint of that step lies there."""
-    try:
-        return load_checkpoint(path).get("step") == step
-    except UsageError:
-        return False
-
-
-class Cut(BaseException):
-    """A signal came while nothing was done that could not be left."""
-
-
-class StopRequest:
-    """The signals that asked for an end so far; true if there are any."""
-
-    def __init__(self) -> None:
-        self.received: list[int] = []
-        self._idle = False
-
-    def __bool__(self) -> bool:
-        return bool(self.received)
-
-    @property
-    def number(self) -> int:
-        """The first signal's number; SIGTERM where it was another process that got it."""
-        return self.received[0] if self.received else signal.SIGTERM
-
-    @contextlib.contextmanager
-    def cut_short(self, possible: bool = True) -> Iterator[None]:
-        """Within the block a signal raises Cut at once, if that is `possible`."""
-        self._idle = possible
-        try:
-            if possible and self.received:
-                raise Cut
-            yield
-        finally:
-            self._idle = False
-
-    def receive(self, number: int, _frame: object) -> None:
-        """The signals' handler."""
-        if number == signal.SIGINT and signal.SIGINT in self.received:
-            raise KeyboardInterrupt
-        self.received.append(number)
-        log.info("%s: finishing the step and saving; Ctrl-C twice quits at once", signal.Signals(number).name)
-        if self._idle:
-            raise Cut
-
-
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Within the block, SIGINT and SIGTERM are noted in what it yields; a second SIGINT raises KeyboardInterrupt."""
-    stop = StopRequest()
-    before = {number: signal.signal(number, stop.receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    else:
+        logger.scores(scores)
+        keep_best(folder, model, progress, score)
+    progress.validation_due = False

@@ -1,4 +1,4 @@
-"""What train.py needs of SilNet: model, samples, validation, pictures and words (see util/training/translator_run.py)."""
+"""What train.py needs of SilNet: model, samples, validation, pictures and words (util/training/kind.py is the interface)."""
 
 import argparse
 from collections.abc import Callable, Collection
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from data.frames import Frame
+from data.packs.format import Pack
 from data.silhouette_crops import silhouette_crop
 from data.unpaired import UnpairedHands
 from models.silnet_trainer import HandSegmenter
@@ -20,19 +21,22 @@ from util.training.display import display_hands
 PICTURE = "synthetic_silhouette_mask.png"
 LEAST_VALIDATED = 1  # images a domain
 COLUMNS = "image | silhouette | mask"
+PACKABLE = False  # silhouette crops show more than packs hold
 
 
 def create_model(
-    opt: argparse.Namespace, *, before: dict | None, amp: Amp, device: torch.device, rank: int
+    opt: argparse.Namespace, *, saved: dict | None, amp: Amp, device: torch.device, rank: int
 ) -> tuple[HandSegmenter, dict]:
-    """The model; it is built with no other network, so there is nothing to tell or to compare with `before`."""
+    """The model; it is built with no other network, so there is nothing to tell or to compare with `saved`."""
     model = HandSegmenter(
         base=opt.ngf, lr=opt.lr, beta1=opt.beta1, warmup=opt.warmup, background=opt.background, amp=amp, device=device
     )
     return model, {}
 
 
-def create_samples(opt: argparse.Namespace, frames: dict[str, list[Frame]], *, bad: Collection[Frame]) -> UnpairedHands:
+def create_samples(
+    opt: argparse.Namespace, frames: dict[str, list[Frame]], *, bad: Collection[Frame], packs: dict[str, Pack]
+) -> UnpairedHands:
     """The stream of training crops, without the frames that cannot be used. Raises UsageError for images without masks, from which nothing can be learnt."""
     for domain, found in frames.items():
         if all(frame.mask_kind == "none" for frame in found):
@@ -47,6 +51,7 @@ def create_samples(opt: argparse.Namespace, frames: dict[str, list[Frame]], *, b
         flips=opt.flip,
         crop=partial(silhouette_crop, background=opt.background),
         bad=bad,
+        packs=packs,
     )
 
 
@@ -54,7 +59,10 @@ def create_validator(
     opt: argparse.Namespace, model: HandSegmenter, frames: dict[str, list[Frame]], *, folder: Path
 ) -> tuple[Callable[[], tuple[dict[str, float], float]], dict]:
     """(validate, nothing to tell of other networks)."""
-    return create_silnet_validation(model.probabilities, frames, background=opt.background, device=model.device), {}
+    validate = create_silnet_validation(
+        model.probabilities, frames, background=opt.background, device=model.device, num_workers=opt.num_workers
+    )
+    return validate, {}
 
 
 def create_display(

@@ -1,4 +1,4 @@
-"""What train.py needs of a translator: model, samples, validation, pictures and words (see util/training/silnet_run.py)."""
+"""What train.py needs of a translator: model, samples, validation, pictures and words (util/training/kind.py is the interface)."""
 
 import argparse
 from collections.abc import Callable, Collection
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from data.frames import Frame
+from data.packs.format import Pack
 from data.unpaired import UnpairedHands
 from models import DISCRIMINATORS
 from models.features.registry import load_feature_net
@@ -23,28 +24,29 @@ from util.training.validation import create_validation
 PICTURE = "synthetic_translated_cycle.png"
 LEAST_VALIDATED = 2  # images a domain: a distance takes two a side
 COLUMNS = "source | translated | cycle"
+PACKABLE = True
 
 
 def create_model(
-    opt: argparse.Namespace, *, before: dict | None, amp: Amp, device: torch.device, rank: int
+    opt: argparse.Namespace, *, saved: dict | None, amp: Amp, device: torch.device, rank: int
 ) -> tuple[HGAN, dict]:
     """The model, and what options.yaml is to say of the frozen networks that it was built with.
 
-    before: the options of the run that is continued; UsageError where its frozen networks were others.
+    saved: the options of the run that is continued; UsageError where its frozen networks were others.
     """
     vgg, weights, silnet = None, None, None
     if DISCRIMINATORS[opt.netD].view == "vgg":
         vgg, weights = load_vgg16(opt.vgg_weights, calibrated=opt.normalize_features)
-        if before and before["resolved"]["vgg_weights"]["sha256"] != weights.sha256:
+        if saved and saved["resolved"]["vgg_weights"]["sha256"] != weights.sha256:
             raise UsageError(
-                f"the run was started with other VGG16 weights ({before['resolved']['vgg_weights']}) than "
+                f"the run was started with other VGG16 weights ({saved['resolved']['vgg_weights']}) than "
                 f"{weights._asdict()}; pass the same --vgg_weights"
             )
     if opt.silnet:
         silnet = load_silnet(opt.silnet, checkpoints_dir=opt.checkpoints_dir, background=opt.background, device=device)
-        if before and before["resolved"]["silnet"]["sha256"] != silnet.sha256:
+        if saved and saved["resolved"]["silnet"]["sha256"] != silnet.sha256:
             raise UsageError(
-                f"the run was started with another SilNet ({before['resolved']['silnet']}) than {silnet.record()}; "
+                f"the run was started with another SilNet ({saved['resolved']['silnet']}) than {silnet.record()}; "
                 "pass the same --silnet"
             )
     model = HGAN(
@@ -61,10 +63,12 @@ def create_model(
     return model, {"vgg_weights": weights._asdict() if weights else None, "silnet": silnet.record() if silnet else None}
 
 
-def create_samples(opt: argparse.Namespace, frames: dict[str, list[Frame]], *, bad: Collection[Frame]) -> UnpairedHands:
+def create_samples(
+    opt: argparse.Namespace, frames: dict[str, list[Frame]], *, bad: Collection[Frame], packs: dict[str, Pack]
+) -> UnpairedHands:
     """The stream of training crops, without the frames that cannot be used."""
     return UnpairedHands(
-        frames, crop_size=opt.crop_size, seed=opt.seed, background=opt.background, flips=opt.flip, bad=bad
+        frames, crop_size=opt.crop_size, seed=opt.seed, background=opt.background, flips=opt.flip, bad=bad, packs=packs
     )
 
 
@@ -74,7 +78,13 @@ def create_validator(
     """(validate, what options.yaml is to say of the network behind it)."""
     net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=model.device)
     validate = create_validation(
-        model, frames, net, background=opt.background, hand_box=opt.hand_box, cache_dir=folder / "features"
+        model,
+        frames,
+        net,
+        background=opt.background,
+        hand_box=opt.hand_box,
+        cache_dir=folder / "features",
+        num_workers=opt.num_workers,
     )
     return validate, {"feature_net": {"name": net.name, "sha256": net.sha256}}
 

@@ -13,17 +13,29 @@ from util.scores.evaluate import cached_features, extract_features
 
 
 def create_validation(
-    model: HGAN, frames: dict[str, list[Frame]], net: FeatureNet, *, background: str, hand_box: bool, cache_dir: Path
+    model: HGAN,
+    frames: dict[str, list[Frame]],
+    net: FeatureNet,
+    *,
+    background: str,
+    hand_box: bool,
+    cache_dir: Path,
+    num_workers: int = 0,
 ) -> Callable[[], tuple[dict[str, float], float]]:
     """A function () -> ({"fid" or "fd": score}, score): translated against real hands on 256 crops, lower is better.
 
-    The real side's features are computed once and kept in `cache_dir`, keyed by content and network.
+    The real side's features are computed once and kept in `cache_dir`, keyed by content and network. num_workers:
+    processes that read the images.
     """
     regions = {domain: HandRegions(part, background=background) for domain, part in frames.items()}
-    real = cached_features(ReadableImages(regions["real"]), net, cache_dir, progress="real features")
+    real = cached_features(
+        ReadableImages(regions["real"], num_workers=num_workers), net, cache_dir, progress="real features"
+    )
 
     def validate() -> tuple[dict[str, float], float]:
-        found = translations(model.translate, regions["synthetic"], hand_box=hand_box, device=model.device)
+        found = translations(
+            model.translate, regions["synthetic"], hand_box=hand_box, device=model.device, num_workers=num_workers
+        )
         translated = (each.image for each in found)
         score = frechet_distance(real, extract_features(translated, net))
         return {net.metric: score}, score

@@ -1,0 +1,51 @@
+"""TensorBoard's side of a run: tags in groups that stand in the order in which one looks at them, and what to look for."""
+
+import cv2
+import numpy as np
+
+from util.training.tally import SKIPPED
+
+CAPTION = 22  # pixels: the height of a caption
+
+WHAT_TO_WATCH = """\
+**1 scores** are what counts: `fd` (or `fid`) is the distance of translated from real validation hands, lower is better;
+`best.pt` is the checkpoint with the lowest.
+
+**2 generators**: `G_cycle` and `G_identity` fall and then level off. `G_gan` does not fall to 0: it says how the two players
+stand. One that keeps rising says that the discriminators win.
+
+**3 discriminators**: `D_r_real` and `D_r_fake` are D's mean answers, 1 for real and 0 for fake. Both near 0.5: D sees no
+difference, and the generators get no signal. Near 1 and 0 for thousands of steps: D is too strong, and the generators learn
+little. In between is where training happens. `D_s` judges the other direction.
+
+**4 speed and memory**: seconds a step without validation, pictures and saving; a slow rise says that something else uses the
+machine.
+
+**Images**: look at these first and trust them last. Skin should gain texture from left to right, the outline should stay,
+and the cycle should come back to the source. What looks best at one step may be chance: compare several.
+"""
+
+
+def tag(name: str) -> str:
+    """A logged number's name -> its tag, "group/name"."""
+    if name in ("seconds", "images_per_second", "memory_gib", SKIPPED):
+        return f"4_speed_and_memory/{name}"
+    if name.startswith("D_"):
+        return f"3_discriminators/{name}"
+    if name.startswith("G_"):
+        return f"2_generators/{name}"
+    return f"2_losses/{name}"
+
+
+def score_tag(name: str) -> str:
+    """A score's name -> its tag."""
+    return f"1_scores/{name}"
+
+
+def captioned(picture: np.ndarray, text: str) -> np.ndarray:
+    """uint8 (H, W, 3) with the text in a white strip above it, as much of it as the width holds."""
+    height, width = picture.shape[:2]
+    sheet = np.full((CAPTION + height, width, 3), 255, np.uint8)
+    sheet[CAPTION:] = picture
+    cv2.putText(sheet, text, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
+    return sheet

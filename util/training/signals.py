@@ -1,0 +1,68 @@
+"""SIGINT and SIGTERM while training: the step is finished and saved, what changes nothing is cut short."""
+
+import contextlib
+import logging
+import signal
+from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """The run was asked to stop, by the signal `signal_number`, and has saved at `step`."""
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        super().__init__(f"stopped at step {step}")
+        self.signal_number, self.step = signal_number, step
+
+
+class Cut(BaseException):
+    """A signal came while something was done that can be left at any moment."""
+
+
+class StopRequest:
+    """The signals that asked for an end so far; true if there are any."""
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._may_cut = False
+
+    def __bool__(self) -> bool:
+        return bool(self.received)
+
+    @property
+    def number(self) -> int:
+        """The first signal's number; SIGTERM where it was another process that got it."""
+        return self.received[0] if self.received else signal.SIGTERM
+
+    @contextlib.contextmanager
+    def cut_short(self, possible: bool = True) -> Iterator[None]:
+        """Within the block a signal raises Cut at once, if that is `possible`."""
+        self._may_cut = possible
+        try:
+            if possible and self.received:
+                raise Cut
+            yield
+        finally:
+            self._may_cut = False
+
+    def receive(self, number: int, _frame: object) -> None:
+        """The signals' handler."""
+        if number == signal.SIGINT and signal.SIGINT in self.received:
+            raise KeyboardInterrupt
+        self.received.append(number)
+        log.info("%s: finishing the step and saving; Ctrl-C twice quits at once", signal.Signals(number).name)
+        if self._may_cut:
+            raise Cut
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Within the block, SIGINT and SIGTERM are noted in what it yields; a second SIGINT raises KeyboardInterrupt."""
+    stop = StopRequest()
+    handlers = {number: signal.signal(number, stop.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
