@@ -7,10 +7,14 @@ import shutil
 import signal
 from pathlib import Path
 
+from options.classify_options import classify_parser, parse_classify
+from util.errors import UsageError, check_flags, run_command
+
+if __name__ == "__main__":
+    check_flags(parse_classify)  # before PyTorch is imported, which takes seconds
+
 from data.pasted.classification import KINDS, PARTS, draw_balanced, pools_of_folders, pools_of_run
 from data.splits import SPLIT_FILE, load_split
-from options.classify_options import parse_classify
-from util.errors import UsageError, run_command
 from util.images import write_bytes, write_png
 from util.locks import locked
 from util.run import OPTIONS_FILE, environment, open_run, plain, save_options
@@ -185,7 +189,7 @@ def open_study(opt: argparse.Namespace, folder: Path) -> None:
         log.info("replacing the finished study in %s", folder)
         shutil.rmtree(folder)
     options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
-    open_run(folder, options, continue_train=opt.continue_train)
+    open_run(folder, options, continue_train=opt.continue_train, may_change=classify_parser().may_change())
 
 
 if __name__ == "__main__":

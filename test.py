@@ -9,6 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
+from options.test_options import parse_test
+from util.errors import UsageError, check_flags, run_command
+
+if __name__ == "__main__":
+    check_flags(parse_test)  # before PyTorch is imported, which takes seconds
+
 import torch
 
 from data.demo import is_demo
@@ -20,8 +26,6 @@ from models.features.registry import FeatureNet, load_feature_net
 from models.load import TrainedSilNet, Translator, load_silnet
 from models.translation import translations
 from options.shared import DEMO_ROOT
-from options.test_options import parse_test
-from util.errors import UsageError, run_command
 from util.results import write as results
 from util.results.comparison import write_comparison
 from util.results.write import Written

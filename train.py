@@ -9,6 +9,12 @@ import signal
 import sys
 from pathlib import Path
 
+from options.train_options import parse_train, train_parser
+from util.errors import check_flags, run_command
+
+if __name__ == "__main__":
+    check_flags(parse_train)  # before PyTorch is imported, which takes seconds
+
 import torch
 
 from data.frames import Frame
@@ -19,9 +25,7 @@ from data.scan import LEFT_OUT_FILE, LeftOut, scan
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select
 from models import SEGMENTERS
 from options.shared import DEMO_ROOT
-from options.train_options import parse_train
 from util import distributed
-from util.errors import run_command
 from util.locks import lock_run
 from util.run import environment, open_run, plain, save_options
 from util.runtime import resolve_amp, resolve_device, seed_everything
@@ -54,7 +58,11 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
 
     folder = opt.checkpoints_dir / opt.name
     options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
-    saved = open_run(folder, options, continue_train=opt.continue_train) if here.rank == 0 else None
+    saved = (
+        open_run(folder, options, continue_train=opt.continue_train, may_change=train_parser().may_change())
+        if here.rank == 0
+        else None
+    )
     if here.rank == 0:
         held.enter_context(lock_run(folder))
     distributed.barrier()

@@ -1,31 +1,55 @@
 """The registries: what can be chosen by name on the command line.
 
-MODELS (Table I), SEGMENTERS, GENERATORS and DISCRIMINATORS are plain dicts; options/ takes its choices from them.
+MODELS (Table I), SEGMENTERS, GENERATORS and DISCRIMINATORS are plain dicts; options/ takes its choices from them. Nothing
+here imports PyTorch: a network's class is imported when it is first asked for, so that flags are read at once.
 """
 
-from functools import partial
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, NamedTuple
 
-from models.networks.discriminators import PatchDiscriminator, PerceptualDiscriminator, PixelDiscriminator
-from models.networks.resnet_generator import ResNetGenerator
 
+@dataclass(frozen=True)
+class Network:
+    """A network to choose by name: calling it builds one. module, name: where its class is; arguments: what is fixed."""
+
+    module: str
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, **arguments: Any) -> Any:
+        """A new torch.nn.Module; `arguments` are its class's."""
+        return self.load()(**self.arguments, **arguments)
+
+    def load(self) -> type:
+        """The class, which imports PyTorch."""
+        return getattr(import_module(self.module), self.name)
+
+    @property
+    def view(self) -> str:
+        """What a discriminator sees: "image" or "vgg"."""
+        return self.load().view
+
+
+_generators = "models.networks.resnet_generator"
 GENERATORS = {
-    "resnet_4blocks": partial(ResNetGenerator, blocks=4),
-    "resnet_6blocks": partial(ResNetGenerator, blocks=6),
-    "resnet_9blocks": partial(ResNetGenerator, blocks=9),
+    "resnet_4blocks": Network(_generators, "ResNetGenerator", {"blocks": 4}),
+    "resnet_6blocks": Network(_generators, "ResNetGenerator", {"blocks": 6}),
+    "resnet_9blocks": Network(_generators, "ResNetGenerator", {"blocks": 9}),
 }
 
+_discriminators = "models.networks.discriminators"
 DISCRIMINATORS = {
-    "perceptual": PerceptualDiscriminator,
-    "patch": PatchDiscriminator,
-    "pixel": PixelDiscriminator,
+    "perceptual": Network(_discriminators, "PerceptualDiscriminator"),
+    "patch": Network(_discriminators, "PatchDiscriminator"),
+    "pixel": Network(_discriminators, "PixelDiscriminator"),
 }
 
 
 class ModelEntry(NamedTuple):
     """A model of Table I: its two networks, the learning rate it was published with, and its published scores.
 
-    fid; kid: (mean, standard deviation).
+    fid; kid: (mean, standard deviation). lambda_geo: weight of the geometric loss, which takes the masks' place.
     """
 
     netG: str
@@ -33,6 +57,7 @@ class ModelEntry(NamedTuple):
     paper_lr: float
     fid: float
     kid: tuple[float, float]
+    lambda_geo: float = 0.0
 
 
 MODELS = {
@@ -40,16 +65,35 @@ MODELS = {
     "mshgan6": ModelEntry("resnet_6blocks", "perceptual", 5e-5, 63.185, (0.0480, 0.0066)),
     "pixcyclegan4": ModelEntry("resnet_4blocks", "pixel", 5e-5, 70.815, (0.0517, 0.0065)),
     "pixcyclegan6": ModelEntry("resnet_6blocks", "pixel", 5e-5, 71.639, (0.0530, 0.0065)),
-    "geocongan": ModelEntry("resnet_9blocks", "patch", 2e-4, 66.786, (0.0481, 0.0065)),
+    "geocongan": ModelEntry("resnet_9blocks", "patch", 2e-4, 66.786, (0.0481, 0.0065), lambda_geo=1.0),
 }
 
-
-class SegmenterEntry(NamedTuple):
-    """A network that tells the hand from its background, by what it is trained with."""
-
-    lr: float
-    beta1: float
-    batch_size: int
+SEGMENTERS = ("silnet",)  # networks that tell the hand from its background
+GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}  # which one translates in which direction
 
 
-SEGMENTERS = {"silnet": SegmenterEntry(lr=1e-3, beta1=0.9, batch_size=4)}
+class VitSize(NamedTuple):
+    """Width of a token, number of blocks, heads a block."""
+
+    width: int
+    depth: int
+    heads: int
+
+
+PATCH_SIZE = 16  # pixels: the side of a patch of the Vision Transformers
+VITS = {
+    "tiny": VitSize(192, 12, 3),
+    "small": VitSize(384, 12, 6),
+    "base": VitSize(768, 12, 12),  # the paper's ViT-B/16
+}
+
+# Names whose implementations need PyTorch: models.features.vgg16 and models.features.registry.
+VGG_SOURCES = ("auto", "imagenet", "hed", "random")
+FEATURE_NETS = ("inception", "effnet_lite0", "random")
+
+
+def __getattr__(name: str) -> Any:
+    """load_translator, imported when it is first asked for."""
+    if name == "load_translator":
+        return import_module("models.load").load_translator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,44 +1,298 @@
-"""What a translator is built of and how it is trained: the values of the flags of the same names."""
+"""The knobs: what a translator is built of, how it is trained and what it is fed. Imports no PyTorch.
 
-from dataclasses import dataclass
+Each knob is one field made by `knob`, which carries all that is known of it: our default, the paper's value, its range or
+choices, its help. The parser of train.py, --paper, the checks of stored options and docs/defaults.md are derived from these
+fields. To add a knob, add a field here and read it where it acts; to change a default, change it here.
+"""
+
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, NamedTuple
+
+from data.hands import BACKGROUNDS
+
+SAME = object()  # "the same as the default"
+
+
+class Knob(NamedTuple):
+    """What is known of a knob, as the metadata of its field.
+
+    default: our value. paper: the value with --paper. no_mask: the value with --no-mask, unless the flag is given. silnet:
+    the value for --model silnet; MISSING where SilNet does not have this knob. choices: for text; low, high: the range of a
+    number, both ends included, but for low if `above`. of_model: the default is the entry's of MODELS. basic: --help shows
+    it. may_change: it may differ when a run is continued. reason: why our default differs from the paper's value.
+    """
+
+    name: str
+    type: type
+    default: Any
+    paper: Any
+    no_mask: Any
+    silnet: Any
+    help: str
+    group: str
+    choices: tuple[str, ...]
+    low: float
+    high: float
+    above: bool
+    of_model: bool
+    basic: bool
+    may_change: bool
+    metavar: str
+    reason: str
+
+
+def knob(
+    default: Any,
+    help: str,
+    *,
+    paper: Any = SAME,
+    no_mask: Any = SAME,
+    silnet: Any = MISSING,
+    choices: tuple[str, ...] = (),
+    low: float = 0,
+    high: float = 1e6,
+    above: bool = False,
+    group: str = "",
+    of_model: bool = False,
+    basic: bool = False,
+    may_change: bool = False,
+    metavar: str = "",
+    reason: str = "",
+) -> Any:
+    """A dataclass field for a flag of train.py of the same name; see Knob for the arguments."""
+    details = locals()
+    details["paper"] = default if paper is SAME else paper
+    if silnet is SAME:
+        details["silnet"] = default
+    return field(default=default, metadata=details)
+
+
+UPSAMPLERS = ("smooth", "resize", "deconv")
+NORMS = ("instance", "batch", "none")
+INITS = ("xavier", "normal", "kaiming", "orthogonal")
+AMPS = ("auto", "fp16", "bf16", "off")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """What the networks are made of; the flags of the same names."""
+    """What the networks are made of."""
 
-    netG: str
-    netD: str
-    ngf: int
-    ndf: int
-    norm: str
-    dropout: bool
-    upsample: str
-    init_type: str
-    init_gain: float
-    hand_share: float = 0.0
+    netG: str = knob("resnet_4blocks", "generator", of_model=True, group="model", basic=True)
+    netD: str = knob("perceptual", "discriminator", of_model=True, group="model", basic=True)
+    ngf: int = knob(64, "first width of the generator, or of SilNet", low=1, high=1024, silnet=SAME, group="model")
+    ndf: int = knob(64, "first width of the discriminator", low=1, high=1024, group="model")
+    norm: str = knob("instance", "normalisation layers; the perceptual D has none", choices=NORMS, group="model")
+    dropout: bool = knob(False, "dropout in the generator's residual blocks", group="model")
+    upsample: str = knob(
+        "smooth",
+        "upsampling layers of the generator",
+        paper="deconv",
+        choices=UPSAMPLERS,
+        group="model",
+        reason="transposed convolutions leave stripes, and plain resizing lets a mottling of 8 pixels grow",
+    )
+    init_type: str = knob("xavier", "distribution of initial weights", choices=INITS, group="model")
+    init_gain: float = knob(
+        1.0,
+        "gain of the initial weights",
+        paper=0.02,
+        above=True,
+        group="model",
+        reason="with 0.02 in five layers without normalisation, the perceptual D takes some hundred steps to start learning",
+    )
+    hand_share: float = knob(
+        0.75,
+        "least share of the hand in the statistics of the generators' instance norm; 0: every pixel counts alike",
+        paper=0.0,
+        no_mask=0.0,
+        high=1,
+        group="extras",
+        reason="instance norm should treat a hand alike whatever surrounds it: a hand fills most of a training crop but a "
+        "fifth of a test region",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """How they are trained; the flags of the same names."""
+    """What is minimised, and how."""
 
-    lr: float
-    lr_final: float = 1.0
-    lr_ratio: float = 1.0
-    warmup: int
-    beta1: float
-    lambda_gan: float
-    lambda_cycle: float
-    cycle_tone: float = 1.0
-    lambda_identity: float
-    lambda_detail: float = 0.0
-    lambda_r1: float
-    lambda_geo: float = 0.0
-    input_noise: float = 0.0
-    d_shift: int = 0
-    raw_l1: bool = False
-    common_mask: bool = False
-    pool_size: int
-    ema: float
-    mask: bool
+    lr: float = knob(
+        2e-4,
+        "learning rate of Adam",
+        paper=5e-5,
+        silnet=1e-3,
+        high=1,
+        above=True,
+        group="training",
+        basic=True,
+        reason="measured together with the warm-up; the paper's rate depends on the model: 5e-5, GeoConGAN 2e-4",
+    )
+    lr_final: float = knob(
+        2e-5,
+        "value to which the generators' rate falls as 1 / step after the warm-up; at --lr or above: it does not fall",
+        paper=1.0,
+        high=1,
+        above=True,
+        group="training",
+        reason="slower generators let D keep up; with faster ones a mottling grew from step 600 on",
+    )
+    lr_ratio: float = knob(
+        0.75,
+        "learning rate of the discriminators relative to --lr",
+        paper=1.0,
+        high=100,
+        above=True,
+        group="training",
+        reason="at the default width, D's loss jumped to 700 after 150 steps with 1.5",
+    )
+    warmup: int = knob(
+        100,
+        "steps over which the learning rate rises to its value",
+        paper=0,
+        silnet=100,
+        high=2**31 - 1,
+        group="training",
+        reason="without it, D's losses rise a hundredfold at the second step",
+    )
+    beta1: float = knob(0.5, "first moment's decay in Adam", silnet=0.9, high=0.9999, group="training", metavar="X")
+    lambda_gan: float = knob(1.0, "weight of the adversarial loss (Eq. 1)", group="losses", basic=True)
+    lambda_cycle: float = knob(10.0, "weight of the cycle consistency loss", group="losses", basic=True)
+    cycle_tone: float = knob(
+        0.2,
+        "share of the hand's tone (colour and soft light) that the cycle loss asks back; 1: all of it",
+        paper=1.0,
+        no_mask=1.0,
+        high=1,
+        group="extras",
+        reason="a generator that must give back a tone which translation removes hides it in a pattern on the skin",
+    )
+    lambda_identity: float = knob(
+        0.5, "weight of the identity loss relative to --lambda_cycle", group="losses", basic=True
+    )
+    lambda_detail: float = knob(
+        16.0,
+        "weight of the difference in detail between a translation and its source",
+        paper=0.0,
+        no_mask=0.0,
+        group="extras",
+        reason="keeps the source's detail; without it, coloured fringes and soft waves appeared on the skin",
+    )
+    lambda_r1: float = knob(
+        0.0, "weight of the R1 penalty on D's gradient at real images; experimental, 0: none", group="extras"
+    )
+    lambda_geo: float = knob(
+        0.0,
+        "weight of GeoConGAN's geometric loss: SilNet's silhouette of the translation against the source's mask; "
+        "needs --silnet; 0: none",
+        group="losses",
+    )
+    input_noise: float = knob(
+        0.07,
+        "standard deviation of the noise added to the generators' input, for images in [-1, 1]",
+        paper=0.0,
+        high=1,
+        group="extras",
+        reason="on smooth renders generators drew ridges; noise gives them something to make texture of",
+    )
+    d_shift: int = knob(
+        8,
+        "largest random shift, in pixels, of what the discriminators see",
+        paper=0,
+        high=64,
+        metavar="PX",
+        group="extras",
+        reason="a discriminator that sees shifted images cannot rely on the grid of its strides",
+    )
+    raw_l1: bool = knob(
+        True, "cycle and identity losses see the generators' output before the mask composites it", group="extras"
+    )
+    common_mask: bool = knob(
+        True,
+        "discriminators see real and synthetic hands only where their masks overlap",
+        paper=False,
+        no_mask=False,
+        group="extras",
+        reason="D must not win by outlines, which G may not change: G then overdoes texture instead",
+    )
+    pool_size: int = knob(50, "past translations that D is shown; 0: none", high=10**6, group="losses")
+    ema: float = knob(
+        0.999,
+        "decay of the generators' moving average, warmed up; 0: off",
+        paper=0.0,
+        high=0.999999,
+        metavar="DECAY",
+        group="training",
+        reason="single steps differ in tint and texture, their average does not",
+    )
+    mask: bool = knob(
+        True,
+        "translate the hand only; outside its mask the image stays as it is",
+        group="losses",
+        basic=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """The rest of a training: its batches and crops, its precision, and what a trained generator is given."""
+
+    batch_size: int = knob(
+        1, "images per domain, step and process", silnet=4, low=1, high=65536, group="training", basic=True
+    )
+    crop_size: int = knob(
+        128, "side of a training crop", low=32, high=4096, silnet=SAME, metavar="PX", group="data", basic=True
+    )
+    background: str = knob("white", "what is outside the hand", choices=BACKGROUNDS, silnet=SAME, group="data")
+    flip: bool = knob(
+        True,
+        "mirror training crops at random",
+        paper=False,
+        silnet=True,
+        group="data",
+        reason="the paper does not mention it",
+    )
+    normalize_features: bool = knob(
+        True,
+        "centre VGG16's scales and divide them by their size, deep ones by more, before the perceptual D",
+        paper=False,
+        group="extras",
+        reason="the scales differ tenfold in size and are never negative; centred, D told real from translated hands "
+        "better after as many steps (AUC .94 against .89 after 200; one trial)",
+    )
+    hand_box: bool = knob(
+        True,
+        "once trained, translate the hand's bounding box only, in which the hand fills as much as in a training crop",
+        paper=False,
+        no_mask=False,
+        group="extras",
+        reason="the hand is seen at test as it was in training, and translated sooner",
+    )
+    amp: str = knob(
+        "auto",
+        "mixed precision; auto: bf16 where the device computes in it, else fp16 on CUDA, off on a CPU",
+        paper="off",
+        silnet=SAME,
+        choices=AMPS,
+        may_change=True,
+        group="machine",
+        reason="faster on GPUs and on CPUs with bf16 instructions; the released code trains in float32",
+    )
+
+
+def knobs(*groups: type) -> dict[str, Knob]:
+    """{name: Knob} of the dataclasses' fields, by default of all three."""
+    return {
+        one.name: Knob(name=one.name, type=one.type, **one.metadata)
+        for group in groups or (NetworkConfig, Objective, Setup)
+        for one in fields(group)
+    }
+
+
+def network_config(options: Any) -> NetworkConfig:
+    """The networks' part of the options: of parse_train's result, or of a stored options.yaml as attributes."""
+    return NetworkConfig(**{name: getattr(options, name) for name in knobs(NetworkConfig)})
+
+
+def objective(options: Any) -> Objective:
+    """The objective's part of the options; see network_config."""
+    return Objective(**{name: getattr(options, name) for name in knobs(Objective)})

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models import DISCRIMINATORS, GENERATORS
+from models import DISCRIMINATORS, GENERATOR, GENERATORS
 from models.config import NetworkConfig, Objective
 from models.ema import EMA
 from models.features.vgg16 import VGG16Features
@@ -29,7 +29,6 @@ from models.trainer_state import TrainerState
 from util.checkpoint import check_config
 from util.runtime import Amp
 
-GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}  # which one translates in which direction
 SLOWER_AFTER = 100  # the first step from which generators' rate may fall; see _set_learning_rate
 R1_EVERY = 2  # steps between two R1 penalties; each counts that many times (Karras et al. 2020)
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models import SEGMENTERS
+from models import GENERATOR, SEGMENTERS
 from models.config import NetworkConfig
-from models.hgan import GENERATOR, create_generator, translate
+from models.hgan import create_generator, translate
 from models.networks.silnet import SilNet
 from models.silnet_trainer import segment
 from options.stored import check_stored

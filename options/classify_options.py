@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.pasted.composite import HANDS
-from models.networks.vit import PATCH_SIZE, VITS
-from options.parsing import Parser, add_switch, existing_dir, integer, number, parse_with_explicit, run_name
+from models import PATCH_SIZE, VITS
+from options.parsing import Parser, add_flag, add_switch, existing_dir, integer, number, parse_with_explicit, run_name
 from options.shared import add_machine_flags, add_strict_flag
 from util.errors import UsageError
 
@@ -20,23 +20,44 @@ def classify_parser() -> Parser:
         description="Can a Vision Transformer, trained from scratch, tell translated hands from real ones? "
         "Reproduces Table II, or Table III with Fig. 7, of the paper.",
     )
-    parser.add_argument("--experiment", choices=EXPERIMENTS, required=True, help="which table to reproduce")
+    add_flag(parser, "--experiment", basic=True, choices=EXPERIMENTS, required=True, help="which table to reproduce")
 
     hands = parser.add_argument_group("hands: a translated run, or three folders")
-    hands.add_argument(
+    add_flag(
+        hands,
         "--name",
+        basic=True,
         type=run_name,
         help="run whose results/NAME/all, else results/NAME/test, holds the hands that test.py wrote; they are divided "
         "as the run's splits.json says",
     )
-    hands.add_argument("--synth_dir", type=existing_dir, help="folder of synthetic hands (with --real_dir, --gen_dir)")
-    hands.add_argument("--real_dir", type=existing_dir, help="folder of real hands")
-    hands.add_argument("--gen_dir", type=existing_dir, help="folder of translated hands, named as their sources")
-    hands.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"), help="where the run NAME lies")
-    hands.add_argument("--train_per_class", type=integer(1), default=10500, help="training images a class, at most")
-    hands.add_argument("--test_per_class", type=integer(1), default=3500, help="test images a class, at most")
-    hands.add_argument(
+    add_flag(
+        hands,
+        "--synth_dir",
+        basic=True,
+        type=existing_dir,
+        help="folder of synthetic hands (with --real_dir, --gen_dir)",
+    )
+    add_flag(hands, "--real_dir", basic=True, type=existing_dir, help="folder of real hands")
+    add_flag(
+        hands, "--gen_dir", basic=True, type=existing_dir, help="folder of translated hands, named as their sources"
+    )
+    add_flag(
+        hands,
+        "--checkpoints_dir",
+        may_change=True,
+        type=Path,
+        default=Path("checkpoints"),
+        help="where the run NAME lies",
+    )
+    add_flag(
+        hands, "--train_per_class", basic=True, type=integer(1), default=10500, help="training images a class, at most"
+    )
+    add_flag(hands, "--test_per_class", basic=True, type=integer(1), default=3500, help="test images a class, at most")
+    add_flag(
+        hands,
         "--background_root",
+        basic=True,
         type=existing_dir,
         help="folder of photographs to paste hands on, read recursively (default: rooms that the project draws)",
     )
@@ -44,14 +65,29 @@ def classify_parser() -> Parser:
     add_strict_flag(hands)
 
     training = parser.add_argument_group("training")
-    training.add_argument("--vit", choices=tuple(VITS), default="base", help="the transformer, with patches of 16")
-    training.add_argument("--img_size", type=multiple_of_patch, default=224, help="side of an image in pixels")
-    training.add_argument("--n_epochs", type=integer(1), default=20, help="epochs for each training set")
-    training.add_argument("--max_steps", type=integer(0), default=0, help="cap for each training set, 0 = none")
-    training.add_argument("--batch_size", type=integer(1, 65536), default=32, help="images a step")
-    training.add_argument("--lr", type=number(0, 1, above=True), default=1e-5, help="Adam's constant learning rate")
-    training.add_argument("--seed", type=integer(0, 2**31 - 1), default=0, help="of weights, draws and backgrounds")
-    training.add_argument(
+    add_flag(
+        training, "--vit", basic=True, choices=tuple(VITS), default="base", help="the transformer, with patches of 16"
+    )
+    add_flag(training, "--img_size", basic=True, type=multiple_of_patch, default=224, help="side of an image in pixels")
+    add_flag(
+        training,
+        "--n_epochs",
+        may_change=True,
+        basic=True,
+        type=integer(1),
+        default=20,
+        help="epochs for each training set",
+    )
+    add_flag(
+        training, "--max_steps", may_change=True, type=integer(0), default=0, help="cap for each training set, 0 = none"
+    )
+    add_flag(training, "--batch_size", basic=True, type=integer(1, 65536), default=32, help="images a step")
+    add_flag(
+        training, "--lr", basic=True, type=number(0, 1, above=True), default=1e-5, help="Adam's constant learning rate"
+    )
+    add_flag(training, "--seed", type=integer(0, 2**31 - 1), default=0, help="of weights, draws and backgrounds")
+    add_flag(
+        training,
         "--hand",
         choices=HANDS,
         default="shown",
@@ -66,12 +102,31 @@ def classify_parser() -> Parser:
 
     machine = parser.add_argument_group("machine and files")
     add_machine_flags(machine)
-    machine.add_argument("--results_dir", type=Path, default=Path("results"), help="holds classify/EXPERIMENT")
-    machine.add_argument("--log_freq", type=integer(1), default=10, help="steps between logged losses")
-    machine.add_argument("--save_freq", type=integer(0), default=5000, help="steps between saves, 0 = by time alone")
-    machine.add_argument("--save_minutes", type=number(0), default=10, help="minutes between saves, 0 = by steps alone")
+    add_flag(machine, "--results_dir", basic=True, type=Path, default=Path("results"), help="holds classify/EXPERIMENT")
+    add_flag(machine, "--log_freq", may_change=True, type=integer(1), default=10, help="steps between logged losses")
+    add_flag(
+        machine,
+        "--save_freq",
+        may_change=True,
+        type=integer(0),
+        default=5000,
+        help="steps between saves, 0 = by time alone",
+    )
+    add_flag(
+        machine,
+        "--save_minutes",
+        may_change=True,
+        type=number(0),
+        default=10,
+        help="minutes between saves, 0 = by steps alone",
+    )
     add_switch(
-        machine, "--continue_train", default=False, help="take up an interrupted study, skipping what is finished"
+        machine,
+        "--continue_train",
+        may_change=True,
+        basic=True,
+        default=False,
+        help="take up an interrupted study, skipping what is finished",
     )
     return parser
 

@@ -2,11 +2,10 @@
 
 import argparse
 
-from models.downstream_trainer import LEVELS, TASKS
-from options.parsing import existing_dir, integer, number
+from options.parsing import add_flag, existing_dir, integer, number
 from util.errors import UsageError
 
-MIN_SIZE = 8 * 2 ** (LEVELS - 1)  # pixels: the coarsest of the U-Net's resolutions still has 8 x 8
+MIN_SIZE = 64  # pixels: the coarsest of the U-Net's four resolutions still has 8 x 8
 
 # What a task takes by default, as flags: both studies fit in about eight minutes of two CPU cores. Joints are learnt
 # slowly, and small pictures pay for more steps.
@@ -18,20 +17,23 @@ DEFAULTS = {
 
 def add_downstream_flags(group: argparse._ActionsContainer) -> None:
     """Add --downstream and what it takes."""
-    group.add_argument(
+    add_flag(
+        group,
         "--downstream",
-        choices=tuple(TASKS),
+        basic=True,
+        choices=tuple(DEFAULTS),
         help="instead of translating the split: train a network for this task on synthetic, on translated and on real "
         "hands of the train split, and test each on real hands of the test split",
     )
-    group.add_argument("--downstream_seeds", type=integer(1, 100), default=3, metavar="N", help="trainings on each set")
-    group.add_argument("--downstream_steps", type=integer(1), metavar="N", help=_help("steps of each training"))
-    group.add_argument("--downstream_images", type=integer(1), default=1000, metavar="N", help="images a set, at most")
-    group.add_argument("--downstream_batch", type=integer(1), default=8, metavar="N", help="images a step")
-    group.add_argument("--downstream_size", type=integer(MIN_SIZE), metavar="N", help=_help("a picture's side, px"))
-    group.add_argument("--downstream_width", type=integer(1), default=16, metavar="N", help="its first features")
-    group.add_argument("--downstream_lr", type=number(0, above=True), metavar="LR", help=_help("Adam's first rate"))
-    group.add_argument(
+    add_flag(group, "--downstream_seeds", type=integer(1, 100), default=3, metavar="N", help="trainings on each set")
+    add_flag(group, "--downstream_steps", type=integer(1), metavar="N", help=_help("steps of each training"))
+    add_flag(group, "--downstream_images", type=integer(1), default=1000, metavar="N", help="images a set, at most")
+    add_flag(group, "--downstream_batch", type=integer(1), default=8, metavar="N", help="images a step")
+    add_flag(group, "--downstream_size", type=integer(MIN_SIZE), metavar="N", help=_help("a picture's side, px"))
+    add_flag(group, "--downstream_width", type=integer(1), default=16, metavar="N", help="its first features")
+    add_flag(group, "--downstream_lr", type=number(0, above=True), metavar="LR", help=_help("Adam's first rate"))
+    add_flag(
+        group,
         "--background_root",
         type=existing_dir,
         metavar="DIR",
@@ -49,7 +51,7 @@ def check_downstream(opt: argparse.Namespace) -> None:
         idle = [f for f in opt.explicit if f.startswith("downstream_") or f == "background_root"]
         if idle:
             flags = ", ".join(f"--{flag}" for flag in idle)
-            raise UsageError(f"{flags} without --downstream {{{','.join(TASKS)}}} does nothing")
+            raise UsageError(f"{flags} without --downstream {{{','.join(DEFAULTS)}}} does nothing")
         return
     if opt.input:
         raise UsageError("--downstream studies a run's own splits, --input translates a folder: give one of them")

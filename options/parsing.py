@@ -1,24 +1,105 @@
-"""What the parsers of all scripts share: argument types with their ranges, and which flags were given explicitly."""
+"""What the parsers of all scripts share: flags with their levels of help, types with their ranges, and errors that help."""
 
 import argparse
+import difflib
 import math
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from models.config import SAME, Knob
+from options.old_flags import explain_flag, explain_value
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one sentence on stderr (exit status 2), without the usage block."""
+    """An ArgumentParser with two levels of help, whose errors are one sentence on stderr (exit status 2).
 
-    def __init__(self, **kwargs) -> None:
-        super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
+    --help shows the flags marked as basic, --help-all shows every flag. An unknown flag or choice is answered with the
+    nearest known one, and one of the CycleGAN code base with what replaces it.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, add_help=False, **kwargs)
+        helps = self.add_argument_group("help")
+        helps.add_argument("-h", "--help", action=_Help, everything=False, help="the flags that matter first")
+        helps.add_argument("--help-all", action=_Help, everything=True, help="all flags")
+        self._action_groups.append(self._action_groups.pop(self._action_groups.index(helps)))
 
     def error(self, message: str) -> NoReturn:
         message = re.sub(r"(\S{200})\S+", r"\1...", message)
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+    def flags(self) -> list[argparse.Action]:
+        """The flags of the script, without those that ask for help."""
+        return [action for action in self._actions if not isinstance(action, _Help)]
+
+    def may_change(self) -> frozenset[str]:
+        """The options that say how long, where and how often, not what is computed: a run may be continued with others."""
+        return frozenset(action.dest for action in self.flags() if action.may_change)
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        """As argparse's, but unknown flags are answered before missing ones, and with what may have been meant."""
+        args = sys.argv[1:] if args is None else list(args)
+        for token in args:
+            if token == "--":
+                break
+            flag = token.partition("=")[0]
+            if re.match(r"--?[A-Za-z]", flag) and flag not in self._option_string_actions:
+                self.error(self._explain_unknown(flag))
+        return super().parse_known_args(args, namespace)
+
+    def _explain_unknown(self, flag: str) -> str:
+        known = explain_flag(flag, self.prog)
+        if known:
+            return known
+        near = nearest(flag, self._option_string_actions)
+        return f"there is no flag {flag}" + (f"; did you mean {near}?" if near else "")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        flag = action.option_strings[0]
+        message = f"{value!r} is not one of {', '.join(map(str, action.choices))}"
+        hint = explain_value(flag, str(value))
+        near = nearest(str(value), map(str, action.choices))
+        if hint or near:
+            message += f"; {hint or f'did you mean {near}?'}"
+        raise argparse.ArgumentError(action, message)
+
+    def format_help(self, *, everything: bool = True) -> str:
+        """The help. everything: all flags, else the basic ones."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        for group in self._action_groups:
+            shown = [one for one in group._group_actions if everything or getattr(one, "basic", False)]
+            if shown:
+                formatter.start_section(group.title)
+                formatter.add_text(group.description)
+                formatter.add_arguments(shown)
+                formatter.end_section()
+        hidden = sum(not getattr(one, "basic", False) for one in self.flags())
+        if not everything and hidden:
+            formatter.add_text(f"{hidden} more flags: python {self.prog} --help-all")
+        return formatter.format_help()
+
+
+class _Help(argparse.Action):
+    """--help and --help-all."""
+
+    basic = True
+
+    def __init__(self, option_strings: Sequence[str], dest: str, *, everything: bool, help: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+        self.everything = everything
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        print(parser.format_help(everything=self.everything), end="")
+        parser.exit()
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -28,12 +109,98 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         super().__init__(prog, max_help_position=34)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
+        knob = getattr(action, "knob", None)
+        if knob is not None:
+            return f"{action.help} ({describe_defaults(knob)})"
         if action.default is None or "default" in (action.help or ""):
             return action.help
         return super()._get_help_string(action)
 
 
-def parse_with_explicit(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is most like `word`, None where none is."""
+    words = {each.lower(): each for each in known}
+    return next((words[each] for each in difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.6)), None)
+
+
+def add_flag(
+    group: argparse._ActionsContainer,
+    flag: str,
+    *,
+    basic: bool = False,
+    may_change: bool = False,
+    translators_only: bool = False,
+    **kwargs: Any,
+) -> argparse.Action:
+    """add_argument, and what else is to be known of a flag.
+
+    basic: --help shows it, not --help-all alone. may_change: it says how long, where and how often, not what is computed,
+    and may differ when a run is continued. translators_only: SilNet has no use for it.
+    """
+    action = group.add_argument(flag, **kwargs)
+    action.basic, action.may_change, action.translators_only = basic, may_change, translators_only
+    return action
+
+
+def add_switch(
+    group: argparse._ActionsContainer, flag: str, *, default: bool | None, help: str, **marks: bool
+) -> argparse.Action:
+    """add_flag for `--flag/--no-flag`."""
+    return add_flag(group, flag, action=argparse.BooleanOptionalAction, default=default, help=help, **marks)
+
+
+def add_knob(group: argparse._ActionsContainer, knob: Knob, *, choices: tuple[str, ...] = ()) -> None:
+    """The flag of a knob; its default is None, as it may depend on other flags. choices: of a registry."""
+    marks = {
+        "basic": knob.basic,
+        "may_change": knob.may_change,
+        "translators_only": knob.silnet is MISSING,
+    }
+    flag, help = f"--{knob.name}", knob.help.replace("%", "%%")
+    choices = choices or knob.choices
+    if knob.type is bool:
+        action = add_switch(group, flag, default=None, help=help, **marks)
+    elif choices:
+        action = add_flag(group, flag, choices=choices, help=help, **marks)
+    else:
+        convert = (
+            integer(knob.low, int(knob.high)) if knob.type is int else number(knob.low, knob.high, above=knob.above)
+        )
+        metavar = knob.metavar or ("N" if knob.type is int else "X")
+        action = add_flag(group, flag, type=convert, metavar=metavar, help=help, **marks)
+    action.knob = knob
+
+
+def describe_defaults(knob: Knob) -> str:
+    """A knob's values in words: "default: 0.75; --paper: 0; --no-mask: 0"."""
+    values = [f"default: {'of the model' if knob.of_model else show(knob.default)}"]
+    for flag, value in (("--paper", knob.paper), ("--no-mask", knob.no_mask), ("SilNet", knob.silnet)):
+        if value is not SAME and value is not MISSING and value != knob.default:
+            values.append(f"{flag}: {show(value)}")
+    return "; ".join(values)
+
+
+def show(value: Any) -> str:
+    """A default as a reader writes it: on, off, 2e-05, white."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def as_flags(values: dict[str, Any]) -> list[str]:
+    """{"lr": 0.1, "mask": False} as a command line gives it: ["--lr=0.1", "--no-mask"]; None is left out."""
+    tokens = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            tokens.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, (list, tuple)):
+            tokens += [f"--{name}", *map(str, value)]
+        elif value is not None:
+            tokens.append(f"--{name}={value}")
+    return tokens
+
+
+def parse_with_explicit(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse argv (None: the command line); `.explicit` lists the destinations that argv itself named.
 
     argparse fills in a default only where the namespace lacks the attribute, so a namespace that starts with a marker
@@ -42,17 +209,12 @@ def parse_with_explicit(parser: argparse.ArgumentParser, argv: Sequence[str] | N
     argv = sys.argv[1:] if argv is None else argv
     marker = object()
     # Subparsers and defaults of positionals are not used in this project, so every action has a plain dest.
-    dests = [action.dest for action in parser._actions if action.dest not in ("help", argparse.SUPPRESS)]
+    dests = [action.dest for action in parser.flags()]
     given = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(dests, marker)))
     explicit = sorted(dest for dest in dests if getattr(given, dest) is not marker)
     opt = parser.parse_args(argv)
     opt.explicit = explicit
     return opt
-
-
-def add_switch(parser: argparse._ActionsContainer, flag: str, *, default: bool | None, help: str) -> None:
-    """Add `--flag/--no-flag`."""
-    parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help)
 
 
 def integer(minimum: int, maximum: int = 2**31 - 1) -> Callable[[str], int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data.masks.realhands import EXPECTED_TREE, find_real_frames
 from data.masks.refine import RefineOptions
-from options.parsing import Parser, add_switch, existing_dir, integer, number
+from options.parsing import Parser, add_flag, add_switch, existing_dir, integer, number
 from util.errors import UsageError
 
 DEFAULTS = RefineOptions()
@@ -44,39 +44,75 @@ def preprocess_masks_parser() -> Parser:
         "stay as they are.",
     )
     where = parser.add_argument_group("where")
-    where.add_argument("--dataroot", type=existing_dir, help="folder that holds RealHands/, or is RealHands itself")
-    where.add_argument("--real_root", type=existing_dir, help="RealHands, wherever it is (instead of --dataroot)")
-    where.add_argument(
-        "--num_workers", type=integer(0, 256), help="processes; 0: work in this one (default: one a core)"
+    add_flag(
+        where, "--dataroot", basic=True, type=existing_dir, help="folder that holds RealHands/, or is RealHands itself"
     )
-    add_switch(where, "--overwrite", default=False, help="redo masks that are there already")
+    add_flag(
+        where, "--real_root", basic=True, type=existing_dir, help="RealHands, wherever it is (instead of --dataroot)"
+    )
+    add_flag(where, "--num_workers", type=integer(0, 256), help="processes; 0: work in this one (default: one a core)")
+    add_switch(where, "--overwrite", basic=True, default=False, help="redo masks that are there already")
 
     steps = parser.add_argument_group("steps, in their order (kernel sizes in pixels, odd, 0 = off)")
-    steps.add_argument("--median", type=kernel_size, default=DEFAULTS.median, help="median filter against speckle")
-    steps.add_argument(
-        "--threshold", type=integer(0, 254), default=DEFAULTS.threshold, help="hand is brighter than this; 0: Otsu"
+    add_flag(
+        steps, "--median", basic=True, type=kernel_size, default=DEFAULTS.median, help="median filter against speckle"
     )
-    steps.add_argument(
+    add_flag(
+        steps,
+        "--threshold",
+        type=integer(0, 254),
+        default=DEFAULTS.threshold,
+        help="hand is brighter than this; 0: Otsu",
+    )
+    add_flag(
+        steps,
         "--max_hole",
+        basic=True,
         type=number(0, 1),
         default=DEFAULTS.max_hole,
         help="fill holes smaller than this fraction of the hand, unless the photograph shows background in them "
         "(where --snap is on)",
     )
-    steps.add_argument(
+    add_flag(
+        steps,
         "--snap",
         type=integer(0, 64),
         default=DEFAULTS.snap,
         help="radius in pixels of the window in which the outline follows the photograph's edges; 0: the mask alone",
     )
-    steps.add_argument("--close", type=kernel_size, default=DEFAULTS.close, help="closing, fills gaps in the outline")
-    steps.add_argument("--erode", type=kernel_size, default=DEFAULTS.erode, help="erosion, off the background's pixels")
+    add_flag(
+        steps,
+        "--close",
+        basic=True,
+        type=kernel_size,
+        default=DEFAULTS.close,
+        help="closing, fills gaps in the outline",
+    )
+    add_flag(
+        steps,
+        "--erode",
+        basic=True,
+        type=kernel_size,
+        default=DEFAULTS.erode,
+        help="erosion, off the background's pixels",
+    )
 
     drop = parser.add_argument_group("frames to drop, and what to try before")
-    drop.add_argument("--min_area", type=number(0, 1), default=DEFAULTS.min_area, help="least fraction of the frame")
-    drop.add_argument("--max_area", type=number(0, 1), default=DEFAULTS.max_area, help="largest fraction of the frame")
-    drop.add_argument(
+    add_flag(
+        drop, "--min_area", basic=True, type=number(0, 1), default=DEFAULTS.min_area, help="least fraction of the frame"
+    )
+    add_flag(
+        drop,
+        "--max_area",
+        basic=True,
+        type=number(0, 1),
+        default=DEFAULTS.max_area,
+        help="largest fraction of the frame",
+    )
+    add_flag(
+        drop,
         "--max_contours",
+        basic=True,
         type=integer(1),
         default=DEFAULTS.max_contours,
         help="most outlines, holes included, after the median filter",
@@ -85,7 +121,8 @@ def preprocess_masks_parser() -> Parser:
         drop, "--fallback", default=DEFAULTS.fallback, help="chroma key where a mask is missing, damaged or implausible"
     )
     for flag, default in (("--key_low", DEFAULTS.key_low), ("--key_high", DEFAULTS.key_high)):
-        drop.add_argument(
+        add_flag(
+            drop,
             flag,
             type=integer(0, 255),
             nargs=3,

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from data.frames import LAYOUTS
-from options.parsing import add_switch, integer
-from util.runtime import AMP_CHOICES
+from models.config import AMPS
+from options.parsing import add_flag, add_switch, integer
 
 DEMO_ROOT = Path("datasets") / "demo"
 CACHE_DIR = Path("datasets") / "cache"
@@ -14,17 +14,19 @@ CACHE_DIR = Path("datasets") / "cache"
 
 def add_data_flags(group: argparse._ActionsContainer, *, default_root: Path | None) -> None:
     """Where the images lie. Existence is checked by data.roots, which makes the demo where nothing is given."""
-    group.add_argument(
+    add_flag(
+        group,
         "--dataroot",
         type=Path,
         default=default_root,
         metavar="DIR",
+        basic=True,
         help="holds SynthHands_Release/ and RealHands/, or trainA/ and trainB/ (A synthetic, B real)",
     )
-    group.add_argument("--synth_root", type=Path, metavar="DIR", help="SynthHands_Release, where it lies elsewhere")
-    group.add_argument("--real_root", type=Path, metavar="DIR", help="RealHands, where it lies elsewhere")
-    group.add_argument(
-        "--dataset_mode", choices=("auto", *LAYOUTS), default="auto", help="layout; auto: by what the root holds"
+    add_flag(group, "--synth_root", type=Path, metavar="DIR", help="SynthHands_Release, where it lies elsewhere")
+    add_flag(group, "--real_root", type=Path, metavar="DIR", help="RealHands, where it lies elsewhere")
+    add_flag(
+        group, "--dataset_mode", choices=("auto", *LAYOUTS), default="auto", help="layout; auto: by what the root holds"
     )
     add_strict_flag(group)
 
@@ -35,27 +37,39 @@ def add_strict_flag(group: argparse._ActionsContainer) -> None:
         group,
         "--strict",
         default=False,
+        may_change=True,
         help="an image that is damaged, too large, of another size than its mask or without a hand ends the command, "
         "instead of being named, counted and left out",
     )
 
 
-def add_machine_flags(group: argparse._ActionsContainer) -> None:
-    """Where and how to compute."""
-    group.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: CUDA where there is one"
-    )
-    group.add_argument(
-        "--amp",
-        choices=AMP_CHOICES,
+def add_machine_flags(group: argparse._ActionsContainer, *, amp: bool = True) -> None:
+    """Where and how to compute. amp: with --amp, which for train.py is a knob."""
+    add_flag(
+        group,
+        "--device",
+        choices=("auto", "cpu", "cuda"),
         default="auto",
-        help="mixed precision; auto: bf16 where the device computes in it, else fp16 on CUDA, off on a CPU",
+        basic=True,
+        may_change=True,
+        help="auto: CUDA where there is one",
     )
-    group.add_argument(
+    if amp:
+        add_flag(
+            group,
+            "--amp",
+            choices=AMPS,
+            default="auto",
+            may_change=True,
+            help="mixed precision; auto: bf16 where the device computes in it, else fp16 on CUDA, off on a CPU",
+        )
+    add_flag(
+        group,
         "--num_workers",
         type=integer(0, 256),
         default=default_workers(),
         metavar="N",
+        may_change=True,
         help="processes that read images; 0: read them in the main process",
     )
 

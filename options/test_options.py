@@ -6,10 +6,10 @@ from pathlib import Path
 
 from data.frames import PHASES
 from data.hands import BACKGROUNDS
-from models.hgan import GENERATOR
+from models import GENERATOR
 from options.downstream_flags import add_downstream_flags, check_downstream
 from options.metrics_flags import add_metric_flags
-from options.parsing import Parser, add_switch, existing_dir, integer, parse_with_explicit, run_name
+from options.parsing import Parser, add_flag, add_switch, existing_dir, integer, parse_with_explicit, run_name
 from options.shared import add_data_flags, add_machine_flags
 from util.errors import UsageError
 
@@ -25,27 +25,44 @@ def test_parser() -> Parser:
         "Several names are compared.",
     )
     run = parser.add_argument_group("run")
-    run.add_argument("--name", type=run_name, nargs="+", required=True, metavar="NAME", help="run(s) of train.py")
-    run.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR", help="holds all runs")
-    run.add_argument("--epoch", choices=("best", "latest"), default="best", help="checkpoint (best: by validation)")
-    run.add_argument("--results_dir", type=Path, default=Path("results"), metavar="DIR", help="where results go")
+    add_flag(
+        run, "--name", basic=True, type=run_name, nargs="+", required=True, metavar="NAME", help="run(s) of train.py"
+    )
+    add_flag(run, "--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR", help="holds all runs")
+    add_flag(
+        run, "--epoch", basic=True, choices=("best", "latest"), default="best", help="checkpoint (best: by validation)"
+    )
+    add_flag(
+        run, "--results_dir", basic=True, type=Path, default=Path("results"), metavar="DIR", help="where results go"
+    )
 
     what = parser.add_argument_group("what to translate")
-    what.add_argument("--phase", choices=(*PHASES, "all"), default="test", help="split")
-    what.add_argument("--num_test", type=integer(1), default=2000, metavar="N", help="images a domain, at most")
-    what.add_argument("--direction", choices=tuple(GENERATOR), default="StoR", help="synthetic to real, or back")
-    what.add_argument(
-        "--input", type=existing_dir, metavar="DIR", help="translate every image below DIR instead of a split"
+    add_flag(what, "--phase", basic=True, choices=(*PHASES, "all"), default="test", help="split")
+    add_flag(
+        what, "--num_test", basic=True, type=integer(1), default=2000, metavar="N", help="images a domain, at most"
+    )
+    add_flag(
+        what, "--direction", basic=True, choices=tuple(GENERATOR), default="StoR", help="synthetic to real, or back"
+    )
+    add_flag(
+        what,
+        "--input",
+        basic=True,
+        type=existing_dir,
+        metavar="DIR",
+        help="translate every image below DIR instead of a split",
     )
     add_switch(
         what,
         "--annotations",
+        basic=True,
         default=False,
         help="link the annotation files beside each source (_joint_pos.txt, _depth.png, ...) beside its translation",
     )
     add_switch(
         what,
         "--crop",
+        basic=True,
         default=None,
         help="256 centred on the hand (default), or the whole frame (default with --input)",
     )
@@ -56,14 +73,18 @@ def test_parser() -> Parser:
         help="translate the hand's bounding box alone, of which it fills as much as of a training crop (default: as the run "
         "was trained to be used)",
     )
-    what.add_argument("--background", choices=BACKGROUNDS, help="what is outside the hand (default: as in training)")
+    add_flag(
+        what, "--background", basic=True, choices=BACKGROUNDS, help="what is outside the hand (default: as in training)"
+    )
     add_data_flags(what, default_root=None)
 
     score = parser.add_argument_group("scores")
-    add_switch(score, "--metrics", default=True, help="FID or FD, KID, and the same inside the hand")
+    add_switch(score, "--metrics", basic=True, default=True, help="FID or FD, KID, and the same inside the hand")
     add_metric_flags(score)
-    score.add_argument(
+    add_flag(
+        score,
         "--silnet",
+        basic=True,
         metavar="CHECKPOINT",
         help="SilNet that tells how well shape is kept: a run of train.py --model silnet, its folder, or a .pt file of it "
         "(default: the one the run was trained with, if any)",
@@ -73,8 +94,14 @@ def test_parser() -> Parser:
 
     machine = parser.add_argument_group("machine")
     add_machine_flags(machine)
-    machine.add_argument(
-        "--batch_size", type=integer(1, 65536), default=1, metavar="N", help="images translated together"
+    add_flag(
+        machine,
+        "--batch_size",
+        basic=True,
+        type=integer(1, 65536),
+        default=1,
+        metavar="N",
+        help="images translated together",
     )
     return parser
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from models import MODELS
-from models.config import NetworkConfig, Objective
+from models.config import NetworkConfig, Objective, knobs
 from models.hgan import HGAN
 from util.images import write_png
 from util.runtime import Amp
@@ -71,42 +71,12 @@ def write_hands(root: Path, *, frames: int = 3, size: int = 96, seed: int = 0) -
 
 
 def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
+    """A narrow HGAN of the paper's algorithm, without masks' raw L1; `changes`: knobs, amp, or arguments of HGAN."""
     entry = MODELS[model]
-    network = {
-        "netG": entry.netG,
-        "netD": entry.netD,
-        "ngf": 4,
-        "ndf": 4,
-        "norm": "instance",
-        "dropout": False,
-        "upsample": "resize",
-        "init_type": "xavier",
-        "init_gain": 1.0,
-        "hand_share": 0.0,
-    }
-    goal = {
-        "lr": 2e-4,
-        "warmup": 0,
-        "beta1": 0.5,
-        "lambda_gan": 1.0,
-        "lambda_cycle": 10.0,
-        "lambda_identity": 0.5,
-        "lambda_r1": 0.0,
-        "pool_size": 3,
-        "ema": 0.9,
-        "mask": True,
-        "lambda_geo": 0.0,
-        "input_noise": 0.0,
-        "d_shift": 0,
-        "raw_l1": False,
-        "lr_final": 1.0,
-        "lr_ratio": 1.0,
-        "common_mask": False,
-        "cycle_tone": 1.0,
-        "lambda_detail": 0.0,
-    }
-    network |= {k: v for k, v in changes.items() if k in network}
-    goal |= {k: v for k, v in changes.items() if k in goal}
+    small = {"netG": entry.netG, "netD": entry.netD, "ngf": 4, "ndf": 4, "pool_size": 3, "ema": 0.9}
+    steady = {"upsample": "resize", "init_gain": 1.0, "lr": 2e-4, "raw_l1": False}
+    values = {name: knob.paper for name, knob in knobs().items()} | small | steady | changes
+    network, goal = ({name: values[name] for name in knobs(group)} for group in (NetworkConfig, Objective))
     torch.manual_seed(0)
     amp = Amp(changes.get("amp", "off"))
     how = {k: v for k, v in changes.items() if k in ("silnet", "accumulate", "checkpoint_activations", "channels_last")}

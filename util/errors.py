@@ -45,6 +45,18 @@ def run_command(main: Callable[[], int | None]) -> None:
         threading.excepthook = hook
 
 
+def check_flags(parse: Callable[[], object]) -> None:
+    """Read the command line and end with what is wrong in it, or with the help, if there is anything to say.
+
+    For scripts, before they import PyTorch, which takes seconds.
+    """
+    try:
+        parse()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
 def _explain_thread(otherwise: Callable) -> Callable:
     """A hook for threads that end with an error: what can be explained is told without a traceback."""
 

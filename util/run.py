@@ -2,49 +2,28 @@
 
 import platform
 import subprocess
+from collections.abc import Collection
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy
 import scipy
 import torch
-import torchvision
 import yaml
 
 from util.errors import UsageError
 from util.images import write_bytes
 
 OPTIONS_FILE = "options.yaml"
-# Options that say how long, where and how often, not what is computed: they may change when a run is continued.
-FREE = frozenset(
-    [
-        "n_epochs",
-        "max_steps",
-        "device",
-        "num_workers",
-        "log_freq",
-        "display_freq",
-        "save_freq",
-        "save_minutes",
-        "save_epoch_freq",
-        "val_interval",
-        "checkpoints_dir",
-        "continue_train",
-        "compile",
-        "amp",
-        "cache",
-        "cache_dir",
-        "strict",
-        "accumulate",
-        "checkpoint_activations",
-    ]
-)
 
 
-def open_run(folder: Path, options: dict[str, Any], *, continue_train: bool) -> dict[str, Any] | None:
+def open_run(
+    folder: Path, options: dict[str, Any], *, continue_train: bool, may_change: Collection[str]
+) -> dict[str, Any] | None:
     """Make sure that `folder` may be written by a run of these options.
 
-    A new run: the folder must not hold one yet. A continued one: its options must be the same but for FREE; an option
+    A new run: the folder must not hold one yet. A continued one: its options must be the same but for `may_change`; an option
     that is newer than the run was off in it. Returns the options of the run that is continued, None for a new one.
     Raises UsageError.
     """
@@ -60,7 +39,7 @@ def open_run(folder: Path, options: dict[str, Any], *, continue_train: bool) -> 
     changed = [
         f"{key}: was {before.get(key)!r}, now {value!r}"
         for key, value in options.items()
-        if key not in FREE and before.get(key) != value and (key in before or value)
+        if key not in may_change and before.get(key) != value and (key in before or value)
     ]
     if changed:
         raise UsageError(
@@ -111,7 +90,7 @@ def environment() -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "torch": str(torch.__version__),
-            "torchvision": str(torchvision.__version__),
+            "torchvision": version("torchvision"),
             "numpy": numpy.__version__,
             "scipy": scipy.__version__,
         },

@@ -10,8 +10,6 @@ import torch
 
 from util.errors import UsageError
 
-AMP_CHOICES = ("auto", "fp16", "bf16", "off")
-
 
 @dataclass(frozen=True)
 class Amp:

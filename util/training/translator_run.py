@@ -11,11 +11,11 @@ from data.frames import Frame
 from data.packs.format import Pack
 from data.unpaired import UnpairedHands
 from models import DISCRIMINATORS
+from models.config import network_config, objective
 from models.features.registry import load_feature_net
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN
 from models.load import load_silnet
-from options.train_options import network_config, objective
 from util.errors import UsageError
 from util.runtime import Amp
 from util.training.display import display_grids, display_hands
