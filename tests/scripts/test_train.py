@@ -133,7 +133,7 @@ def test_continuing_nothing_is_an_error(fit):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--netD", "nonsense"), "invalid choice"),
+        (("--netD", "pixels"), "did you mean pixel?"),
         (("--lr", "-1"), "above 0"),
         (("--crop_size", "40"), "multiples of 32"),
         (("--name", "../x"), "cannot name a run"),
@@ -141,7 +141,7 @@ def test_continuing_nothing_is_an_error(fit):
         (("--synth_root", "nowhere"), "--synth_root nowhere"),
         (("--amp", "fp16", "--device", "cpu"), "CUDA"),
         (("--feature_net", "random", "--inception_weights", "nowhere"), "nowhere"),
-        (("--unknown",), "unrecognized"),
+        (("--batchsize", "2"), "did you mean --batch_size?"),
     ],
     ids=str,
 )

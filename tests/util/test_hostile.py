@@ -179,7 +179,7 @@ VALUES = st.one_of(
 @settings(max_examples=250, **NO_CHECKS)
 def test_parsers_take_or_refuse_any_options(capsys, make, parse, fixed, data):
     parser = make()
-    flags = sorted(flag for action in parser._actions for flag in action.option_strings if flag not in ("-h", "--help"))
+    flags = sorted(flag for action in parser.flags() for flag in action.option_strings)
     argv = list(fixed)
     for flag in data.draw(st.lists(st.sampled_from(flags), min_size=1, max_size=4)):
         argv += [flag, *data.draw(st.lists(VALUES, min_size=0 if "no-" in flag else 1, max_size=1))]
