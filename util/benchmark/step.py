@@ -18,7 +18,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import DISCRIMINATORS, MODELS, PATCH_SIZE, VITS
-from models.config import NetworkConfig, Objective, knobs, network_config, objective
+from models.config import AMPS, NetworkConfig, Objective, knobs, network_config, objective
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN
 from models.vit_trainer import HandClassifier
@@ -29,7 +29,7 @@ from util.benchmark import loader as benchmark_loader
 from util.benchmark.reference_step import ReferenceStep
 from util.errors import UsageError, run_command
 from util.images import write_bytes
-from util.runtime import AMP_CHOICES, Amp, resolve_amp, resolve_device
+from util.runtime import Amp, resolve_amp, resolve_device
 
 MIB = 2**20
 
@@ -264,9 +264,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: CUDA where there is one"
     )
-    parser.add_argument(
-        "--amp", choices=AMP_CHOICES, default="auto", help="of the fast step; the reference is in float32"
-    )
+    parser.add_argument("--amp", choices=AMPS, default="auto", help="of the fast step; the reference is in float32")
     parser.add_argument("--vit", choices=tuple(VITS), default="base", help="which Vision Transformer")
     parser.add_argument("--vit_size", type=integer(PATCH_SIZE), default=224, metavar="PX", help="side of its images")
     parser.add_argument(
