@@ -45,7 +45,7 @@ class Statistics:
     @classmethod
     def of(cls, features: np.ndarray) -> "Statistics":
         """The statistics of features (N, D), N >= 1."""
-        features = _checked(features, least=1)
+        features = checked_features(features, least=1)
         mean = features.mean(0)
         deviations = features - mean
         return cls(len(features), mean, deviations.T @ deviations)
@@ -79,10 +79,10 @@ def frechet_distance(a: np.ndarray | Statistics, b: np.ndarray | Statistics) -> 
                 f"Frechet distance from {count} images, fewer than the {dim} feature dimensions: it is biased upwards "
                 f"and compares only with figures from equally many images"
             )
-    return _frechet(a, b)
+    return frechet(a, b)
 
 
-def _frechet(a: np.ndarray | Statistics, b: np.ndarray | Statistics) -> float:
+def frechet(a: np.ndarray | Statistics, b: np.ndarray | Statistics) -> float:
     (mean_a, root_a), (mean_b, root_b) = _mean_and_root(a), _mean_and_root(b)
     product = root_a @ root_b.T
     if product.shape[0] > product.shape[1]:
@@ -101,7 +101,7 @@ def _frechet(a: np.ndarray | Statistics, b: np.ndarray | Statistics) -> float:
 def _mean_and_root(side: np.ndarray | Statistics) -> tuple[np.ndarray, np.ndarray]:
     """Mean (D,) and a factor F (R, D), R as small as comes free, with F' F the covariance."""
     if not isinstance(side, Statistics):
-        features = _checked(side, least=2)
+        features = checked_features(side, least=2)
         count, dim = features.shape
         if count <= dim:
             return features.mean(0), _independent_rows(features) / np.sqrt(count - 1)
@@ -138,7 +138,7 @@ def kernel_distance(
     tenth of the smaller set unless given (the paper's 200 of 2000). Raises UsageError where a subset is larger than a
     set.
     """
-    real, fake = _checked(real, least=2), _checked(fake, least=2)
+    real, fake = checked_features(real, least=2), checked_features(fake, least=2)
     size = default_subset_size(len(real), len(fake)) if subset_size is None else subset_size
     if size > min(len(real), len(fake)) or size < 2:
         raise UsageError(
@@ -162,7 +162,7 @@ def default_subset_size(n_real: int, n_fake: int) -> int:
     return max(2, min(n_real, n_fake) // 10)
 
 
-def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     base = x @ y.T
     base /= x.shape[1]
     base += 1.0
@@ -186,13 +186,13 @@ def _shared_sums(x: np.ndarray, in_x: np.ndarray, y: np.ndarray, in_y: np.ndarra
     total = np.zeros(len(in_x))
     for start in range(0, len(x), 4000):  # kernels of 50,000 images would not fit into memory at once
         rows = slice(start, start + 4000)
-        total += np.einsum("sr,rs->s", chosen_x[:, rows], _kernel(x[rows], y) @ chosen_y.T)
+        total += np.einsum("sr,rs->s", chosen_x[:, rows], kernel(x[rows], y) @ chosen_y.T)
     return total
 
 
 def _subset_sums(x: np.ndarray, in_x: np.ndarray, y: np.ndarray, in_y: np.ndarray) -> np.ndarray:
     """What _shared_sums computes, one subset at a time: less work where all pairs outnumber those of the subsets."""
-    return np.array([_kernel(x[rows], y[columns]).sum() for rows, columns in zip(in_x, in_y)])
+    return np.array([kernel(x[rows], y[columns]).sum() for rows, columns in zip(in_x, in_y)])
 
 
 def floor(real: np.ndarray, *, seed: int = 0, splits: int = 4) -> float:
@@ -202,8 +202,8 @@ def floor(real: np.ndarray, *, seed: int = 0, splits: int = 4) -> float:
     score, and the distance is biased upwards the more the fewer there are, so the true floor lies somewhat below.
     Raises UsageError below four images.
     """
-    real = _checked(real, least=4)
-    return float(np.mean([_frechet(real[one], real[two]) for one, two in _halves(len(real), seed, splits)]))
+    real = checked_features(real, least=4)
+    return float(np.mean([frechet(real[one], real[two]) for one, two in _halves(len(real), seed, splits)]))
 
 
 def _halves(count: int, seed: int, splits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -231,21 +231,21 @@ def bootstrap_interval(
     images matters at these counts; it does not tell how far more images would lower the distance. Near the floor it
     is too wide rather than too narrow. Raises UsageError below two images.
     """
-    real, fake = _checked(real, least=2), _checked(fake, least=2)
+    real, fake = checked_features(real, least=2), checked_features(fake, least=2)
     random = np.random.default_rng(seed)
     draws = [
         [random.multinomial(len(side), np.full(len(side), 1.0 / len(side))) for side in (real, fake)]
         for _ in range(rounds)
     ]
-    basis = _leading_directions(np.concatenate([real, fake]), rank, seed)
+    basis = leading_directions(np.concatenate([real, fake]), rank, seed)
     sides = real @ basis, fake @ basis
-    distances = np.array([_resampled_distance(sides, draw) for draw in draws])
+    distances = np.array([resampled_distance(sides, draw) for draw in draws])
     tail = (1.0 - level) / 2.0
-    low, high = np.quantile(distances, [tail, 1.0 - tail]) - distances.mean() + _frechet(real, fake)
+    low, high = np.quantile(distances, [tail, 1.0 - tail]) - distances.mean() + frechet(real, fake)
     return max(float(low), 0.0), float(high)
 
 
-def _resampled_distance(sides: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> float:
+def resampled_distance(sides: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> float:
     """The Frechet distance of two sets (N, R) whose rows count as often as their weights (N,) say."""
     means, roots = [], []
     for side, weight in zip(sides, weights):
@@ -259,7 +259,7 @@ def _resampled_distance(sides: Sequence[np.ndarray], weights: Sequence[np.ndarra
     return float(((means[0] - means[1]) ** 2).sum() + (roots[0] ** 2).sum() + (roots[1] ** 2).sum() - 2.0 * overlap)
 
 
-def _leading_directions(features: np.ndarray, rank: int, seed: int) -> np.ndarray:
+def leading_directions(features: np.ndarray, rank: int, seed: int) -> np.ndarray:
     """An orthonormal basis (D, rank or fewer) of the leading principal directions, by subspace iteration."""
     deviations = features - features.mean(0)
     random = np.random.default_rng(seed)
@@ -279,7 +279,7 @@ def _require(count: int, *, least: int) -> None:
         )
 
 
-def _checked(features: np.ndarray, *, least: int) -> np.ndarray:
+def checked_features(features: np.ndarray, *, least: int) -> np.ndarray:
     """The features in float64. Raises ValueError for another shape or values that are not finite."""
     features = np.asarray(features, np.float64)
     if features.ndim != 2:

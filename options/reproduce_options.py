@@ -1,0 +1,91 @@
+"""Flags of python -m util.reproduce."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from models import MODELS
+from options.parsing import Parser, add_switch, existing_dir, integer
+from util.errors import UsageError
+from util.reproduce.stages import GROUPS, known_names, split_flags
+
+
+def reproduce_parser() -> Parser:
+    """The parser of util.reproduce."""
+    parser = Parser(
+        prog="python -m util.reproduce",
+        description="Train, translate, compare and classify all that the paper reports, and write one page about it: "
+        "RESULTS_DIR/paper/index.html and paper.md. What is there already and still up to date is not done again.",
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument("--dataroot", type=existing_dir, metavar="DIR", help="as train.py's (default: the demo)")
+    data.add_argument("--synth_root", type=existing_dir, metavar="DIR", help="as train.py's")
+    data.add_argument("--real_root", type=existing_dir, metavar="DIR", help="as train.py's")
+    data.add_argument("--split_by", choices=("frame", "sequence"), help="as train.py's, for all trainings")
+    data.add_argument("--val_size", type=integer(0), metavar="N", help="as train.py's, for all trainings")
+    data.add_argument("--test_size", type=integer(0), metavar="N", help="as train.py's, for all trainings")
+    data.add_argument("--seed", type=integer(0, 2**31 - 1), default=0, metavar="N", help="of all trainings")
+
+    what = parser.add_argument_group("what to do")
+    groups = "; ".join(f"{name}: {text}" for name, text in GROUPS.items())
+    what.add_argument(
+        "--only", nargs="+", default=[], metavar="STAGE", help=f"these stages alone, by name or group ({groups})"
+    )
+    what.add_argument(
+        "--models", nargs="+", choices=tuple(MODELS), default=list(MODELS), metavar="MODEL", help="of Table I"
+    )
+    what.add_argument(
+        "--figure_model", choices=tuple(MODELS), default="mshgan4", help="whose hands the figures and studies show"
+    )
+    add_switch(what, "--dry_run", default=False, help="print the plan and how long it takes, and do nothing")
+
+    budget = parser.add_argument_group("budget, the same for every training")
+    budget.add_argument("--max_steps", type=integer(0), default=0, metavar="N", help="steps; 0: by epochs")
+    budget.add_argument("--n_epochs", type=integer(1), metavar="N", help="epochs (default: train.py's)")
+    budget.add_argument("--num_test", type=integer(1), default=2000, metavar="N", help="test images a domain, at most")
+    budget.add_argument(
+        "--classify_images",
+        type=integer(1),
+        default=10**6,
+        metavar="N",
+        help="images a domain translated for the classifications, at most",
+    )
+
+    more = parser.add_argument_group('flags for single commands, in one word with "=": --train_flags="--ngf 32"')
+    for name, of in (
+        ("train", "train.py of the five models"),
+        ("silnet", "train.py of SilNet"),
+        ("test", "test.py of the test split"),
+        ("classify", "classify.py"),
+        ("downstream", "test.py --downstream segmentation"),
+    ):
+        more.add_argument(f"--{name}_flags", type=split_flags, default=[], metavar="FLAGS", help=f"for {of}")
+
+    machine = parser.add_argument_group("machine and files")
+    machine.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: CUDA where there is one"
+    )
+    machine.add_argument("--num_workers", type=integer(0, 256), metavar="N", help="as train.py's")
+    machine.add_argument("--gpus", type=integer(1, 64), metavar="N", help="run N commands side by side, a GPU each")
+    machine.add_argument("--jobs", type=integer(1, 256), metavar="N", help="run N commands side by side, a thread each")
+    machine.add_argument(
+        "--checkpoints_dir", type=Path, default=Path("checkpoints") / "paper", metavar="DIR", help="holds the runs"
+    )
+    machine.add_argument("--results_dir", type=Path, default=Path("results"), metavar="DIR", help="holds paper/")
+    return parser
+
+
+def parse_reproduce(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse argv (None: the command line); `.folder` is RESULTS_DIR/paper. Raises UsageError."""
+    opt = reproduce_parser().parse_args(argv)
+    opt.folder = opt.results_dir / "paper"
+    unknown = [name for name in opt.only if name not in known_names()]
+    if unknown:
+        raise UsageError(f"--only {' '.join(unknown)}: no such stage; known are {', '.join(known_names())}")
+    if opt.gpus and opt.jobs:
+        raise UsageError("--gpus runs a command a GPU, --jobs a command a thread on the CPU: give one of them")
+    if opt.gpus and opt.device == "cpu":
+        raise UsageError("--gpus with --device cpu: drop one of them, or give --jobs")
+    if opt.jobs and opt.device == "auto":
+        opt.device = "cpu"
+    return opt

@@ -1,0 +1,133 @@
+"""This project's commands run as child processes, which stop, saved, when their parent stops or is killed."""
+
+import contextlib
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from util.errors import UsageError
+from util.locks import LOCK_FILE, locked
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+PR_SET_PDEATHSIG = 1
+
+
+def start(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
+    """Start a script of this project, ("train.py", "--name", ...), its output appended to `log`.
+
+    It runs in the current folder and in a session of its own, so that Ctrl-C reaches the parent alone, which passes it
+    on. On Linux it gets SIGTERM when its parent dies: train.py then saves and ends.
+    """
+    script, *flags = command
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as output:
+        output.write(f"$ {shell_line(command)}\n".encode())
+        output.flush()
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / script), *flags],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+            preexec_fn=_end_with_parent if LIBC else None,
+        )
+
+
+def _end_with_parent() -> None:
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def shell_line(command: Sequence[str]) -> str:
+    """The command as it is typed in a shell."""
+    return shlex.join(["python", *command])
+
+
+def flags_of(options: Mapping[str, object]) -> list[str]:
+    """{flag: value} as a command line: true and false as --flag and --no-flag, null left out, lists as several words."""
+    words: list[str] = []
+    for flag, value in options.items():
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, (list, tuple)):
+            words += [f"--{flag}", *map(str, value)]
+        else:
+            words += [f"--{flag}", str(value)]
+    return words
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says anything, "" where there is none."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def stop(child: subprocess.Popen, *, seconds: float = 60) -> None:
+    """Ask a child to save and end, and wait for it; after so many seconds it is killed."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came; the children have been told to save and have ended."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextlib.contextmanager
+def note_signals() -> Iterator[list[int]]:
+    """Within the block SIGINT and SIGTERM do nothing but append their numbers to the list that it yields."""
+    received: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        received.append(number)
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def waiting_lock(file: Path, *, what: str, seconds: float = 60) -> Iterator[None]:
+    """Hold the lock `file`, and wait for whoever holds it now. Raises UsageError after so many seconds."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + seconds
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(file, what=what, remedy="stop it"))
+                break
+            except UsageError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+        yield
+
+
+def wait_for_run(folder: Path) -> None:
+    """Wait until no process trains in the run's folder: a child whose parent was killed takes a moment to save."""
+    if (folder / LOCK_FILE).exists():
+        with waiting_lock(folder / LOCK_FILE, what=f"the run in {folder}"):
+            pass
