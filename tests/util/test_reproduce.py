@@ -267,14 +267,15 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(tmp_path):
     command = [sys.executable, "-m", "util.reproduce", "--dataroot", "hands", "--models", "pixcyclegan4", "--jobs", "1"]
     command += ["--only", "silnet", "train", "translate", "tables", "--val_size", "2", "--test_size", "6"]
     command += [
-        f"--train_flags={' '.join(TINY)} --save_freq 5 --max_steps 400",
+        f"--train_flags={' '.join(TINY)} --save_freq 2 --max_steps 60",
         f"--silnet_flags={silnet} --max_steps 2",
     ]
     command += ["--test_flags=--feature_net random --num_workers 0", "--figure_model", "pixcyclegan4"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     start = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
     run = tmp_path / "checkpoints" / "paper" / "pixcyclegan4"
-    wait_until(lambda: (run / "latest.pt").exists(), 120)
+    wait_until(lambda: (run / "latest.pt").exists() or start.poll() is not None, 120)
+    assert start.poll() is None, "it ended before it could be killed"
     start.send_signal(signal.SIGKILL)
     start.wait()
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -282,7 +283,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(tmp_path):
     assert "silnet: done before" in ended.stderr
     assert re.search(r"train_pixcyclegan4: python train.py .* --continue_train", ended.stderr)
     page = (tmp_path / "results" / "paper" / "paper.md").read_text()
-    assert "| pixcyclegan4 | 400 |" in page and "70.815" in page and "translation brings" in page.lower()
+    assert "| pixcyclegan4 | 60 |" in page and "70.815" in page and "translation brings" in page.lower()
     assert (tmp_path / "results" / "paper" / "figures" / "fig5.jpg").exists()
     assert "fig5.jpg" in (tmp_path / "results" / "paper" / "index.html").read_text()
 

@@ -105,7 +105,9 @@ class Runner:
                 running.append(self._start(stage, free[0]))
 
     def _outputs_there(self, name: str) -> bool:
-        return name not in self.by_name or all(path.exists() for path in self.by_name[name].outputs)
+        """Whether a stage can read what another leaves. Masks may stay as they are where --only leaves them out."""
+        stage = self.by_name.get(name)
+        return stage is None or stage.group == "masks" or all(path.exists() for path in stage.outputs)
 
     def _start(self, stage: Stage, slot: int) -> Running:
         wanted = self.fingerprint(stage)
