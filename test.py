@@ -24,7 +24,6 @@ from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, select
 from models.features.registry import FeatureNet, load_feature_net
 from models.load import TrainedSilNet, Translator, load_silnet
-from models.translation import translations
 from options.shared import DEMO_ROOT
 from util.results import write as results
 from util.results.comparison import write_comparison
@@ -250,16 +249,7 @@ def translate(
 
     shape: is shown every translation as it is made.
     """
-    hand_box = model.options.hand_box if opt.hand_box is None else opt.hand_box
-    found = translations(
-        model.generate,
-        regions,
-        hand_box=hand_box,
-        device=model.device,
-        batch_size=opt.batch_size,
-        num_workers=opt.num_workers,
-        masked=model.options.mask,
-    )
+    found = model.hands(hand_box=opt.hand_box).stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     found = shape.watch(found) if shape else found
     generated, source = results.write_translations(folder, domain, regions.frames, found)
     if not generated.images:

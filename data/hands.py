@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from data.frames import Frame
@@ -43,7 +44,7 @@ def read_hand(frame: Frame, *, background: str = "white") -> Hand:
 
 def whiten(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3), bool (H, W) -> a copy of the image, white outside the mask."""
-    return np.where(mask[..., None], image, np.uint8(255))
+    return cv2.copyTo(image, mask.view(np.uint8), np.full(image.shape, 255, np.uint8))
 
 
 def _read_mask(frame: Frame, image: np.ndarray) -> np.ndarray:
@@ -60,10 +61,14 @@ def _read_mask(frame: Frame, image: np.ndarray) -> np.ndarray:
             raise ImageError(f"{printable(frame.mask)}: {fault}")
         return refined
     if frame.mask_kind == "auto":
-        keyed = key_colour_mask(image)
-        if keyed.mean() < 1 - MIN_KEYED:
-            return keyed
+        return key_or_whole(image)
     return np.ones(image.shape[:2], bool)
+
+
+def key_or_whole(image: np.ndarray) -> np.ndarray:
+    """bool (H, W): what is not SynthHands' key colour in an image (H, W, 3) that has it; else the whole image."""
+    keyed = key_colour_mask(image)
+    return keyed if keyed.mean() < 1 - MIN_KEYED else np.ones(image.shape[:2], bool)
 
 
 def _size(image: np.ndarray) -> str:

@@ -2,25 +2,29 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from data.hands import MIN_SIDE, Hand, key_or_whole, whiten
 from models import GENERATOR, SEGMENTERS
 from models.config import NetworkConfig
 from models.hgan import create_generator, translate
 from models.networks.silnet import SilNet
 from models.silnet_trainer import segment
+from models.translation import HandTranslator, composite
 from options.stored import check_stored
 from options.train_options import train_parser
 from util.checkpoint import check_config, first_lines, load_checkpoint, load_newest
 from util.errors import UsageError
 from util.run import OPTIONS_FILE, load_options
-from util.runtime import Amp
+from util.runtime import Amp, resolve_amp, resolve_device
 from util.training.saving import BEST, LATEST, PREVIOUS
 
 log = logging.getLogger(__name__)
@@ -45,21 +49,18 @@ class Translator:
     """One generator of a run, for use: G_r (direction "StoR") or G_s ("RtoS"), the moving average of it.
 
     options: the run's options.yaml, as attributes. checkpoint: the file that was loaded; step: where training stood.
-    epoch "best" takes best.pt, or latest.pt for a run that was never validated. Raises UsageError.
+    Call it to translate arrays, see __call__. Raises UsageError where the folder holds no such run.
     """
 
     def __init__(self, folder: Path, *, epoch: str, direction: str, device: torch.device, amp: Amp) -> None:
-        self.device, self.amp = device, amp
+        self.device, self.amp, self.direction = device, amp, direction
         options = load_options(folder)
         if options.get("model") in SEGMENTERS:
             raise UsageError(f"{folder} holds a {options['model']}, which translates nothing; name it with --silnet")
         check_stored(options, train_parser(), folder / OPTIONS_FILE, needed=NEEDED)
         self.options = SimpleNamespace(**options)
-        if epoch == "best" and (folder / BEST).exists():
-            self.checkpoint = folder / BEST
-            content = load_checkpoint(self.checkpoint)
-        else:
-            content, self.checkpoint = load_newest(folder / LATEST, folder / PREVIOUS)
+        self.input_noise = getattr(self.options, "input_noise", 0.0)  # older runs have none
+        content, self.checkpoint = _load_epoch(folder, epoch)
         try:
             self.step = int(content["step"])
             config = NetworkConfig(**{name: getattr(self.options, name) for name in NetworkConfig.__dataclass_fields__})
@@ -73,17 +74,88 @@ class Translator:
             ) from error
         self.net.to(device).eval()
 
-    def translate(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Images (N, 3, H, W) in [-1, 1] -> the other domain, composited by masks (N, 1, H, W) if the run has them."""
-        return self._translate(images, masks, masked=self.options.mask)
+    def paint(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Images (N, 3, H, W) in [-1, 1] -> the other domain, as the generator paints them, not composited by masks."""
+        return translate(self.net, images, masks, self.amp, input_noise=self.input_noise, masked=False)
 
-    def generate(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
-        """The same as the generator paints it, before any mask composites it."""
-        return self._translate(images, masks, masked=False)
+    def hands(self, *, hand_box: bool | None = None) -> HandTranslator:
+        """The generator as test.py uses it. hand_box: see HandTranslator; None: as the run was trained to be used."""
+        box = self.options.hand_box if hand_box is None else hand_box
+        return HandTranslator(self.paint, self.device, masked=self.options.mask, hand_box=box)
 
-    def _translate(self, images: Tensor, masks: Tensor | None, *, masked: bool) -> Tensor:
-        noise = getattr(self.options, "input_noise", 0.0)  # older runs have none
-        return translate(self.net, images, masks, self.amp, input_noise=noise, masked=masked)
+    def __call__(
+        self, rgb: np.ndarray | Sequence[np.ndarray], mask: np.ndarray | Sequence[np.ndarray | None] | None = None
+    ) -> np.ndarray | list[np.ndarray]:
+        """Translate one image, uint8 RGB (H, W, 3), or a list of images of any sizes.
+
+        mask: bool or uint8 (H, W), the hand where it is not zero; a list of masks for a list of images. None: every
+        pixel that is not SynthHands' key colour, or the whole image where it has no such pixels. Returns uint8 images
+        of the same sizes, the pixels that `test.py --no-crop` writes; outside the mask the image stays as it is. Raises
+        TypeError or ValueError for arrays of another kind or shape, and for a mask without a hand.
+        """
+        if isinstance(rgb, np.ndarray):
+            return self._translate_array(rgb, mask)
+        masks = [None] * len(rgb) if mask is None else mask
+        if isinstance(masks, np.ndarray) or len(masks) != len(rgb):
+            raise ValueError(f"for a list of {len(rgb)} images, mask must be None or a list of {len(rgb)} masks")
+        return [self._translate_array(image, each) for image, each in zip(rgb, masks)]
+
+    def _translate_array(self, rgb: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        hand = hand_of_arrays(rgb, mask)
+        seen = Hand(whiten(hand.image, hand.mask), hand.mask) if self.options.background == "white" else hand
+        (image,) = self.hands().images([seen])
+        return composite(image, hand) if self.options.mask else image
+
+
+def hand_of_arrays(rgb: np.ndarray, mask: np.ndarray | None) -> Hand:
+    """A Hand from an image and, perhaps, its mask; see Translator.__call__."""
+    if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        kind = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
+        raise TypeError(f"an image must be a uint8 array (H, W, 3), RGB from 0 to 255; got {kind}")
+    if min(rgb.shape[:2]) < MIN_SIDE:
+        raise ValueError(f"an image of {rgb.shape[1]}x{rgb.shape[0]} pixels; at least {MIN_SIDE} a side are needed")
+    if mask is None:
+        mask = key_or_whole(rgb)
+    elif not isinstance(mask, np.ndarray) or mask.dtype not in (np.bool_, np.uint8) or mask.shape != rgb.shape[:2]:
+        kind = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise TypeError(f"a mask must be a bool or uint8 array of shape {rgb.shape[:2]}; got {kind}")
+    mask = mask.astype(bool)
+    if not mask.any():
+        raise ValueError("the mask is empty: there is no hand to translate")
+    return Hand(rgb, mask)
+
+
+def load_translator(
+    run_folder: str | Path, epoch: str | int = "best", device: str = "auto", direction: str = "StoR"
+) -> Translator:
+    """A trained generator, ready to translate arrays as test.py translates files:
+
+        translate = load_translator("checkpoints/msh4")
+        out = translate(rgb, mask)  # uint8 (H, W, 3), uint8 or bool (H, W) or None -> uint8 (H, W, 3)
+
+    run_folder: what train.py wrote. epoch: "best" (by validation; the newest checkpoint where there was none), "latest",
+    or N for epoch_N.pt. device: "auto" (CUDA where there is one), "cpu" or "cuda". direction: "StoR" (synthetic to real)
+    or "RtoS". Raises UsageError for a folder, an epoch or a device that is not there, ValueError for another direction.
+    """
+    if direction not in GENERATOR:
+        raise ValueError(f"direction must be one of {', '.join(GENERATOR)}; got {direction!r}")
+    where = resolve_device(device)
+    amp = resolve_amp("auto", where)
+    return Translator(Path(run_folder), epoch=str(epoch), direction=direction, device=where, amp=amp)
+
+
+def _load_epoch(folder: Path, epoch: str) -> tuple[dict, Path]:
+    """The content of best.pt, latest.pt or epoch_N.pt, and the file that was read."""
+    if epoch == "best" and (folder / BEST).exists():
+        return load_checkpoint(folder / BEST), folder / BEST
+    if epoch in ("best", "latest"):
+        return load_newest(folder / LATEST, folder / PREVIOUS)
+    path = folder / f"epoch_{epoch}.pt"
+    if not path.exists():
+        kept = sorted(int(each.stem[6:]) for each in folder.glob("epoch_*.pt") if each.stem[6:].isdigit())
+        there = f"epochs {', '.join(map(str, kept))}" if kept else "no epoch (train.py --save_epoch_freq keeps them)"
+        raise UsageError(f"--epoch {epoch}: {folder} holds no {path.name}; it keeps {there}, or give best or latest")
+    return load_checkpoint(path), path
 
 
 class TrainedSilNet(NamedTuple):

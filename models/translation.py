@@ -1,7 +1,11 @@
-"""Translating many hands: read, batch, translate, and hand back as arrays."""
+"""The one way from hands to translated hands, uint8 in and uint8 out: validation, pictures, test.py, studies and Python.
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+A hand is read with its mask, cut to its box, painted by a generator, put back, and composited by its mask.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,17 +13,24 @@ from torch import Tensor
 
 from data.hands import Hand
 from data.regions import HandRegions, readable, same_sized_batches, stack
+from models import GENERATOR
+from models.hgan import HGAN, translate
 from util.images import to_uint8
 
 BOX_MARGIN = 4  # pixels around the hand
 MIN_BOX = 64  # pixels; smaller hands take some background along
 
-Translate = Callable[[Tensor, Tensor], Tensor]
+Paint = Callable[[Tensor, Tensor], Tensor]
+"""Images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1} -> images, as a generator paints them."""
 
 
-class Translation(NamedTuple):
-    """index: the frame's place in its list; source: the region it was made from; image: uint8 (H, W, 3); unmasked: the
-    same before the mask composited it (see `translations`)."""
+@dataclass(frozen=True)
+class Translation:
+    """One translated hand.
+
+    index: the frame's place in its list. source: the region it was made from. image: uint8 (H, W, 3), composited by
+    the mask where the model has masks. unmasked: the same before compositing.
+    """
 
     index: int
     source: Hand
@@ -27,52 +38,69 @@ class Translation(NamedTuple):
     unmasked: np.ndarray
 
 
-def translations(
-    translate: Translate,
-    regions: HandRegions,
-    *,
-    hand_box: bool,
-    device: torch.device,
-    batch_size: int = 1,
-    num_workers: int = 0,
-    masked: bool = False,
-) -> Iterator[Translation]:
-    """Translate every region that can be read, in order; neighbours of one size are read together.
+@dataclass(frozen=True)
+class HandTranslator:
+    """A generator in use.
 
-    translate: images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1}, on the device -> images.
-    masked: composite what `translate` returns by the mask, here, so that what the generator painted beside the hand
-    can still be looked at (`unmasked`). With hand_box that is what it painted in the hand's box, around which the
-    source stays: the generator is judged as it is used. A hand lengthened by more than the box's margin is cut off
-    there, in use as in the score. Models without masks are used without the box unless asked; test.py --hand_box
-    compares them under statistics like those that they were trained on.
+    masked: what is beside the hand stays as it is in the source. hand_box: the generator sees each hand's bounding box
+    alone. Instance normalisation takes its statistics from all it sees, and a box is filled by its hand as a training
+    crop is, unlike a 256 region or a whole frame. A hand that the generator lengthens by more than the box's margin is
+    cut off there.
     """
-    hands = readable(regions, num_workers=num_workers)
-    for indices, batch in same_sized_batches(hands, batch_size):
-        unmasked = translate_hands(translate, batch, hand_box=hand_box, device=device)
-        images = unmasked
-        if masked:
-            images = [np.where(hand.mask[..., None], image, hand.image) for image, hand in zip(unmasked, batch)]
-        yield from map(Translation, indices, batch, images, unmasked)
 
+    paint: Paint
+    device: torch.device
+    masked: bool
+    hand_box: bool
 
-def translate_hands(
-    translate: Translate, hands: list[Hand], *, hand_box: bool, device: torch.device
-) -> list[np.ndarray]:
-    """Translate hands of one size. Returns uint8 images (H, W, 3).
+    def translate(self, hands: Sequence[Hand]) -> list[Translation]:
+        """Translate hands of one size; `index` is the place in the list.
 
-    hand_box: translate each hand's bounding box alone and leave the rest as it is. Instance normalisation takes its
-    statistics from all it sees, and a box is filled by its hand as a training crop is, unlike a 256 region or a whole
-    frame. Where the statistics are the hand's anyway (models/networks/hand_norm.py) the box still saves time.
-    """
-    if not hand_box:
-        return list(to_uint8(translate(*stack(hands, device))))
-    images = []
-    for hand in hands:
+        Boxes go through the generator one by one in their exact sizes. Rounded up to common sizes they could be batched,
+        but a translation would change by up to a hundred grey levels at its border, as padding, strides and statistics
+        would fall elsewhere.
+        """
+        with _untuned_convolutions():
+            if self.hand_box:
+                painted = [self._paint_box(hand) for hand in hands]
+            else:
+                painted = list(to_uint8(self.paint(*stack(list(hands), self.device))))
+        return [
+            Translation(index, hand, composite(image, hand) if self.masked else image, image)
+            for index, (hand, image) in enumerate(zip(hands, painted))
+        ]
+
+    def images(self, hands: Sequence[Hand]) -> list[np.ndarray]:
+        """Translate hands of one size. Returns uint8 images (H, W, 3)."""
+        return [each.image for each in self.translate(hands)]
+
+    def stream(self, regions: HandRegions, *, batch_size: int = 1, num_workers: int = 0) -> Iterator[Translation]:
+        """Translate every region that can be read, in order; neighbours of one size are read together."""
+        hands = readable(regions, num_workers=num_workers)
+        for indices, batch in same_sized_batches(hands, batch_size):
+            for index, each in zip(indices, self.translate(batch)):
+                yield Translation(index, each.source, each.image, each.unmasked)
+
+    def _paint_box(self, hand: Hand) -> np.ndarray:
         box = hand_bounds(hand.mask)
         image = hand.image.copy()
-        image[box] = to_uint8(translate(*stack([Hand(hand.image[box], hand.mask[box])], device)))[0]
-        images.append(image)
-    return images
+        image[box] = to_uint8(self.paint(*stack([Hand(hand.image[box], hand.mask[box])], self.device)))[0]
+        return image
+
+
+def translator_of(model: HGAN, *, direction: str = "StoR", hand_box: bool) -> HandTranslator:
+    """The averaged generator of a model in training, as it will be used."""
+    net, objective = model.averages[GENERATOR[direction]].module, model.objective
+
+    def paint(images: Tensor, masks: Tensor) -> Tensor:
+        return translate(net, images, masks, model.amp, input_noise=objective.input_noise, masked=False)
+
+    return HandTranslator(paint, model.device, masked=objective.mask, hand_box=hand_box)
+
+
+def composite(painted: np.ndarray, hand: Hand) -> np.ndarray:
+    """uint8 (H, W, 3): `painted` on the hand and the hand's image, to the last bit, beside it."""
+    return np.where(hand.mask[..., None], painted, hand.image)
 
 
 def hand_bounds(mask: np.ndarray) -> tuple[slice, slice]:
@@ -88,3 +116,14 @@ def _bounds(where: np.ndarray, length: int) -> slice:
     low, high = low - missing // 2, high + missing - missing // 2
     shift = max(0, -low) - max(0, high - length)  # moved inside, if it fits
     return slice(max(0, low + shift), min(length, high + shift))
+
+
+@contextlib.contextmanager
+def _untuned_convolutions() -> Iterator[None]:
+    """cuDNN times all its algorithms for each new shape if asked to, and nearly every hand's box is a new shape."""
+    tuned = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = tuned

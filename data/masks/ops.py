@@ -24,7 +24,7 @@ SNAP_SEPARATION = 3.0  # colours nearer than this many standard deviations say n
 
 def key_colour_mask(rgb: np.ndarray, key: tuple[int, int, int] = SYNTHETIC_KEY) -> np.ndarray:
     """uint8 RGB (H, W, 3) -> bool (H, W): every pixel that is not exactly the key colour (SynthHands' background)."""
-    return (rgb != np.asarray(key, np.uint8)).any(axis=-1)
+    return cv2.inRange(rgb, key, key) == 0
 
 
 def chroma_key_mask(

@@ -18,7 +18,7 @@ from data.silhouette_crops import silhouette_crop
 from models.load import TrainedSilNet, load_silnet
 from models.losses import geometric_loss
 from models.networks.silnet import SilNet
-from models.translation import translations
+from models.translation import HandTranslator
 from options.train_options import parse_train
 from util.checkpoint import load_checkpoint
 from util.errors import UsageError, run_command
@@ -216,7 +216,7 @@ def shape_of(root, silnet):
 
     def measure(generate, *, hand_box: bool = False) -> dict:
         scores = ShapeScores(silnet.segment, CPU)
-        for each in scores.watch(translations(generate, regions, hand_box=hand_box, device=CPU, masked=True)):
+        for each in scores.watch(HandTranslator(generate, CPU, masked=True, hand_box=hand_box).stream(regions)):
             assert np.array_equal(each.image[~each.source.mask], each.source.image[~each.source.mask])
         return scores.means()
 

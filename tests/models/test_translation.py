@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from helpers import draw_hand
+from helpers import build, draw_hand
 
 from data.frames import frames_in_folder
 from data.hands import Hand
-from data.regions import HandRegions
-from models.translation import hand_bounds, translate_hands, translations
-from util.images import write_png
+from data.regions import HandRegions, stack
+from models.translation import HandTranslator, hand_bounds, translator_of
+from util.images import to_uint8, write_png
 
 CPU = torch.device("cpu")
 
@@ -45,10 +45,11 @@ def test_the_surroundings_do_not_matter():
     image[mask] = random.integers(0, 255, (mask.sum(), 3))
     wide = Hand(np.pad(image, ((60, 60), (60, 60), (0, 0)), constant_values=255), np.pad(mask, 60))
     small, large = (
-        translate_hands(normalise, [hand], hand_box=True, device=CPU)[0] for hand in (Hand(image, mask), wide)
+        HandTranslator(normalise, CPU, masked=False, hand_box=True).images([hand])[0]
+        for hand in (Hand(image, mask), wide)
     )
     assert np.array_equal(large[60:160, 60:160], small)
-    unboxed = translate_hands(normalise, [wide], hand_box=False, device=CPU)[0]
+    unboxed = HandTranslator(normalise, CPU, masked=False, hand_box=False).images([wide])[0]
     assert not np.array_equal(unboxed[60:160, 60:160][mask], small[mask])
 
 
@@ -59,10 +60,33 @@ def test_what_was_painted_beside_the_hand_is_kept_for_looking_at(tmp_path, hand_
     write_png(tmp_path / "a.png", image)
     write_png(tmp_path / "a_mask.png", mask)
     regions = HandRegions(frames_in_folder(tmp_path), crop=None)
-    (found,) = translations(
-        lambda images, masks: torch.zeros_like(images), regions, hand_box=hand_box, device=CPU, masked=True
-    )
+    translator = HandTranslator(lambda images, masks: torch.zeros_like(images), CPU, masked=True, hand_box=hand_box)
+    (found,) = translator.stream(regions)
     assert (found.image[mask] == 128).all() and np.array_equal(found.image[~mask], image[~mask])
     painted = np.zeros_like(mask)
     painted[hand_bounds(mask) if hand_box else ...] = True
     assert (found.unmasked[painted] == 128).all() and np.array_equal(found.unmasked[~painted], image[~painted])
+
+
+def test_cudnn_tunes_no_shape_of_a_box(monkeypatch):
+    """Each hand's box is a shape of its own; with cudnn.benchmark each would be timed anew."""
+    tuned = []
+
+    def paint(images, masks):
+        tuned.append(torch.backends.cudnn.benchmark)
+        return images
+
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    hand = Hand(*draw_hand(np.random.default_rng(0)))
+    HandTranslator(paint, CPU, masked=True, hand_box=True).images([hand, hand])
+    assert tuned == [False, False] and torch.backends.cudnn.benchmark
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_model_in_training_translates_as_its_own_average_does(masked):
+    model = build(None, netD="patch", mask=masked, input_noise=0.1)
+    image, mask = draw_hand(np.random.default_rng(0), size=64, background=(255, 255, 255))
+    tensors = stack([Hand(image, mask)], CPU)
+    (made,) = translator_of(model, direction="RtoS", hand_box=False).images([Hand(image, mask)])
+    assert np.array_equal(made, to_uint8(model.translate(*tensors, direction="RtoS"))[0])
+    assert np.array_equal(made[~mask], image[~mask]) is masked

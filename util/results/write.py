@@ -10,7 +10,9 @@
 import logging
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -74,14 +76,14 @@ def write_translations(
     """Write each translation, the region it was made from and its mask. Returns (generated, source)."""
     names = output_names(frames)
     generated, source = Written([], [], []), Written([], [], [])
-    for each in tqdm(found, total=len(frames), desc="translating", unit="image", leave=False, disable=None):
-        name, frame = names[each.index], frames[each.index]
-        image, original, mask = (folder / part / name for part in ("generated", domain, f"masks/{domain}"))
-        write_png(image, each.image)
-        write_png(original, each.source.image)
-        write_png(mask, each.source.mask)
-        generated.add(frame, image, mask)
-        source.add(frame, original, mask)
+    with BackgroundWriter() as writer:
+        for each in tqdm(found, total=len(frames), desc="translating", unit="image", leave=False, disable=None):
+            name, frame = names[each.index], frames[each.index]
+            image, original, mask = (folder / part / name for part in ("generated", domain, f"masks/{domain}"))
+            for path, pixels in ((image, each.image), (original, each.source.image), (mask, each.source.mask)):
+                writer.write(path, pixels)
+            generated.add(frame, image, mask)
+            source.add(frame, original, mask)
     return generated, source
 
 
@@ -90,12 +92,38 @@ def write_regions(folder: Path, domain: str, regions: HandRegions, *, num_worker
     names = output_names(regions.frames)
     written = Written([], [], [])
     found = readable(regions, num_workers=num_workers)
-    for index, hand in tqdm(found, total=len(regions), desc=domain, unit="image", leave=False, disable=None):
-        image, mask = folder / domain / names[index], folder / "masks" / domain / names[index]
-        write_png(image, hand.image)
-        write_png(mask, hand.mask)
-        written.add(regions.frames[index], image, mask)
+    with BackgroundWriter() as writer:
+        for index, hand in tqdm(found, total=len(regions), desc=domain, unit="image", leave=False, disable=None):
+            image, mask = folder / domain / names[index], folder / "masks" / domain / names[index]
+            writer.write(image, hand.image)
+            writer.write(mask, hand.mask)
+            written.add(regions.frames[index], image, mask)
     return written
+
+
+class BackgroundWriter:
+    """Writes PNGs in threads beside what makes them, a bounded number at a time; all are written when the block ends.
+
+    An error of a write is raised by a later one, or at the end of the block.
+    """
+
+    THREADS, WAITING = 2, 24
+
+    def __enter__(self) -> "BackgroundWriter":
+        self._pool, self._pending = ThreadPoolExecutor(self.THREADS), deque()
+        return self
+
+    def write(self, path: Path, image: np.ndarray) -> None:
+        """Write one as util.images.write_png does. The array must not be changed afterwards."""
+        self._pending.append(self._pool.submit(write_png, path, image))
+        if len(self._pending) > self.WAITING:
+            self._pending.popleft().result()
+
+    def __exit__(self, kind, error, trace) -> None:
+        self._pool.shutdown(cancel_futures=kind is not None)
+        if kind is None:
+            for each in self._pending:
+                each.result()
 
 
 def link_annotations(generated: Written) -> int:

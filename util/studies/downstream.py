@@ -21,7 +21,6 @@ from data.regions import HandRegions, readable
 from data.unpaired import collate
 from models.downstream_trainer import DownstreamNet
 from models.load import Translator
-from models.translation import translations
 from util.errors import UsageError
 from util.images import ImageError, to_uint8, write_bytes, write_png
 from util.progress import progress
@@ -134,14 +133,7 @@ def training_hands(
         chosen[domain] = random.Random(f"{TEST_SEED}-{domain}").sample(found, count)
     hands: dict[str, list[AnnotatedHand]] = {part: [] for part in SETS}
     regions = HandRegions(chosen["synthetic"], background=background)
-    found = translations(
-        model.translate,
-        regions,
-        hand_box=model.options.hand_box,
-        device=model.device,
-        batch_size=opt.batch_size,
-        num_workers=opt.num_workers,
-    )
+    found = model.hands().stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     for each in progress(found, total=count, desc="translating"):
         made = Hand(each.image, each.source.mask)
         both = annotate(opt, chosen["synthetic"][each.index], "synthetic", each.source, made)

@@ -1,14 +1,12 @@
 """The pictures that training shows: source | translated | cycle, one row a hand."""
 
-import functools
-
 import numpy as np
 
 from data.frames import DOMAINS, Frame
 from data.hands import Hand
 from data.regions import HandRegions
 from models.hgan import HGAN
-from models.translation import translate_hands
+from models.translation import translator_of
 from util.images import ImageError, tile
 
 ROWS = 4
@@ -33,8 +31,7 @@ def display_grids(model: HGAN, hands: dict[str, list[Hand]], *, hand_box: bool) 
         columns = [[hand.image for hand in hands[source]]]
         for direction in (there, back):
             inputs = [Hand(image, hand.mask) for image, hand in zip(columns[-1], hands[source])]
-            translate = functools.partial(model.translate, direction=direction)
-            columns.append(translate_hands(translate, inputs, hand_box=hand_box, device=model.device))
+            columns.append(translator_of(model, direction=direction, hand_box=hand_box).images(inputs))
         if hands[source]:
             pictures[f"{source}_translated_cycle"] = tile([list(row) for row in zip(*columns)])
     return pictures

@@ -7,7 +7,7 @@ from data.frames import Frame
 from data.regions import HandRegions, ReadableImages
 from models.features.registry import FeatureNet
 from models.hgan import HGAN
-from models.translation import translations
+from models.translation import translator_of
 from util.scores.distances import frechet_distance
 from util.scores.evaluate import cached_features, extract_features
 
@@ -32,10 +32,10 @@ def create_validation(
         ReadableImages(regions["real"], num_workers=num_workers), net, cache_dir, progress="real features"
     )
 
+    translator = translator_of(model, hand_box=hand_box)
+
     def validate() -> tuple[dict[str, float], float]:
-        found = translations(
-            model.translate, regions["synthetic"], hand_box=hand_box, device=model.device, num_workers=num_workers
-        )
+        found = translator.stream(regions["synthetic"], num_workers=num_workers)
         translated = (each.image for each in found)
         score = frechet_distance(real, extract_features(translated, net))
         return {net.metric: score}, score

@@ -1,0 +1,95 @@
+"""load_translator: the generator of a run, from Python."""
+
+import sys
+
+import numpy as np
+import pytest
+from helpers import KEY, TINY, draw_hand
+
+import test as test_script
+import train
+from models.load import load_translator
+from util.errors import UsageError, run_command
+from util.images import read_mask, read_rgb, write_png
+
+
+@pytest.fixture(scope="module")
+def run_folder(hands_root, tmp_path_factory):
+    """A run of one step."""
+    runs = tmp_path_factory.mktemp("runs")
+    argv = sys.argv
+    sys.argv = ["train.py", "--name", "a", "--dataroot", str(hands_root), "--checkpoints_dir", str(runs)]
+    sys.argv += [*TINY, "--netD", "patch", "--max_steps", "1"]
+    with pytest.raises(SystemExit) as exit_:
+        run_command(train.main)
+    sys.argv = argv
+    assert exit_.value.code == 0
+    return runs / "a"
+
+
+def tested(run_main, run_folder, results, *flags):
+    where = ("--name", run_folder.name, "--checkpoints_dir", run_folder.parent, "--results_dir", results)
+    status, said = run_main(test_script.main, *where, "--no-metrics", "--num_workers", 0, "--device", "cpu", *flags)
+    assert status == 0, said
+
+
+@pytest.mark.parametrize("direction", ["StoR", "RtoS"])
+def test_python_gives_the_pixels_that_test_py_writes(run_folder, run_main, tmp_path, direction):
+    tested(run_main, run_folder, tmp_path, "--direction", direction)
+    folder = tmp_path / "a" / ("test" if direction == "StoR" else "test_RtoS")
+    domain = "synthetic" if direction == "StoR" else "real"
+    translate = load_translator(run_folder, device="cpu", direction=direction)
+    names = sorted(path.relative_to(folder / domain) for path in (folder / domain).rglob("*.png"))
+    assert names
+    images = [read_rgb(folder / domain / name) for name in names]
+    masks = [read_mask(folder / "masks" / domain / name) for name in names]
+    for name, made in zip(names, translate(images, masks)):
+        assert np.array_equal(made, read_rgb(folder / "generated" / name))
+    as_bytes = translate(images[0], masks[0].astype(np.uint8) * 255)
+    assert np.array_equal(as_bytes, read_rgb(folder / "generated" / names[0]))
+
+
+def test_without_a_mask_the_key_colour_tells_the_hand(run_folder):
+    translate = load_translator(str(run_folder), device="cpu")
+    image, mask = draw_hand(np.random.default_rng(0), size=90, background=KEY)
+    made = translate(image)
+    assert np.array_equal(made, translate(image, mask)) and np.array_equal(made[~mask], image[~mask])
+    whole = np.random.default_rng(1).integers(0, 255, (40, 50, 3), np.uint8)
+    assert translate(whole).shape == whole.shape and not (translate(whole) == whole).all(-1).any(0).all()
+    assert len(translate([image, whole], [mask, None])) == 2
+
+
+def test_arrays_of_other_kinds_are_refused(run_folder):
+    translate = load_translator(run_folder, device="cpu")
+    image, mask = draw_hand(np.random.default_rng(0), size=64)
+    for wrong in (image / 255, image[..., 0], image.tolist()[0][0]):
+        with pytest.raises((TypeError, ValueError)):
+            translate(wrong if isinstance(wrong, np.ndarray) else [wrong])
+    with pytest.raises(TypeError, match=r"mask must be a bool or uint8 array of shape \(64, 64\)"):
+        translate(image, mask[:-1])
+    with pytest.raises(ValueError, match="empty"):
+        translate(image, np.zeros_like(mask))
+    with pytest.raises(ValueError, match="list of 2 masks"):
+        translate([image, image], mask)
+    with pytest.raises(ValueError, match="direction"):
+        load_translator(run_folder, direction="AtoB")
+
+
+def test_an_epoch_that_was_not_kept_is_named(run_folder):
+    with pytest.raises(UsageError, match="--epoch 7.*keeps no epoch"):
+        load_translator(run_folder, epoch=7)
+    (run_folder / "epoch_3.pt").write_bytes((run_folder / "latest.pt").read_bytes())
+    assert load_translator(run_folder, epoch=3, device="cpu").checkpoint.name == "epoch_3.pt"
+    with pytest.raises(UsageError, match="keeps epochs 3"):
+        load_translator(run_folder, epoch=7)
+    (run_folder / "epoch_3.pt").unlink()
+
+
+def test_whole_frames_of_a_folder_too(run_folder, run_main, tmp_path):
+    image, mask = draw_hand(np.random.default_rng(3), size=120, background=(90, 20, 160))
+    write_png(tmp_path / "in" / "x.png", image)
+    write_png(tmp_path / "in" / "x_mask.png", mask)
+    tested(run_main, run_folder, tmp_path / "out", "--input", tmp_path / "in", "--background", "white")
+    (written,) = (tmp_path / "out" / "a").rglob("generated/x.png")
+    made = load_translator(run_folder, device="cpu")(image, mask)
+    assert np.array_equal(made[mask], read_rgb(written)[mask]) and np.array_equal(made[~mask], image[~mask])
