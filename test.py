@@ -27,6 +27,7 @@ from models.load import TrainedSilNet, Translator, load_silnet
 from options.shared import DEMO_ROOT
 from util.results import write as results
 from util.results.comparison import write_comparison
+from util.results.folders import open_folder, results_folder
 from util.results.write import Written
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
 from util.scores.silhouettes import ShapeScores
@@ -108,14 +109,14 @@ def translate_split(
 ) -> Tested:
     """Translate the split of one run, write the files of the contract, and score them."""
     run = model.options
-    folder = opt.results_dir / name / opt.phase
+    folder = results_folder(opt, name)
     background = opt.background or run.background
     crop = TEST_CROP if opt.crop else None
     roots = data_roots(opt, run)
     chosen = split_frames(opt, name, run, roots, phase=opt.phase, most=opt.num_test)
     domain, other = ("synthetic", "real") if opt.direction == "StoR" else ("real", "synthetic")
 
-    results.clear(folder)
+    open_folder(folder, None)
     how = {"crop": crop, "background": background, "strict": opt.strict}
     regions = {d: HandRegions(frames, **how) for d, frames in chosen.items()}
     shape = ShapeScores(silnet.segment, model.device) if silnet else None
@@ -228,8 +229,8 @@ def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> N
     frames = frames_in_folder(opt.input)
     if not frames:
         raise UsageError(f"--input {opt.input} holds no PNG or JPEG images")
-    folder = opt.results_dir / name / "input"
-    results.clear(folder)
+    folder = results_folder(opt, name)
+    open_folder(folder, opt.input)
     domain = "synthetic" if opt.direction == "StoR" else "real"
     background = opt.background or model.options.background
     crop = TEST_CROP if opt.crop else None

@@ -251,7 +251,7 @@ def test_a_run_finds_its_data_from_elsewhere(fit, run_main, hands_root, tmp_path
 def test_reverse_direction(translate, tmp_path):
     status, said = translate("--direction", "RtoS", "--no-metrics")
     assert status == 0, said
-    names = [p.name for p in (tmp_path / "mshgan4" / "test" / "generated").rglob("*.png")]
+    names = [p.name for p in (tmp_path / "mshgan4" / "test_RtoS" / "generated").rglob("*.png")]
     assert names and all(name.startswith("image_") for name in names)
 
 
@@ -267,7 +267,7 @@ def test_a_folder_of_whole_frames_keeps_names_sizes_and_annotations(translate, t
     write_png(source / "é.png", draw_hand(random, size=130, background=KEY)[0])
     status, said = translate("--input", source, "--annotations")
     assert status == 0, said
-    out = tmp_path / "mshgan4" / "input" / "generated"
+    out = tmp_path / "mshgan4" / "input_in put" / "generated"
     assert read_rgb(out / "deep er" / "0001_color.png").shape == (87, 90, 3)
     assert read_rgb(out / "é.png").shape == (130, 130, 3)
     assert (out / "deep er" / "0001_joint_pos.txt").read_text() == "1,2,3"

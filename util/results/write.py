@@ -34,7 +34,6 @@ from util.strict_json import write_json
 
 log = logging.getLogger(__name__)
 
-PARTS = ("generated", "synthetic", "real", "masks", "true_pairs")
 GRID_COLUMNS = 8
 
 
@@ -50,14 +49,6 @@ class Written(NamedTuple):
         self.frames.append(frame)
         self.images.append(image)
         self.masks.append(mask)
-
-
-def clear(folder: Path) -> None:
-    """Remove what an earlier test left in the folder, so that no stale image is ever scored."""
-    for part in PARTS:
-        shutil.rmtree(folder / part, ignore_errors=True)
-    for name in ("metrics.json", "grid.png"):
-        (folder / name).unlink(missing_ok=True)
 
 
 def output_names(frames: list[Frame]) -> list[PurePosixPath]:
