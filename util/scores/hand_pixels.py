@@ -1,0 +1,54 @@
+"""What the rulers share: a hand's colours, how deep a pixel lies inside it, and blurs that stop at its outline.
+
+Lengths are in pixels of a 256 region. `scale` converts them: 1 for frames of 256 pixels or more, 0.5 for frames of 128.
+"""
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+
+REFERENCE_SIDE = 256  # pixels: the region of the paper's validation and test
+
+
+def ruler_scale(sides: Iterable[int]) -> float:
+    """The scale of a set of images from the shorter sides of their frames, before any padding: median / 256, at most 1.
+
+    Larger frames are cut to 256 pixels, never resized, so their pixels are those of a 256 region.
+    """
+    return min(1.0, float(np.median(list(sides))) / REFERENCE_SIDE)
+
+
+def lab(image: np.ndarray) -> np.ndarray:
+    """uint8 RGB (H, W, 3) -> CIE L*a*b* (D65) float32 (H, W, 3); L* in [0, 100], a* and b* about -100 to 100."""
+    return cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+def distance_inside(mask: np.ndarray) -> np.ndarray:
+    """How far each pixel of a bool mask (H, W) lies from the nearest pixel off the hand: float32, 0 off the hand.
+
+    The border of the image is no outline. A mask of the whole image has no outline: every distance is infinite.
+    """
+    if mask.all():
+        return np.full(mask.shape, np.inf, np.float32)
+    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+def masked_blur(values: np.ndarray, mask: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian means of float32 (H, W) or (H, W, C) over the pixels of the mask alone; 0 where none is near."""
+    weights = mask.astype(np.float32)
+    if values.ndim == 3:
+        weights = np.repeat(weights[..., None], values.shape[2], axis=2)
+    sums, shares = (
+        cv2.GaussianBlur(each, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT) for each in (values * weights, weights)
+    )
+    return sums / np.maximum(shares, 1e-6)
+
+
+def hand_box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """The bounding box of a bool mask (H, W) that is not empty, with a margin, inside the image: (rows, columns)."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return (
+        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + 1 + margin),
+        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + 1 + margin),
+    )
