@@ -14,12 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.transforms import window_start
+from data.depth import read_depth, region_depth
 from util.errors import UsageError, run_command
 from util.images import read_mask, read_rgb
 from util.scores.hand_pixels import REFERENCE_SIDE
 from util.scores.rulers import Appearance, best_score, relative_to, structure_entries
-from util.scores.structure import NO_DEPTH, Structure, structure
+from util.scores.structure import Structure, structure
 
 HEADER = (
     "structure (chance) new  texture    6    12    24  tone    L     a     b  fringe    score     FD  inside    KID  n"
@@ -41,7 +41,9 @@ def main() -> int:
         photographs = Appearance.of(hands(folder, "real"), scale=scale)
         scores = read_scores(folder)
         for label, part in (("untranslated", "synthetic"), ("translated", "generated")):
-            measure = partial(image_structure, folder, part, depth_root=opt.depth_root, scale=scale)
+            measure = partial(
+                image_structure, folder, part, depth_root=opt.depth_root, boxes=read_boxes(folder), scale=scale
+            )
             with ProcessPoolExecutor(opt.num_workers) as pool:
                 total = sum(pool.map(measure, images, chunksize=8), Structure())
             rulers = structure_entries(total) | relative_to(
@@ -72,26 +74,32 @@ def hands(folder: Path, part: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield read_rgb(path), read_mask(masks / path.relative_to(folder / part))
 
 
-def image_structure(folder: Path, part: str, name: Path, *, depth_root: Path | None, scale: float) -> Structure:
+def image_structure(
+    folder: Path, part: str, name: Path, *, depth_root: Path | None, boxes: dict[str, list[int]], scale: float
+) -> Structure:
     """The structure of one image of generated/ (or, as a check that it is 1, synthetic/)."""
     mask = read_mask(folder / "masks" / "synthetic" / name)
-    depth = region_depth(depth_root / name, mask.shape) if depth_root else None
+    depth = None
+    if depth_root:
+        frame = read_depth(depth_root / name)
+        box = boxes.get(name.as_posix()) or (frame is not None and padded_box(frame.shape, mask.shape))
+        depth = region_depth(depth_root / name, box, mask) if box else None
     return structure(read_rgb(folder / "synthetic" / name), read_rgb(folder / part / name), mask, depth, scale=scale)
 
 
-def region_depth(image: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """The depth map beside a *_color image, uint16, cut like test.py's region about the hand. None where there is none."""
-    depth = cv2.imread(str(image.with_name(image.name.replace("_color.png", "_depth.png"))), cv2.IMREAD_UNCHANGED)
-    if depth is None:
+def read_boxes(folder: Path) -> dict[str, list[int]]:
+    """regions.json: {file below generated/: [x, y, width, height]}; empty where there is none."""
+    path = folder / "regions.json"
+    regions = json.loads(path.read_text()) if path.exists() else []
+    return {region["file"].removeprefix("generated/"): region["box"] for region in regions}
+
+
+def padded_box(frame: tuple[int, int], region: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """The box of a region that holds a whole frame, both (H, W), padded evenly; None where it cuts the frame."""
+    if any(side > length for side, length in zip(frame, region)):
         return None
-    known = (depth > 0) & (depth < NO_DEPTH)
-    starts = []
-    for axis in (0, 1):
-        where = np.flatnonzero(known.any(axis=1 - axis))
-        starts.append(window_start(int(where[0] + where[-1] + 1) // 2, depth.shape[axis], shape[axis]))
-    padded = np.pad(depth, [(length, length) for length in shape])
-    window = (slice(start + length, start + 2 * length) for start, length in zip(starts, shape))
-    return padded[tuple(window)]
+    y, x = (-((length - side) // 2) for side, length in zip(frame, region))
+    return x, y, region[1], region[0]
 
 
 def folder_scale(folder: Path) -> float:

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from data.depth import has_depth
 from util.scores.hand_pixels import distance_inside, hand_box, lab
 
 TOLERANCE = 2  # pixels, at every scale, by which an edge may have moved
@@ -31,7 +32,6 @@ ACROSS, ALONG = 2.0, 6.0  # pixels (scaled): the filters' Gaussian sigmas across
 ORIENTATIONS = 12  # of the filters, over half a turn
 TURN = 1  # orientations by which an edge may have turned
 DEPTH_STEP = 6  # mm between neighbouring pixels: the least discontinuity
-NO_DEPTH = 32000  # SynthHands writes 32001 where there is no hand
 CHANCE_SHIFT = 12.0  # pixels (scaled) by which edges are displaced to find what chance alone would keep
 
 
@@ -74,8 +74,8 @@ def structure(
 ) -> Structure:
     """Compare the edges inside the hand of a source and its translation.
 
-    source, translated: uint8 RGB (H, W, 3); mask: bool (H, W), True on the hand; depth: uint16 (H, W) in mm, 0 or
-    32001 where unknown; scale: see util.scores.hand_pixels. Raises ValueError for shapes that differ.
+    source, translated: uint8 RGB (H, W, 3); mask: bool (H, W), True on the hand; depth: uint16 (H, W) in mm, as
+    data.depth.region_depth cuts it; scale: see util.scores.hand_pixels. Raises ValueError for shapes that differ.
     """
     shapes = {source.shape[:2], translated.shape[:2], mask.shape, mask.shape if depth is None else depth.shape}
     if len(shapes) > 1:
@@ -107,7 +107,7 @@ def depth_edges(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Neighbours in a row or column whose depths differ by more than 6 mm, and by more than twice the slope of the
     surface on the flatter side, so that a surface seen at a grazing angle is no discontinuity.
     """
-    known = mask & (depth > 0) & (depth < NO_DEPTH)
+    known = mask & has_depth(depth)
     depth = depth.astype(np.float32)
     return _steps_along_rows(depth, known) | _steps_along_rows(depth.T, known.T).T
 

@@ -1,0 +1,44 @@
+"""Depth maps beside colour images, cut like the regions that are translated."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data.frames import annotation_prefix
+
+NO_DEPTH = 32000  # from here on a value says that there is no hand; SynthHands writes 32001
+LEAST_OVERLAP = 0.85  # of the depth map's hand and the colour image's, as IoU, for them to show one view
+
+
+def read_depth(image: Path) -> np.ndarray | None:
+    """The <prefix>_depth.png beside a colour image: uint16 (H, W) in mm; None where there is none of that kind."""
+    path = image.with_name(f"{annotation_prefix(image)}_depth.png")
+    depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+    return depth if depth is not None and depth.dtype == np.uint16 and depth.ndim == 2 else None
+
+
+def has_depth(depth: np.ndarray) -> np.ndarray:
+    """uint16 (H, W) -> bool (H, W), True where the depth is known."""
+    return (depth > 0) & (depth < NO_DEPTH)
+
+
+def region_depth(image: Path, box: Sequence[int], mask: np.ndarray) -> np.ndarray | None:
+    """The depth map of a region of a colour image: uint16 like `mask`, bool (H, W), the region's hand; 0 where unknown.
+
+    box: x, y, width, height of the region in the image, which it may reach beyond. None where there is no depth map,
+    or where its hand is not the region's: SynthHands' own depth camera stands beside the colour camera, so that its
+    pixels are others.
+    """
+    depth = read_depth(image)
+    if depth is None or tuple(box[2:]) != mask.shape[::-1]:
+        return None
+    x, y, width, height = box
+    region = np.zeros(mask.shape, depth.dtype)
+    part = depth[max(0, y) : y + height, max(0, x) : x + width]
+    top, left = max(0, -y), max(0, -x)
+    region[top : top + part.shape[0], left : left + part.shape[1]] = part
+    region[~has_depth(region)] = 0
+    hand = region > 0
+    return region if (hand & mask).sum() >= LEAST_OVERLAP * (hand | mask).sum() else None
