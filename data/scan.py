@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data.frames import Frame
 from data.hands import MIN_SIDE
 from util import distributed
 from util.errors import UsageError
 from util.image_header import HeaderError, check_file
 from util.images import ImageError, printable, read_grey, write_bytes
+from util.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ def scan(frames: dict[str, list[Frame]], *, strict: bool) -> dict[Frame, str]:
     faults: dict[Frame, str] = {}
     for domain, some in frames.items():
         with ThreadPoolExecutor(THREADS) as pool:
-            found = tqdm(pool.map(fault, some), total=len(some), desc=f"checking {domain}", leave=False, disable=None)
+            found = progress(pool.map(fault, some), total=len(some), desc=f"checking {domain} images")
             bad = {frame: reason for frame, reason in zip(some, found) if reason}
         if some and (strict or len(bad) == len(some)) and bad:
             outlook = "--no-strict leaves such images out" if strict else "none is left; check --dataroot"

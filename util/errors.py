@@ -1,5 +1,6 @@
-"""What ends a command, told in one sentence: mistakes that the user can mend, and blows from outside."""
+"""What ends a command, in one sentence: mistakes that the user can mend, external failures, and signals."""
 
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -21,28 +22,44 @@ class RunError(Exception):
     """
 
 
+class Terminated(BaseException):
+    """SIGTERM came: what is under way is left in order, and worker processes are ended."""
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a script's main function and exit with its status.
 
-    A UsageError ends it with exit status 2, a RunError and whatever util.failures can explain with 1, Ctrl-C with 130:
-    each with one sentence on stderr. Anything else is a fault of the program and keeps its traceback.
+    A UsageError ends it with exit status 2, a RunError and whatever util.failures can explain with 1, Ctrl-C with 130,
+    SIGTERM with 143: each with one sentence on stderr. Anything else is a fault of the program and keeps its traceback.
     """
     hook = threading.excepthook
     threading.excepthook = _explain_thread(hook)
+    alone = threading.current_thread() is threading.main_thread()  # elsewhere signals are another's business
+    handler = signal.signal(signal.SIGTERM, _terminate) if alone else None
     try:
         sys.exit(main() or 0)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
     except Exception as error:
         known = isinstance(error, (UsageError, RunError))
-        told = str(error) if known else explain(error)
-        if told is None:
+        message = str(error) if known else explain(error)
+        if message is None:
             raise
-        print(f"error: {told}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     finally:
         threading.excepthook = hook
+        if alone:
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _terminate(*_) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    raise Terminated
 
 
 def check_flags(parse: Callable[[], object]) -> None:
@@ -61,10 +78,10 @@ def _explain_thread(otherwise: Callable) -> Callable:
     """A hook for threads that end with an error: what can be explained is told without a traceback."""
 
     def hook(args) -> None:
-        told = explain(args.exc_value) if isinstance(args.exc_value, Exception) else None
-        if told is None:
+        message = explain(args.exc_value) if isinstance(args.exc_value, Exception) else None
+        if message is None:
             otherwise(args)
         else:
-            print(f"error: {told}", file=sys.stderr)
+            print(f"error: {message}", file=sys.stderr)
 
     return hook

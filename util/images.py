@@ -31,8 +31,14 @@ class ImageError(Exception):
 
 def printable(path: str | os.PathLike) -> str:
     """A path on one line of valid text: control characters and undecodable bytes as backslash escapes."""
-    text = os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in as_utf8(os.fspath(path))
+    )
+
+
+def as_utf8(text: str) -> str:
+    """The text with what UTF-8 cannot hold (undecodable bytes of file names) as backslash escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _decode(path: str | os.PathLike, flags: int) -> np.ndarray:

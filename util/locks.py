@@ -1,4 +1,4 @@
-"""One process a folder: a lock that the system releases when its holder ends, however it ends."""
+"""File locks, which the system releases when their holder ends, however it ends: one process a run, a pack, a tree."""
 
 import contextlib
 import json
@@ -13,13 +13,34 @@ from util.errors import UsageError
 
 try:
     import fcntl
-except ImportError:  # no file locks on this system: two runs at once are the user's care
+except ImportError:  # Windows: nothing keeps two processes apart
     fcntl = None
 
 log = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
 _held: set[int] = set()  # descriptors of this process's locks
+
+
+def try_lock(handle: int) -> bool | None:
+    """Lock an open file; False: another has the lock; None: this system or this file system has no locks.
+
+    The lock goes when the file is closed or the process ends, however it ends.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def wait_for_lock(handle: int) -> None:
+    """Lock an open file, on which try_lock returned False, once the other lets it go."""
+    fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 @contextlib.contextmanager
@@ -29,17 +50,13 @@ def locked(file: Path, *, what: str, remedy: str) -> Iterator[None]:
     what: the thing that is locked, for the message; remedy: what to change. Raises UsageError, which names the holder,
     where another process (or another part of this one) has it.
     """
-    if fcntl is None:
-        yield
-        return
     handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{what} is in use by {_holder(handle)}; wait for it to end, or {remedy}") from None
-        except OSError as error:
-            log.warning("%s cannot be locked (%s): see to it that no second process works on it", what, error.strerror)
+        state = try_lock(handle)
+        if state is False:
+            raise UsageError(f"{what} is in use by {_holder(handle)}; wait for it to end, or {remedy}")
+        if state is None:
+            log.warning("%s cannot be locked: make sure that no second process works on it", what)
         _held.add(handle)
         _sign(handle)
         yield

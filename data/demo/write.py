@@ -11,14 +11,13 @@ import logging
 import multiprocessing
 import os
 import re
-import signal
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from data.demo.paint import LOOKS, Paint, make_paint, make_subject
 from data.demo.render import BACKGROUND_DEPTH, Geometry, draw_frame, shade_synthetic
@@ -28,6 +27,8 @@ from data.demo.surface import Skin, build_skin
 from data.demo.webcam import record, spoil_mask
 from util.errors import UsageError
 from util.images import write_bytes, write_png
+from util.progress import progress
+from util.workers import before_workers, start_worker
 
 SEED = 20210315
 FORMAT = 1
@@ -179,11 +180,6 @@ def _write_frames(root: str, frames: list[Frame]) -> int:
     return len(frames)
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it stops the pool
-    cv2.setNumThreads(1)
-
-
 def _read_marker(root: Path) -> dict | None:
     try:
         marker = json.loads(Path(root, "demo.json").read_text())
@@ -216,7 +212,6 @@ def ensure_demo(
     root: Path,
     *,
     num_workers: int = 2,
-    progress: bool = True,
     frames_per_camera: int | None = None,
     frames_per_user: int | None = None,
 ) -> None:
@@ -243,26 +238,29 @@ def ensure_demo(
     # Real-look frames take longest; begun first, they leave short ends for the last processes.
     missing.sort(key=lambda frame: frame.domain != REAL)
     chunks = [missing[i : i + 8] for i in range(0, len(missing), 8)]
-    with tqdm(total=len(missing), desc="demo hands (procedural stand-in)", unit="frame", disable=not progress) as bar:
+    with progress(total=len(missing), desc="demo hands (procedural stand-in)") as bar:
         if num_workers <= 1:
             for chunk in chunks:
                 bar.update(_write_frames(str(root), chunk))
         elif chunks:
-            _write_in_processes(root, chunks, num_workers, bar)
+            _write_in_processes(root, chunks, num_workers, bar.update)
     sizes = {domain: sum(frame.domain == domain for frame in frames) for domain in (SYNTH, REAL)}
     text = json.dumps({"format": FORMAT, "seed": SEED, "counts": {**sizes, **counts}, "what": _NOTICE}, indent=1)
     write_bytes(root / "demo.json", (text + "\n").encode())
 
 
-def _write_in_processes(root: Path, chunks: list[list[Frame]], num_workers: int, bar: tqdm) -> None:
+def _write_in_processes(
+    root: Path, chunks: list[list[Frame]], num_workers: int, update: Callable[[int], object]
+) -> None:
     # Not forked: a parent that has started torch's threads must not be.
+    before_workers(num_workers)
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(num_workers, len(chunks)), mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(min(num_workers, len(chunks)), mp_context=context, initializer=start_worker)
     try:
         running = {pool.submit(_write_frames, str(root), chunk) for chunk in chunks}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                bar.update(future.result())
+                update(future.result())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from util.images import IMAGE_SUFFIXES
+from util.images import IMAGE_SUFFIXES, as_utf8
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +56,7 @@ def report_key(frame: RealFrame, root: Path) -> str:
 
     Bytes of a file name that are not UTF-8 are written as backslash escapes, so that the report is always UTF-8 text.
     """
-    return printable(frame.image.relative_to(root).as_posix())
-
-
-def printable(text: str) -> str:
-    """The text with what UTF-8 cannot hold (undecodable bytes of file names) as backslash escapes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return as_utf8(frame.image.relative_to(root).as_posix())
 
 
 def find_real_frames(root: str | os.PathLike) -> list[RealFrame]:

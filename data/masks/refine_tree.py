@@ -9,10 +9,7 @@ import csv
 import io
 import json
 import multiprocessing
-import multiprocessing.connection
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -21,17 +18,14 @@ from itertools import islice
 from pathlib import Path
 
 import cv2
-from tqdm import tqdm
 
 from data.masks.realhands import KEPT, REPORT_NAME, RealFrame, refined_path, report_key
 from data.masks.refine import RefineOptions, Verdict, refine_frame
 from util.errors import UsageError
 from util.images import write_bytes
-
-try:
-    import fcntl
-except ImportError:  # no file locks on this system: two runs at once are the user's care
-    fcntl = None
+from util.locks import try_lock
+from util.progress import progress
+from util.workers import before_workers, start_worker
 
 PROGRESS_NAME = "masks_progress.jsonl"
 CHUNK = 16  # frames a task: enough that handing them over costs nothing
@@ -106,7 +100,7 @@ def _refine_tree(
             rows[key] = verdict
     n_before = len(rows)
 
-    bar = tqdm(total=len(frames), initial=n_before, unit="mask", desc="refining", dynamic_ncols=True)
+    bar = progress(total=len(frames), initial=n_before, unit="mask", desc="refining")
     with bar:
         for finished in _work(todo, options, num_workers):
             for key, stamp, verdict in finished:
@@ -137,14 +131,9 @@ def report_text(rows: dict[str, Verdict]) -> str:
 def _open_record(root: Path) -> io.TextIOBase:
     """Open the record, new or old, and hold its lock until it is closed."""
     record = open(root / PROGRESS_NAME, "a+", encoding="utf-8", errors="replace")
-    if fcntl is not None:
-        try:
-            fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            record.close()
-            raise UsageError(f"another preprocess_masks.py is at work under {root}: wait for it to end") from None
-        except OSError:
-            pass  # a file system without locks
+    if try_lock(record.fileno()) is False:
+        record.close()
+        raise UsageError(f"another preprocess_masks.py is at work under {root}: wait for it to end")
     return record
 
 
@@ -220,10 +209,11 @@ def _work(
         for chunk in chunks:
             yield refine_chunk(chunk, options)
         return
+    before_workers(num_workers)
     context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
     if os.name == "posix":
         context.set_forkserver_preload([__name__])  # imported once, not once a worker
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=start_worker)
     try:
         # A few chunks a worker under way at a time, so that memory does not grow with the tree.
         under_way: set[Future] = {pool.submit(refine_chunk, c, options) for c in islice(chunks, 3 * num_workers)}
@@ -240,15 +230,3 @@ def refine_chunk(chunk: list[tuple[str, RealFrame]], options: RefineOptions) -> 
     """Refine some frames one after the other. Raises OSError where a mask cannot be written."""
     cv2.setNumThreads(1)  # the processes are the parallelism
     return [(key, _stamp(frame), refine_frame(frame, options)) for key, frame in chunk]
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when it ends, even by SIGKILL."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

@@ -26,7 +26,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from data import hands, transforms
 from data.frames import DOMAINS, Frame
@@ -37,11 +36,9 @@ from data.packs.format import FIELDS, INDEX_FILE, PACK_FILE, REGIONS_FILE, Pack,
 from util import images
 from util.errors import UsageError
 from util.images import ImageError, write_bytes
-
-try:
-    import fcntl
-except ImportError:  # no file locks on this system: of two builders the first to end wins
-    fcntl = None
+from util.locks import try_lock, wait_for_lock
+from util.progress import progress
+from util.workers import before_workers
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +147,7 @@ def _build(
     part.mkdir()
     try:
         index = np.zeros((len(frames), len(FIELDS)), np.int64)
-        bar = tqdm(total=len(frames), desc=f"packing {title} hands", unit="image", dynamic_ncols=True, mininterval=0.5)
+        bar = progress(total=len(frames), desc=f"packing {title} hands")
         with open(part / REGIONS_FILE, "wb") as file, bar:
             for place, (fields, record) in enumerate(_in_order(read, frames, num_workers)):
                 index[place] = [file.tell(), *fields]
@@ -187,7 +184,7 @@ def _read_record(frame: Frame, *, background: str, crop_size: int) -> tuple[list
 
 def _in_order(read: Callable, frames: Iterable[Frame], num_workers: int) -> Iterator[tuple[list[int], bytes]]:
     """read(frame) of each, in order; a few of them in memory at a time."""
-    cv2.setNumThreads(1)  # these threads are the parallelism
+    before_workers(0)  # these threads are the parallelism
     pool = ThreadPoolExecutor(max(1, num_workers))
     try:
         under_way = collections.deque()
@@ -232,8 +229,12 @@ def size(n_bytes: float) -> str:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[bool]:
     """Hold the right to make the pack `folder`, waiting for it; False: nobody can, as the file system has no locks."""
-    with open(_lock_file(folder), "a") as file:
-        yield _lock(file, wait=True)  # closing the file, or the end of the process, releases it
+    with open(_lock_file(folder), "a") as file:  # closing it releases the lock
+        state = try_lock(file.fileno())
+        if state is False:
+            log.info("another run is packing these images; waiting for it")
+            wait_for_lock(file.fileno())
+        yield state is not None
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -244,26 +245,9 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
             continue
         with open(_lock_file(owner), "a") as file:
-            if _lock(file, wait=False):
+            if try_lock(file.fileno()):
                 shutil.rmtree(part, ignore_errors=True)
 
 
 def _lock_file(folder: Path) -> Path:
     return folder.with_name(f".lock-{folder.name}")
-
-
-def _lock(file, *, wait: bool) -> bool:
-    """Lock an open file; False where that cannot be had."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        if not wait:
-            return False
-    except OSError:  # a file system without locks
-        return False
-    log.info("another run is packing these images; waiting for it")
-    fcntl.flock(file, fcntl.LOCK_EX)
-    return True

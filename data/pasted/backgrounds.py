@@ -34,29 +34,40 @@ def open_backgrounds(root: str | os.PathLike | None, *, size: int, part: str) ->
     if part not in ("train", "test"):
         raise ValueError(f"part is {part!r}; it must be train or test")
     if root is None:
-        return lambda rng: draw_room(size, rng)
-    photographs = split_photographs(list_photographs(root))[part]
+        return Rooms(size)
+    return Photographs(split_photographs(list_photographs(root))[part], size=size, root=root)
 
-    bad: set[Path] = set()
 
-    def draw(rng: np.random.Generator) -> np.ndarray:
-        first = rng.integers(len(photographs))
-        for path in [
-            *photographs[first:],
-            *photographs[:first],
-        ]:  # the next one that can be read, whatever was met before
-            if path in bad:
+class Rooms:
+    """Draws rooms of `size` pixels a side. A class, like Photographs, so that it can be sent to workers."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, rng: np.random.Generator) -> np.ndarray:
+        return draw_room(self.size, rng)
+
+
+class Photographs:
+    """Draws crops of photographs, of `size` pixels a side. Files that cannot be read are named, once, and left out."""
+
+    def __init__(self, paths: list[Path], *, size: int, root: str | os.PathLike) -> None:
+        self.paths, self.size, self.root = paths, size, root
+        self._bad: set[Path] = set()
+
+    def __call__(self, rng: np.random.Generator) -> np.ndarray:
+        first = rng.integers(len(self.paths))
+        for path in [*self.paths[first:], *self.paths[:first]]:  # the next one that can be read
+            if path in self._bad:
                 continue
             try:
-                return random_crop(read_rgb(path), size, rng)
+                return random_crop(read_rgb(path), self.size, rng)
             except ImageError as error:
-                bad.add(path)
+                self._bad.add(path)
                 log.warning("left out: %s", error)
         raise UsageError(
-            f"none of the {len(photographs)} photographs in {root} can be read; give another --background_root"
+            f"none of the {len(self.paths)} photographs in {self.root} can be read; give another --background_root"
         )
-
-    return draw
 
 
 def list_photographs(root: str | os.PathLike) -> list[Path]:

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from data.frames import images_below
 from data.pasted.backgrounds import Background
@@ -25,6 +24,7 @@ from data.scan import tell
 from data.splits import Split
 from util.errors import UsageError
 from util.images import ImageError, read_mask, read_rgb, to_tensor
+from util.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ def take_usable(files: Sequence[HandFile], count: int, *, kind: str, strict: boo
     kept, faults = [], {}
     with (
         ThreadPoolExecutor(4) as pool,
-        tqdm(total=min(count, len(files)), desc=f"checking {kind}", leave=False, disable=None) as bar,
+        progress(total=min(count, len(files)), desc=f"checking {kind} hands") as bar,
     ):
         start = 0
         while len(kept) < count and start < len(files):

@@ -107,13 +107,18 @@ def background_bank(root: str | None, *, size: int, part: str, seed: int) -> Bac
     """
     source = open_backgrounds(root, size=size, part=part)
     rng = np.random.default_rng((seed, PARTS.index(part)))
-    bank = np.stack([source(rng) for _ in range(PHOTOGRAPHS[part])])
+    return Bank(np.stack([source(rng) for _ in range(PHOTOGRAPHS[part])]))
 
-    def draw(rng: np.random.Generator) -> np.ndarray:
-        picture = bank[rng.integers(len(bank))]
+
+class Bank:
+    """Draws one of the pictures, uint8 (N, S, S, 3), mirrored or not. A class, so that it can be sent to workers."""
+
+    def __init__(self, pictures: np.ndarray) -> None:
+        self.pictures = pictures
+
+    def __call__(self, rng: np.random.Generator) -> np.ndarray:
+        picture = self.pictures[rng.integers(len(self.pictures))]
         return picture[:, ::-1] if rng.random() < 0.5 else picture
-
-    return draw
 
 
 class AnnotatedHands(HandsOnBackgrounds):

@@ -18,7 +18,7 @@ BONES = [(0, 1 + 4 * f) for f in range(5)] + [(4 * f + i, 4 * f + i + 1) for f i
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     root = tmp_path_factory.mktemp("demo")
-    ensure_demo(root, num_workers=0, progress=False, frames_per_camera=2, frames_per_user=1)
+    ensure_demo(root, num_workers=0, frames_per_camera=2, frames_per_user=1)
     return root
 
 
@@ -163,10 +163,10 @@ def test_what_is_missing_is_written_again_to_the_same_bytes(demo):
         path.unlink()
     (demo / "demo.json").unlink(missing_ok=True)
     (demo / "RealHands/user01/color/.part-left").write_bytes(b"half")
-    ensure_demo(demo, num_workers=2, progress=False, frames_per_camera=2, frames_per_user=1)
+    ensure_demo(demo, num_workers=2, frames_per_camera=2, frames_per_user=1)
     assert {path: path.read_bytes() for path in demo.rglob("*") if path.is_file()} == before
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    ensure_demo(demo, num_workers=2, progress=False)  # complete as its marker counts: nothing is added
+    ensure_demo(demo, num_workers=2)  # complete as its marker counts: nothing is added
     assert sorted(path for path in demo.rglob("*") if path.is_file()) == files
 
 
@@ -175,7 +175,7 @@ def test_a_folder_with_other_hands_is_refused(tmp_path):
     other.parent.mkdir(parents=True)
     other.write_bytes(b"photograph")
     with pytest.raises(UsageError, match="anna"):
-        ensure_demo(tmp_path, num_workers=0, progress=False, frames_per_camera=1, frames_per_user=1)
+        ensure_demo(tmp_path, num_workers=0, frames_per_camera=1, frames_per_user=1)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other]
 
 

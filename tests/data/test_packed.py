@@ -23,6 +23,7 @@ from data.packs.build import open_packs
 from data.packs.format import INDEX_FILE, REGIONS_FILE, Pack, encode, is_whole
 from data.transforms import random_hand_crop
 from data.unpaired import UnpairedHands
+from util import locks
 from util.benchmark.loader import measure
 from util.checkpoint import load_checkpoint
 from util.errors import UsageError
@@ -248,7 +249,7 @@ def test_a_damaged_pack_is_made_anew(hands_root, tmp_path, name, damage):
 # ------------------------------------------------------------------ interrupted and concurrent builders
 
 BUILDER = """
-import os, signal, sys, time
+import logging, os, signal, sys, time
 from pathlib import Path
 from data.packs import build as packing
 from data.frames import find_frames
@@ -264,10 +265,11 @@ def slowly(*args, **kwargs):
     time.sleep(0.02)
     return encode(*args, **kwargs)
 
+logging.basicConfig(level=logging.INFO)
 encode = packing.encode
 packing.PROBED = 1
 if moment == "no lock":
-    packing.fcntl = None
+    packing.try_lock = lambda handle: None
 if moment in ("lock", "no lock"):
     packing.encode = slowly
 elif moment.isdigit():
@@ -316,13 +318,13 @@ def test_concurrent_builders_end_with_one_pack(hands_root, tmp_path, moment):
         process.stdin.flush()
     said = [process.communicate()[1] for process in builders]
     assert [process.returncode for process in builders] == [0, 0], said
-    bars = sum("packing synthetic hands: 100%" in text for text in said)
-    assert bars == (1 if moment == "lock" and packing.fcntl else 2)
+    built = sum("synthetic images, once for all runs" in text for text in said)
+    assert built == (1 if moment == "lock" and locks.fcntl else 2)
     assert content(tmp_path / "shared") == content(tmp_path / "straight")
 
 
 def test_leftovers_of_a_builder_at_work_are_left_alone(hands_root, tmp_path):
-    if packing.fcntl is None:
+    if locks.fcntl is None:
         pytest.skip("no file locks on this system")
     (tmp_path / ".part-real-1-abc").mkdir()
     (tmp_path / ".part-real-2-abc").mkdir()

@@ -304,7 +304,7 @@ def test_mistakes_of_testing_end_with_status_2(translate, flags, name, words):
 
 
 def test_demo_is_measured_against_its_true_pairs(run_main, tmp_path):
-    ensure_demo(tmp_path / "demo", num_workers=0, progress=False, frames_per_camera=2, frames_per_user=2)
+    ensure_demo(tmp_path / "demo", num_workers=0, frames_per_camera=2, frames_per_user=2)
     where = ("--name", "demo", "--dataroot", tmp_path / "demo", "--checkpoints_dir", tmp_path)
     assert run_main(train.main, *where, *TINY, "--max_steps", 1)[0] == 0
     where = ("--name", "demo", "--checkpoints_dir", tmp_path, "--results_dir", tmp_path / "results")

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from data.demo import true_pair
 from data.frames import Frame, annotation_files
@@ -28,6 +27,7 @@ from data.transforms import centred_hand_crop
 from models.features.registry import FeatureNet
 from models.translation import Translation
 from util.images import read_mask, read_rgb, tile, write_png
+from util.progress import progress
 from util.scores.evaluate import ImageFiles, cached_features, extract_features, patch_crops, score
 from util.scores.image_metrics import psnr, ssim
 from util.strict_json import write_json
@@ -68,7 +68,7 @@ def write_translations(
     names = output_names(frames)
     generated, source = Written([], [], []), Written([], [], [])
     with BackgroundWriter() as writer:
-        for each in tqdm(found, total=len(frames), desc="translating", unit="image", leave=False, disable=None):
+        for each in progress(found, total=len(frames), desc="translating"):
             name, frame = names[each.index], frames[each.index]
             image, original, mask = (folder / part / name for part in ("generated", domain, f"masks/{domain}"))
             for path, pixels in ((image, each.image), (original, each.source.image), (mask, each.source.mask)):
@@ -84,7 +84,7 @@ def write_regions(folder: Path, domain: str, regions: HandRegions, *, num_worker
     written = Written([], [], [])
     found = readable(regions, num_workers=num_workers)
     with BackgroundWriter() as writer:
-        for index, hand in tqdm(found, total=len(regions), desc=domain, unit="image", leave=False, disable=None):
+        for index, hand in progress(found, total=len(regions), desc=f"writing {domain} images"):
             image, mask = folder / domain / names[index], folder / "masks" / domain / names[index]
             writer.write(image, hand.image)
             writer.write(mask, hand.mask)
@@ -181,9 +181,7 @@ def measure_true_pairs(folder: Path, generated: Written, source: Written, *, cro
     """
     values: dict[str, list[float]] = {"psnr": [], "ssim": [], "baseline_psnr": [], "baseline_ssim": []}
     triples = zip(generated.frames, generated.images, source.images)
-    for frame, made, original in tqdm(
-        triples, total=len(generated.frames), desc="true pairs", leave=False, disable=None
-    ):
+    for frame, made, original in progress(triples, total=len(generated.frames), desc="true pairs", unit="pair"):
         picture, mask = true_pair(frame.relative)
         truth = Hand(whiten(picture, mask), mask)
         if crop:

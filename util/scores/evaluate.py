@@ -3,6 +3,7 @@
 images -> extract_features (real side: cached_features) -> score -> the entries of metrics.json
 """
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -13,10 +14,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from models.features.registry import FeatureNet
 from util.images import ImageError, read_rgb, write_bytes
+from util.progress import progress as show_progress
 from util.scores import distances as metrics
 
 log = logging.getLogger(__name__)
@@ -68,11 +69,12 @@ def extract_features(
     """
     rows = []
     total = len(images) if hasattr(images, "__len__") else None
-    with tqdm(total=total, desc=progress, unit="image", disable=True if progress is None else None, leave=False) as bar:
+    with show_progress(total=total, desc=progress) if progress else contextlib.nullcontext() as bar:
         remaining = iter(images)
         while batch := list(islice(remaining, batch_size)):
             rows.append(net(batch).cpu().numpy())
-            bar.update(len(batch))
+            if bar:
+                bar.update(len(batch))
     return np.concatenate(rows) if rows else np.empty((0, net.dim), np.float32)
 
 
