@@ -1,0 +1,75 @@
+"""Search for settings: python -m util.search SPACE.yaml --name NAME --trials N --steps N"""
+
+import argparse
+import functools
+import importlib.util
+import logging
+
+from options.search_options import kept_trials, parse_search
+from options.train_options import parse_train
+from util import children
+from util.errors import UsageError, check_flags, run_command
+from util.search.space import draw, load_space
+
+if __name__ == "__main__":
+    check_flags(parse_search)  # before PyTorch is imported, which takes seconds
+
+from util.training.logger import setup_logging
+
+log = logging.getLogger("search")
+
+
+def main() -> int:
+    opt = parse_search()
+    setup_logging()
+    if importlib.util.find_spec("optuna") is None:
+        raise UsageError("python -m util.search needs Optuna, which is not installed: pip install optuna")
+    try:
+        return search_settings(opt)
+    except children.Interrupted as stopped:
+        log.info("%s: saved; start the same command again to go on", stopped)
+        return 128 + stopped.number
+
+
+def search_settings(opt: argparse.Namespace) -> int:
+    """Do the stages that opt asks for, together with whoever runs the same command. Returns the exit status."""
+    from util.search.sheet import write_sheets
+    from util.search.study import Search
+    from util.search.worker import TrialFailed, finish, halve, short_trials, wait_for_others
+
+    space, kept = load_space(opt.space), kept_trials(opt)
+    check_settings(opt, space)
+    search = Search(opt, space)
+    write = functools.partial(write_sheets, opt, space, search)
+    write()
+    short_trials(opt, space, search, write)
+    if kept is None:
+        log.info("look at %s, then go on with --keep or --drop", opt.folder / "index.html")
+        return 0
+    wait_for_others(search, opt, space, write)
+    winner = halve(opt, space, search, kept, write)
+    write()
+    if winner is None:
+        raise UsageError(f"every kept trial has failed; see {opt.folder / 'trials.csv'}, and keep others")
+    log.info("best: trial %d, %s", winner, opt.folder / "best.yaml")
+    if opt.full_steps != 0:
+        try:
+            finish(opt, space, search, winner)
+        except TrialFailed as error:
+            log.error("the winner could not be finished: %s", error)
+            return 1
+    return 0
+
+
+def check_settings(opt: argparse.Namespace, space) -> None:
+    """End with train.py's own words where it does not take a setting of the first trials."""
+    for number, params in zip(range(opt.trials), draw(space, seed=opt.seed)):
+        flags = children.flags_of(space.flags(params))
+        try:
+            parse_train(["--name", f"trial_{number:03d}", *flags])
+        except UsageError as error:
+            raise UsageError(f"{opt.space}, {params}: {error}") from error
+
+
+if __name__ == "__main__":
+    run_command(main)
