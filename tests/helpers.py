@@ -1,5 +1,11 @@
 """What several tests share: small data roots made of drawn blobs, small models, and where the repository is."""
 
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -9,6 +15,7 @@ import torch
 from models import MODELS
 from models.config import NetworkConfig, Objective, knobs
 from models.hgan import HGAN
+from util.errors import run_command
 from util.images import write_png
 from util.runtime import Amp
 
@@ -112,3 +119,61 @@ def same(a, b) -> bool:
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
     return a == b
+
+
+def fork_call(call: Callable[[], object], log: Path, **environment: object) -> int:
+    """Call it in a fork of this process, which has imported PyTorch already; returns the child's id.
+
+    log: where its output goes. environment: variables that it sees.
+    """
+    child = os.fork()
+    if child:
+        return child
+    status = 70
+    try:
+        torch.set_num_threads(1)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        with open(log, "ab", buffering=0) as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+        os.environ.update({name: str(value) for name, value in environment.items()})
+        call()
+        status = 0
+    except SystemExit as exit_:
+        status = exit_.code
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stderr.flush()
+        os._exit(status if isinstance(status, int) else 71)
+
+
+def fork_train(argv: list[str], log: Path, **environment: object) -> int:
+    """Run train.py in a fork of this process; returns the child's id."""
+
+    def call() -> None:
+        import train
+
+        sys.argv = ["train.py", *map(str, argv)]
+        run_command(train.main)
+
+    return fork_call(call, log, **environment)
+
+
+def fork_ranks(count: int, fork: Callable[..., int], log: Path) -> list[int]:
+    """Fork `count` processes that train together, by fork(log, **environment); returns their exit statuses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        shared = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": probe.getsockname()[1]}
+    ranks = [fork(log, **shared, RANK=rank, LOCAL_RANK=rank, LOCAL_WORLD_SIZE=count) for rank in range(count)]
+    return [wait(rank) for rank in ranks]
+
+
+def wait(child: int) -> int:
+    """The child's exit status, negative for the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

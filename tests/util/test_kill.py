@@ -6,18 +6,14 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from helpers import TINY, write_hands
+from helpers import TINY, fork_train, same, wait, write_hands
 
-import train
 from util.checkpoint import load_checkpoint
-from util.errors import run_command
 from util.locks import lock_run
 
 KILLS = 30
@@ -28,34 +24,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def flags(root: Path, runs: Path, name: str, *more: object) -> list[str]:
     where = ["--name", name, "--dataroot", root, "--checkpoints_dir", runs, *TINY, "--netD", "pixel"]
     return [str(each) for each in (*where, "--save_freq", 2, "--log_freq", 3, "--pool_size", 4, "--dropout", *more)]
-
-
-def fork_train(argv: list[str], log: Path) -> int:
-    """Run train.py in a fork of this process, which has imported PyTorch already; returns the child's id."""
-    child = os.fork()
-    if child:
-        return child
-    status = 70
-    try:
-        torch.set_num_threads(1)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        with open(log, "ab", buffering=0) as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
-        sys.argv = ["train.py", *argv]
-        run_command(train.main)
-    except SystemExit as exit_:
-        status = exit_.code
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(BaseException):
-            sys.stderr.flush()
-        os._exit(status if isinstance(status, int) else 71)
 
 
 def inode(path: Path) -> int | None:
@@ -74,11 +42,6 @@ def watch(child: int, until: Callable[[], bool], *, seconds: float = 60) -> bool
             return True
         time.sleep(0.0005)
     return False
-
-
-def wait(child: int) -> int:
-    """The child's exit status, negative for the signal that ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.fixture(scope="module")
@@ -135,17 +98,6 @@ def test_thirty_kills_change_nothing(small_root, tmp_path):
     # Each logged step once; a mean covers the steps since the last start, so that values may differ.
     steps = [[json.loads(line)["step"] for line in (tmp_path / n / "log.jsonl").open()] for n in ("straight", "killed")]
     assert steps[0] == steps[1]
-
-
-def same(a, b) -> bool:
-    """Whether two checkpoints' contents are equal to the last bit."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
-    return a == b
 
 
 def test_a_second_process_is_refused_and_a_crash_releases(small_root, tmp_path):

@@ -1,0 +1,56 @@
+"""A model of no weights that says what it draws, for tests of the training loop."""
+
+import torch
+
+from util import distributed
+from util.training.loop import Schedule, fit
+from util.training.saving import Progress
+
+CPU = torch.device("cpu")
+
+
+class Drawing:
+    """A step draws a number, as noise is drawn; its own part of the state is the list of what it drew."""
+
+    PER_RANK = ("drawn",)
+
+    def __init__(self, *, skipped=()) -> None:
+        self.drawn, self.steps, self.skipped = [], 0, set(skipped)
+
+    def training_step(self, batch: dict) -> dict:
+        self.drawn.append(torch.rand(()).item())
+        self.steps += 1
+        return {"loss": torch.tensor(1.0), "skipped": torch.tensor(float(self.steps in self.skipped))}
+
+    def state_dict(self) -> dict:
+        return {"drawn": list(self.drawn), "steps": self.steps}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.drawn, self.steps = list(state["drawn"]), state["steps"]
+
+    def inference_state(self) -> dict:
+        return {"steps": self.steps}
+
+
+def endless():
+    while True:
+        yield {"synthetic_path": ["a.png"]}
+
+
+def schedule(steps: int, **changes) -> Schedule:
+    return Schedule(**{"total_steps": steps, "steps_per_epoch": 2, "log_every": 3} | changes)
+
+
+def train(model, folder, steps: int, *, progress=None, logger=None, **changes) -> Progress:
+    progress = progress or Progress()
+    fit(
+        model,
+        endless(),
+        folder=folder,
+        device=CPU,
+        seed=7,
+        schedule=schedule(steps, **changes),
+        progress=progress,
+        logger=logger if distributed.rank() == 0 else None,
+    )
+    return progress
