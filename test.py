@@ -49,6 +49,8 @@ class Tested(NamedTuple):
 def main() -> int:
     opt = parse_test()
     setup_logging()
+    if "name" not in opt.explicit:
+        log.info("no --name: taking %s, the run in %s that was written last", opt.name[0], opt.checkpoints_dir)
     seed_everything(0)
     device = resolve_device(opt.device)
     amp = resolve_amp(opt.amp, device)

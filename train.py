@@ -22,7 +22,7 @@ from data.loader import stream_loader
 from data.packs.build import open_packs
 from data.roots import open_frames
 from data.scan import LEFT_OUT_FILE, LeftOut, scan
-from data.splits import SPLIT_FILE, load_split, make_split, save_split, select
+from data.splits import SPLIT_FILE, check_complete, load_split, make_split, save_split, select
 from models import SEGMENTERS
 from options.shared import DEMO_ROOT
 from util import distributed
@@ -76,7 +76,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         demo_root=DEMO_ROOT,
         num_workers=opt.num_workers,
     )
-    chosen = split_frames(opt, folder, frames)
+    chosen = split_frames(opt, folder, frames, moved=bool(saved) and saved["resolved"]["roots"] != absolute_roots(opt))
     faults = scan(chosen["train"], strict=opt.strict)
     with distributed.rank_0_first():
         model, frozen = kind.create_model(opt, saved=saved, amp=amp, device=device, rank=here.rank)
@@ -133,7 +133,8 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         if schedule.validate_every:
             validate, scored_by = kind.create_validator(opt, model, chosen["val"], folder=folder)
             resolved |= scored_by
-        save_options(folder, options | {"resolved": saved["resolved"] if saved else resolved})
+        kept = saved["resolved"] | {"roots": resolved["roots"]} if saved else resolved
+        save_options(folder, options | {"resolved": kept})
         announce(opt, kind.describe(opt, resolved), resolved, schedule)
         display = kind.create_display(opt, model, chosen["val"] if all(chosen["val"].values()) else chosen["train"])
         logger = RunLogger(
@@ -198,9 +199,12 @@ def make_schedule(
 
 
 def split_frames(
-    opt: argparse.Namespace, folder: Path, frames: dict[str, list[Frame]]
+    opt: argparse.Namespace, folder: Path, frames: dict[str, list[Frame]], *, moved: bool
 ) -> dict[str, dict[str, list[Frame]]]:
-    """{phase: {domain: frames}} by the run's splits.json, which rank 0 draws if there is none."""
+    """{phase: {domain: frames}} by the run's splits.json, which rank 0 draws if there is none.
+
+    moved: the run was started on another data root, so this one must hold all its images.
+    """
     file = folder / SPLIT_FILE
     if distributed.rank() == 0 and not file.exists():
         save_split(
@@ -209,6 +213,8 @@ def split_frames(
         )
     distributed.barrier()
     split = load_split(file)
+    if moved:
+        check_complete(frames, split)
     return {phase: select(frames, split, phase) for phase in ("train", "val")}
 
 

@@ -83,6 +83,18 @@ def load_split(path: Path) -> Split:
         raise UsageError(f"{path} is missing or damaged ({error!r}); it is written by train.py with the run") from error
 
 
+def check_complete(frames: dict[str, list[Frame]], split: Split) -> None:
+    """Raise UsageError unless the data root holds every image of the split; for a run that is continued on moved data."""
+    for domain in DOMAINS:
+        known = {frame.relative for frame in frames[domain]}
+        missing = [name for phase in PHASES for name in split[domain][phase] if name not in known]
+        if missing:
+            raise UsageError(
+                f"the run was started on another data root, and this one lacks {len(missing)} of its {domain} images, such "
+                f"as {missing[0]}; check --dataroot, or start another run under another --name"
+            )
+
+
 def select(frames: dict[str, list[Frame]], split: Split, phase: str) -> dict[str, list[Frame]]:
     """The frames of a phase ("all" for every one of the split), in the split's order.
 

@@ -183,7 +183,7 @@ class Objective:
     lambda_geo: float = knob(
         0.0,
         "weight of GeoConGAN's geometric loss: SilNet's silhouette of the translation against the source's mask; "
-        "needs --silnet; 0: none",
+        "needs --silnet; 0: none (with --model geocongan: 1)",
         group="losses",
     )
     input_noise: float = knob(
@@ -204,7 +204,7 @@ class Objective:
         reason="a discriminator that sees shifted images cannot rely on the grid of its strides",
     )
     raw_l1: bool = knob(
-        True, "cycle and identity losses see the generators' output before the mask composites it", group="extras"
+        True, "cycle and identity losses see the generators' output before the mask composites it", group="losses"
     )
     common_mask: bool = knob(
         True,

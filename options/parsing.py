@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -53,11 +54,15 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def _explain_unknown(self, flag: str) -> str:
-        known = explain_flag(flag, self.prog)
-        if known:
-            return known
-        near = nearest(flag, self._option_string_actions)
-        return f"there is no flag {flag}" + (f"; did you mean {near}?" if near else "")
+        reason = explain_flag(flag)
+        if reason is None:
+            near = nearest(flag, self._option_string_actions)
+            elsewhere = [script for script in PARSERS if script != self.prog and flag in flags_of(script)]
+            if elsewhere:
+                reason = f"it is a flag of {' and '.join(elsewhere)}"
+            elif near:
+                reason = f"did you mean {near}?"
+        return f"{self.prog} has no flag {flag}" + (f": {reason}" if reason else "")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:
@@ -86,6 +91,21 @@ class Parser(argparse.ArgumentParser):
         if not everything and hidden:
             formatter.add_text(f"{hidden} more flags: python {self.prog} --help-all")
         return formatter.format_help()
+
+
+# Where each script's parser is made.
+PARSERS = {
+    "train.py": ("options.train_options", "train_parser"),
+    "test.py": ("options.test_options", "test_parser"),
+    "classify.py": ("options.classify_options", "classify_parser"),
+    "preprocess_masks.py": ("options.preprocess_masks_options", "preprocess_masks_parser"),
+}
+
+
+def flags_of(script: str) -> set[str]:
+    """The flags of a script, as "--name"."""
+    module, maker = PARSERS[script]
+    return set(getattr(import_module(module), maker)()._option_string_actions)
 
 
 class _Help(argparse.Action):

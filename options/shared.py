@@ -21,10 +21,18 @@ def add_data_flags(group: argparse._ActionsContainer, *, default_root: Path | No
         default=default_root,
         metavar="DIR",
         basic=True,
+        may_change=True,
         help="holds SynthHands_Release/ and RealHands/, or trainA/ and trainB/ (A synthetic, B real)",
     )
-    add_flag(group, "--synth_root", type=Path, metavar="DIR", help="SynthHands_Release, where it lies elsewhere")
-    add_flag(group, "--real_root", type=Path, metavar="DIR", help="RealHands, where it lies elsewhere")
+    add_flag(
+        group,
+        "--synth_root",
+        type=Path,
+        metavar="DIR",
+        may_change=True,
+        help="SynthHands_Release, where it lies elsewhere",
+    )
+    add_flag(group, "--real_root", type=Path, metavar="DIR", may_change=True, help="RealHands, where it lies elsewhere")
     add_flag(
         group, "--dataset_mode", choices=("auto", *LAYOUTS), default="auto", help="layout; auto: by what the root holds"
     )

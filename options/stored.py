@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from options.parsing import existing_dir, existing_file
+from options.parsing import Parser, existing_dir, existing_file
 from util.errors import UsageError
 
 ROOTS = ("dataroot", "synth_root", "real_root")
 
 
-def check_stored(
-    options: dict[str, Any], parser: argparse.ArgumentParser, file: Path, *, needed: Sequence[str]
-) -> None:
+def check_stored(options: dict[str, Any], parser: Parser, file: Path, *, needed: Sequence[str]) -> None:
     """Raise UsageError, naming the option, where a value in a run's options.yaml is none that its flag takes.
 
     needed: options that must be there. Others may be missing, and entries that are no flags are let pass, but for the
@@ -26,19 +24,18 @@ def check_stored(
     roots = resolved.get("roots") if isinstance(resolved, dict) else None
     if not isinstance(roots, dict) or not all(isinstance(roots.get(key), (str, type(None))) for key in ROOTS):
         raise UsageError(f"{file} does not say where the data lies; put back the file that the run was started with")
-    for action in parser._actions:
-        value = options.get(action.dest)
-        if value is None or action.dest == "help":
-            continue
-        if isinstance(action, argparse.BooleanOptionalAction):
-            fault = None if isinstance(value, bool) else "is neither true nor false"
-        else:
-            fault = _fault(action, value)
-        if fault:
-            raise UsageError(f"{file}: {action.dest} {fault}; put back the file that the run was started with")
+    for action in parser.flags():
+        wrong = fault(action, options.get(action.dest))
+        if wrong:
+            raise UsageError(f"{file}: {action.dest} {wrong}; put back the file that the run was started with")
 
 
-def _fault(action: argparse.Action, value: Any) -> str | None:
+def fault(action: argparse.Action, value: Any) -> str | None:
+    """Why a value out of a file is none that the flag takes ("is ..."), None for a good one."""
+    if value is None:
+        return None
+    if isinstance(action, argparse.BooleanOptionalAction):
+        return None if isinstance(value, bool) else "is neither true nor false"
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return f"is {str(value)[:40]!r}, which no flag gives"
     if action.choices is not None and value not in action.choices:

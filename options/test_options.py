@@ -1,17 +1,19 @@
 """Flags of test.py."""
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from data.frames import PHASES
 from data.hands import BACKGROUNDS
-from models import GENERATOR
+from models import GENERATOR, SEGMENTERS
 from options.downstream_flags import add_downstream_flags, check_downstream
 from options.metrics_flags import add_metric_flags
 from options.parsing import Parser, add_flag, add_switch, existing_dir, integer, parse_with_explicit, run_name
 from options.shared import add_data_flags, add_machine_flags
 from util.errors import UsageError
+from util.run import load_options, runs_in
 
 NOT_OF_A_FOLDER = ("phase", "num_test", "dataroot", "synth_root", "real_root", "dataset_mode", "silnet")
 
@@ -20,13 +22,19 @@ def test_parser() -> Parser:
     """The parser of test.py; see parse_test for what it checks beyond single flags."""
     parser = Parser(
         prog="test.py",
-        usage="python test.py --name NAME [NAME ...] [flags]",
+        usage="python test.py [--name NAME [NAME ...]] [flags]",
         description="Translate a split, or a folder of images, with a trained model, and score the result. "
         "Several names are compared.",
     )
     run = parser.add_argument_group("run")
     add_flag(
-        run, "--name", basic=True, type=run_name, nargs="+", required=True, metavar="NAME", help="run(s) of train.py"
+        run,
+        "--name",
+        basic=True,
+        type=run_name,
+        nargs="+",
+        metavar="NAME",
+        help="run(s) of train.py (default: the one that was written last)",
     )
     add_flag(run, "--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR", help="holds all runs")
     add_flag(
@@ -106,9 +114,22 @@ def test_parser() -> Parser:
     return parser
 
 
+def newest_translator(checkpoints_dir: Path) -> str:
+    """The name of the run of a translator that was written last. Raises UsageError where there is none."""
+    for folder in runs_in(checkpoints_dir):
+        with contextlib.suppress(UsageError):  # a damaged run is none to choose
+            if load_options(folder).get("model") not in SEGMENTERS:
+                return folder.name
+    raise UsageError(
+        f"there are no translators in {checkpoints_dir}; train one (python train.py --name NAME), or give --checkpoints_dir"
+    )
+
+
 def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse argv (None: the command line). Raises UsageError for combinations that cannot work."""
     opt = parse_with_explicit(test_parser(), argv)
+    if opt.name is None:
+        opt.name = [newest_translator(opt.checkpoints_dir)]
     check_downstream(opt)
     if opt.crop is None:
         opt.crop = opt.input is None

@@ -1,6 +1,7 @@
 """Flags of train.py. Those that decide what is trained are the knobs of models/config.py; the others are here."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import MISSING
 from pathlib import Path
@@ -9,9 +10,21 @@ from typing import Any
 from models import DISCRIMINATORS, GENERATORS, MODELS, SEGMENTERS, VGG_SOURCES
 from models.config import SAME, knobs, network_config, objective
 from options.metrics_flags import add_feature_net_flags
-from options.parsing import Parser, add_flag, add_knob, add_switch, integer, number, parse_with_explicit, run_name
+from options.options_file import with_options_file
+from options.parsing import (
+    Parser,
+    add_flag,
+    add_knob,
+    add_switch,
+    existing_file,
+    integer,
+    number,
+    parse_with_explicit,
+    run_name,
+)
 from options.shared import CACHE_DIR, DEMO_ROOT, add_data_flags, add_machine_flags
 from util.errors import UsageError
+from util.run import runs_in
 
 __all__ = ["network_config", "objective", "parse_train", "train_parser", "without_masks"]
 
@@ -66,6 +79,14 @@ def train_parser() -> Parser:
         help="stop after N steps; 0: no limit",
     )
     add_flag(run, "--seed", type=integer(0, 2**31 - 1), default=0, metavar="N", help="seed of every random choice")
+    add_flag(
+        run,
+        "--options",
+        type=existing_file,
+        metavar="FILE",
+        basic=True,
+        help="YAML file of flags, one on a line as in lr: 0.0002; a run's options.yaml will do; the command line wins",
+    )
     add_switch(run, "--deterministic", default=False, help="make CUDA repeat itself bit for bit, more slowly")
 
     data = parser.add_argument_group("data")
@@ -195,9 +216,12 @@ def train_parser() -> Parser:
 def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse argv (None: the command line) and settle every default. Raises UsageError for combinations that cannot work."""
     parser = train_parser()
+    argv = with_options_file(list(sys.argv[1:] if argv is None else argv), parser)
     opt = parse_with_explicit(parser, argv)
+    del opt.options  # what it holds is now in the others
+    opt.explicit = [name for name in opt.explicit if name != "options"]
     if opt.name is None:
-        raise UsageError("--name is required: python train.py --name NAME")
+        raise UsageError(no_name(opt.checkpoints_dir))
     if opt.model in SEGMENTERS:
         settle_segmenter(opt, parser)
     else:
@@ -207,6 +231,20 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
             "--synth_root and --real_root belong to --dataset_mode hands; the unaligned layout has --dataroot"
         )
     return opt
+
+
+def no_name(checkpoints_dir: Path) -> str:
+    """What to say where no run is named: how to start one on the demo, and which runs there are."""
+    runs = runs_in(checkpoints_dir)
+    known = (
+        f"runs in {checkpoints_dir}: {', '.join(run.name for run in runs)}"
+        if runs
+        else f"there are no runs in {checkpoints_dir} yet"
+    )
+    return (
+        "--name is required; to train on the demo data, which is made on first use:\n"
+        f"    python train.py --name demo --max_steps 300\n{known}"
+    )
 
 
 def settle_segmenter(opt: argparse.Namespace, parser: Parser) -> None:

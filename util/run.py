@@ -7,15 +7,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy
-import scipy
-import torch
 import yaml
 
 from util.errors import UsageError
 from util.images import write_bytes
 
 OPTIONS_FILE = "options.yaml"
+# What the same options come to compute. Raised when a step, a draw or the meaning of an option changes, so that a run that
+# was started before cannot be continued with other mathematics unnoticed.
+RECIPE = 2
+
+
+def runs_in(checkpoints_dir: Path) -> list[Path]:
+    """The folders of the runs in a folder, the one that was written last first."""
+    newest = {file.parent: 0.0 for file in checkpoints_dir.glob(f"*/{OPTIONS_FILE}")}
+    for folder in newest:
+        newest[folder] = max(file.stat().st_mtime for file in folder.iterdir() if file.is_file())
+    return sorted(newest, key=newest.__getitem__, reverse=True)
 
 
 def open_run(
@@ -23,9 +31,9 @@ def open_run(
 ) -> dict[str, Any] | None:
     """Make sure that `folder` may be written by a run of these options.
 
-    A new run: the folder must not hold one yet. A continued one: its options must be the same but for `may_change`; an option
-    that is newer than the run was off in it. Returns the options of the run that is continued, None for a new one.
-    Raises UsageError.
+    A new run: the folder must not hold one yet. A continued one: it must be of the same RECIPE, and its options the same but
+    for `may_change`; an option that is newer than the run was off in it. Returns the options of the run that is continued,
+    None for a new one. Raises UsageError.
     """
     file = folder / OPTIONS_FILE
     if not file.exists():
@@ -36,6 +44,14 @@ def open_run(
     if not continue_train:
         raise UsageError(f"{folder} holds a run already; pass --continue_train to go on with it, or another --name")
     before = load_options(folder)
+    if before.get("recipe") != RECIPE:
+        resolved = before.get("resolved")
+        commit = resolved.get("git_commit", "unknown") if isinstance(resolved, dict) else "unknown"
+        raise UsageError(
+            f"the run in {folder} was started by another version of this program (commit {commit}, recipe "
+            f"{before.get('recipe', 1)}, here {RECIPE}), which trains differently: continue it with that version, or start "
+            "again under another --name; test.py still translates with it"
+        )
     changed = [
         f"{key}: was {before.get(key)!r}, now {value!r}"
         for key, value in options.items()
@@ -50,7 +66,8 @@ def open_run(
 
 
 def save_options(folder: Path, options: dict[str, Any]) -> None:
-    """Write options.yaml."""
+    """Write options.yaml, with the RECIPE."""
+    options = {"recipe": RECIPE} | options
     write_bytes(
         folder / OPTIONS_FILE, yaml.safe_dump(options, sort_keys=False, allow_unicode=False).encode(), sync=True
     )
@@ -86,13 +103,13 @@ def plain(value: Any) -> Any:
 
 def environment() -> dict[str, Any]:
     """Versions and the commit that a run is made with."""
+    import torch  # not needed to find a run, and takes seconds
+
     return {
         "versions": {
             "python": platform.python_version(),
             "torch": str(torch.__version__),
-            "torchvision": version("torchvision"),
-            "numpy": numpy.__version__,
-            "scipy": scipy.__version__,
+            **{package: version(package) for package in ("torchvision", "numpy", "scipy")},
         },
         "git_commit": git_commit(),
     }

@@ -52,7 +52,7 @@ def modules_of(script: str) -> set[Path]:
 def options_read(script: str) -> set[str]:
     """Every name that a script, or what it imports, reads as an attribute (opt.lr), by getattr(opt, "lr"), or through the
     fields of RefineOptions. Parsers' own files are left out: they read to check, not to obey. So is models/config.py: what
-    its knobs do is measured, see tests/models/test_knobs.py.
+    its knobs do is measured, see tests/models/test_each_knob.py.
     """
     names = set()
     for path in modules_of(script) - {ROOT / "models" / "config.py"}:
