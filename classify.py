@@ -48,7 +48,10 @@ def main() -> int:
     opt = parse_classify()
     setup_logging()
     folder = study_folder(opt)
-    opt.results_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        opt.results_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--results_dir {opt.results_dir} cannot be made ({error.strerror or error})") from error
     lock = opt.results_dir / f".classify_{folder.name}.lock"
     with locked(lock, what=f"the study in {folder}", remedy="choose another --results_dir"):
         return study(opt, folder)

@@ -61,8 +61,13 @@ def _in_cache(filename: str, digest: str) -> Path | None:
 def _part_file(filename: str):
     """A temporary file in the cache folder, renamed to `filename` if the block ends well."""
     folder = cache_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=folder, prefix=f".{filename}-")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=folder, prefix=f".{filename}-")
+    except OSError as error:
+        raise Unavailable(
+            f"the cache {folder} cannot be written ({error.strerror or error}); set TORCH_HOME to a folder that can be"
+        ) from error
     os.close(handle)
     try:
         yield Path(part)

@@ -39,7 +39,12 @@ def open_run(
     if not file.exists():
         if continue_train:
             raise UsageError(f"--continue_train, but there is no run in {folder} (no {OPTIONS_FILE}); check --name")
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"the run's folder {folder} cannot be made ({error.strerror or error}); give another --checkpoints_dir"
+            ) from error
         return None
     if not continue_train:
         raise UsageError(f"{folder} holds a run already; pass --continue_train to go on with it, or another --name")

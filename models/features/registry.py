@@ -138,7 +138,8 @@ def _load(name: str, path: Path | None, device: torch.device | str) -> FeatureNe
 def _ways_out() -> str:
     return (
         f"give a file with --inception_weights, put {Path(INCEPTION_URLS[0]).name} or {EFFNET_LITE0_FILE} into "
-        f"{pretrained.cache_dir()}, or choose --feature_net effnet_lite0 or random"
+        f"{pretrained.cache_dir()}, or choose --feature_net effnet_lite0 or random; "
+        "test.py --no-metrics and train.py --val_interval 0 do without"
     )
 
 

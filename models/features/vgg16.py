@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models import VGG_SOURCES
+from models.networks.layers import max_pool
 from util import pretrained
 from util.errors import UsageError
 
@@ -87,7 +88,9 @@ class VGG16Features(nn.Module):
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
                 scales.append(x)
-            x = layer(x)
+                x = max_pool(x)
+            else:
+                x = layer(x)
         return [*scales, x]
 
     @torch.no_grad()

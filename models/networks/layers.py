@@ -114,3 +114,16 @@ def concatenated(first: Tensor | list[Tensor], second: Tensor | list[Tensor]) ->
     if isinstance(first, Tensor):
         return torch.cat([first, second])
     return [torch.cat(pair) for pair in zip(first, second)]
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C, H // 2, W // 2), the largest of each 2x2 pixels.
+
+    Under --deterministic by maxima of slices: CUDA's gradient of max_pool2d adds in any order. Where pixels tie, each gets
+    a share of the gradient; after a ReLU only zeros do, and the ReLU stops it.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return F.max_pool2d(x, 2)
+    height, width = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
+    rows = torch.maximum(x[..., 0:height:2, :width], x[..., 1:height:2, :width])
+    return torch.maximum(rows[..., 0::2], rows[..., 1::2])

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks.layers import BatchNorm, at_least_float32
+from models.networks.layers import BatchNorm, at_least_float32, max_pool
 
 
 class SilNet(nn.Module):
@@ -35,7 +35,7 @@ class SilNet(nn.Module):
         x = F.pad(image, (0, pad_right, 0, pad_bottom), mode="replicate") if pad_bottom or pad_right else image
         skipped = []
         for level, convolve in enumerate(self.down):
-            x = convolve(F.max_pool2d(x, 2) if level else x)
+            x = convolve(max_pool(x) if level else x)
             skipped.append(x)
         skipped.pop()
         for grow, convolve in zip(self.up, self.merge):
