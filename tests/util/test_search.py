@@ -166,7 +166,7 @@ def test_stage_one_trains_each_trial_once_and_writes_its_sheets(space_file, sear
     assert found["lr"] == float(best["lr"]) and found["crop_size"] == 64 and found["flip"] is False
     assert read_rgb(opt.folder / "contact_sheet.png").shape[1] > 1000
     page = (opt.folder / "index.html").read_text()
-    assert page.count("<img") == 12 and "crop_size" not in page
+    assert page.count("<img") == 13 and "crop_size" not in page
 
 
 def test_a_trial_whose_worker_died_is_taken_up_and_one_at_work_is_not(space_file, search):

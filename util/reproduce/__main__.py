@@ -4,11 +4,15 @@ import argparse
 import functools
 import logging
 
-import torch
-
 from options.reproduce_options import parse_reproduce
 from util import children
-from util.errors import UsageError, run_command
+from util.errors import UsageError, check_flags, run_command
+
+if __name__ == "__main__":
+    check_flags(parse_reproduce)  # before PyTorch is imported, which takes seconds
+
+import torch
+
 from util.locks import locked
 from util.reproduce.page import write_page
 from util.reproduce.plan import plan_text, stage_seconds

@@ -9,7 +9,7 @@ from options.search_options import kept_trials, parse_search
 from options.train_options import parse_train
 from util import children
 from util.errors import UsageError, check_flags, run_command
-from util.search.space import draw, load_space
+from util.search.space import Space, draw, load_space
 
 if __name__ == "__main__":
     check_flags(parse_search)  # before PyTorch is imported, which takes seconds
@@ -61,7 +61,7 @@ def search_settings(opt: argparse.Namespace) -> int:
     return 0
 
 
-def check_settings(opt: argparse.Namespace, space) -> None:
+def check_settings(opt: argparse.Namespace, space: Space) -> None:
     """End with train.py's own words where it does not take a setting of the first trials."""
     for number, params in zip(range(opt.trials), draw(space, seed=opt.seed)):
         flags = children.flags_of(space.flags(params))

@@ -89,10 +89,11 @@ def contact(trial: FrozenTrial, later: FrozenTrial | None, picture: Path | None,
 def contact_sheet(tiles: list[np.ndarray], *, gap: int = 12) -> np.ndarray:
     """Pictures of one width in rows of COLUMNS on white."""
     height = max(len(tile) for tile in tiles)
-    rows = -(-len(tiles) // COLUMNS)
-    sheet = np.full((rows * (height + gap) + gap, COLUMNS * (WIDTH + gap) + gap, 3), 255, np.uint8)
+    columns = min(COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (WIDTH + gap) + gap, 3), 255, np.uint8)
     for index, tile in enumerate(tiles):
-        top, left = gap + index // COLUMNS * (height + gap), gap + index % COLUMNS * (WIDTH + gap)
+        top, left = gap + index // columns * (height + gap), gap + index % columns * (WIDTH + gap)
         sheet[top : top + len(tile), left : left + WIDTH] = tile
     return sheet
 
@@ -105,21 +106,20 @@ def page_text(
     pictures: Mapping[int, Path | None],
 ) -> str:
     """index.html as Markdown."""
-    rows = [
-        [
-            str(t.number),
-            state_of(t, halving.get(t.number)),
-            *(str(t.params[flag]) for flag in varied),
-            reason(t, halving),
-        ]
-        for t in trials
-    ]
+    ended = any(reason(trial, halving) for trial in trials)
+    rows = []
+    for trial in trials:
+        cells = [str(trial.number), state_of(trial, halving.get(trial.number))]
+        cells += [str(trial.params[flag]) for flag in varied]
+        rows.append(cells + [reason(trial, halving)] * ended)
+    header = ["trial", "score", *varied] + ["why it went no further"] * ended
     again = f"python -m util.search {opt.space} --name {opt.name} --trials {opt.trials} --steps {opt.steps}"
     parts = [
         f"# Search {opt.name}",
         f"{len(trials)} trials of {opt.steps} steps. The score is the validation's; lower is better. Look at the pictures, then "
         f"go on with the trials that look right: `{again} --keep NUMBERS`",
-        table(["trial", "score", *varied, ""], rows) if rows else "No trial has begun.",
+        table(header, rows) if rows else "No trial has begun.",
+        *["![All trials, by number](contact_sheet.png)"] * bool(trials),
     ]
     for trial in trials:
         if pictures[trial.number]:

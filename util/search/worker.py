@@ -5,11 +5,13 @@ import json
 import logging
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
 from util import children
+from util.errors import UsageError
 from util.run import OPTIONS_FILE
 from util.search.halving import rungs, survivors
 from util.search.space import Space
@@ -76,7 +78,7 @@ def last_score(run: Path) -> float:
     return float(score)
 
 
-def short_trials(opt: Namespace, space: Space, search: Search, after_each: callable) -> None:
+def short_trials(opt: Namespace, space: Space, search: Search, after_each: Callable[[], None]) -> None:
     """Stage one: work on trials until none is left to begin. after_each: () -> None, once a trial has ended."""
     while True:
         with contextlib.ExitStack() as held:
@@ -96,14 +98,14 @@ def short_trials(opt: Namespace, space: Space, search: Search, after_each: calla
         after_each()
 
 
-def wait_for_others(search: Search, opt: Namespace, space: Space, after_each: callable) -> None:
+def wait_for_others(search: Search, opt: Namespace, space: Space, after_each: Callable[[], None]) -> None:
     """Until no trial of stage one runs any more; what a worker leaves by dying meanwhile is done here."""
     while search.short.get_trials(states=(TrialState.RUNNING, TrialState.WAITING)):
         short_trials(opt, space, search, after_each)
         time.sleep(POLL_SECONDS)
 
 
-def halve(opt: Namespace, space: Space, search: Search, kept: list[int], after_each: callable) -> int | None:
+def halve(opt: Namespace, space: Space, search: Search, kept: list[int], after_each: Callable[[], None]) -> int | None:
     """Stage two: train the kept trials rung by rung until one is left. Returns its number, None where all have failed."""
     search.open_halving(kept, space, reduction=opt.reduction, steps=opt.steps)
     for step in rungs(len(kept), steps=opt.steps, reduction=opt.reduction):
@@ -145,7 +147,7 @@ def free(search: Search, number: int, held: contextlib.ExitStack) -> bool:
     """Whether nobody works on the trial; its lock then goes to `held`."""
     try:
         held.enter_context(search.trial_lock(number))
-    except children.UsageError:
+    except UsageError:
         return False
     return True
 
