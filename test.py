@@ -5,6 +5,7 @@ import argparse
 import logging
 import random
 import signal
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -18,13 +19,17 @@ if __name__ == "__main__":
 import torch
 
 from data.demo import is_demo
-from data.frames import Frame, frames_in_folder
+from data.frames import Frame, Reading
+from data.input_folder import frames_in_folder
+from data.masks.sources import sentence
+from data.masks.survey import survey
 from data.regions import TEST_CROP, HandRegions
 from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, select
 from models.features.registry import FeatureNet, load_feature_net
 from models.load import TrainedSilNet, Translator, load_silnet
-from options.shared import DEMO_ROOT
+from options.shared import DEMO_ROOT, reading
+from util.image_header import FORMATS
 from util.results import write as results
 from util.results.comparison import write_comparison
 from util.results.folders import open_folder, results_folder
@@ -97,7 +102,7 @@ def known_silnet(opt: argparse.Namespace, model: Translator) -> TrainedSilNet | 
     if not opt.silnet and not Path(where).exists():
         log.warning("the run's SilNet %s is gone: no shape scores; --silnet names another", where)
         return None
-    background = opt.background or model.options.background
+    background = model.options.background
     silnet = load_silnet(where, checkpoints_dir=opt.checkpoints_dir, background=background, device=model.device)
     if trained_with and silnet.sha256 != trained_with["sha256"]:
         log.warning(
@@ -112,17 +117,16 @@ def translate_split(
     """Translate the split of one run, write the files of the contract, and score them."""
     run = model.options
     folder = results_folder(opt, name)
-    background = opt.background or run.background
     crop = TEST_CROP if opt.crop else None
     roots = data_roots(opt, run)
     chosen = split_frames(opt, name, run, roots, phase=opt.phase, most=opt.num_test)
     domain, other = ("synthetic", "real") if opt.direction == "StoR" else ("real", "synthetic")
 
     open_folder(folder, None)
-    how = {"crop": crop, "background": background, "strict": opt.strict}
-    regions = {d: HandRegions(frames, **how) for d, frames in chosen.items()}
+    how = {"crop": crop, "background": run.background, "strict": opt.strict}
+    regions = {d: HandRegions(frames, **how, keep_source=d == domain) for d, frames in chosen.items()}
     shape = ShapeScores(silnet.segment, model.device) if silnet else None
-    generated, source = translate(opt, model, regions[domain], folder, domain, shape)
+    generated, source = translate(opt, model, regions[domain], folder, domain, shape, opt.background)
     target = results.write_regions(folder, other, regions[other], num_workers=opt.num_workers)
     if not target.images:
         raise UsageError(f"none of the {len(regions[other])} {other} images could be read")
@@ -139,6 +143,7 @@ def translate_split(
             cache_dir=opt.results_dir / "features",
             kid_subset_size=opt.kid_subset_size,
             kid_subsets=opt.kid_subsets,
+            on_own_background=opt.background is not None,
         )
         if opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"]):
             pairs = results.measure_true_pairs(folder, generated, source, crop=crop)
@@ -172,7 +177,7 @@ def study_downstream(opt: argparse.Namespace, models: dict[str, Translator], amp
                 model,
                 train,
                 test,
-                background=opt.background or run.background,
+                background=run.background,
                 folder=folder,
                 device=model.device,
                 amp=amp,
@@ -198,6 +203,12 @@ def stored_root(run: SimpleNamespace, flag: str) -> Path | None:
     return Path(absolute) if absolute and Path(absolute).is_dir() else Path(given)
 
 
+def data_reading(opt: argparse.Namespace, run: SimpleNamespace) -> Reading:
+    """How images and masks are read: as the flags given now say, else as the run did."""
+    given = {name: value for name, value in vars(reading(opt)).items() if name in opt.explicit}
+    return replace(reading(run), max_dataset_size=opt.max_dataset_size, **given)
+
+
 def split_frames(
     opt: argparse.Namespace,
     name: str,
@@ -211,7 +222,7 @@ def split_frames(
     frames = open_frames(
         **roots,
         dataset_mode=opt.dataset_mode if "dataset_mode" in opt.explicit else run.dataset_mode,
-        objects=run.objects,
+        reading=data_reading(opt, run),
         demo_root=DEMO_ROOT,
     )
     chosen = select(frames, load_split(opt.checkpoints_dir / name / SPLIT_FILE), phase)
@@ -227,17 +238,23 @@ def split_frames(
 
 
 def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> None:
-    """Translate every image below --input."""
-    frames = frames_in_folder(opt.input)
+    """Translate every image below --input, or the one that it is."""
+    how = data_reading(opt, model.options)
+    if "masks" not in opt.explicit:
+        how = replace(how, masks=None)  # the run's masks are those of its own images
+    frames = frames_in_folder(opt.input, replace(how, objects=opt.objects))
     if not frames:
-        raise UsageError(f"--input {opt.input} holds no PNG or JPEG images")
+        raise UsageError(f"--input {opt.input} holds no images ({FORMATS} are read)")
+    frames, _ = survey(frames, what="--input")
+    if how.load_scale != 1:
+        log.info("images are scaled by %g, as in training; --load_scale 1 leaves their size", how.load_scale)
     folder = results_folder(opt, name)
     open_folder(folder, opt.input)
     domain = "synthetic" if opt.direction == "StoR" else "real"
-    background = opt.background or model.options.background
     crop = TEST_CROP if opt.crop else None
-    regions = HandRegions(frames, crop=crop, background=background, strict=opt.strict)
-    translate(opt, model, regions, folder, domain)
+    regions = HandRegions(frames, crop=crop, background=model.options.background, strict=opt.strict, keep_source=True)
+    translate(opt, model, regions, folder, domain, background=opt.background or "keep")
+    log.info("%s", sentence(regions.origins))
 
 
 def translate(
@@ -247,14 +264,15 @@ def translate(
     folder: Path,
     domain: str,
     shape: ShapeScores | None = None,
+    background: str | None = None,
 ) -> tuple[Written, Written]:
     """Translate regions into the folder, with the figure and, on request, the annotations. Returns (generated, source).
 
-    shape: is shown every translation as it is made.
+    shape: is shown every translation as it is made. background: see util.results.write.write_translations.
     """
     found = model.hands(hand_box=opt.hand_box).stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     found = shape.watch(found) if shape else found
-    generated, source = results.write_translations(folder, domain, regions.frames, found)
+    generated, source = results.write_translations(folder, domain, regions.frames, found, background=background)
     if not generated.images:
         raise UsageError(f"none of the {len(regions)} {domain} images could be read")
     grid = results.write_grid(folder, generated, source, labels=(domain, "translated"))

@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from options.train_options import parse_train, train_parser
+from options.train_options import parse_train, train_parser, without_masks
 from util.errors import check_flags, run_command
 
 if __name__ == "__main__":
@@ -20,11 +20,11 @@ import torch
 from data.frames import Frame
 from data.loader import stream_loader
 from data.packs.build import open_packs
-from data.roots import open_frames
+from data.roots import has_masks, open_frames
 from data.scan import LEFT_OUT_FILE, LeftOut, scan
 from data.splits import SPLIT_FILE, check_complete, load_split, make_split, save_split, select
 from models import SEGMENTERS
-from options.shared import DEMO_ROOT
+from options.shared import DEMO_ROOT, reading
 from util import distributed
 from util.locks import lock_run
 from util.run import environment, open_run, plain, save_options
@@ -56,6 +56,18 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     amp = resolve_amp(opt.amp, device)
     seed_everything(opt.seed, deterministic=opt.deterministic)
 
+    frames = open_frames(
+        dataroot=opt.dataroot,
+        dataset_mode=opt.dataset_mode,
+        synth_root=opt.synth_root,
+        real_root=opt.real_root,
+        reading=reading(opt),
+        demo_root=DEMO_ROOT,
+        num_workers=opt.num_workers,
+    )
+    if kind is translator_run and not has_masks(frames) and "mask" not in opt.explicit:
+        opt.mask = False
+        without_masks(opt)
     folder = opt.checkpoints_dir / opt.name
     options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
     saved = (
@@ -67,15 +79,6 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         held.enter_context(lock_run(folder))
     distributed.barrier()
 
-    frames = open_frames(
-        dataroot=opt.dataroot,
-        dataset_mode=opt.dataset_mode,
-        synth_root=opt.synth_root,
-        real_root=opt.real_root,
-        objects=opt.objects,
-        demo_root=DEMO_ROOT,
-        num_workers=opt.num_workers,
-    )
     chosen = split_frames(opt, folder, frames, moved=bool(saved) and saved["resolved"]["roots"] != absolute_roots(opt))
     faults = scan(chosen["train"], strict=opt.strict)
     with distributed.rank_0_first():

@@ -6,17 +6,22 @@ Two layouts are known, recognised by what the root holds:
                 DIR/RealHands/<user>/color/<name>_color.png, masks in mask_refined/ or mask/
     unaligned   DIR/{trainA,trainB,testA,testB}/..., optionally valA, valB; A is synthetic, B is real;
                 optional masks in DIR/<split>_masks/ under the same relative path and file stem
+
+Where else masks may lie: data.masks.sources.
 """
 
 import logging
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from data.listing import images_below
 from data.masks.realhands import usable_frames
+from data.masks.sources import ON_DEPTH, MaskFile, MaskFolders, is_mask_of_another, names_of_mask, normal, plural
+from data.masks.values import Ranges
 from util.errors import UsageError
-from util.images import IMAGE_SUFFIXES, printable
+from util.image_header import HeaderError, check_file
+from util.images import printable
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +29,11 @@ DOMAINS = ("synthetic", "real")
 PHASES = ("train", "val", "test")
 LAYOUTS = ("hands", "unaligned")
 SYNTH_FOLDER, REAL_FOLDER = "SynthHands_Release", "RealHands"
+NAMED = 20  # files that are named one by one when they are left out
+OBJECTS_ARE_HAND = (
+    "%d images are of _object sequences: what a hand holds counts as hand, and is painted as skin, but where a "
+    "<name>_mask.png beside the image says otherwise"
+)
 
 EXPECTED_TREE = """\
   hands:      DIR/SynthHands_Release/<gender>_noobject/seq0X/cam0Y/0Z/00000000_color.png
@@ -37,10 +47,12 @@ class Frame:
 
     relative: the image's path relative to its domain's root, with forward slashes; it names the frame in splits.json
     and in test.py's output. sequence: frames that share it show one person or one recording.
-    mask_kind: how the mask is had: "key" (every pixel that is not SynthHands' key colour), "file" (mask, binary
-    already), "raw" (mask, to be cleaned when read), "none" (the whole image is hand) or "auto" (key where the image has
-    the key colour, else none).
+    mask_kind: how the mask is had: "file" (the file `mask`, whose values are used as they are), "raw" (the same, to be
+    cleaned when read), "key" (alpha where it varies, else every pixel that is not SynthHands' key colour), "auto" (as
+    "key", else the whole image) or "none" (the whole image).
+    mask_origin: where `mask` lies, for people. mask_values: which of its values are hand (data.masks.values).
     phase: the split that the data root itself puts the frame in; None leaves it to be drawn.
+    scale: image and mask are scaled by it when they are read.
     """
 
     image: Path
@@ -49,6 +61,28 @@ class Frame:
     mask_kind: str
     mask: Path | None = None
     phase: str | None = None
+    mask_origin: str = ""
+    mask_values: Ranges | None = None
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a data root is read: the values of the flags of the same names.
+
+    objects: SynthHands' sequences with objects too. masks: the folder of --masks. mask_values: which values of a mask
+    file are hand; None: see data.masks.values. load_scale: of images and masks. max_dataset_size: images a domain, at
+    most, evenly spaced; of each phase that the root itself fixes.
+    """
+
+    objects: bool = False
+    masks: Path | None = None
+    mask_values: Ranges | None = None
+    load_scale: float = 1.0
+    max_dataset_size: int | None = None
+
+
+AS_IT_IS = Reading()
 
 
 def detect_layout(root: Path) -> str:
@@ -69,31 +103,39 @@ def find_frames(
     layout: str = "auto",
     synth_root: Path | None = None,
     real_root: Path | None = None,
-    objects: bool = False,
+    reading: Reading = AS_IT_IS,
 ) -> dict[str, list[Frame]]:
     """{"synthetic": frames, "real": frames}, each sorted by relative path.
 
     layout: "hands", "unaligned" or "auto". synth_root, real_root: the two trees of the hands layout, where they are not
-    both in dataroot. objects: SynthHands' sequences with objects too. Raises UsageError where a domain is empty.
+    both in dataroot. Raises UsageError where a domain is empty.
     """
     if layout == "auto":
         layout = "hands" if synth_root or real_root else detect_layout(dataroot)
     if layout == "unaligned":
-        frames = {domain: list(_unaligned_frames(dataroot, letter)) for domain, letter in zip(DOMAINS, "AB")}
+        frames = {domain: list(_unaligned_frames(dataroot, letter, reading)) for domain, letter in zip(DOMAINS, "AB")}
         places = {"synthetic": f"{dataroot}/trainA", "real": f"{dataroot}/trainB"}
     else:
         roots = domain_roots(dataroot=dataroot, layout=layout, synth_root=synth_root, real_root=real_root)
         frames = {
-            "synthetic": list(_synthetic_frames(roots["synthetic"], objects=objects)),
-            "real": _real_frames(roots["real"]),
+            "synthetic": list(_synthetic_frames(roots["synthetic"], reading)),
+            "real": _real_frames(roots["real"], reading),
         }
         places = roots
     for domain in DOMAINS:
         if not frames[domain]:
-            hint = " (sequences with objects need --objects)" if domain == "synthetic" and not objects else ""
+            hint = " (sequences with objects need --objects)" if domain == "synthetic" and not reading.objects else ""
             raise UsageError(f"no {domain} images in {places[domain]}{hint}. Expected one of\n{EXPECTED_TREE}")
         frames[domain].sort(key=lambda frame: frame.relative)
+        frames[domain] = [as_read(frame, reading) for frame in _evenly(frames[domain], reading.max_dataset_size)]
     return frames
+
+
+def as_read(frame: Frame, reading: Reading) -> Frame:
+    """The frame with what the flags say of its pixels."""
+    if reading.mask_values is None and reading.load_scale == 1:
+        return frame
+    return replace(frame, mask_values=reading.mask_values, scale=reading.load_scale)
 
 
 def domain_roots(
@@ -108,102 +150,120 @@ def domain_roots(
     }
 
 
-def images_below(folder: Path) -> Iterator[Path]:
-    """Every image file below a folder, sorted; links to folders are followed, but no folder is entered twice.
-
-    Folders that cannot be read, and links that lead nowhere, are named in warnings.
-    """
-    entered = set()
-    for parent, subfolders, names in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
-        real = os.path.realpath(parent)
-        if real in entered:  # a link back to where we came from
-            subfolders.clear()
-            continue
-        entered.add(real)
-        subfolders.sort()
-        for name in sorted(names):
-            path = Path(parent, name)
-            if path.suffix.lower() not in IMAGE_SUFFIXES or name.startswith(".part-"):
-                continue
-            if os.path.isfile(path):
-                yield path
-            else:
-                log.warning(
-                    "left out: %s: %s", printable(path), "a link that leads nowhere" if path.is_symlink() else "no file"
-                )
+def _evenly(frames: list[Frame], most: int | None) -> list[Frame]:
+    """At most that many frames of each phase that the data root fixes, evenly spaced."""
+    if most is None:
+        return frames
+    kept = []
+    for phase in (*PHASES, None):
+        some = [frame for frame in frames if frame.phase == phase]
+        kept += [some[i * len(some) // most] for i in range(most)] if len(some) > most else some
+    return sorted(kept, key=lambda frame: frame.relative)
 
 
-def _warn_unreadable(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # optional folders may be missing
-        log.warning("left out: %s: a folder that cannot be read (%s)", printable(error.filename), error.strerror)
+def _with_mask(frame: Frame, found: MaskFile | None, kind: str = "file") -> Frame:
+    return replace(frame, mask_kind=kind, mask=found.path, mask_origin=found.origin) if found else frame
 
 
-def _synthetic_frames(root: Path, *, objects: bool) -> Iterator[Frame]:
+def _synthetic_frames(root: Path, reading: Reading) -> Iterator[Frame]:
     """SynthHands' colour frames. The cameras of a sequence show one performance, so they are one sequence."""
+    masks = MaskFolders(root, reading.masks)
+    objects = 0
     for path in images_below(root):
         relative = path.relative_to(root)
-        if not path.stem.endswith("_color"):
+        if not normal(path.name).endswith("_color"):
             continue
-        if not objects and any(part.endswith("_object") for part in relative.parts[:-1]):
-            continue
-        yield Frame(path, relative.as_posix(), "/".join(relative.parts[:-1][:2]), "key")
+        if any(part.endswith("_object") for part in relative.parts[:-1]):
+            objects += 1
+            if not reading.objects:
+                continue
+        frame = Frame(path, relative.as_posix(), "/".join(relative.parts[:-1][:2]), "key")
+        yield _with_mask(frame, masks.find(path))
+    if objects and reading.objects:
+        log.warning(OBJECTS_ARE_HAND, objects)
 
 
-def _real_frames(root: Path) -> list[Frame]:
+def _real_frames(root: Path, reading: Reading) -> list[Frame]:
+    masks = MaskFolders(root, reading.masks)
     found, dropped = usable_frames(root)
-    if dropped:
-        log.info("RealHands: %d photographs left out (dropped by preprocess_masks.py, or without a mask)", dropped)
-    raw = sum(not frame.refined for frame in found)
+    frames = []
+    for real in found:
+        kind, mask = ("file", real.refined) if real.refined else ("raw", real.mask)
+        relative = real.image.relative_to(root).as_posix()
+        frame = Frame(real.image, relative, real.user, kind, mask, mask_origin=f"{mask.parent.name}/")
+        frames.append(_with_mask(frame, masks.find(real.image) if reading.masks else None))
+    if reading.masks:
+        masked = ((real, masks.find(real.image)) for real in dropped if real.mask is None)
+        for real, mask in masked:
+            if mask:
+                frame = Frame(real.image, real.image.relative_to(root).as_posix(), real.user, "file")
+                frames.append(_with_mask(frame, mask))
+    left_out = len(found) + len(dropped) - len(frames)
+    if left_out and frames:
+        log.info("RealHands: %d photographs left out (dropped by preprocess_masks.py, or without a mask)", left_out)
+    elif left_out:
+        raise UsageError(
+            f"{root} holds {plural(left_out, 'photograph')}, and none has a mask that may be used; masks go to "
+            "<user>/mask/<name>_mask.png beside <user>/color/, or into any folder that --masks names (without masks, "
+            "put the images into trainA/ and trainB/: they are then used whole)"
+        )
+    raw = sum(frame.mask_kind == "raw" for frame in frames)
     if raw:
         log.info("RealHands: %d raw masks, cleaned as they are read; preprocess_masks.py does it once and for all", raw)
-    return [
-        Frame(
-            frame.image,
-            frame.image.relative_to(root).as_posix(),
-            frame.user,
-            "file" if frame.refined else "raw",
-            frame.refined or frame.mask,
-        )
-        for frame in found
-    ]
+    return frames
 
 
-def _unaligned_frames(root: Path, letter: str) -> Iterator[Frame]:
+def _unaligned_frames(root: Path, letter: str, reading: Reading) -> Iterator[Frame]:
+    masks = MaskFolders(root, reading.masks)
     for phase in PHASES:
         folder = root / f"{phase}{letter}"
-        masks = _files_by_stem(root / f"{phase}{letter}_masks")
-        for path in images_below(folder):
-            stem = path.relative_to(folder).with_suffix("").as_posix()
-            mask = masks.get(stem) or masks.get(f"{stem}_mask")
-            relative = path.relative_to(root).as_posix()
-            sequence = path.parent.relative_to(folder).as_posix()
-            yield Frame(path, relative, sequence, "file" if mask else "none", mask, phase)
+        paths = list(images_below(folder))
+        names = {path.parent: set() for path in paths}
+        for path in paths:
+            names[path.parent].add(normal(path.name))
+        frames = [
+            _with_mask(
+                Frame(
+                    path,
+                    path.relative_to(root).as_posix(),
+                    path.parent.relative_to(folder).as_posix(),
+                    "auto",
+                    phase=phase,
+                ),
+                masks.find(path),
+            )
+            for path in paths
+            if not is_mask_of_another(path, names[path.parent])
+        ]
+        yield from _only_masked(folder, frames, expected=reading.masks is not None or masks.has_sibling(folder))
 
 
-def _files_by_stem(folder: Path) -> dict[str, Path]:
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in images_below(folder)}
+def _only_masked(folder: Path, frames: list[Frame], *, expected: bool) -> list[Frame]:
+    """Where masks are expected, frames without one are left out by name: taken whole they would be wrong.
 
-
-def frames_in_folder(root: Path) -> list[Frame]:
-    """Every image below any folder, for translating it without a data set.
-
-    Where a folder holds *_color images, only they are sources; elsewhere all but *_mask and *_depth are. A sibling
-    <name>_mask file is the mask; without one it is told by SynthHands' key colour, or else the whole image is hand.
+    An image with an alpha channel may have its mask there. Raises UsageError where masks are there and none fits.
     """
-    by_folder: dict[Path, list[Path]] = {}
-    for path in images_below(root):
-        by_folder.setdefault(path.parent, []).append(path)
-    frames = []
-    for paths in by_folder.values():
-        colour = [path for path in paths if path.stem.endswith("_color")]
-        sources = colour or [path for path in paths if not path.stem.endswith(("_mask", "_depth"))]
-        masks = {path.stem: path for path in paths if path.stem.endswith("_mask")}
-        for path in sources:
-            mask = masks.get(f"{annotation_prefix(path)}_mask")
-            relative = path.relative_to(root)
-            kind = "file" if mask else "auto"
-            frames.append(Frame(path, relative.as_posix(), relative.parent.as_posix(), kind, mask))
-    return frames
+    bare = [frame for frame in frames if frame.mask is None] if expected else []
+    bare = [frame for frame in bare if not has_alpha(frame.image)]
+    if bare and len(bare) == len(frames):
+        raise UsageError(
+            f"none of the {len(frames)} images of {printable(folder)} has a mask of its name, though there are masks; "
+            f"{printable(bare[0].image.name)} wants one named {names_of_mask(bare[0].image.name)[0]}.png"
+        )
+    for frame in bare[:NAMED]:
+        log.warning("left out: %s: no mask, though others of its folder have one", printable(frame.image))
+    if bare:
+        log.warning("%s: %d of %d images left out for want of a mask", printable(folder), len(bare), len(frames))
+    left_out = set(bare)
+    return [frame for frame in frames if frame not in left_out]
+
+
+def has_alpha(path: Path) -> bool:
+    """Whether a file's header says that it has an alpha channel; False for what cannot be read."""
+    try:
+        return check_file(path).alpha
+    except (HeaderError, OSError):
+        return False
 
 
 def annotation_prefix(image: Path) -> str:
@@ -212,7 +272,17 @@ def annotation_prefix(image: Path) -> str:
 
 
 def annotation_files(image: Path) -> list[Path]:
-    """The files beside an image that annotate it: <prefix>_joint_pos.txt, <prefix>_depth.png, <prefix>.json, ..."""
+    """The files beside an image that annotate it: <prefix>_joint_pos.txt, <prefix>_depth.png, <prefix>.json, ...
+
+    SynthHands' <prefix>_color_on_depth.png is none of them: it is an image of the hand, untranslated. An image of that
+    kind itself has none, for they are linked with the _color image.
+    """
+    if image.stem.endswith(ON_DEPTH):
+        return []
     prefix = annotation_prefix(image)
     siblings = (path for path in image.parent.iterdir() if path.is_file() and path != image)
-    return sorted(path for path in siblings if path.name.startswith((f"{prefix}_", f"{prefix}.")))
+    return sorted(
+        path
+        for path in siblings
+        if path.name.startswith((f"{prefix}_", f"{prefix}.")) and not path.stem.endswith(ON_DEPTH)
+    )

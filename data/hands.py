@@ -1,4 +1,4 @@
-"""One frame, read: the image with its background whitened, and its mask."""
+"""One frame, read: the image as the networks see it, its mask, and where the mask is from."""
 
 from typing import NamedTuple
 
@@ -8,9 +8,12 @@ import numpy as np
 from data.frames import Frame
 from data.masks.ops import key_colour_mask
 from data.masks.refine import RefineOptions, refine_mask
-from util.images import ImageError, printable, read_grey, read_mask, read_rgb
+from data.masks.sources import ALPHA, KEY, WHOLE
+from data.masks.values import fit, read_levels
+from util.images import ImageError, Picture, printable, read_picture
 
-BACKGROUNDS = ("white", "keep")
+BACKGROUNDS = ("white", "keep")  # what networks are shown outside the hand
+WRITTEN_BACKGROUNDS = ("keep", "white", "key", "transparent")  # what is written there: data.compose
 MIN_SIDE = 16  # pixels: less cannot go through a generator
 MIN_KEYED = 0.01  # of an image's pixels must have the key colour for it to be a background
 # Raw masks are cleaned as preprocess_masks.py would, but no frame is dropped here: that is its business.
@@ -24,22 +27,49 @@ class Hand(NamedTuple):
     mask: np.ndarray
 
 
+class Source(NamedTuple):
+    """A frame's file. pixels: uint8 or uint16 RGB or RGBA (H, W, 3 or 4), as they are; mask: bool (H, W); origin: where
+    the mask is from, in a few words."""
+
+    pixels: np.ndarray
+    mask: np.ndarray
+    origin: str
+
+
 def read_hand(frame: Frame, *, background: str = "white") -> Hand:
     """Read a frame and its mask.
 
     background: "white" sets every pixel outside the mask to white, so that no model sees a key colour or a room;
     "keep" leaves the image as it is. Raises ImageError, naming the file, for a damaged image, a mask of another size,
-    or a frame without a hand.
+    a mask whose values do not tell the hand, or a frame without a hand.
     """
-    image = read_rgb(frame.image)
-    if min(image.shape[:2]) < MIN_SIDE:
-        raise ImageError(f"{printable(frame.image)}: {_size(image)} pixels; at least {MIN_SIDE} a side are needed")
-    mask = _read_mask(frame, image)
-    if mask.shape != image.shape[:2]:
-        raise ImageError(f"{printable(frame.mask)}: a mask of {_size(mask)} for an image of {_size(image)}")
-    if not mask.any():
+    return seen(read_source(frame), background)
+
+
+def seen(source: Source, background: str) -> Hand:
+    """A source as the networks are shown it; background: see `read_hand`."""
+    rgb = Picture(source.pixels, source.mask.shape, 1).rgb
+    return Hand(whiten(rgb, source.mask) if background == "white" else rgb, source.mask)
+
+
+def read_source(frame: Frame) -> Source:
+    """Read a frame's file and its mask, scaled by frame.scale. Raises ImageError."""
+    picture = read_picture(frame.image)
+    shape = picture.pixels.shape[:2]
+    if min(shape) < MIN_SIDE:
+        raise ImageError(f"{printable(frame.image)}: {_size(shape)} pixels; at least {MIN_SIDE} a side are needed")
+    mask, origin = _read_mask(frame, picture)
+    if mask.shape != shape:
+        raise ImageError(f"{printable(frame.mask)}: a mask of {_size(mask.shape)} for an image of {_size(shape)}")
+    source = Source(picture.pixels, mask, origin)
+    if frame.scale != 1:
+        source = _scaled(source, frame.scale)
+        if min(source.mask.shape) < MIN_SIDE:
+            size = _size(source.mask.shape)
+            raise ImageError(f"{printable(frame.image)}: {size} pixels once scaled; at least {MIN_SIDE} are needed")
+    if not source.mask.any():
         raise ImageError(f"{printable(frame.image)}: no hand in it (its mask is empty)")
-    return Hand(whiten(image, mask) if background == "white" else image, mask)
+    return source
 
 
 def whiten(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -47,29 +77,74 @@ def whiten(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return cv2.copyTo(image, mask.view(np.uint8), np.full(image.shape, 255, np.uint8))
 
 
-def _read_mask(frame: Frame, image: np.ndarray) -> np.ndarray:
-    if frame.mask_kind == "key":
-        return key_colour_mask(image)
-    if frame.mask_kind == "file":
-        return read_mask(frame.mask)
-    if frame.mask_kind == "raw":
-        grey = read_grey(frame.mask)
-        if grey.shape != image.shape[:2]:
-            return grey > 127  # the caller names the mismatch
-        refined, fault, *_ = refine_mask(grey, image, _CLEANING)
-        if refined is None:
-            raise ImageError(f"{printable(frame.mask)}: {fault}")
-        return refined
-    if frame.mask_kind == "auto":
-        return key_or_whole(image)
-    return np.ones(image.shape[:2], bool)
+def alpha_mask(alpha: np.ndarray | None) -> np.ndarray | None:
+    """uint8 (H, W) or None -> bool (H, W): where it is more opaque than not; None where that says nothing of a hand,
+    since it is so everywhere or nowhere."""
+    if alpha is None:
+        return None
+    mask = alpha > 127
+    return None if mask.all() or not mask.any() else mask
 
 
-def key_or_whole(image: np.ndarray) -> np.ndarray:
+def keyed_mask(rgb: np.ndarray) -> np.ndarray | None:
+    """uint8 (H, W, 3) -> bool (H, W): off the key colour; None for an image that does not have it."""
+    mask = key_colour_mask(rgb)
+    return None if mask.mean() > 1 - MIN_KEYED else mask
+
+
+def key_or_whole(rgb: np.ndarray) -> np.ndarray:
     """bool (H, W): what is not SynthHands' key colour in an image (H, W, 3) that has it; else the whole image."""
-    keyed = key_colour_mask(image)
-    return keyed if keyed.mean() < 1 - MIN_KEYED else np.ones(image.shape[:2], bool)
+    mask = keyed_mask(rgb)
+    return np.ones(rgb.shape[:2], bool) if mask is None else mask
 
 
-def _size(image: np.ndarray) -> str:
-    return f"{image.shape[1]}x{image.shape[0]}"
+def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
+    if frame.mask is not None:
+        return _file_mask(frame, picture), frame.mask_origin
+    if frame.mask_kind in ("key", "auto"):
+        mask = alpha_mask(picture.alpha)
+        if mask is not None:
+            return mask, ALPHA
+        mask = keyed_mask(picture.rgb)
+        if mask is not None:
+            return mask, KEY
+        if frame.mask_kind == "key":
+            raise ImageError(
+                f"{printable(frame.image)}: it does not have the key colour (14, 255, 14), so that its mask is not known; "
+                "was it saved as JPEG or resized? Masks may lie beside it (<name>_mask.png) or in --masks DIR"
+            )
+    return np.ones(picture.pixels.shape[:2], bool), WHOLE
+
+
+def _file_mask(frame: Frame, picture: Picture) -> np.ndarray:
+    raw = frame.mask_kind == "raw"
+    shown = picture.pixels.shape[:2]
+    levels = fit(read_levels(frame.mask, frame.mask_values, raw=raw), shown, picture.stored, picture.orientation)
+    if not raw or levels.shape != shown:  # the caller names the mismatch
+        return levels > 127
+    refined, fault, *_ = refine_mask(levels, picture.rgb, _CLEANING)
+    if refined is None:
+        raise ImageError(f"{printable(frame.mask)}: {fault}")
+    return refined
+
+
+def _scaled(source: Source, scale: float) -> Source:
+    """The source, scaled. Colours of the hand do not mix with those around it: each side is averaged by itself."""
+    height, width = source.mask.shape
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    share = cv2.resize(source.mask.astype(np.float32), size, interpolation=how)
+    mask = share >= 0.5
+
+    def average(weight: np.ndarray, total: np.ndarray) -> np.ndarray:
+        weighted = cv2.resize(source.pixels.astype(np.float32) * weight[..., None], size, interpolation=how)
+        return weighted / np.maximum(total, 1e-6)[..., None]
+
+    weight = source.mask.astype(np.float32)
+    pixels = np.where(mask[..., None], average(weight, share), average(1 - weight, 1 - share))
+    limit = np.iinfo(source.pixels.dtype).max
+    return Source(np.clip(np.rint(pixels), 0, limit).astype(source.pixels.dtype), mask, source.origin)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"

@@ -1,16 +1,18 @@
 """Evaluation samples: the region around each hand, or the whole frame, each frame once and in order."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from data.frames import Frame
-from data.hands import Hand, read_hand
+from data.hands import Hand, read_source, seen
 from data.loader import ordered_items
-from data.transforms import centred_hand_crop
+from data.transforms import crop_around, hand_centre, window_start
 from util.errors import UsageError
 from util.images import ImageError
 
@@ -19,30 +21,81 @@ log = logging.getLogger(__name__)
 TEST_CROP = 256  # pixels: the paper's size for validation and test (section IV.A)
 
 
+class Box(NamedTuple):
+    """A region of an image, in its own pixels as it was read: left, top, width, height. It may begin before the image
+    and end behind it where that is smaller."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class Region(NamedTuple):
+    """A part of a frame. image, mask: as in Hand; box: where it lies in the frame as read; origin: where the mask is
+    from; source: the file's own pixels (H, W, 3 or 4), alpha and 16 bits included, where they were asked for."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    box: Box
+    origin: str
+    source: np.ndarray | None = None
+
+
 class HandRegions(Dataset):
-    """Region i is frame i's Hand: image uint8 (H, W, 3), mask bool (H, W).
+    """Region i is of frame i: its image uint8 (H, W, 3), its mask bool (H, W), and where it lies.
 
-    crop: side of the square around the hand's centre; None for the whole frame, of whatever size. In place of a frame
-    that cannot be read stands the ImageError that says why.
+    crop: side of the square around the hand's centre; None for the whole frame, of whatever size. keep_source: with
+    the file's own pixels. In place of a frame that cannot be read stands the ImageError that says why.
 
-    left_out: {index: reason} of those that `readable` met so far. strict: one of them is an error there.
+    left_out: {index: reason} of those that `readable` met so far; origins: how many masks came from where. strict: a
+    frame that cannot be read is an error there.
     """
 
     def __init__(
-        self, frames: list[Frame], *, crop: int | None = TEST_CROP, background: str = "white", strict: bool = False
+        self,
+        frames: list[Frame],
+        *,
+        crop: int | None = TEST_CROP,
+        background: str = "white",
+        strict: bool = False,
+        keep_source: bool = False,
     ) -> None:
         self.frames, self.crop, self.background, self.strict = frames, crop, background, strict
+        self.keep_source = keep_source
         self.left_out: dict[int, str] = {}
+        self.origins: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, index: int) -> Hand | ImageError:
+    def __getitem__(self, index: int) -> Region | ImageError:
         try:
-            hand = read_hand(self.frames[index], background=self.background)
+            source = read_source(self.frames[index])
         except ImageError as error:
             return error
-        return centred_hand_crop(hand, self.crop) if self.crop else hand
+        hand = seen(source, self.background)
+        height, width = hand.mask.shape
+        box = Box(0, 0, width, height)
+        pixels = source.pixels if self.keep_source else None
+        if self.crop:
+            y, x = hand_centre(hand.mask)
+            box = Box(window_start(x, width, self.crop), window_start(y, height, self.crop), self.crop, self.crop)
+            hand = crop_around(hand, y, x, self.crop)
+            pixels = None if pixels is None else cut(pixels, box)
+        return Region(hand.image, hand.mask, box, source.origin, pixels)
+
+
+def cut(pixels: np.ndarray, box: Box) -> np.ndarray:
+    """The box of pixels (H, W, C), white (and transparent) where it reaches beyond them."""
+    height, width, channels = pixels.shape
+    white = np.iinfo(pixels.dtype).max
+    part = np.full((box.height, box.width, channels), white, pixels.dtype)
+    part[..., 3:] = 0
+    top, left = max(0, box.y), max(0, box.x)
+    bottom, right = min(height, box.y + box.height), min(width, box.x + box.width)
+    part[top - box.y : bottom - box.y, left - box.x : right - box.x] = pixels[top:bottom, left:right]
+    return part
 
 
 class ReadableImages:
@@ -56,14 +109,16 @@ class ReadableImages:
             yield hand.image
 
 
-def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[int, Hand]]:
-    """(index, hand) of each region that can be read, in order; the others are named in warnings, once each.
+def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[int, Region]]:
+    """(index, region) of each region that can be read, in order; the others are named in warnings, once each.
 
     Raises UsageError for the first of them if the regions are strict.
     """
     loader = ordered_items(regions, num_workers=num_workers)
+    regions.origins.clear()
     for index, hand in enumerate(loader):
         if not isinstance(hand, ImageError):
+            regions.origins[hand.origin] += 1
             yield index, hand
         elif regions.strict:
             raise UsageError(f"{hand} (--no-strict leaves such images out)")

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from data.demo import ensure_demo, is_demo
-from data.frames import EXPECTED_TREE, Frame, find_frames
+from data.frames import AS_IT_IS, EXPECTED_TREE, Frame, Reading, find_frames
+from data.masks.survey import survey, tell
 from util import distributed
 from util.errors import UsageError
 
@@ -15,11 +16,11 @@ def open_frames(
     dataset_mode: str,
     synth_root: Path | None,
     real_root: Path | None,
-    objects: bool,
+    reading: Reading = AS_IT_IS,
     demo_root: Path,
     num_workers: int = 2,
 ) -> dict[str, list[Frame]]:
-    """The frames of both domains, as data.frames.find_frames lists them.
+    """The frames of both domains, as data.frames.find_frames lists them, and a line of where their masks are from.
 
     The demo is written to demo_root if that is the dataroot; any other folder must exist. Raises
     UsageError that names the flag and shows the trees expected.
@@ -37,6 +38,17 @@ def open_frames(
             distributed.barrier()
         if not os.path.isdir(dataroot):
             raise UsageError(f"--dataroot {dataroot} is not a folder. Expected one of\n{EXPECTED_TREE}")
-    return find_frames(
-        dataroot=dataroot, layout=dataset_mode, synth_root=synth_root, real_root=real_root, objects=objects
+    frames = find_frames(
+        dataroot=dataroot, layout=dataset_mode, synth_root=synth_root, real_root=real_root, reading=reading
     )
+    origins = {}
+    for domain, found in frames.items():
+        frames[domain], origins[domain] = survey(found, what=domain)
+    if distributed.rank() == 0:
+        tell(origins)
+    return frames
+
+
+def has_masks(frames: dict[str, list[Frame]]) -> bool:
+    """Whether any frame of either domain has a mask of its own, rather than being taken whole."""
+    return any(frame.mask_kind != "none" for found in frames.values() for frame in found)

@@ -13,7 +13,7 @@ from data.frames import Frame
 from data.hands import MIN_SIDE
 from util import distributed
 from util.errors import UsageError
-from util.image_header import HeaderError, check_file
+from util.image_header import Header, HeaderError, check_file
 from util.images import ImageError, printable, read_grey, write_bytes
 from util.progress import progress
 
@@ -46,30 +46,31 @@ def scan(frames: dict[str, list[Frame]], *, strict: bool) -> dict[Frame, str]:
 
 def fault(frame: Frame) -> str | None:
     """What the headers of a frame's files say against it, beginning with the file's path; None if nothing."""
-    size, reason = _look(frame.image)
-    if not reason and min(size) < MIN_SIDE:
-        reason = "{}: {}x{} pixels; at least {} a side are needed".format(printable(frame.image), *size, MIN_SIDE)
+    image, reason = _look(frame.image)
+    if not reason and min(image.size) * frame.scale < MIN_SIDE:
+        width, height = (round(side * frame.scale) for side in image.size)
+        reason = f"{printable(frame.image)}: {width}x{height} pixels; at least {MIN_SIDE} a side are needed"
     if reason or frame.mask is None:
         return reason
-    mask_size, reason = _look(frame.mask)
-    if not reason and mask_size != size:
-        reason = "{}: a mask of {}x{} for an image of {}x{}".format(printable(frame.mask), *mask_size, *size)
+    mask, reason = _look(frame.mask)
+    if not reason and mask.size not in (image.size, image.stored):  # of the latter it is turned along with the image
+        reason = "{}: a mask of {}x{} for an image of {}x{}".format(printable(frame.mask), *mask.size, *image.size)
     return reason
 
 
-def _look(path: Path) -> tuple[tuple[int, int], str | None]:
-    """((width, height), what is wrong or None)."""
+def _look(path: Path) -> tuple[Header | None, str | None]:
+    """(header, what is wrong or None)."""
     try:
-        width, height, complete = check_file(path)
-        if not complete:
+        header = check_file(path)
+        if not header.complete:
             read_grey(path)
-        return (width, height), None
+        return header, None
     except HeaderError as error:
-        return (0, 0), f"{printable(path)}: {error}"
+        return None, f"{printable(path)}: {error}"
     except ImageError as error:
-        return (0, 0), str(error)
+        return None, str(error)
     except OSError as error:
-        return (0, 0), f"{printable(path)}: {error.strerror or error}"
+        return None, f"{printable(path)}: {error.strerror or error}"
 
 
 def tell(reasons: list[str], which: str) -> None:

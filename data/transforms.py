@@ -29,11 +29,16 @@ def crop_centres(mask: np.ndarray) -> np.ndarray:
 
 def centred_hand_crop(hand: Hand, size: int) -> Hand:
     """A size x size crop centred on the hand's bounding box: the paper's 256x256 for validation and test."""
-    rows, columns = (np.flatnonzero(hand.mask.any(axis=axis)) for axis in (1, 0))
-    height, width = hand.mask.shape
+    return crop_around(hand, *hand_centre(hand.mask), size)
+
+
+def hand_centre(mask: np.ndarray) -> tuple[int, int]:
+    """(y, x) of the middle of a mask's bounding box; of the image (H, W) where the mask is empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    height, width = mask.shape
     y = (rows[0] + rows[-1] + 1) // 2 if len(rows) else height // 2
     x = (columns[0] + columns[-1] + 1) // 2 if len(columns) else width // 2
-    return crop_around(hand, int(y), int(x), size)
+    return int(y), int(x)
 
 
 def crop_around(hand: Hand, y: int, x: int, size: int) -> Hand:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from data.hands import Hand
-from data.regions import HandRegions, readable, same_sized_batches, stack
+from data.regions import HandRegions, Region, readable, same_sized_batches, stack
 from models import GENERATOR
 from models.hgan import HGAN, translate
 from util.images import to_uint8
@@ -33,7 +33,7 @@ class Translation:
     """
 
     index: int
-    source: Hand
+    source: Region
     image: np.ndarray
     unmasked: np.ndarray
 

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+from data.masks.values import parse_values
 from models.config import SAME, Knob
 from options.old_flags import explain_flag, explain_value
 
@@ -294,9 +295,26 @@ def existing_dir(text: str) -> Path:
     return path
 
 
+def existing_path(text: str) -> Path:
+    """An argument type: a folder or a file that exists."""
+    path = Path(text)
+    if not os.path.exists(path):
+        raise argparse.ArgumentTypeError(f"{_short(text)} is neither a folder nor a file")
+    return path
+
+
 def existing_file(text: str) -> Path:
     """An argument type: a file that exists."""
     path = Path(text)
     if not os.path.isfile(path):
         raise argparse.ArgumentTypeError(f"{_short(text)} is not a file")
     return path
+
+
+def mask_values(text: str) -> str:
+    """An argument type: values of a mask file that are hand, such as 1 or 2-33,40."""
+    try:
+        parse_values(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text

@@ -2,13 +2,15 @@
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from data.masks.realhands import EXPECTED_TREE, find_real_frames
 from data.masks.refine import RefineOptions
+from data.masks.values import parse_flag
 from options.parsing import Parser, add_flag, add_switch, existing_dir, integer, number
+from options.shared import add_mask_flags
 from util.errors import UsageError
 
 DEFAULTS = RefineOptions()
@@ -34,6 +36,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def refine_options(opt: argparse.Namespace) -> RefineOptions:
     """What of the flags decides the masks."""
     values = {field.name: getattr(opt, field.name) for field in fields(RefineOptions)}
+    values["mask_values"] = parse_flag(opt.mask_values)
     return RefineOptions(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
@@ -50,6 +53,7 @@ def preprocess_masks_parser() -> Parser:
     add_flag(
         where, "--real_root", basic=True, type=existing_dir, help="RealHands, wherever it is (instead of --dataroot)"
     )
+    add_mask_flags(where)
     add_flag(where, "--num_workers", type=integer(0, 256), help="processes; 0: work in this one (default: one a core)")
     add_switch(where, "--overwrite", basic=True, default=False, help="redo masks that are there already")
 
@@ -141,7 +145,7 @@ def kernel_size(text: str) -> int:
     return value
 
 
-def resolve_root(opt: argparse.Namespace, find: Callable = find_real_frames) -> Path:
+def resolve_root(opt: argparse.Namespace) -> Path:
     """The RealHands folder meant by --real_root or --dataroot. Raises UsageError where there are no frames in it."""
     if opt.real_root is None and opt.dataroot is None:
         raise UsageError("no data given: pass --dataroot DIR (DIR/RealHands, or DIR itself) or --real_root DIR")
@@ -149,7 +153,7 @@ def resolve_root(opt: argparse.Namespace, find: Callable = find_real_frames) -> 
     if root is None:
         inner = opt.dataroot / "RealHands"
         root = inner if inner.is_dir() else opt.dataroot
-    opt.frames = find(root)
+    opt.frames = find_real_frames(root, opt.masks)
     if not opt.frames:
         flag = "--real_root" if opt.real_root else "--dataroot"
         raise UsageError(f"no photographs under {root} ({flag}); expected is\n{EXPECTED_TREE}")

@@ -4,9 +4,10 @@ import argparse
 import os
 from pathlib import Path
 
-from data.frames import LAYOUTS
+from data.frames import LAYOUTS, Reading
+from data.masks.values import parse_flag
 from models.config import AMPS
-from options.parsing import add_flag, add_switch, integer
+from options.parsing import add_flag, add_switch, integer, mask_values, number
 
 DEMO_ROOT = Path("datasets") / "demo"
 CACHE_DIR = Path("datasets") / "cache"
@@ -36,7 +37,47 @@ def add_data_flags(group: argparse._ActionsContainer, *, default_root: Path | No
     add_flag(
         group, "--dataset_mode", choices=("auto", *LAYOUTS), default="auto", help="layout; auto: by what the root holds"
     )
+    add_mask_flags(group)
+    add_flag(
+        group,
+        "--load_scale",
+        type=number(0, 16, above=True),
+        default=1.0,
+        metavar="X",
+        help="scale images and masks by X when they are read",
+    )
+    add_flag(group, "--max_dataset_size", type=integer(1), metavar="N", help="use at most N images a domain")
     add_strict_flag(group)
+
+
+def add_mask_flags(group: argparse._ActionsContainer) -> None:
+    """Where masks lie and how they are read; see data.masks.sources and data.masks.values."""
+    add_flag(
+        group,
+        "--masks",
+        type=Path,
+        metavar="DIR",
+        help="folder of masks, under the images' relative paths or names (default: <name>_mask.* beside an image, else "
+        "<folder>_masks/ beside its folder, else its alpha channel, else the key colour)",
+    )
+    add_flag(
+        group,
+        "--mask_values",
+        type=mask_values,
+        metavar="N-M,...",
+        help="the values of mask files that are hand, such as 2-33,40 (default: the higher of two)",
+    )
+
+
+def reading(opt) -> Reading:
+    """How the options say that images and masks are read; also of a stored options.yaml of before these flags."""
+    return Reading(
+        objects=getattr(opt, "objects", False),
+        masks=Path(opt.masks) if getattr(opt, "masks", None) else None,
+        mask_values=parse_flag(getattr(opt, "mask_values", None)),
+        load_scale=getattr(opt, "load_scale", 1.0),
+        max_dataset_size=getattr(opt, "max_dataset_size", None),
+    )
 
 
 def add_strict_flag(group: argparse._ActionsContainer) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.frames import PHASES
-from data.hands import BACKGROUNDS
+from data.hands import WRITTEN_BACKGROUNDS
 from models import GENERATOR, SEGMENTERS
 from options.downstream_flags import add_downstream_flags, check_downstream
 from options.metrics_flags import add_metric_flags
-from options.parsing import Parser, add_flag, add_switch, existing_dir, integer, parse_with_explicit, run_name
+from options.parsing import Parser, add_flag, add_switch, existing_path, integer, parse_with_explicit, run_name
 from options.shared import add_data_flags, add_machine_flags
 from util.errors import UsageError
 from util.run import load_options, runs_in
@@ -56,9 +56,9 @@ def test_parser() -> Parser:
         what,
         "--input",
         basic=True,
-        type=existing_dir,
+        type=existing_path,
         metavar="DIR",
-        help="translate every image below DIR instead of a split",
+        help="translate every image below DIR, or one image, instead of a split",
     )
     add_switch(
         what,
@@ -82,8 +82,14 @@ def test_parser() -> Parser:
         "was trained to be used)",
     )
     add_flag(
-        what, "--background", basic=True, choices=BACKGROUNDS, help="what is outside the hand (default: as in training)"
+        what,
+        "--background",
+        basic=True,
+        choices=WRITTEN_BACKGROUNDS,
+        help="what is written outside the hand; networks are shown what they were trained on (default: the source's own "
+        "pixels with --input, else what networks are shown)",
     )
+    add_switch(what, "--objects", default=False, help="with --input: take SynthHands' sequences with objects, too")
     add_data_flags(what, default_root=None)
 
     score = parser.add_argument_group("scores")

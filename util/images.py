@@ -12,21 +12,81 @@ from __future__ import annotations  # tensors are named in signatures before tor
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
-from util.image_header import MAX_BYTES, HeaderError, check_bytes
+from util.exif import UPRIGHT, turn
+from util.image_header import MAX_BYTES, Header, HeaderError, check_bytes
 
 if TYPE_CHECKING:  # torch takes seconds to import, and processes that only read and write images need none of it
     import torch
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
+# What people keep among their pictures and what is not read: named once, where the data are listed.
+OTHER_SUFFIXES = frozenset(
+    [
+        ".mp4",
+        ".mov",
+        ".avi",
+        ".mkv",
+        ".webm",
+        ".m4v",
+        ".mpg",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".jxl",
+        ".exr",
+        ".hdr",
+        ".psd",
+        ".svg",
+        ".pdf",
+        ".raw",
+        ".dng",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".ppm",
+        ".pgm",
+        ".npy",
+        ".npz",
+        ".zip",
+        ".rar",
+        ".7z",
+    ]
+)
+
+
+_TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}  # by the number of channels; each undoes itself
 
 
 class ImageError(Exception):
     """A file that is missing, truncated or not an image; the message names it."""
+
+
+class Picture(NamedTuple):
+    """A whole file. pixels: uint8 or uint16 RGB or RGBA (H, W, 3 or 4), turned as the photograph is to be shown; stored:
+    (height, width) as they lie in the file, and the orientation tag that they were turned by."""
+
+    pixels: np.ndarray
+    stored: tuple[int, int]
+    orientation: int
+
+    @property
+    def rgb(self) -> np.ndarray:
+        """uint8 (H, W, 3). Alpha is dropped, not blended: SynthHands' key colour must arrive unchanged."""
+        return np.ascontiguousarray(to_bytes(self.pixels[..., :3]))
+
+    @property
+    def alpha(self) -> np.ndarray | None:
+        """uint8 (H, W), None where the file has none."""
+        return to_bytes(self.pixels[..., 3]) if self.pixels.shape[2] == 4 else None
 
 
 def printable(path: str | os.PathLike) -> str:
@@ -41,57 +101,85 @@ def as_utf8(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _decode(path: str | os.PathLike, flags: int) -> np.ndarray:
-    """Decode the file with OpenCV. Reading the bytes ourselves keeps any file name that the system allows."""
+def load(path: str | os.PathLike) -> tuple[np.ndarray, Header]:
+    """A file's bytes, uint8 (n,), and its header, checked. Reading them ourselves keeps any file name that the system
+    allows. Raises ImageError."""
     try:
         if os.path.getsize(path) > MAX_BYTES:
             raise ImageError(f"{printable(path)}: larger than {MAX_BYTES >> 20} MiB")
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise ImageError(f"{printable(path)}: {error.strerror or error}") from error
-    try:
-        check_bytes(data.data)  # some decoders fill up a truncated image and say nothing, and trust any size
-        image = cv2.imdecode(data, flags)
+    try:  # some decoders fill up a truncated image and say nothing, and trust any size
+        return data, check_bytes(data.data)
     except HeaderError as error:
         raise ImageError(f"{printable(path)}: {error}") from None
+
+
+def decode(path: str | os.PathLike, data: np.ndarray, header: Header, flags: int) -> np.ndarray:
+    """Decode what `load` gave with OpenCV: uint8 or uint16 (H, W, ...), BGR, turned by the orientation tag.
+
+    path: for the message of the ImageError that it raises.
+    """
+    if header.tag_at and header.orientation != UPRIGHT:  # OpenCV turns some TIFFs and not others: it is done here
+        data = data.copy()
+        order = "little" if data[0] == ord("I") else "big"
+        data[header.tag_at : header.tag_at + 2] = np.frombuffer(UPRIGHT.to_bytes(2, order), np.uint8)
+    try:
+        image = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION if flags >= 0 else flags)
     except (cv2.error, MemoryError):
         image = None
     if image is None:
         raise ImageError(f"{printable(path)}: damaged, it cannot be decoded")
-    if image.dtype == np.uint16:  # 65535 = 257 * 255: exact at both ends
-        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if image.dtype != np.uint8:
+    if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"{printable(path)}: {image.dtype} pixels; 8-bit and 16-bit images are read")
-    return image
+    return image if header.orientation == UPRIGHT else turn(image, header.orientation)
+
+
+def to_bytes(pixels: np.ndarray) -> np.ndarray:
+    """uint16 to uint8, rounded; uint8 as it is. 65535 = 257 * 255: exact at both ends."""
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+
+
+def read_picture(path: str | os.PathLike) -> Picture:
+    """Read a file of any kind with all that it holds: alpha, and 16 bits where there are so many. Raises ImageError."""
+    data, header = load(path)
+    if header.alpha:
+        pixels = decode(path, data, header, cv2.IMREAD_UNCHANGED)
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else _TO_RGB[pixels.shape[2]])
+    else:
+        pixels = cv2.cvtColor(decode(path, data, header, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH), cv2.COLOR_BGR2RGB)
+    return Picture(pixels, header.stored[::-1], header.orientation)
 
 
 def read_rgb(path: str | os.PathLike) -> np.ndarray:
-    """Read a grey, RGB or RGBA file of 8 or 16 bits as uint8 RGB (H, W, 3).
+    """Read a grey, RGB, RGBA, palette or CMYK file of 8 or 16 bits as uint8 RGB (H, W, 3), without its alpha.
 
-    Alpha is dropped, not blended: SynthHands' key colour must arrive unchanged. Raises ImageError.
+    Raises ImageError.
     """
-    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH), cv2.COLOR_BGR2RGB)
+    image = decode(path, *load(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    return cv2.cvtColor(to_bytes(image), cv2.COLOR_BGR2RGB)
 
 
 def read_grey(path: str | os.PathLike) -> np.ndarray:
     """Read a file of any kind that read_rgb reads as uint8 grey (H, W). Raises ImageError."""
-    return _decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    return to_bytes(decode(path, *load(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH))
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
-    """Read a mask file as bool (H, W): brighter than middle grey is hand. Raises ImageError."""
+    """Read a mask that this project wrote (0 and 255) as bool (H, W). Masks that people bring: data.masks.values."""
     return read_grey(path) > 127
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Write uint8 RGB (H, W, 3), uint8 grey (H, W) or a bool mask (H, W, as 0/255), making parent folders.
+    """Write uint8 or uint16 RGB or RGBA (H, W, 3 or 4), grey (H, W) or a bool mask (as 0/255), making parent folders.
 
     The file appears whole or not at all: it is written beside its place and renamed.
     """
     if image.dtype == bool:
         image = image.astype(np.uint8) * 255
     if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        image = cv2.cvtColor(image, _TO_RGB[image.shape[2]])
     encoded, data = cv2.imencode(".png", image)
     if not encoded:
         raise ImageError(f"{path}: could not encode an array of shape {image.shape} as PNG")

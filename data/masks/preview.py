@@ -8,7 +8,7 @@ import numpy as np
 from data.masks.ops import binarise
 from data.masks.realhands import KEPT, RealFrame, refined_path, report_key
 from data.masks.refine import Verdict, read_raw_mask
-from util.images import ImageError, read_mask, read_rgb, write_png
+from util.images import ImageError, read_mask, read_picture, write_png
 
 PREVIEW_NAME = "masks_preview.png"
 COLUMNS = 5
@@ -54,9 +54,10 @@ def _picture(frame: RealFrame, row: Verdict) -> np.ndarray:
     """uint8 (SIDE + 24, SIDE + 4, 3): the photograph with both outlines, its name and its change below."""
     canvas = np.full((SIDE + 24, SIDE + 4, 3), 255, np.uint8)
     try:
-        rgb = read_rgb(frame.image)
+        photograph = read_picture(frame.image)
+        rgb = photograph.rgb
         refined = read_mask(refined_path(frame))
-        raw, _ = read_raw_mask(frame.mask, rgb.shape[:2])
+        raw, _ = read_raw_mask(frame.mask, photograph, None)
     except ImageError:  # changed since it was refined
         return canvas
     scale = SIDE / max(rgb.shape[:2])

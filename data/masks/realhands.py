@@ -12,10 +12,14 @@ import csv
 import io
 import logging
 import os
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from util.images import IMAGE_SUFFIXES, as_utf8
+from data.listing import is_hidden, warn_of_others
+from data.masks.sources import MaskFolders
+from util.images import IMAGE_SUFFIXES, OTHER_SUFFIXES, as_utf8
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +63,11 @@ def report_key(frame: RealFrame, root: Path) -> str:
     return as_utf8(frame.image.relative_to(root).as_posix())
 
 
-def find_real_frames(root: str | os.PathLike) -> list[RealFrame]:
+def find_real_frames(root: str | os.PathLike, masks: Path | None = None) -> list[RealFrame]:
     """All photographs below the root, sorted by user and name; an unreadable or missing folder counts as empty.
+
+    masks: a folder whose masks go before the users' own (--masks). Photographs without a mask in the user's folders
+    take one that lies elsewhere by the rule of data.masks.sources.
 
     Of several photographs of one name (a.png and a_color.png) the one with "_color" counts, then PNG before JPEG; so
     with masks. A broken link counts as no file. Links to folders are followed, but no folder is entered twice.
@@ -74,12 +81,16 @@ def find_real_frames(root: str | os.PathLike) -> list[RealFrame]:
             subfolders.clear()
             continue
         entered.add(real)
-        subfolders.sort()
+        subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
         if COLOUR_FOLDER in subfolders:
             frames += _user_frames(Path(folder), root)
             # A user's own folders hold files, no further users.
             own = (COLOUR_FOLDER, REFINED_FOLDER, *MASK_FOLDERS)
             subfolders[:] = [name for name in subfolders if name not in own]
+    elsewhere = MaskFolders(root, masks)
+    for place, frame in enumerate(frames):
+        found = elsewhere.find(frame.image) if masks or frame.mask is None else None
+        frames[place] = replace(frame, mask=found.path) if found else frame
     return sorted(frames, key=lambda frame: (frame.user, frame.name))
 
 
@@ -87,12 +98,12 @@ def _user_frames(user: Path, root: Path) -> list[RealFrame]:
     images = _by_name(user / COLOUR_FOLDER, "_color")
     masks = {}
     for folder in reversed(MASK_FOLDERS):  # mask/ has the last word
-        masks.update(_by_name(user / folder, "_mask"))
+        masks |= {matched(name): path for name, path in _by_name(user / folder, "_mask").items()}
     refined = set(_files(user / REFINED_FOLDER))
     return [
         RealFrame(
             image=image,
-            mask=masks.get(name),
+            mask=masks.get(matched(name)),
             refined=user / REFINED_FOLDER / f"{name}_mask.png" if f"{name}_mask.png" in refined else None,
             user=user.relative_to(root).as_posix(),
             name=name,
@@ -101,16 +112,23 @@ def _user_frames(user: Path, root: Path) -> list[RealFrame]:
     ]
 
 
+def matched(name: str) -> str:
+    """The form in which names of photographs and masks are compared: one Unicode form (NFC), one case."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _by_name(folder: Path, ending: str) -> dict[str, Path]:
     """{name: path} of a folder's images; the preferred file of a name is the last one written."""
-    ranked = []
+    ranked, others = [], Counter()
     for entry in _files(folder):
         stem, suffix = os.path.splitext(entry)
         if suffix.lower() not in IMAGE_SUFFIXES:
+            others[suffix.lower()] += suffix.lower() in OTHER_SUFFIXES
             continue
-        marked = stem.endswith(ending) and stem != ending
-        name = stem.removesuffix(ending) if marked else stem
+        marked = stem.casefold().endswith(ending) and stem.casefold() != ending
+        name = stem[: -len(ending)] if marked else stem
         ranked.append((marked, suffix == ".png", suffix.lower() == ".png", entry, name))
+    warn_of_others(folder, others)
     return {name: folder / entry for *_, entry, name in sorted(ranked)}
 
 
@@ -118,7 +136,7 @@ def _files(folder: Path) -> list[str]:
     """Names of the files (links to files included, broken links not) in a folder; none if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if _is_file(entry) and not entry.name.startswith(".part-")]
+            return [entry.name for entry in entries if not is_hidden(entry.name) and _is_file(entry)]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -149,10 +167,10 @@ def read_report(root: str | os.PathLike) -> dict[str, str]:
     return {row["file"]: row["verdict"] for row in rows if row.get("file") and row.get("verdict")}
 
 
-def usable_frames(root: str | os.PathLike) -> tuple[list[RealFrame], int]:
-    """The frames to train on, and how many were left out.
+def usable_frames(root: str | os.PathLike) -> tuple[list[RealFrame], list[RealFrame]]:
+    """The frames to train on, and those that are left out.
 
-    The number counts frames that masks_report.csv dropped, frames of a refined user (any file in mask_refined/)
+    Left out are frames that masks_report.csv dropped, frames of a refined user (any file in mask_refined/)
     without a refined mask, and frames without a mask of any kind. The other frames of a user that was never refined
     keep their raw masks.
     """
@@ -160,10 +178,9 @@ def usable_frames(root: str | os.PathLike) -> tuple[list[RealFrame], int]:
     frames = find_real_frames(root)
     verdicts = read_report(root)
     refined_users = {frame.user for frame in frames if frame.refined}
-    usable = []
+    usable, left_out = [], []
     for frame in frames:
-        if verdicts.get(report_key(frame, root), KEPT) != KEPT:
-            continue
-        if frame.refined or (frame.mask and frame.user not in refined_users):
-            usable.append(frame)
-    return usable, len(frames) - len(usable)
+        kept = verdicts.get(report_key(frame, root), KEPT) == KEPT
+        masked = frame.refined or (frame.mask and frame.user not in refined_users)
+        (usable if kept and masked else left_out).append(frame)
+    return usable, left_out

@@ -8,7 +8,8 @@ import numpy as np
 
 from data.masks import ops as masks
 from data.masks.realhands import KEPT, RealFrame, refined_path
-from util.images import ImageError, printable, read_grey, read_rgb, write_bytes
+from data.masks.values import Ranges, fit, read_levels
+from util.images import ImageError, Picture, printable, read_picture, write_bytes
 
 MARGIN = 24  # pixels around the hand in which its surroundings' colour is measured
 PIECE = 0.01  # of the largest component: smaller ones are blobs, larger ones may be a finger that a fault cut off
@@ -23,7 +24,7 @@ class RefineOptions:
     removes speckle, joins cracks and takes a pixel off the border. The limits of area and contours are the released
     code's. Kernel sizes in pixels, odd, 0 = step off. max_hole is a fraction of the hand, min_area and max_area are
     fractions of the frame. threshold 0 is Otsu's. snap is the radius of the window in which the outline follows the
-    photograph.
+    photograph. mask_values: which values of a mask file are hand (data.masks.values).
     """
 
     median: int = 5
@@ -35,6 +36,7 @@ class RefineOptions:
     min_area: float = 0.05
     max_area: float = 0.50
     max_contours: int = 60
+    mask_values: Ranges | None = None
     fallback: bool = True
     key_low: tuple[int, int, int] = masks.GREEN_LOW
     key_high: tuple[int, int, int] = masks.GREEN_HIGH
@@ -128,10 +130,11 @@ def refine_frame(frame: RealFrame, options: RefineOptions) -> Verdict:
 def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
     """As refine_frame, but writes nothing: (bool (H, W) or None, verdict)."""
     try:
-        rgb = read_rgb(frame.image)
+        picture = read_picture(frame.image)
     except ImageError as error:
         return None, Verdict(f"photograph unreadable: {_reason(error, frame.image)}", "")
-    grey, remark = read_raw_mask(frame.mask, rgb.shape[:2])
+    rgb = picture.rgb
+    grey, remark = read_raw_mask(frame.mask, picture, options.mask_values)
     before, contours, fault = np.zeros(rgb.shape[:2], bool), 0, remark
     if grey is not None:
         refined, fault, before, contours = refine_mask(grey, rgb, options)
@@ -152,15 +155,17 @@ def _kept(refined: np.ndarray, source: str, before: np.ndarray, contours: int) -
     return Verdict(KEPT, source, float(before.mean()), float(refined.mean()), contours, change)
 
 
-def read_raw_mask(path: Path | None, size: tuple[int, int]) -> tuple[np.ndarray | None, str]:
-    """Read a raw mask for a photograph of that (height, width): (uint8 (H, W) or None, remark or fault).
+def read_raw_mask(path: Path | None, picture: Picture, values: Ranges | None) -> tuple[np.ndarray | None, str]:
+    """Read a raw mask for a photograph: (uint8 (H, W) of its size or None, remark or fault).
 
-    A mask of another size but the same proportions is a scaled one, and is scaled to fit; any other is of no use.
+    A mask of another size but the same proportions is a scaled one, and is scaled to fit; one that fits the photograph
+    as it lies in the file is turned along with it; any other is of no use. values: see data.masks.values.
     """
     if path is None:
         return None, "missing"
+    size = picture.pixels.shape[:2]
     try:
-        grey = read_grey(path)
+        grey = fit(read_levels(path, values, raw=True), size, picture.stored, picture.orientation)
     except ImageError as error:
         return None, _reason(error, path)
     height, width = grey.shape

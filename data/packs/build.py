@@ -30,10 +30,10 @@ import numpy as np
 from data import hands, transforms
 from data.frames import DOMAINS, Frame
 from data.masks import ops as masks
-from data.masks import refine
+from data.masks import refine, values
 from data.packs import format as packed
 from data.packs.format import FIELDS, INDEX_FILE, PACK_FILE, REGIONS_FILE, Pack, describe, encode, is_whole
-from util import images
+from util import exif, images
 from util.errors import UsageError
 from util.images import ImageError, write_bytes
 from util.locks import try_lock, wait_for_lock
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 PASSES = 2  # packing costs about one pass over the images; a run of fewer is over before it pays
 PROBED = 24  # frames that the size is estimated from
-CODE = (images, hands, masks, refine, transforms, packed)  # what decides a pack's bytes
+CODE = (exif, images, hands, masks, values, refine, transforms, packed)  # what decides a pack's bytes
 
 
 def open_packs(
@@ -81,7 +81,7 @@ def open_packs(
             while not is_whole(folder):
                 time.sleep(0.5)
         packs[domain] = Pack(folder, [frame.relative for frame in trainable])
-        log.info("%s hands are read from %s", domain, folder)
+        log.info("%s images are read from %s", domain, folder)
     return packs
 
 
@@ -93,7 +93,8 @@ def pack_name(domain: str, frames: list[Frame], *, background: str, crop_size: i
         digest.update(Path(module.__file__).read_bytes())
     for frame in frames:
         mask = os.path.relpath(frame.mask, frame.image.parent) if frame.mask else ""
-        row = (frame.relative, frame.mask_kind, _stamp(frame.image), mask, _stamp(frame.mask) if frame.mask else None)
+        stamps = _stamp(frame.image), _stamp(frame.mask) if frame.mask else None
+        row = (frame.relative, frame.mask_kind, frame.mask_values, frame.scale, mask, *stamps)
         digest.update(os.fsencode(repr(row)))
     return f"{domain}-{digest.hexdigest()[:16]}"
 
@@ -147,7 +148,7 @@ def _build(
     part.mkdir()
     try:
         index = np.zeros((len(frames), len(FIELDS)), np.int64)
-        bar = progress(total=len(frames), desc=f"packing {title} hands")
+        bar = progress(total=len(frames), desc=f"packing {title} images")
         with open(part / REGIONS_FILE, "wb") as file, bar:
             for place, (fields, record) in enumerate(_in_order(read, frames, num_workers)):
                 index[place] = [file.tell(), *fields]

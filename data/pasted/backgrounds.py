@@ -14,8 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data.listing import images_below
 from util.errors import UsageError
-from util.images import IMAGE_SUFFIXES, ImageError, read_rgb
+from util.image_header import FORMATS
+from util.images import ImageError, read_rgb
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +75,10 @@ class Photographs:
 def list_photographs(root: str | os.PathLike) -> list[Path]:
     """All image files below `root`, at any depth, sorted. Raises UsageError if there are fewer than ten."""
     root = Path(root)
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    found = sorted(images_below(root))
     if len(found) < 2 * HELD_OUT:
         raise UsageError(
-            f"{root} holds {len(found)} photographs ({', '.join(IMAGE_SUFFIXES)}), at least {2 * HELD_OUT} are needed: "
+            f"{root} holds {len(found)} photographs ({FORMATS}), at least {2 * HELD_OUT} are needed: "
             "give another --background_root, or none for backgrounds that the project draws"
         )
     return found

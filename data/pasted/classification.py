@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.frames import images_below
+from data.listing import images_below
 from data.pasted.backgrounds import Background
 from data.pasted.composite import Placement, composite, mask_of_crop, random_placement
 from data.scan import tell

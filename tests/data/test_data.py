@@ -10,8 +10,9 @@ import pytest
 import torch
 from helpers import KEY, draw_hand, write_hands
 
-from data.frames import Frame, find_frames, frames_in_folder
+from data.frames import Frame, Reading, find_frames
 from data.hands import Hand, read_hand
+from data.input_folder import frames_in_folder
 from data.loader import StreamSampler, stream_loader
 from data.regions import HandRegions, readable, same_sized_batches
 from data.scan import LeftOut, fault, scan
@@ -58,7 +59,7 @@ def test_synthhands_as_published(tmp_path):
     assert np.array_equal(hand.mask[:, :480], mask) and not hand.mask[:, 480:].any()
     assert (hand.image[~hand.mask] == 255).all()
 
-    objects = find_frames(dataroot=tmp_path, objects=True)["synthetic"]
+    objects = find_frames(dataroot=tmp_path, reading=Reading(objects=True))["synthetic"]
     assert len(objects) == len(frames) + 1
 
 
@@ -83,10 +84,11 @@ def test_unaligned_layout(tmp_path):
     random = np.random.default_rng(0)
     for folder in ("trainA", "trainB", "testA", "testB"):
         for name in ("a", "b", "c d é"):
-            write_png(tmp_path / folder / f"{name}.png", draw_hand(random)[0])
+            write_png(tmp_path / folder / f"{name}.png", draw_hand(random, background=(90, 160, 90))[0])
     mask = np.zeros((96, 96), bool)
     mask[20:40, 20:40] = True
-    write_png(tmp_path / "trainB_masks" / "a.png", mask)
+    for name in ("a", "b", "c d é"):
+        write_png(tmp_path / "trainB_masks" / f"{name}.png", mask)
     frames = find_frames(dataroot=tmp_path)
     assert Counter(frame.phase for frame in frames["synthetic"]) == {"train": 3, "test": 3}
     masked = next(frame for frame in frames["real"] if frame.relative == "trainB/a.png")
@@ -324,7 +326,7 @@ def test_an_unreadable_image_is_replaced_and_reported_once(tmp_path, caplog, wor
     [
         (lambda path: path.write_bytes(b""), "an empty file"),
         (lambda path: path.write_bytes(path.read_bytes()[:-20]), "truncated"),
-        (lambda path: path.write_bytes(b"GIF89a" + bytes(50)), "neither PNG nor JPEG"),
+        (lambda path: path.write_bytes(b"GIF89a" + bytes(50)), "not an image of a known format"),
         (lambda path: path.write_bytes(patched(path, 16, (1 << 20).to_bytes(4, "big") * 2)), "at most 67,108,864"),
         (lambda path: (path.unlink(), path.symlink_to("/nowhere")), "No such file"),
         (lambda path: write_png(path, np.ones((20, 30), bool)), "a mask of 30x20 for an image of 96x96"),

@@ -102,8 +102,8 @@ def test_undecodable_names_survive(tmp_path, hands):
     write_png(tmp_path / "u" / "mask" / f"{name}_mask.png", raw)
     refine(tmp_path)
     assert read_report(tmp_path) == {"u/color/caf\\xe9 \n1_color.png": KEPT}
-    frames, n_dropped = usable_frames(tmp_path)
-    assert len(frames) == 1 and n_dropped == 0 and read_mask(frames[0].refined).any()
+    frames, dropped = usable_frames(tmp_path)
+    assert len(frames) == 1 and not dropped and read_mask(frames[0].refined).any()
 
 
 def test_a_tree_is_refined_and_its_sources_are_left_alone(tmp_path, hands):
@@ -125,8 +125,8 @@ def test_a_tree_is_refined_and_its_sources_are_left_alone(tmp_path, hands):
     assert float(row["area_after"]) == pytest.approx(refined.mean(), abs=1e-6)
     assert read_rgb(root / "masks_preview.png").shape[1] > 1000
     assert not list(root.glob("**/.part-*"))
-    usable, n_dropped = usable_frames(root)
-    assert len(usable) == 8 and n_dropped == 0 and all(frame.refined for frame in usable)
+    usable, dropped = usable_frames(root)
+    assert len(usable) == 8 and not dropped and all(frame.refined for frame in usable)
 
 
 def spoilt_masks(raw: np.ndarray, true: np.ndarray) -> dict[str, tuple[bytes | None, str]]:
@@ -215,8 +215,8 @@ def test_without_a_green_screen_bad_masks_drop_their_frames(tmp_path, hands):
     assert rows["u/color/missing_color.png"]["verdict"] == "mask: missing; chroma key: all hand"
     assert rows["u/color/torn_color.png"]["verdict"].startswith("photograph unreadable")
     assert not stale.exists()
-    usable, n_dropped = usable_frames(tmp_path)
-    assert n_dropped == len(dropped) and len(usable) == len(rows) - len(dropped)
+    usable, dropped = usable_frames(tmp_path)
+    assert len(dropped) == len(dropped) and len(usable) == len(rows) - len(dropped)
 
 
 def test_frames_outside_the_limits_are_dropped(tmp_path, hands):

@@ -11,7 +11,16 @@ from data.masks.refine import RefineOptions
 from models import MODELS
 from models.config import SAME, knobs
 from options.classify_options import classify_parser
-from options.parsing import Parser, existing_dir, existing_file, integer, number, parse_with_explicit, run_name
+from options.parsing import (
+    Parser,
+    existing_dir,
+    existing_file,
+    existing_path,
+    integer,
+    number,
+    parse_with_explicit,
+    run_name,
+)
 from options.preprocess_masks_options import preprocess_masks_parser
 from options.test_options import test_parser as parser_of_test  # not to be taken for a test
 from options.train_options import parse_train, train_parser
@@ -96,7 +105,7 @@ def test_every_number_has_a_range(script):
     for action in SCRIPTS[script]().flags():
         if isinstance(action.default, (int, float)) and not isinstance(action.default, bool):
             assert action.type not in (None, int, float), f"{action.option_strings} takes any number"
-        if action.type in (None, Path, run_name, existing_dir, existing_file):
+        if action.type in (None, Path, run_name, existing_dir, existing_file, existing_path):
             continue
         for text in ("nan", "inf", "-inf", "1e999", "-1", "9" * 20, "9" * 5000, "", "x"):
             with pytest.raises((argparse.ArgumentTypeError, ValueError)):

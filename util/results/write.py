@@ -4,14 +4,15 @@
 <folder>/synthetic/..., real/...               the regions that were compared
 <folder>/masks/{synthetic,real}/...            their masks
 <folder>/true_pairs/...                        with the demo, what the translations should look like
+<folder>/regions.json                          which part of its source each translation shows
 <folder>/metrics.json, grid.png
 """
 
 import logging
 import os
 import shutil
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -19,10 +20,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from data.compose import compose
 from data.demo import true_pair
 from data.frames import Frame, annotation_files
 from data.hands import Hand, whiten
-from data.regions import TEST_CROP, HandRegions, readable
+from data.regions import TEST_CROP, Box, HandRegions, readable
 from data.transforms import centred_hand_crop
 from models.features.registry import FeatureNet
 from models.translation import Translation
@@ -35,60 +37,90 @@ from util.strict_json import write_json
 log = logging.getLogger(__name__)
 
 GRID_COLUMNS = 8
+REGIONS_FILE = "regions.json"
 
 
 class Written(NamedTuple):
-    """The frames that could be read, the image file written for each, and the file of its mask, in the same order."""
+    """The frames that could be read, the image file written for each, the file of its mask, and the box of the frame
+    that they show, in the same order."""
 
     frames: list[Frame]
     images: list[Path]
     masks: list[Path]
+    boxes: list[Box]
 
-    def add(self, frame: Frame, image: Path, mask: Path) -> None:
+    def add(self, frame: Frame, image: Path, mask: Path, box: Box) -> None:
         """Append one."""
         self.frames.append(frame)
         self.images.append(image)
         self.masks.append(mask)
+        self.boxes.append(box)
 
 
 def output_names(frames: list[Frame]) -> list[PurePosixPath]:
-    """The file that each frame's result goes to: its relative path, as PNG.
+    """The file that each frame's result goes to: its relative path, as PNG; no two of them the same.
 
     Where two sources differ in nothing but their suffix, the suffix stays in the name: a.jpg.png.
     """
-    plain = [PurePosixPath(frame.relative).with_suffix(".png") for frame in frames]
-    twice = {name for name in plain if plain.count(name) > 1} if len(set(plain)) < len(plain) else set()
-    return [PurePosixPath(f"{frame.relative}.png") if name in twice else name for frame, name in zip(frames, plain)]
+    names = [PurePosixPath(frame.relative).with_suffix(".png") for frame in frames]
+    whole = [PurePosixPath(f"{frame.relative}.png") for frame in frames]
+    while True:  # a name that gets its suffix back may be another's: a.jpg.png
+        count = Counter(names)
+        if len(count) == len(names):
+            return names
+        names = [full if count[name] > 1 else name for name, full in zip(names, whole)]
 
 
 def write_translations(
-    folder: Path, domain: str, frames: list[Frame], found: Iterable[Translation]
+    folder: Path, domain: str, frames: list[Frame], found: Iterable[Translation], *, background: str | None = None
 ) -> tuple[Written, Written]:
-    """Write each translation, the region it was made from and its mask. Returns (generated, source)."""
+    """Write each translation, the region it was made from and its mask, and regions.json. Returns (generated, source).
+
+    background: what translations are written over (data.compose), whatever the networks were shown, where regions were
+    read with their sources; None: that.
+    """
     names = output_names(frames)
-    generated, source = Written([], [], []), Written([], [], [])
+    generated, source = Written([], [], [], []), Written([], [], [], [])
     with BackgroundWriter() as writer:
         for each in progress(found, total=len(frames), desc="translating"):
-            name, frame = names[each.index], frames[each.index]
+            name, frame, region = names[each.index], frames[each.index], each.source
             image, original, mask = (folder / part / name for part in ("generated", domain, f"masks/{domain}"))
-            for path, pixels in ((image, each.image), (original, each.source.image), (mask, each.source.mask)):
+            written = compose(each.image, region, background) if background else each.image
+            for path, pixels in ((image, written), (original, region.image), (mask, region.mask)):
                 writer.write(path, pixels)
-            generated.add(frame, image, mask)
-            source.add(frame, original, mask)
+            generated.add(frame, image, mask, region.box)
+            source.add(frame, original, mask, region.box)
+    write_json(folder / REGIONS_FILE, region_entries(folder, generated))
     return generated, source
 
 
+def region_entries(folder: Path, written: Written) -> list[dict]:
+    """What regions.json says: {"file": below the folder, "source": the image it is of, "box": [x, y, width, height] in
+    the source's pixels, as it is shown (turned by its orientation tag), "scale": pixels of the file a source's pixel}.
+
+    A box may begin before its source and end behind it, where that is smaller than a crop. data.joints reads it.
+    """
+    entries = []
+    for frame, image, box in zip(written.frames, written.images, written.boxes):
+        corners = list(box) if frame.scale == 1 else [length / frame.scale for length in box]
+        file = image.relative_to(folder).as_posix()
+        source = os.path.abspath(frame.image)
+        entries.append({"file": file, "source": source, "box": corners, "scale": frame.scale})
+    return entries
+
+
 def write_regions(folder: Path, domain: str, regions: HandRegions, *, num_workers: int = 0) -> Written:
-    """Write the regions, and their masks, of a domain that is only compared with."""
+    """Write the regions, and their masks, of a domain that is only compared with; their boxes: <domain>/regions.json."""
     names = output_names(regions.frames)
-    written = Written([], [], [])
+    written = Written([], [], [], [])
     found = readable(regions, num_workers=num_workers)
     with BackgroundWriter() as writer:
         for index, hand in progress(found, total=len(regions), desc=f"writing {domain} images"):
             image, mask = folder / domain / names[index], folder / "masks" / domain / names[index]
             writer.write(image, hand.image)
             writer.write(mask, hand.mask)
-            written.add(regions.frames[index], image, mask)
+            written.add(regions.frames[index], image, mask, hand.box)
+    write_json(folder / domain / REGIONS_FILE, region_entries(folder / domain, written))
     return written
 
 
@@ -117,6 +149,12 @@ class BackgroundWriter:
                 each.result()
 
 
+def as_seen(generated: Written, source: Written) -> Iterator[np.ndarray]:
+    """Translations whose files have a background of their own, over what the networks saw: as they are scored."""
+    for made, original, mask in zip(generated.images, source.images, generated.masks):
+        yield np.where(read_mask(mask)[..., None], read_rgb(made), read_rgb(original))
+
+
 def link_annotations(generated: Written) -> int:
     """Link the annotation files beside each source beside its translation; copy where links cannot be. Returns how many."""
     count = 0
@@ -143,12 +181,18 @@ def measure(
     cache_dir: Path,
     kid_subset_size: int | None,
     kid_subsets: int,
+    on_own_background: bool = False,
 ) -> dict:
-    """metrics.json's scores: translations against the target domain, and under "baseline" the untranslated sources."""
+    """metrics.json's scores: translations against the target domain, and under "baseline" the untranslated sources.
+
+    on_own_background: the translations' files have another background than the regions that they are compared with.
+    """
 
     def features(written: Written, label: str, *, cached: bool) -> tuple[np.ndarray, np.ndarray]:
         """Of whole regions, and of the 128 crops inside the hand."""
         files = ImageFiles(written.images)
+        if written is generated and on_own_background:
+            files = list(as_seen(generated, source))
         patches = list(patch_crops(files, (read_mask(path) for path in written.masks)))
         if not cached:
             return extract_features(files, net, progress=label), extract_features(

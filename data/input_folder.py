@@ -1,0 +1,76 @@
+"""The images of any folder, or one image, for translating them without a data set (test.py --input)."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from data.frames import AS_IT_IS, OBJECTS_ARE_HAND, Frame, Reading, as_read
+from data.listing import images_below
+from data.masks.sources import ON_DEPTH, MaskFolders, normal
+from util.errors import UsageError
+from util.image_header import FORMATS, HeaderError, check_file
+from util.images import printable
+
+log = logging.getLogger(__name__)
+
+NOT_SOURCES = ("_mask", "_depth")
+
+
+def frames_in_folder(root: Path, reading: Reading = AS_IT_IS) -> list[Frame]:
+    """Every image below any folder, or the one image that `root` is.
+
+    Where a folder holds *_color images, only they and *_color_on_depth images are sources; elsewhere all but *_mask and
+    *_depth are. Folders of masks (<folder>_masks/ beside <folder>/) hold none, and SynthHands' sequences with objects
+    are left out unless asked for. Masks are found by data.masks.sources. Raises UsageError for a file that is no image.
+    """
+    if root.is_file():
+        return [_single(root, reading)]
+    masks = MaskFolders(root, reading.masks)
+    by_folder: dict[Path, list[Path]] = {}
+    for path in images_below(root):
+        by_folder.setdefault(path.parent, []).append(path)
+    frames, objects = [], 0
+    for folder, paths in by_folder.items():
+        if any(masks.is_of_masks(each) for each in (folder, *folder.parents) if each.is_relative_to(root)):
+            continue
+        if any(part.endswith("_object") for part in folder.relative_to(root).parts):
+            objects += len(sources(paths))
+            if not reading.objects:
+                continue
+        frames += [_frame(path, root, masks) for path in sources(paths)]
+    if objects and reading.objects:
+        log.warning(OBJECTS_ARE_HAND, objects)
+    elif objects:
+        log.warning(
+            "%d images of _object sequences are left out: what a hand holds would be painted as skin; "
+            "--objects takes them",
+            objects,
+        )
+    if reading.max_dataset_size:
+        frames = frames[: reading.max_dataset_size]
+    return [as_read(frame, reading) for frame in frames]
+
+
+def sources(paths: list[Path]) -> list[Path]:
+    """Those images of a folder that are to be translated."""
+    colour = [path for path in paths if normal(path.name).endswith("_color")]
+    if colour:
+        return [path for path in paths if normal(path.name).endswith(("_color", ON_DEPTH))]
+    return [path for path in paths if not normal(path.name).endswith(NOT_SOURCES)]
+
+
+def _frame(path: Path, root: Path, masks: MaskFolders) -> Frame:
+    relative = path.relative_to(root)
+    # In the depth camera's view everything off the hand has the key colour; without it, the view would be painted whole.
+    kind = "key" if normal(path.name).endswith(ON_DEPTH) else "auto"
+    frame = Frame(path, relative.as_posix(), relative.parent.as_posix(), kind)
+    found = masks.find(path)
+    return replace(frame, mask_kind="file", mask=found.path, mask_origin=found.origin) if found else frame
+
+
+def _single(path: Path, reading: Reading) -> Frame:
+    try:
+        check_file(path)
+    except (HeaderError, OSError) as error:
+        raise UsageError(f"--input {printable(path)}: {error}; give an image ({FORMATS}) or a folder") from error
+    return as_read(_frame(path, path.parent, MaskFolders(path.parent, reading.masks)), reading)

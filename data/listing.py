@@ -1,0 +1,61 @@
+"""Which files of a folder are images to use: hidden and system files are passed over, other formats are named once."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from util.image_header import FORMATS
+from util.images import IMAGE_SUFFIXES, OTHER_SUFFIXES, printable
+
+log = logging.getLogger(__name__)
+
+# Folders that systems, editors and network drives keep among a user's own; their images are copies or thumbnails.
+SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "__pycache__", "lost+found", "$recycle.bin", "#recycle"})
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that name is no user's own: ._a.png, .ipynb_checkpoints, @eaDir, __MACOSX, ..."""
+    return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """Every image file below a folder, sorted; links to folders are followed, but no folder is entered twice.
+
+    Folders that cannot be read, and links that lead nowhere, are named in warnings; so are, once and by their number,
+    pictures and films of formats that are not read.
+    """
+    entered, others = set(), Counter()
+    for parent, subfolders, names in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
+        real = os.path.realpath(parent)
+        if real in entered:  # a link back to where we came from
+            subfolders.clear()
+            continue
+        entered.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
+        for name in sorted(names):
+            path = Path(parent, name)
+            suffix = path.suffix.lower()
+            if is_hidden(name):
+                continue
+            if suffix not in IMAGE_SUFFIXES:
+                others[suffix] += suffix in OTHER_SUFFIXES
+            elif os.path.isfile(path):
+                yield path
+            else:
+                reason = "a link that leads nowhere" if path.is_symlink() else "no file"
+                log.warning("left out: %s: %s", printable(path), reason)
+    warn_of_others(folder, others)
+
+
+def warn_of_others(folder: Path, others: Counter) -> None:
+    """Say how many files of formats that are not read a folder holds; nothing if there are none."""
+    kinds = [f"{count} {suffix}" for suffix, count in sorted(others.items()) if count]
+    if kinds:
+        log.warning("%s: files that are not read: %s (%s are)", printable(folder), ", ".join(kinds), FORMATS)
+
+
+def _warn_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # optional folders may be missing
+        log.warning("left out: %s: a folder that cannot be read (%s)", printable(error.filename), error.strerror)

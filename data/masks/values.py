@@ -1,0 +1,181 @@
+"""Which values of a mask file count as hand.
+
+A mask file may hold 0 and 255, 0 and 1, ids of classes (8 or 16 bits, or indices into a palette), or grey levels. The
+rule, the same everywhere:
+
+- `--mask_values 2-33,40` names the hand's values; black-and-white masks need none, and go by the last two lines unless
+  white is among the values named
+- else two values: the higher one is the hand
+- else grey levels with soft edges, nearly all of them black or white, and JPEG masks: above the middle is hand
+- else the file is refused with its values: which of several classes is the hand is never guessed
+"""
+
+import re
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from util.errors import UsageError
+from util.exif import turn
+from util.image_header import Header
+from util.images import ImageError, decode, load, printable, to_bytes
+
+Ranges = tuple[tuple[int, int], ...]
+"""The hand's values, as pairs (first, last), both included."""
+
+MOST_SOFT = 0.25  # of a mask's pixels may be neither black nor white where its edges are soft
+SHOWN = 12  # values that a message lists
+
+
+class MaskValues(NamedTuple):
+    """What a mask file holds.
+
+    values: uint8, uint16 or int32 (H, W): grey levels, indices into a coloured palette, or, of coloured pixels, R * 65536
+    + G * 256 + B. top: what white is, 255 or 65535; 0 where values are no grey levels. lossy: a JPEG or the like.
+    """
+
+    values: np.ndarray
+    top: int
+    lossy: bool
+
+
+def parse_values(text: str) -> Ranges:
+    """ "2-33,40" -> ((2, 33), (40, 40)); "#ff0000" is a colour's. Raises ValueError."""
+    ranges = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(#[0-9a-fA-F]{6}|\d{1,5})\s*(?:-\s*(#[0-9a-fA-F]{6}|\d{1,5}))?\s*", part)
+        if not match:
+            raise ValueError(f"{text[:100]!r} is no list of mask values such as 1 or 2-33,40")
+        low, high = (int(end[1:], 16) if end.startswith("#") else int(end) for end in (match[1], match[2] or match[1]))
+        if low > high:
+            raise ValueError(f"{text[:100]!r}: the range {part.strip()} ends before it begins")
+        ranges.append((low, high))
+    return tuple(ranges)
+
+
+def read_values(path: Path) -> MaskValues:
+    """Read a mask file of any kind. Raises ImageError."""
+    data, header = load(path)
+    indices = _palette_indices(path, data, header)
+    pixels = decode(path, data, header, cv2.IMREAD_UNCHANGED)
+    top = np.iinfo(pixels.dtype).max
+    if pixels.ndim == 2:
+        return MaskValues(pixels, top, header.lossy)
+    colours, alpha = pixels[..., :3], pixels[..., 3] if pixels.shape[2] == 4 and header.alpha else None
+    if alpha is not None and (colours == colours[0, 0]).all():
+        return MaskValues(alpha, top, header.lossy)  # one colour, cut out: the alpha channel is the mask
+    if alpha is not None:
+        colours = np.where(alpha[..., None] > top // 2, colours, 0)
+    if header.lossy or (colours == colours[..., :1]).all():
+        return MaskValues(
+            cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY) if header.lossy else colours[..., 0], top, header.lossy
+        )
+    if indices is not None:
+        return MaskValues(indices, 0, False)
+    blue, green, red = (colours[..., channel].astype(np.int32) // (257 if top > 255 else 1) for channel in range(3))
+    return MaskValues(red << 16 | green << 8 | blue, 0, False)
+
+
+def hand_of(mask: MaskValues, chosen: Ranges | None = None) -> np.ndarray:
+    """The mask, bool (H, W), by the rule above. Raises ValueError, with the values, where the rule refuses."""
+    values = mask.values
+    black_and_white = mask.lossy or is_soft(mask) or np.isin(values, (0, mask.top)).all()
+    if chosen is not None and not (black_and_white and not covers(chosen, mask.top)):
+        hand = np.zeros(values.shape, bool)
+        for low, high in chosen:
+            hand |= (values >= low) & (values <= high)
+        return hand
+    if black_and_white and values.max() > 1:
+        return values > mask.top // 2
+    held = np.unique(values)
+    if len(held) > 2:
+        raise ValueError(refusal(held, coloured=held[-1] > 65535))
+    return values == held[-1] if len(held) == 2 else np.full(values.shape, held[0] > 0)
+
+
+def covers(chosen: Ranges, value: int) -> bool:
+    """Whether a value is one of those chosen."""
+    return any(low <= value <= high for low, high in chosen)
+
+
+def is_soft(mask: MaskValues) -> bool:
+    """Whether these are grey levels of a hand with soft edges, not classes: nearly all black or white, the others spread
+    over all of the range between."""
+    values, top = mask.values, mask.top
+    if not top or values.max() <= top // 2:
+        return False
+    white = int(values.max())
+    between = values[(values > 0) & (values < white)]
+    if not len(between) or len(between) > MOST_SOFT * values.size:
+        return False
+    quarters = np.unique(between.astype(np.int64) * 4 // white)
+    return len(quarters) == 4 and len(np.unique(between)) >= 8
+
+
+def refusal(values: np.ndarray, *, coloured: bool = False) -> str:
+    """Why masks of these values, rising, are not used, and the flag that helps."""
+    shown = [f"#{value:06x}" if coloured else str(value) for value in values.tolist()]
+    if len(shown) > SHOWN:
+        shown = [*shown[: SHOWN - 1], "...", shown[-1]]
+    example = shown[-1]
+    return (
+        f"mask values are {', '.join(shown)}, and which of them are the hand is not guessed; say it with --mask_values, "
+        f"for example --mask_values {example}"
+    )
+
+
+def read_levels(path: Path, chosen: Ranges | None = None, *, raw: bool = False) -> np.ndarray:
+    """Read a mask file as uint8 (H, W), 255 on the hand and 0 off it, by the rule.
+
+    raw: grey levels are left as they are, for whoever binarises them. Raises ImageError, with the file's name.
+    """
+    mask = read_values(path)
+    if raw and chosen is None and (mask.lossy or is_grey(mask)):
+        return to_bytes(mask.values)
+    try:
+        return hand_of(mask, chosen).view(np.uint8) * np.uint8(255)
+    except ValueError as error:
+        raise ImageError(f"{printable(path)}: {error}") from None
+
+
+def is_grey(mask: MaskValues) -> bool:
+    """Whether a raw mask holds levels of grey, blurred, noisy or scaled, rather than classes: bright ones, and many."""
+    return mask.top > 0 and int(mask.values.max()) > mask.top // 2 and len(np.unique(mask.values)) != 3
+
+
+def parse_flag(text: str | None) -> Ranges | None:
+    """--mask_values as given, or as options.yaml keeps it. Raises UsageError."""
+    try:
+        return None if text is None else parse_values(text)
+    except ValueError as error:
+        raise UsageError(f"--mask_values: {error}") from None
+
+
+def _palette_indices(path: Path, data: np.ndarray, header: Header) -> np.ndarray | None:
+    """uint8 (H, W): a palette PNG's indices, which OpenCV does not give; None for any other file.
+
+    The pixels of a palette PNG are stored as those of a grey one. So its header is rewritten to say grey, and decoded.
+    """
+    raw = data.tobytes()
+    if raw[12:16] != b"IHDR" or raw[25] != 3:
+        return None
+    head = b"IHDR" + raw[16:25] + b"\0" + raw[26:29]
+    raw = raw[:12] + head + zlib.crc32(head).to_bytes(4, "big") + raw[33:]
+    for name in (b"PLTE", b"tRNS"):
+        at = raw.find(name)
+        if at > 0:
+            raw = raw[: at - 4] + raw[at + 8 + int.from_bytes(raw[at - 4 : at], "big") :]
+    grey = decode(path, np.frombuffer(raw, np.uint8), header, cv2.IMREAD_UNCHANGED)
+    depth = raw[24]  # bits; decoders stretch what has fewer than 8 to the whole range
+    return grey if depth == 8 else grey // (255 // (2**depth - 1))
+
+
+def fit(mask: np.ndarray, shown: tuple[int, int], stored: tuple[int, int], orientation: int) -> np.ndarray:
+    """A mask (H, W) for an image: turned along with it where it fits the stored pixels alone.
+
+    shown, stored: the image's (height, width) as decoded, and as it lies in the file before its orientation tag.
+    """
+    return turn(mask, orientation) if mask.shape == stored != shown else mask
