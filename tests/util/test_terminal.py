@@ -1,0 +1,133 @@
+"""What training shows: a whole bar at any width on a terminal, plain lines in a pipe; groups and captions in TensorBoard."""
+
+import fcntl
+import os
+import re
+import struct
+import sys
+import termios
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import fork_call, wait
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from util import progress as progress_module
+from util.progress import progress
+from util.training.board import captioned
+from util.training.logger import RunLogger, setup_logging
+
+LOSSES = {f"{player}_{part}": 123.456 for player in "GD" for part in ("gan", "cycle", "identity", "r", "s", "r_real")}
+
+
+def run_logger(folder: Path) -> None:
+    """Three logged steps out of 150,000, with a validation between them."""
+    setup_logging()
+    logger = RunLogger(folder, first_step=0, total_steps=150_000, steps_per_epoch=1000, images_per_step=1)
+    with logger:
+        for _ in range(3):
+            time.sleep(0.15)  # more than the bar's shortest interval
+            logger.advance()
+            logger.losses(LOSSES)
+            with logger.pause():
+                logger.scores({"fd": 81.2})
+
+
+def on_terminal(columns: int, folder: Path) -> str:
+    """What run_logger writes to a terminal of so many columns."""
+    main, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+    def call() -> None:
+        sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1)
+        run_logger(folder)
+
+    child = fork_call(call, folder / "log")
+    os.close(terminal)
+    written = b""
+    while True:
+        try:
+            chunk = os.read(main, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            chunk = b""
+        if not chunk:
+            break
+        written += chunk
+    os.close(main)
+    assert wait(child) == 0, (folder / "log").read_text()
+    return written.decode()
+
+
+@pytest.mark.parametrize("columns", [80, 118, 200])
+def test_the_bar_is_whole(tmp_path, columns):
+    written = on_terminal(columns, tmp_path)
+    bars = [bar for bar in re.findall(r"\r([^\r\n]*\|[^\r\n]*\])", written) if "ETA" in bar]
+    assert bars
+    for bar in bars:
+        assert len(bar) <= columns and bar.endswith("images/s]")
+        assert len(re.search(r"\|(.*)\|", bar)[1]) >= columns - 75 > 0
+    lines = [line for line in re.split(r"[\r\n]+", written) if "G_gan" in line]
+    assert len(lines) == 3 and all("D_s 123.456" in line and "step " in line for line in lines)
+
+
+def test_piped_output_is_plain_lines(tmp_path):
+    log = tmp_path / "log"
+    assert wait(fork_call(lambda: run_logger(tmp_path), log)) == 0
+    said = log.read_text()
+    assert "\r" not in said and "\x1b" not in said
+    assert len(re.findall(r"step \d/150000 .* G_gan 123.456 .* ETA [\d:]+, [\d.]+ images/s", said)) == 3
+
+
+def test_piped_progress_is_a_line_now_and_then(caplog, monkeypatch):
+    monkeypatch.setattr(progress_module, "SECONDS", 0.0)
+    caplog.set_level("INFO")
+    assert list(progress(range(3), desc="reading")) == [0, 1, 2]
+    assert caplog.messages == ["reading: 1 of 3 images", "reading: 2 of 3 images", "reading: 3 of 3 images"]
+    caplog.clear()
+    monkeypatch.setattr(progress_module, "SECONDS", 30.0)
+    with progress(total=3, desc="reading") as bar:
+        bar.update(3)
+    assert not caplog.messages
+
+
+def test_time_left_counts_validation_and_the_rate_does_not(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("util.training.logger.time.perf_counter", lambda: now[0])
+    logger = RunLogger(tmp_path, first_step=0, total_steps=20, steps_per_epoch=10, images_per_step=4)
+    with logger:
+        for _ in range(10):
+            now[0] += 2
+            logger.advance()
+        with logger.pause():
+            now[0] += 30
+        logger.losses({"loss": 1.0})
+        assert logger.time_left() == "00:50"  # ten more steps, and what belongs to them
+    assert '"seconds": 2.0' in (tmp_path / "log.jsonl").read_text()
+
+
+def test_tensorboard_is_in_groups_and_says_what_to_watch(tmp_path):
+    logger = RunLogger(
+        tmp_path, first_step=0, total_steps=9, steps_per_epoch=3, images_per_step=1, columns="source | translated"
+    )
+    with logger:
+        logger.guide()
+        logger.advance()
+        logger.losses({"G_gan": 1.0, "D_r": 2.0, "loss": 3.0})
+        logger.scores({"fd": 4.0})
+        logger.image("picture", np.zeros((20, 200, 3), np.uint8))
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    speed = ("seconds", "images_per_second", "memory_gib")
+    expected = {"1_scores/fd", "2_generators/G_gan", "3_discriminators/D_r", "2_losses/loss"}
+    assert set(board.Tags()["scalars"]) == expected | {f"4_speed_and_memory/{name}" for name in speed}
+    assert board.Tags()["images"] == ["picture"] and "what_to_watch/text_summary" in board.Tags()["tensors"]
+    assert board.Scalars("4_speed_and_memory/memory_gib")[0].value > 0.05
+
+
+def test_a_caption_stands_above_the_picture():
+    picture = np.full((20, 200, 3), 7, np.uint8)
+    sheet = captioned(picture, "step 400: source | translated")
+    assert np.array_equal(sheet[-20:], picture) and sheet.shape[1] == 200
+    strip = sheet[:-20]
+    assert strip.min() < 100 and (strip == 255).mean() > 0.7
