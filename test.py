@@ -33,6 +33,7 @@ from util.image_header import FORMATS
 from util.results import write as results
 from util.results.comparison import write_comparison
 from util.results.folders import open_folder, results_folder
+from util.results.rulers import measure_rulers
 from util.results.write import Written
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
 from util.scores.silhouettes import ShapeScores
@@ -41,6 +42,8 @@ from util.training.logger import setup_logging
 from util.training.signals import Stopped
 
 log = logging.getLogger("test")
+
+RATIOS = ("texture", "tone", "fringe")  # the rulers that are ratios to the target domain's own
 
 
 class Tested(NamedTuple):
@@ -145,6 +148,9 @@ def translate_split(
             kid_subsets=opt.kid_subsets,
             on_own_background=opt.background is not None,
         )
+        rulers = measure_rulers(folder, target, generated, source)
+        metrics["baseline"] |= rulers.pop("baseline")
+        metrics |= rulers
         if opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"]):
             pairs = results.measure_true_pairs(folder, generated, source, crop=crop)
             metrics["baseline"] |= pairs.pop("baseline")
@@ -305,6 +311,12 @@ def report(name: str, metrics: dict) -> None:
         metrics["n_generated"],
         metrics["n_real"],
     )
+    log.info(
+        "structure %s (by chance %s; new edges %s), texture %s, tone %s, fringe %s; untranslated: texture %s, tone %s, "
+        "fringe %s (the photographs' own are 1)",
+        *(ruler_text(metrics[name]) for name in ("structure", "structure_chance", "new_edges", *RATIOS)),
+        *(ruler_text(base[name]) for name in RATIOS),
+    )
     if "shape_iou" in metrics:
         log.info(
             "shape, unmasked: IoU %.3f (untranslated %.3f), boundary F %.3f (untranslated %.3f), on %d images",
@@ -322,6 +334,13 @@ def report(name: str, metrics: dict) -> None:
             metrics["ssim"],
             base["ssim"],
         )
+
+
+def ruler_text(value: float | dict | None) -> str:
+    """A ruler's figure, or one for each of its parts, with two digits."""
+    if isinstance(value, dict):
+        return " ".join(f"{name} {ruler_text(part)}" for name, part in value.items())
+    return "unknown" if value is None else f"{value:.2f}"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from data.loader import stream_loader
 from data.packs.build import open_packs
 from data.roots import has_masks, open_frames
 from data.scan import LEFT_OUT_FILE, LeftOut, scan
-from data.splits import SPLIT_FILE, check_complete, load_split, make_split, save_split, select
+from data.splits import SPLIT_FILE, check_complete, load_split, make_split, save_split, select, validated
 from models import SEGMENTERS
 from options.shared import DEMO_ROOT, reading
 from util import distributed
@@ -134,7 +134,9 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
             **environment(),
         }
         if schedule.validate_every:
-            validate, scored_by = kind.create_validator(opt, model, chosen["val"], folder=folder)
+            validate, scored_by = kind.create_validator(
+                opt, model, validated(chosen["val"], opt.val_size), folder=folder
+            )
             resolved |= scored_by
         kept = saved["resolved"] | {"roots": resolved["roots"]} if saved else resolved
         save_options(folder, options | {"resolved": kept})

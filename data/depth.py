@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from data.frames import annotation_prefix
+from data.transforms import hand_centre, window_start
 
 NO_DEPTH = 32000  # from here on a value says that there is no hand; SynthHands writes 32001
 LEAST_OVERLAP = 0.85  # of the depth map's hand and the colour image's, as IoU, for them to show one view
@@ -24,19 +25,23 @@ def has_depth(depth: np.ndarray) -> np.ndarray:
     return (depth > 0) & (depth < NO_DEPTH)
 
 
-def region_depth(image: Path, box: Sequence[int], mask: np.ndarray) -> np.ndarray | None:
+def region_depth(image: Path, mask: np.ndarray, box: Sequence[int] | None = None) -> np.ndarray | None:
     """The depth map of a region of a colour image: uint16 like `mask`, bool (H, W), the region's hand; 0 where unknown.
 
-    box: x, y, width, height of the region in the image, which it may reach beyond. None where there is no depth map,
-    or where its hand is not the region's: SynthHands' own depth camera stands beside the colour camera, so that its
-    pixels are others.
+    box: x, y, width, height of the region in the image, which it may reach beyond (default: about the depth map's hand,
+    as regions are cut about the image's). None where there is no depth map, or where its hand is not the region's:
+    SynthHands' own depth camera stands beside the colour camera, so that its pixels are others.
     """
     depth = read_depth(image)
-    if depth is None or tuple(box[2:]) != mask.shape[::-1]:
+    if depth is None:
         return None
-    x, y, width, height = box
+    height, width = mask.shape
+    if box is None:
+        y, x = hand_centre(has_depth(depth))
+        box = window_start(x, depth.shape[1], width), window_start(y, depth.shape[0], height), width, height
+    x, y = box[:2]
     region = np.zeros(mask.shape, depth.dtype)
-    part = depth[max(0, y) : y + height, max(0, x) : x + width]
+    part = depth[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)]
     top, left = max(0, -y), max(0, -x)
     region[top : top + part.shape[0], left : left + part.shape[1]] = part
     region[~has_depth(region)] = 0

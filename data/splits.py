@@ -6,6 +6,8 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
+
 from data.frames import DOMAINS, PHASES, Frame
 from util.errors import UsageError
 from util.images import write_bytes
@@ -67,6 +69,18 @@ def _draw(frames: list[Frame], wanted: dict[str, int], *, split_by: str, seed: s
         while len(drawn[phase]) < size and order:
             drawn[phase] += groups[order.pop()]
     return drawn, [frame for group in order for frame in groups[group]]
+
+
+def validated(frames: dict[str, list[Frame]], val_size: int | None) -> dict[str, list[Frame]]:
+    """The frames of the val split that validation reads: at most val_size a domain (None: 400), evenly spread.
+
+    A split by sequence holds whole sequences, which may be many more images than were asked for.
+    """
+    chosen = {}
+    for domain, part in frames.items():
+        count = min(len(part), MAX_VAL if val_size is None else val_size)
+        chosen[domain] = [part[place] for place in np.linspace(0, len(part) - 1, count).round().astype(int)]
+    return chosen
 
 
 def save_split(path: Path, split: Split) -> None:

@@ -198,6 +198,15 @@ def train_parser() -> Parser:
         ("--val_interval", number(0), 0.2, "EPOCHS", "epochs between validations; 0: never"),
     ):
         add_flag(watch, flag, type=kind, default=default, metavar=metavar, basic=True, may_change=True, help=help)
+    add_flag(
+        watch,
+        "--best_by",
+        choices=("rulers", "distance"),
+        default="rulers",
+        translators_only=True,
+        help="what best.pt is the best by: the distance (FID or FD) with the rulers of structure, texture, tone and fringe "
+        "(docs/scores.md), or the distance alone",
+    )
     add_feature_net_flags(watch, translators_only=True)
 
     groups = {

@@ -16,7 +16,7 @@ from data.input_folder import frames_in_folder
 from data.loader import StreamSampler, stream_loader
 from data.regions import HandRegions, readable, same_sized_batches
 from data.scan import LeftOut, fault, scan
-from data.splits import load_split, make_split, save_split, select
+from data.splits import load_split, make_split, save_split, select, validated
 from data.transforms import centred_hand_crop, flip, random_hand_crop
 from data.unpaired import UnpairedHands
 from util.errors import UsageError
@@ -190,6 +190,17 @@ def test_split_by_sequence_keeps_sequences_whole(hands_root):
         for frame in found:
             by_sequence.setdefault(frame.sequence, set()).add(phase_of[frame.relative])
         assert all(len(phases) == 1 for phases in by_sequence.values())
+
+
+def test_validation_reads_no_more_than_it_was_asked_for(hands_root):
+    frames = find_frames(dataroot=hands_root)
+    split = make_split(frames, split_by="sequence", val_size=2, test_size=1, seed=0)
+    whole = select(frames, split, "val")
+    assert all(len(part) > 2 for part in whole.values())  # whole sequences
+    read = validated(whole, 2)
+    assert {domain: [part[0], part[-1]] for domain, part in whole.items()} == read
+    assert validated(whole, None) == validated(whole, 1000) == whole
+    assert validated(whole, 0) == {domain: [] for domain in whole}
 
 
 def test_split_that_leaves_nothing_to_train_on(hands_root):

@@ -21,6 +21,7 @@ from util.errors import UsageError
 from util.images import read_mask, read_rgb, write_png
 
 METRICS = ("fd", "kid_mean", "kid_std", "kid_subset_size", "fd_patch", "feature_net", "n_generated", "n_real", "floor")
+RULERS = ("structure", "structure_chance", "new_edges", "texture", "tone", "fringe")
 
 
 @pytest.fixture
@@ -87,10 +88,20 @@ def test_validation_keeps_the_two_best(fit, tmp_path):
     folder = tmp_path / "run"
     scores = [line for line in map(json.loads, (folder / "log.jsonl").open()) if "fd" in line]
     assert [line["step"] for line in scores] == [1, 2, 3, 4]
-    ranked = sorted(scores, key=lambda line: line["fd"])
+    ranked = sorted(scores, key=lambda line: line["score"])
     assert load_checkpoint(folder / "best.pt")["step"] == ranked[0]["step"]
     assert load_checkpoint(folder / "second_best.pt")["step"] == ranked[1]["step"]
     assert list((folder / "features").glob("*.npz"))
+    assert {"structure", "texture_6", "texture_24", "tone_L", "tone_b", "fringe"} <= set(scores[0])
+
+
+def test_the_distance_alone_can_choose_the_best(fit, tmp_path):
+    status, said = fit("--max_steps", 3, "--val_interval", 0.1, "--val_size", 3, "--best_by", "distance")
+    assert status == 0, said
+    lines = map(json.loads, (tmp_path / "run" / "log.jsonl").open())
+    distances = {line["step"]: line["fd"] for line in lines if "fd" in line}
+    best = load_checkpoint(tmp_path / "run" / "best.pt")
+    assert best["score"] == min(distances.values()) and distances[best["step"]] == best["score"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -232,8 +243,12 @@ def test_metrics_and_comparison(translate, tmp_path):
     status, said = translate("--phase", "all", name="mshgan4 pixcyclegan6")
     assert status == 0, said
     metrics = json.loads((tmp_path / "mshgan4" / "all" / "metrics.json").read_text())
-    assert all(key in metrics and key in metrics["baseline"] for key in METRICS)
+    assert all(key in metrics and key in metrics["baseline"] for key in (*METRICS, *RULERS))
     assert metrics["n_generated"] == 12 and metrics["n_real"] == 9 and metrics["kid_subset_size"] == 2
+    assert set(metrics["texture"]) == {"6", "12", "24"} and set(metrics["tone"]) == {"L", "a", "b"}
+    assert metrics["baseline"]["structure"] in (1.0, None)
+    rows = (tmp_path / "mshgan4" / "all" / "rulers.csv").read_text().splitlines()
+    assert rows[0].startswith("file,structure,") and len(rows) == 1 + metrics["n_generated"]
     table = (tmp_path / "compare" / "table.md").read_text()
     assert "63.297" in table and "71.639" in table and "FD" in table and "untranslated" in table
     assert read_rgb(tmp_path / "compare" / "grid.png").shape[1] > 3 * 256

@@ -12,7 +12,7 @@ from util.images import write_png
 from util.scores import compare
 from util.scores.fringe import fringe_chroma
 from util.scores.hand_pixels import lab, ruler_scale
-from util.scores.rulers import Appearance, best_score, relative_to, structure_entries
+from util.scores.rulers import Appearance, RulerScores, best_score, flat_entries, relative_to
 from util.scores.structure import Structure, depth_edges, structure
 from util.scores.texture import band_strengths
 from util.scores.tone import mean_colour, tone_spread
@@ -145,7 +145,6 @@ def test_structure_adds_up_and_has_no_share_without_edges():
     none = structure(flat(mask), flat(mask), mask)
     assert none == Structure() and none.share is None and none.new_share is None
     assert structure(image, image, np.zeros_like(mask)) == Structure()
-    assert structure_entries(none) == {"structure": None, "structure_chance": None, "new_edges": None, "n_edges": 0}
     with pytest.raises(ValueError, match="one size"):
         structure(image, image[:-1], mask)
 
@@ -218,14 +217,16 @@ def test_photographs_against_themselves_are_one():
     for seed in range(3):
         image, mask, _ = fist(0.5)
         hands.append((noisy((image * (0.7 + 0.1 * seed)).astype(np.uint8), mask, 5, seed=seed), mask))
-    photographs = Appearance.of(hands, scale=0.5)
+    photographs, one_tone = Appearance(0.5), Appearance(0.5)
+    for image, mask in hands:
+        photographs.add(image, mask)
+        one_tone.add(*hands[0])
     ratios = relative_to(photographs, photographs)
     assert ratios == {
         "texture": dict.fromkeys(("6", "12", "24"), 1.0),
         "tone": dict.fromkeys("Lab", 1.0),
         "fringe": 1.0,
     }
-    one_tone = Appearance.of([hands[0]] * 3, scale=0.5)
     assert relative_to(photographs, one_tone)["tone"]["L"] == pytest.approx(0, abs=1e-6)
     nothing = relative_to(photographs, Appearance())
     assert nothing == {"texture": dict.fromkeys(("6", "12", "24")), "tone": dict.fromkeys("Lab"), "fringe": None}
@@ -266,22 +267,47 @@ def test_each_ruler_can_only_raise_the_score_and_missing_ones_do_not():
 
 
 def test_the_scale_follows_the_frames():
-    assert ruler_scale([128] * 3) == 0.5 and ruler_scale([256, 256]) == 1.0 and ruler_scale([480, 1080]) == 1.0
+    small, large = fist(0.5)[1], fist(1.0)[1]
+    padded = np.pad(small, 64)
+    assert ruler_scale([small, padded]) == 0.5
+    assert ruler_scale([large]) == 1.0 and ruler_scale([padded, large]) == 1.0
+    assert ruler_scale([np.roll(padded, 40, axis=0)]) == 1.0
+    assert ruler_scale([np.zeros_like(small), np.ones_like(small)]) == 0.5
+
+
+def test_entries_of_a_set_and_their_flat_form():
+    image, mask, depth = fist(0.5)
+    photographs = Appearance(0.5)
+    for seed in range(2):
+        photographs.add(noisy(image, mask, 5 + 5 * seed, seed=seed), mask)
+    scores = RulerScores(photographs)
+    scores.add(image, image, mask, depth)
+    scores.add(image, flat(mask), mask, depth)
+    entries = scores.entries()
+    assert entries["structure"] == 0.5 and [each.share for each in scores.structures] == [1.0, 0.0]
+    assert set(entries) == {"structure", "structure_chance", "new_edges", "n_edges", "texture", "tone", "fringe"}
+    flattened = flat_entries(entries | {"new_edges": None})
+    assert flattened["texture_12"] == entries["texture"]["12"] and flattened["tone_a"] == entries["tone"]["a"]
+    assert "new_edges" not in flattened and all(isinstance(value, (int, float)) for value in flattened.values())
 
 
 def test_a_depth_map_is_cut_like_its_region(tmp_path):
     image, mask, depth = fist(0.5)
     write_png(tmp_path / "00000000_color.png", image)
-    assert region_depth(tmp_path / "00000000_color.png", (0, 0, 128, 128), mask) is None
+    assert region_depth(tmp_path / "00000000_color.png", mask, (0, 0, 128, 128)) is None
     cv2.imwrite(str(tmp_path / "00000000_depth.png"), depth)
     known = np.where(depth == 32001, 0, depth)
-    assert (region_depth(tmp_path / "00000000_color.png", (0, 0, 128, 128), mask) == known).all()
-    padded = region_depth(tmp_path / "00000000_color.png", (-10, -20, 160, 170), np.pad(mask, ((20, 22), (10, 22))))
+    assert (region_depth(tmp_path / "00000000_color.png", mask, (0, 0, 128, 128)) == known).all()
+    padded = region_depth(tmp_path / "00000000_color.png", np.pad(mask, ((20, 22), (10, 22))), (-10, -20, 160, 170))
     assert (padded == np.pad(known, ((20, 22), (10, 22)))).all()
-    inner = region_depth(tmp_path / "00000000_color.png", (16, 32, 64, 64), mask[32:96, 16:80])
+    inner = region_depth(tmp_path / "00000000_color.png", mask[32:96, 16:80], (16, 32, 64, 64))
     assert (inner == known[32:96, 16:80]).all()
+    about_the_hand = region_depth(tmp_path / "00000000_color.png", mask[16:112, 16:112])
+    assert (about_the_hand == known[16:112, 16:112]).all()
+    about_the_hand = region_depth(tmp_path / "00000000_color.png", np.pad(mask, 64))
+    assert (about_the_hand == np.pad(known, 64)).all()
     elsewhere = np.roll(mask, 30, axis=1)
-    assert region_depth(tmp_path / "00000000_color.png", (0, 0, 128, 128), elsewhere) is None
+    assert region_depth(tmp_path / "00000000_color.png", elsewhere, (0, 0, 128, 128)) is None
 
 
 def test_the_command_scores_a_results_folder(tmp_path, monkeypatch, capsys):
@@ -300,7 +326,9 @@ def test_the_command_scores_a_results_folder(tmp_path, monkeypatch, capsys):
         depths.mkdir(exist_ok=True)
         cv2.imwrite(str(depths / f"{index}_depth.png"), depth)
     (folder / "metrics.json").write_text(json.dumps({"fd": 60.0, "baseline": {"fd": 70.0}}))
-    monkeypatch.setattr("sys.argv", ["compare", str(folder), "--depth_root", str(depths), "--num_workers", "1"])
+    monkeypatch.setattr("sys.argv", ["compare", str(folder), "--depth_root", str(depths)])
     assert compare.main() == 0
     said = capsys.readouterr().out
-    assert "untranslated    1.000" in said and "translated      1.000" in said and "scale 0.5" in said
+    lines = [line.split() for line in said.splitlines()]
+    assert [line[1:3] for line in lines[1:3]] == [["untranslated", "1.000"], ["translated", "1.000"]]
+    assert lines[1][-4] == "70.0" and lines[2][-4] == "60.0" and "scale 0.5" in said

@@ -7,7 +7,7 @@ from pathlib import Path
 from util.images import write_bytes
 
 PARTS = ("generated", "synthetic", "real", "masks", "true_pairs")
-FILES = ("metrics.json", "grid.png", "index.html", "regions.json")
+FILES = ("metrics.json", "grid.png", "index.html", "regions.json", "rulers.csv")
 INPUT_FILE = "input.txt"  # the folder or file that --input named
 
 

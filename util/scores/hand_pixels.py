@@ -1,6 +1,7 @@
 """What the rulers share: a hand's colours, how deep a pixel lies inside it, and blurs that stop at its outline.
 
-Lengths are in pixels of a 256 region. `scale` converts them: 1 for frames of 256 pixels or more, 0.5 for frames of 128.
+Lengths are in pixels of a 256 region. `scale` converts them: 1 for frames of 256 pixels or more, 0.5 for frames of 128
+(`ruler_scale`).
 """
 
 from collections.abc import Iterable
@@ -8,15 +9,27 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-REFERENCE_SIDE = 256  # pixels: the region of the paper's validation and test
+REGION = 256  # pixels: the region of the paper's validation and test
 
 
-def ruler_scale(sides: Iterable[int]) -> float:
-    """The scale of a set of images from the shorter sides of their frames, before any padding: median / 256, at most 1.
+def ruler_scale(masks: Iterable[np.ndarray]) -> float:
+    """The scale of a set of regions, by the masks, bool (H, W), of all their hands: photographs' and renders'.
 
-    Larger frames are cut to 256 pixels, never resized, so their pixels are those of a 256 region.
+    0.5 where every hand lies within 64 pixels of its region's middle, as in frames of 128 pixels, which are padded to
+    regions of 256; else 1. Larger frames are cut to 256 pixels, never resized, so their pixels are those of a region.
     """
-    return min(1.0, float(np.median(list(sides))) / REFERENCE_SIDE)
+    return 0.5 if all(_reach(mask) <= REGION / 4 for mask in masks) else 1.0
+
+
+def _reach(mask: np.ndarray) -> float:
+    """How far the hand reaches from the middle of the image, along a row or a column."""
+    reach = 0.0
+    for axis in (0, 1):
+        where = np.flatnonzero(mask.any(axis=1 - axis))
+        middle = mask.shape[axis] / 2
+        if len(where):
+            reach = max(reach, middle - where[0], where[-1] + 1 - middle)
+    return reach
 
 
 def lab(image: np.ndarray) -> np.ndarray:

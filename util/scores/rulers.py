@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from util.scores.fringe import fringe_chroma
-from util.scores.structure import Structure
+from util.scores.structure import Structure, structure
 from util.scores.texture import BANDS, band_strengths
 from util.scores.tone import CHANNELS, mean_colour, tone_spread
 
@@ -29,14 +29,6 @@ class Appearance:
     strengths: list[np.ndarray] = field(default_factory=list)
     colours: list[np.ndarray] = field(default_factory=list)
     fringes: list[float] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, hands: Iterable[tuple[np.ndarray, np.ndarray]], *, scale: float) -> "Appearance":
-        """The figures of (image uint8 RGB (H, W, 3), mask bool (H, W)) pairs."""
-        appearance = cls(scale)
-        for image, mask in hands:
-            appearance.add(image, mask)
-        return appearance
 
     def add(self, image: np.ndarray, mask: np.ndarray) -> None:
         """Measure one hand."""
@@ -81,14 +73,45 @@ def _ratio(value: float | None, reference: float | None) -> float | None:
     return float(value / reference) if value is not None and reference else None
 
 
-def structure_entries(structure: Structure) -> dict:
-    """`structure`, `structure_chance` and `new_edges` of metrics.json, each 0 to 1 or None; `n_edges`, pixels counted."""
-    return {
-        "structure": structure.share,
-        "structure_chance": structure.chance_share,
-        "new_edges": structure.new_share,
-        "n_edges": structure.edges,
-    }
+class RulerScores:
+    """The rulers of translations, gathered while hands are translated.
+
+    photographs: what texture, tone and fringe are relative to; its scale is used. structures: one entry a translation.
+    """
+
+    def __init__(self, photographs: Appearance) -> None:
+        self.photographs = photographs
+        self.appearance = Appearance(photographs.scale)
+        self.structures: list[Structure] = []
+
+    def add(self, source: np.ndarray, translated: np.ndarray, mask: np.ndarray, depth: np.ndarray | None) -> None:
+        """Measure one translation; arguments as of util.scores.structure.structure."""
+        self.structures.append(structure(source, translated, mask, depth, scale=self.photographs.scale))
+        self.appearance.add(translated, mask)
+
+    def entries(self) -> dict:
+        """What metrics.json says of the set.
+
+        `structure`, `structure_chance` and `new_edges`, each 0 to 1 or None where there are no edges; `n_edges`, in
+        pixels; and what `relative_to` says.
+        """
+        total = sum(self.structures, Structure())
+        return {
+            "structure": total.share,
+            "structure_chance": total.chance_share,
+            "new_edges": total.new_share,
+            "n_edges": total.edges,
+            **relative_to(self.photographs, self.appearance),
+        }
+
+
+def flat_entries(entries: dict) -> dict[str, float]:
+    """RulerScores.entries for a log: texture_6, tone_L and so on, without those that could not be measured."""
+    flat = {}
+    for name, value in entries.items():
+        parts = {f"{name}_{key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
+        flat |= {key: part for key, part in parts.items() if part is not None}
+    return flat
 
 
 def best_score(distance: float, rulers: dict) -> float:
@@ -96,8 +119,8 @@ def best_score(distance: float, rulers: dict) -> float:
 
     distance / sqrt(structure * texture * tone * fringe), where each factor is an agreement between 0.01 and 1:
     structure itself; texture, the geometric mean of min(r, 1 / r) over the bands; tone, min(r, 1 / r) of L*;
-    fringe, min(1, 1 / r). A ruler that could not be read counts as 1. distance: FID or FD; rulers: the entries of
-    structure_entries and relative_to. docs/scores.md says why.
+    fringe, min(1, 1 / r). A ruler that could not be read counts as 1. distance: FID or FD; rulers:
+    RulerScores.entries. docs/scores.md says why.
     """
     texture = [_closeness(ratio) for ratio in rulers["texture"].values()]
     factors = (

@@ -8,8 +8,10 @@ from util.training.tally import SKIPPED
 CAPTION = 22  # pixels: the height of a caption
 
 WHAT_TO_WATCH = """\
-**1 scores** are what counts: `fd` (or `fid`) is the distance of translated from real validation hands, lower is better;
-`best.pt` is the checkpoint with the lowest.
+**1 scores** are what counts. `fd` (or `fid`) is the distance of translated from real validation hands, lower is better.
+`structure` is the share of the source's inner edges that the translation still shows (1: all; `structure_chance`: what
+creases everywhere would show by chance). `texture_6`, `texture_12`, `texture_24`, `tone_L` and `fringe` are 1 where they are
+the photographs' own. `score` combines them, lower is better; `best.pt` is the checkpoint with the lowest (docs/scores.md).
 
 **2 generators**: `G_cycle` and `G_identity` fall and then level off. `G_gan` does not fall to 0: it says how the two players
 stand. One that keeps rising says that the discriminators win.

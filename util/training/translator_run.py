@@ -83,6 +83,7 @@ def create_validator(
         net,
         background=opt.background,
         hand_box=opt.hand_box,
+        best_by=opt.best_by,
         cache_dir=folder / "features",
         num_workers=opt.num_workers,
     )

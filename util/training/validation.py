@@ -1,15 +1,20 @@
 """Validation during training: how far translated hands are from real ones (paper section IV.A)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
+from data.depth import region_depth
 from data.frames import Frame
-from data.regions import HandRegions, ReadableImages
+from data.regions import HandRegions, ReadableImages, readable
 from models.features.registry import FeatureNet
 from models.hgan import HGAN
 from models.translation import translator_of
 from util.scores.distances import frechet_distance
 from util.scores.evaluate import cached_features, extract_features
+from util.scores.hand_pixels import ruler_scale
+from util.scores.rulers import Appearance, RulerScores, best_score, flat_entries
 
 
 def create_validation(
@@ -19,25 +24,48 @@ def create_validation(
     *,
     background: str,
     hand_box: bool,
+    best_by: str,
     cache_dir: Path,
     num_workers: int = 0,
 ) -> Callable[[], tuple[dict[str, float], float]]:
-    """A function () -> ({"fid" or "fd": score}, score): translated against real hands on 256 crops, lower is better.
+    """A function () -> (scores to log, the one that chooses best.pt): translated against real hands on 256 crops.
 
-    The real side's features are computed once and kept in `cache_dir`, keyed by content and network. num_workers:
-    processes that read the images.
+    The scores: "fid" or "fd"; the rulers' (util.scores.rulers.flat_entries); and "score", both in one (best_score).
+    Lower is better of "score", and of the distance, which chooses instead if best_by is "distance". The real side is
+    read once; its features are kept in `cache_dir`, keyed by content and network. num_workers: processes that read the
+    images.
     """
     regions = {domain: HandRegions(part, background=background) for domain, part in frames.items()}
     real = cached_features(
         ReadableImages(regions["real"], num_workers=num_workers), net, cache_dir, progress="real features"
     )
-
+    photographs = measure_photographs(regions, num_workers=num_workers)
     translator = translator_of(model, hand_box=hand_box)
 
+    def translated(scores: RulerScores) -> Iterator[np.ndarray]:
+        for each in translator.stream(regions["synthetic"], num_workers=num_workers):
+            depth = region_depth(frames["synthetic"][each.index].image, each.source.mask)
+            scores.add(each.source.image, each.image, each.source.mask, depth)
+            yield each.image
+
     def validate() -> tuple[dict[str, float], float]:
-        found = translator.stream(regions["synthetic"], num_workers=num_workers)
-        translated = (each.image for each in found)
-        score = frechet_distance(real, extract_features(translated, net))
-        return {net.metric: score}, score
+        scores = RulerScores(photographs)
+        distance = frechet_distance(real, extract_features(translated(scores), net))
+        rulers = scores.entries()
+        score = best_score(distance, rulers)
+        return {net.metric: distance, "score": score, **flat_entries(rulers)}, (
+            score if best_by == "rulers" else distance
+        )
 
     return validate
+
+
+def measure_photographs(regions: dict[str, HandRegions], *, num_workers: int = 0) -> Appearance:
+    """The real hands' figures, at the scale of both domains' frames."""
+    real = [(hand.image, hand.mask) for _, hand in readable(regions["real"], num_workers=num_workers)]
+    masks = [mask for _, mask in real]
+    masks += [hand.mask for _, hand in readable(regions["synthetic"], num_workers=num_workers)]
+    photographs = Appearance(ruler_scale(masks))
+    for image, mask in real:
+        photographs.add(image, mask)
+    return photographs

@@ -1,0 +1,51 @@
+"""The rulers' part of metrics.json, and rulers.csv: each image's own structure."""
+
+import csv
+import io
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data.depth import region_depth
+from util.images import read_mask, read_rgb, write_bytes
+from util.results.write import Written
+from util.scores.hand_pixels import ruler_scale
+from util.scores.rulers import Appearance, RulerScores
+from util.scores.structure import Structure
+
+RULERS_FILE = "rulers.csv"
+
+
+def measure_rulers(folder: Path, target: Written, generated: Written, source: Written) -> dict:
+    """metrics.json's structure, texture, tone and fringe, and the same of the untranslated sources under "baseline".
+
+    Texture, tone and fringe are relative to the target domain's. Writes rulers.csv: one row a translation, by its file
+    below `folder`.
+    """
+    scale = ruler_scale(read_mask(path) for path in (*target.masks, *source.masks))
+    photographs = Appearance(scale)
+    for image, mask in zip(target.images, target.masks):
+        photographs.add(read_rgb(image), read_mask(mask))
+    translated, untranslated = RulerScores(photographs), RulerScores(photographs)
+    rows = zip(source.frames, source.images, generated.images, source.masks)
+    for frame, original, image, mask_file in tqdm(
+        rows, total=len(source.images), desc="rulers", unit="image", leave=False, disable=None
+    ):
+        before, mask = read_rgb(original), read_mask(mask_file)
+        depth = region_depth(frame.image, mask)
+        translated.add(before, read_rgb(image), mask, depth)
+        untranslated.add(before, before, mask, depth)
+    write_bytes(folder / RULERS_FILE, rulers_csv(folder, generated, translated.structures).encode())
+    return {**translated.entries(), "ruler_scale": scale, "baseline": untranslated.entries()}
+
+
+def rulers_csv(folder: Path, generated: Written, structures: list[Structure]) -> str:
+    """Columns: file, structure, structure_chance, new_edges (0 to 1; empty where there is no edge) and n_edges."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "structure", "structure_chance", "new_edges", "n_edges"))
+    for image, each in zip(generated.images, structures, strict=True):
+        shares = (each.share, each.chance_share, each.new_share)
+        cells = ("" if share is None else f"{share:.4f}" for share in shares)
+        writer.writerow((image.relative_to(folder).as_posix(), *cells, each.edges))
+    return text.getvalue()
