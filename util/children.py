@@ -50,21 +50,6 @@ def shell_line(command: Sequence[str]) -> str:
     return shlex.join(["python", *command])
 
 
-def flags_of(options: Mapping[str, object]) -> list[str]:
-    """{flag: value} as a command line: true and false as --flag and --no-flag, null left out, lists as several words."""
-    words: list[str] = []
-    for flag, value in options.items():
-        if value is None:
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, (list, tuple)):
-            words += [f"--{flag}", *map(str, value)]
-        else:
-            words += [f"--{flag}", str(value)]
-    return words
-
-
 def last_line(log: Path) -> str:
     """The last line of a log that says anything, "" where there is none."""
     try:

@@ -13,7 +13,6 @@ import pytest
 from helpers import ROOT, TINY, write_hands
 
 from options.reproduce_options import parse_reproduce
-from util import children
 from util.errors import UsageError
 from util.reproduce import claims
 from util.reproduce.claims import FAILS, HOLDS, OPEN, UNTESTED, Comparison
@@ -253,11 +252,6 @@ def test_pages_escape_and_tables_align():
 @pytest.mark.parametrize(("seconds", "text"), [(41.6, "42 s"), (720, "12 min"), (11100, "3 h 05 min")])
 def test_durations_read_aloud(seconds, text):
     assert duration(seconds) == text
-
-
-def test_flags_of_options():
-    options = {"lr": 1e-4, "mask": False, "flip": True, "silnet": None, "name": ["a", "b"]}
-    assert children.flags_of(options) == ["--lr", "0.0001", "--no-mask", "--flip", "--name", "a", "b"]
 
 
 def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(tmp_path):

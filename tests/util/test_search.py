@@ -13,6 +13,7 @@ import yaml
 from helpers import ROOT
 
 from options.search_options import kept_trials, parse_search
+from options.train_options import parse_train
 from util.errors import UsageError
 from util.images import read_rgb, write_png
 from util.search import __main__ as command
@@ -164,6 +165,8 @@ def test_stage_one_trains_each_trial_once_and_writes_its_sheets(space_file, sear
     best = min(rows, key=lambda row: float(row["score"]))
     found = yaml.safe_load((opt.folder / "best.yaml").read_text())
     assert found["lr"] == float(best["lr"]) and found["crop_size"] == 64 and found["flip"] is False
+    trained = parse_train(["--name", "x", "--options", str(opt.folder / "best.yaml")])  # train.py takes it
+    assert trained.lr == float(best["lr"]) and trained.batch_size == int(best["batch_size"]) and not trained.flip
     assert read_rgb(opt.folder / "contact_sheet.png").shape[1] > 1000
     page = (opt.folder / "index.html").read_text()
     assert page.count("<img") == 13 and "crop_size" not in page

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import logging
 
+from options.parsing import as_flags
 from options.search_options import kept_trials, parse_search
 from options.train_options import parse_train
 from util import children
@@ -64,7 +65,7 @@ def search_settings(opt: argparse.Namespace) -> int:
 def check_settings(opt: argparse.Namespace, space: Space) -> None:
     """End with train.py's own words where it does not take a setting of the first trials."""
     for number, params in zip(range(opt.trials), draw(space, seed=opt.seed)):
-        flags = children.flags_of(space.flags(params))
+        flags = as_flags(space.flags(params))
         try:
             parse_train(["--name", f"trial_{number:03d}", *flags])
         except UsageError as error:

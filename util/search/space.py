@@ -40,8 +40,8 @@ class Space:
         return {flag: _distribution(value) for flag, value in self.varied.items()}
 
     def flags(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Everything that a trial with these values is given, {flag: value}."""
-        return {**self.fixed, **params}
+        """Everything that a trial with these values is given, {flag: value}; null leaves a flag out."""
+        return {flag: value for flag, value in {**self.fixed, **params}.items() if value is not None}
 
 
 def load_space(path: Path) -> Space:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
+from options.parsing import as_flags
 from util import children
 from util.errors import UsageError
 from util.run import OPTIONS_FILE
@@ -29,11 +30,10 @@ class TrialFailed(Exception):
     """A training ended badly, or left no score."""
 
 
-def train_command(opt: Namespace, space: Space, trial: FrozenTrial, number: int, **more: object) -> list[str]:
-    """train.py for a trial. more: flags that the space must not override."""
-    flags = {"val_interval": ONLY_AT_THE_END, **space.flags(trial.params), **more}
+def train_command(opt: Namespace, number: int, flags: dict[str, object]) -> list[str]:
+    """train.py for a trial with these flags."""
     run = run_folder(opt.folder, number)
-    return ["train.py", "--name", run.name, "--checkpoints_dir", str(run.parent), *children.flags_of(flags)]
+    return ["train.py", "--name", run.name, "--checkpoints_dir", str(run.parent), *as_flags(flags)]
 
 
 def train_to(opt: Namespace, space: Space, trial: FrozenTrial, number: int, steps: int) -> float:
@@ -42,7 +42,8 @@ def train_to(opt: Namespace, space: Space, trial: FrozenTrial, number: int, step
     Raises TrialFailed, and Interrupted on SIGINT and SIGTERM, once the training has saved.
     """
     run = run_folder(opt.folder, number)
-    command = train_command(opt, space, trial, number, max_steps=steps, display_freq=steps)
+    flags = {"val_interval": ONLY_AT_THE_END, **space.flags(trial.params), "max_steps": steps, "display_freq": steps}
+    command = train_command(opt, number, flags)
     run_child(opt, command, run, log_name=run.name)
     return last_score(run)
 
@@ -177,24 +178,21 @@ def finish(opt: Namespace, space: Space, search: Search, winner: int) -> None:
     """Stage three: the winner's whole training, and its test split. Done by one worker, and only once."""
     done = opt.folder / "winner.json"
     trial = search.short.trials[winner]
-    command = train_command(opt, space, trial, winner)
-    place = command.index("--val_interval")
-    if command[place + 1] == str(ONLY_AT_THE_END):  # from here on train.py's own, which keeps the best checkpoint
-        del command[place : place + 2]
-    command += ["--max_steps", str(opt.full_steps)] if opt.full_steps else []
+    length = {"max_steps": opt.full_steps} if opt.full_steps else {}
+    command = train_command(opt, winner, {**space.flags(trial.params), **length})
     run = run_folder(opt.folder, winner)
-    if done.exists() and json.loads(done.read_text())["command"] == command:
-        log.info("the winner, trial %d, has been trained and tested before", winner)
-        return
     with contextlib.ExitStack() as held:
         if not free(search, winner, held):
             log.info("the winner, trial %d, is being trained by another worker", winner)
+            return
+        if done.exists() and json.loads(done.read_text())["command"] == command:
+            log.info("the winner, trial %d, has been trained and tested before", winner)
             return
         log.info("the winner is trial %d: its whole training", winner)
         run_child(opt, command, run, log_name="winner")
         where = ["--checkpoints_dir", str(run.parent), "--results_dir", str(opt.folder / "test")]
         feature_net = {"feature_net": space.fixed.get("feature_net")}
-        test = ["test.py", "--name", run.name, *where, *children.flags_of(feature_net)]
+        test = ["test.py", "--name", run.name, *where, *as_flags(feature_net)]
         run_child(opt, test, run, log_name="winner")
         write_json(done, {"trial": winner, "command": command})
         log.info("tested: %s", opt.folder / "test" / run.name / "test")
