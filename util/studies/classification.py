@@ -16,7 +16,7 @@ from data.loader import ordered_batches, stream_loader, to_device
 from data.pasted.backgrounds import open_backgrounds
 from data.pasted.classification import KINDS, HandFile, HandsOnBackgrounds, Sample
 from models.vit_trainer import HandClassifier
-from util.images import tile, to_uint8, write_bytes
+from util.images import as_utf8, tile, to_uint8, write_bytes
 from util.progress import progress
 from util.runtime import Amp, seed_everything
 from util.scores.classification import report, taken_for_real, wilson_interval
@@ -261,7 +261,7 @@ def write_predictions(path: Path, experiment: Experiment, predictions: Mapping[s
                     names = experiment.classes[one.sample.label], experiment.classes[one.predicted]
                     numbers = (f"{p:.9g}" for p in one.probabilities)
                     writer.writerow([one.sample.file.image.as_posix(), *names, *numbers, train_set, test_set])
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(path, as_utf8(text.getvalue()).encode())
 
 
 def write_training_files(path: Path, experiment: Experiment, training: Mapping[str, Sequence[Sample]]) -> None:
@@ -272,7 +272,7 @@ def write_training_files(path: Path, experiment: Experiment, training: Mapping[s
     for train_set, samples in training.items():
         for sample in samples:
             writer.writerow([sample.file.image.as_posix(), sample.kind, experiment.classes[sample.label], train_set])
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(path, as_utf8(text.getvalue()).encode())
 
 
 def sample_sheet(hands: Mapping[str, Sequence[HandFile]], opt: Namespace, *, columns: int = 8) -> np.ndarray:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from util.images import write_bytes, write_png
+from util.images import as_utf8, write_bytes, write_png
 from util.progress import on_terminal
 from util.strict_json import strict
 from util.training.board import WHAT_TO_WATCH, captioned, score_tag, tag
@@ -61,7 +62,9 @@ class RunLogger:
         self.total_steps, self.step, self.columns = total_steps, first_step, columns
         _drop_after(folder / LOG_FILE, first_step)
         self._log = open(folder / LOG_FILE, "a", encoding="utf-8")
-        self._board = SummaryWriter(str(board or folder / "tensorboard"), purge_step=first_step + 1)
+        self._closes = contextlib.ExitStack()
+        where = self._closes.enter_context(readable_path(board or folder / "tensorboard"))
+        self._board = SummaryWriter(where, purge_step=first_step + 1)
         self._bar = tqdm(
             total=total_steps, initial=first_step, disable=not on_terminal(), dynamic_ncols=True, bar_format=BAR
         )
@@ -78,6 +81,7 @@ class RunLogger:
         self._bar.close()
         self._log.close()
         self._board.close()
+        self._closes.close()
 
     def advance(self) -> None:
         """Count one more step."""
@@ -132,7 +136,7 @@ class RunLogger:
 
     def text(self, name: str, text: str) -> None:
         """Show text (Markdown) in TensorBoard."""
-        self._board.add_text(name, text, self.step)
+        self._board.add_text(name, as_utf8(text), self.step)
 
     def guide(self) -> None:
         """Show what to watch in TensorBoard."""
@@ -149,6 +153,19 @@ class RunLogger:
             if value is not None:
                 self._board.add_scalar(tag_of(name), value, self.step)
         self._board.flush()
+
+
+@contextlib.contextmanager
+def readable_path(folder: Path) -> Iterator[str]:
+    """The folder's path, or for a while that of a link to it where its own is not UTF-8, which TensorBoard cannot write."""
+    if as_utf8(str(folder)) == str(folder):
+        yield str(folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as links:
+        link = Path(links, "tensorboard")
+        link.symlink_to(folder.resolve(), target_is_directory=True)
+        yield str(link)
 
 
 def memory_gib() -> float:

@@ -1,0 +1,44 @@
+"""File names that are not UTF-8 are names like any other."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from helpers import TINY, write_hands
+
+import train
+from data.pasted.classification import HandFile, Sample
+from util.checkpoint import load_checkpoint
+from util.run import load_options
+from util.studies.classification import EXPERIMENTS, Prediction, write_predictions, write_training_files
+
+
+@pytest.fixture
+def odd(tmp_path) -> Path:
+    folder = tmp_path / os.fsdecode(b"caf\xe9 \xff")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    return folder
+
+
+def test_a_run_below_such_a_folder_trains_and_goes_on(run_main, odd):
+    root = write_hands(odd / "data", frames=1, size=48)
+    flags = ["--name", "run", "--dataroot", root, "--checkpoints_dir", odd, *TINY, "--netD", "pixel"]
+    for steps, more in ((1, ["--save_epoch_freq", 1]), (2, ["--continue_train"])):
+        status, said = run_main(train.main, *flags, "--max_steps", steps, "--display_freq", 1, *more)
+        assert status == 0 and "caf\\udce9" in said, said
+    assert load_checkpoint(odd / "run" / "latest.pt")["step"] == 2
+    assert load_options(odd / "run")["dataroot"] == str(root)
+    assert [json.loads(line)["step"] for line in (odd / "run" / "log.jsonl").open()] == [1, 2]
+    assert len(list((odd / "run" / "tensorboard").glob("events*"))) == 2
+
+
+def test_a_studys_tables_name_such_files(odd):
+    sample = Sample(HandFile(odd / "a.png", None), "real", 1)
+    write_predictions(odd / "predictions.csv", EXPERIMENTS["table2"], {"syn_rea": [Prediction(sample, (0.25, 0.75))]})
+    write_training_files(odd / "train_files.csv", EXPERIMENTS["table2"], {"syn_rea": [sample]})
+    for name in ("predictions.csv", "train_files.csv"):
+        assert "caf\\xe9 \\xff/a.png,real" in (odd / name).read_text(encoding="utf-8")
