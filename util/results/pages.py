@@ -8,8 +8,8 @@ import markdown
 from util.images import write_bytes
 
 STYLE = """
-body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
+body { max-width: 85rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; font-size: 14px; }
 th, td { border: 1px solid #ccc; padding: .3rem .6rem; vertical-align: top; }
 th { background: #f3f3f3; }
 img { max-width: 100%; }
