@@ -15,6 +15,7 @@ if __name__ == "__main__":
 
 from data.pasted.classification import KINDS, PARTS, draw_balanced, pools_of_folders, pools_of_run
 from data.splits import SPLIT_FILE, load_split
+from util.drawing import beside
 from util.images import write_bytes, write_png
 from util.locks import locked
 from util.run import OPTIONS_FILE, environment, open_run, plain, save_options
@@ -34,7 +35,7 @@ from util.studies.classification import (
     write_predictions,
     write_training_files,
 )
-from util.studies.classification_figures import draw_confusion, stack_figures
+from util.studies.classification_figures import draw_confusion
 from util.studies.classification_tables import study_markdown
 from util.training.logger import setup_logging
 from util.training.signals import Stopped
@@ -109,13 +110,13 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     figures = [
         draw_confusion(
             confusion_by_kind(judged, len(experiment.classes)),
-            [name[:3] for name in experiment.classes],
-            true_names=[kind[:3] for kind in KINDS],
-            title=f"trained on {name}" if len(predictions) > 1 else None,
+            experiment.classes,
+            true_names=KINDS,
+            title=f"Trained on {name.replace('_', ', ')}",
         )
         for name, judged in predictions.items()
     ]
-    write_png(folder / "confusion.png", stack_figures(figures))
+    beside(figures).write(folder / "confusion.png")
     table = study_markdown(opt.experiment, results, answer=sentence, notes=notes, counts=counts)
     write_bytes(folder / "table.md", table.encode())
     real, total = called_real(predictions["syn_rea" if opt.experiment == "table2" else "syn_rea_gen"])
@@ -132,7 +133,7 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
         },
     )
     print(table)
-    print(f"written: {folder}/table.md, confusion.png, samples.png, predictions.csv, {METRICS_FILE}")
+    print(f"written: {folder}/table.md, confusion.png (and .svg), samples.png, predictions.csv, {METRICS_FILE}")
     return 0
 
 

@@ -8,7 +8,6 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
 
 from options.test_options import parse_test
 from util.errors import UsageError, check_flags, run_command
@@ -19,7 +18,7 @@ if __name__ == "__main__":
 import torch
 
 from data.demo import is_demo
-from data.frames import Frame, Reading
+from data.frames import DOMAINS, Frame, Reading
 from data.input_folder import frames_in_folder
 from data.masks.sources import sentence
 from data.masks.survey import survey
@@ -32,8 +31,11 @@ from options.shared import DEMO_ROOT, reading
 from util.image_header import FORMATS
 from util.results import write as results
 from util.results.comparison import write_comparison
-from util.results.folders import open_folder, results_folder
+from util.results.folders import comparison_folder, open_folder, results_folder
 from util.results.rulers import measure_rulers
+from util.results.scores import Scores, joined, measure_distances, measure_true_pairs
+from util.results.tested import Tested
+from util.results.verdict import as_text, score_rows, verdict
 from util.results.write import Written
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
 from util.scores.silhouettes import ShapeScores
@@ -43,15 +45,8 @@ from util.training.signals import Stopped
 
 log = logging.getLogger("test")
 
-RATIOS = ("texture", "tone", "fringe")  # the rulers that are ratios to the target domain's own
-
-
-class Tested(NamedTuple):
-    """What is kept of one model: its metrics.json, and the files of sources and translations."""
-
-    metrics: dict
-    source: Written
-    generated: Written
+Domains = dict[str, list[Frame]]
+"""{"synthetic": frames, "real": frames}."""
 
 
 def main() -> int:
@@ -74,17 +69,14 @@ def main() -> int:
         else None
     )
     silnets = {name: known_silnet(opt, model) if opt.metrics else None for name, model in models.items()}
-    tested = {name: translate_split(opt, name, model, net, silnets[name]) for name, model in models.items()}
+    frames = frames_to_test(opt, models)
+    tested = {
+        name: translate_split(opt, name, model, frames[name], net, silnets[name]) for name, model in models.items()
+    }
     if len(tested) > 1:
-        folder = opt.results_dir / "compare"
-        first = next(iter(tested.values()))
-        write_comparison(
-            folder,
-            {name: each.metrics for name, each in tested.items()},
-            first.source,
-            {name: each.generated for name, each in tested.items()},
-        )
-        log.info("compared: %s", folder)
+        written = write_comparison(comparison_folder(opt), tested)
+        if written:
+            log.info("compared: look at %s", ", ".join(map(str, written)))
     return 0
 
 
@@ -114,53 +106,102 @@ def known_silnet(opt: argparse.Namespace, model: Translator) -> TrainedSilNet | 
     return silnet
 
 
+def frames_to_test(opt: argparse.Namespace, models: dict[str, Translator]) -> dict[str, Domains]:
+    """The frames of the phase for each run, at most --num_test a domain.
+
+    Runs that are compared are all given the same frames, which each run's split puts into the phase: none of them was
+    trained on what it is compared by. Raises UsageError where the runs know different data, or share no such frames.
+    """
+    roots = {name: data_roots(opt, model.options) for name, model in models.items()}
+    frames = {
+        name: split_frames(opt, name, model.options, roots[name], phase=opt.phase) for name, model in models.items()
+    }
+    for domain in DOMAINS if len(models) > 1 else ():
+        files = {name: {frame.image.resolve() for frame in frames[name][domain]} for name in models}
+        common = set.intersection(*files.values())
+        if not common:
+            where = ", ".join(f"{name} ({opt.phase}: {len(files[name])})" for name in models)
+            raise UsageError(
+                f"the runs have no {domain} images in common that the split of each puts into {opt.phase}: {where}; "
+                "compare runs of the same --dataroot and the same --seed, or test each run by itself"
+            )
+        if any(len(each) > len(common) for each in files.values()):
+            log.warning(
+                "the runs were split differently: compared on the %d %s images that are in the %s split of all of them",
+                len(common),
+                domain,
+                opt.phase,
+            )
+        for name in models:
+            frames[name][domain] = [each for each in frames[name][domain] if each.image.resolve() in common]
+    seed = next(iter(models.values())).options.seed
+    return {name: limited(opt, part, seed) for name, part in frames.items()}
+
+
 def translate_split(
-    opt: argparse.Namespace, name: str, model: Translator, net: FeatureNet | None, silnet: TrainedSilNet | None
+    opt: argparse.Namespace,
+    name: str,
+    model: Translator,
+    frames: Domains,
+    net: FeatureNet | None,
+    silnet: TrainedSilNet | None,
 ) -> Tested:
-    """Translate the split of one run, write the files of the contract, and score them."""
+    """Translate the frames by one run, write the files of the contract, and score them."""
     run = model.options
     folder = results_folder(opt, name)
     crop = TEST_CROP if opt.crop else None
-    roots = data_roots(opt, run)
-    chosen = split_frames(opt, name, run, roots, phase=opt.phase, most=opt.num_test)
     domain, other = ("synthetic", "real") if opt.direction == "StoR" else ("real", "synthetic")
 
     open_folder(folder, None)
-    how = {"crop": crop, "background": run.background, "strict": opt.strict}
-    regions = {d: HandRegions(frames, **how, keep_source=d == domain) for d, frames in chosen.items()}
+    options = {"crop": crop, "background": run.background, "strict": opt.strict}
+    regions = {each: HandRegions(part, **options, keep_source=each == domain) for each, part in frames.items()}
     shape = ShapeScores(silnet.segment, model.device) if silnet else None
     generated, source = translate(opt, model, regions[domain], folder, domain, shape, opt.background)
     target = results.write_regions(folder, other, regions[other], num_workers=opt.num_workers)
     if not target.images:
         raise UsageError(f"none of the {len(regions[other])} {other} images could be read")
+    grid = results.write_grid(folder, generated, source, target, domains=(domain, other))
 
     metrics = {"model": run.model, "netG": run.netG, "netD": run.netD, "step": model.step}
-    metrics |= {"left_out": {d: len(part.left_out) for d, part in regions.items()}}
+    metrics |= {"left_out": {each: len(part.left_out) for each, part in regions.items()}}
     metrics |= {"checkpoint": model.checkpoint.name, "phase": opt.phase, "direction": opt.direction, "crop": crop}
+    tested = Tested(name, folder, (domain, other), source, generated, metrics)
     if net:
-        metrics |= results.measure(
-            target,
-            generated,
-            source,
-            net,
-            cache_dir=opt.results_dir / "features",
-            kid_subset_size=opt.kid_subset_size,
-            kid_subsets=opt.kid_subsets,
-            on_own_background=opt.background is not None,
-        )
-        rulers = measure_rulers(folder, target, generated, source)
-        metrics["baseline"] |= rulers.pop("baseline")
-        metrics |= rulers
+        parts = [measure_distances(target, generated, source, net, **distance_options(opt))]
+        parts.append(measure_rulers(folder, target, generated, source))
+        roots = data_roots(opt, run)
         if opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"]):
-            pairs = results.measure_true_pairs(folder, generated, source, crop=crop)
-            metrics["baseline"] |= pairs.pop("baseline")
-            metrics |= pairs
-        if shape and (scores := shape.means()):
-            metrics["baseline"] |= scores.pop("baseline")
-            metrics |= scores | {"silnet": silnet.record()}
-        report(name, metrics)
+            parts.append(measure_true_pairs(folder, generated, source, crop=crop))
+        if shape:
+            parts.append(shape_scores(shape, regions[domain], silnet))
+        scores, tested.each = joined(parts)
+        metrics |= scores
+        metrics["verdict"] = verdict(metrics)
+        log.info("%s: %s\n%s", name, metrics["verdict"], as_text(score_rows(metrics)))
+        log.info("%d translated against %d %s images", metrics["n_generated"], metrics["n_real"], other)
     results.write_metrics(folder, metrics)
-    return Tested(metrics, source, generated)
+    log.info("look at %s and %s", tested.write_page(vars(opt)), grid)
+    return tested
+
+
+def distance_options(opt: argparse.Namespace) -> dict:
+    """What measure_distances takes of the flags."""
+    return {
+        "cache_dir": opt.results_dir / "features",
+        "kid_subset_size": opt.kid_subset_size,
+        "kid_subsets": opt.kid_subsets,
+        "on_own_background": opt.background is not None,
+    }
+
+
+def shape_scores(shape: ShapeScores, regions: HandRegions, silnet: TrainedSilNet) -> Scores:
+    """How well the hand's shape is kept; nothing where no source has a mask."""
+    means = shape.means()
+    if not means:
+        return Scores({}, {})
+    baseline = means.pop("baseline")
+    each = {regions.frames[index].relative: value for index, value in shape.each.items()}
+    return Scores(means | {"silnet": silnet.record()}, baseline, {"shape_iou": each})
 
 
 def study_downstream(opt: argparse.Namespace, models: dict[str, Translator], amp: Amp) -> int:
@@ -168,8 +209,8 @@ def study_downstream(opt: argparse.Namespace, models: dict[str, Translator], amp
     for name, model in models.items():
         run = model.options
         roots = data_roots(opt, run)
-        train = split_frames(opt, name, run, roots, phase="train", most=None)
-        test = split_frames(opt, name, run, roots, phase="test", most=opt.num_test)
+        train = split_frames(opt, name, run, roots, phase="train")
+        test = limited(opt, split_frames(opt, name, run, roots, phase="test"), run.seed)
         elsewhere = roots["synth_root"] or roots["real_root"]
         if opt.downstream == "keypoints" and (elsewhere or not is_demo(roots["dataroot"])):
             raise UsageError(
@@ -216,15 +257,9 @@ def data_reading(opt: argparse.Namespace, run: SimpleNamespace) -> Reading:
 
 
 def split_frames(
-    opt: argparse.Namespace,
-    name: str,
-    run: SimpleNamespace,
-    roots: dict[str, Path | None],
-    *,
-    phase: str,
-    most: int | None,
-) -> dict[str, list[Frame]]:
-    """The frames of the phase, by the run's own split; a seeded choice of them where there are more than `most`."""
+    opt: argparse.Namespace, name: str, run: SimpleNamespace, roots: dict[str, Path | None], *, phase: str
+) -> Domains:
+    """The frames of the phase, by the run's own split."""
     frames = open_frames(
         **roots,
         dataset_mode=opt.dataset_mode if "dataset_mode" in opt.explicit else run.dataset_mode,
@@ -232,14 +267,22 @@ def split_frames(
         demo_root=DEMO_ROOT,
     )
     chosen = select(frames, load_split(opt.checkpoints_dir / name / SPLIT_FILE), phase)
-    for domain, found in chosen.items():
-        if not found:
+    for domain, part in chosen.items():
+        if not part:
             raise UsageError(f"the {phase} split of {name} holds no {domain} images; choose another --phase")
-        if most and len(found) > most:
-            picked = sorted(random.Random(run.seed).sample(range(len(found)), most))
-            chosen[domain] = [found[index] for index in picked]
-        elif most and "num_test" in opt.explicit and len(found) < most:
-            log.info("the %s split holds %d %s images, fewer than --num_test %d", phase, len(found), domain, most)
+    return chosen
+
+
+def limited(opt: argparse.Namespace, frames: Domains, seed: int) -> Domains:
+    """At most --num_test frames a domain, a seeded choice of them where there are more."""
+    chosen = {}
+    for domain, part in frames.items():
+        chosen[domain] = part
+        if len(part) > opt.num_test:
+            picked = sorted(random.Random(seed).sample(range(len(part)), opt.num_test))
+            chosen[domain] = [part[index] for index in picked]
+        elif "num_test" in opt.explicit and len(part) < opt.num_test:
+            log.info("%d %s images to test on, fewer than --num_test %d", len(part), domain, opt.num_test)
     return chosen
 
 
@@ -259,8 +302,12 @@ def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> N
     domain = "synthetic" if opt.direction == "StoR" else "real"
     crop = TEST_CROP if opt.crop else None
     regions = HandRegions(frames, crop=crop, background=model.options.background, strict=opt.strict, keep_source=True)
-    translate(opt, model, regions, folder, domain, background=opt.background or "keep")
+    generated, source = translate(opt, model, regions, folder, domain, background=opt.background or "keep")
     log.info("%s", sentence(regions.origins))
+    other = "real" if domain == "synthetic" else "synthetic"
+    grid = results.write_grid(folder, generated, source, None, domains=(domain, other))
+    tested = Tested(name, folder, (domain, other), source, generated)
+    log.info("look at %s and %s", tested.write_page(vars(opt)), grid)
 
 
 def translate(
@@ -272,7 +319,7 @@ def translate(
     shape: ShapeScores | None = None,
     background: str | None = None,
 ) -> tuple[Written, Written]:
-    """Translate regions into the folder, with the figure and, on request, the annotations. Returns (generated, source).
+    """Translate regions into the folder, with, on request, the annotations. Returns (generated, source).
 
     shape: is shown every translation as it is made. background: see util.results.write.write_translations.
     """
@@ -281,66 +328,10 @@ def translate(
     generated, source = results.write_translations(folder, domain, regions.frames, found, background=background)
     if not generated.images:
         raise UsageError(f"none of the {len(regions)} {domain} images could be read")
-    grid = results.write_grid(folder, generated, source, labels=(domain, "translated"))
     log.info("%d of %d images translated: %s", len(generated.images), len(regions), folder / "generated")
     if opt.annotations:
         log.info("%d annotation files linked beside them", results.link_annotations(generated))
-    log.info("look at %s", grid)
     return generated, source
-
-
-def report(name: str, metrics: dict) -> None:
-    """Say the scores in a few lines."""
-    metric = "fid" if "fid" in metrics else "fd"
-    base = metrics["baseline"]
-    low, high = metrics[f"{metric}_ci"]
-    log.info(
-        "%s: %s %.2f (95 %% interval %.1f to %.1f; untranslated %.2f; real against real %.2f), inside the hand %.2f "
-        "(untranslated %.2f), KID %.4f ± %.4f, on %d generated and %d real images",
-        name,
-        metric.upper(),
-        metrics[metric],
-        low,
-        high,
-        base[metric],
-        metrics["floor"],
-        metrics[f"{metric}_patch"],
-        base[f"{metric}_patch"],
-        metrics["kid_mean"],
-        metrics["kid_std"],
-        metrics["n_generated"],
-        metrics["n_real"],
-    )
-    log.info(
-        "structure %s (by chance %s; new edges %s), texture %s, tone %s, fringe %s; untranslated: texture %s, tone %s, "
-        "fringe %s (the photographs' own are 1)",
-        *(ruler_text(metrics[name]) for name in ("structure", "structure_chance", "new_edges", *RATIOS)),
-        *(ruler_text(base[name]) for name in RATIOS),
-    )
-    if "shape_iou" in metrics:
-        log.info(
-            "shape, unmasked: IoU %.3f (untranslated %.3f), boundary F %.3f (untranslated %.3f), on %d images",
-            metrics["shape_iou"],
-            base["shape_iou"],
-            metrics["boundary_f"],
-            base["boundary_f"],
-            metrics["n_shape"],
-        )
-    if "psnr" in metrics:
-        log.info(
-            "against the true pairs: PSNR %.2f dB (untranslated %.2f), SSIM %.3f (untranslated %.3f)",
-            metrics["psnr"],
-            base["psnr"],
-            metrics["ssim"],
-            base["ssim"],
-        )
-
-
-def ruler_text(value: float | dict | None) -> str:
-    """A ruler's figure, or one for each of its parts, with two digits."""
-    if isinstance(value, dict):
-        return " ".join(f"{name} {ruler_text(part)}" for name, part in value.items())
-    return "unknown" if value is None else f"{value:.2f}"
 
 
 if __name__ == "__main__":

@@ -233,24 +233,3 @@ def to_uint8(tensor: torch.Tensor) -> np.ndarray:
 
     scaled = tensor.detach().float().add(1.0).mul(127.5).round().clamp(0, 255)
     return scaled.to(torch.uint8).movedim(-3, -1).cpu().numpy()
-
-
-def tile(rows: list[list[np.ndarray]], *, gap: int = 4, labels: list[str] | None = None) -> np.ndarray:
-    """Lay equally many equal-sized uint8 (H, W, 3) images a row out on white: a figure of the paper's kind.
-
-    labels: one short text a row, drawn on its left.
-    """
-    height, width = rows[0][0].shape[:2]
-    margin = 0
-    if labels:
-        margin = gap + max(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0] for text in labels)
-    sheet = np.full((len(rows) * (height + gap) + gap, margin + len(rows[0]) * (width + gap) + gap, 3), 255, np.uint8)
-    for i, row in enumerate(rows):
-        top = gap + i * (height + gap)
-        if labels:
-            place = (gap, top + height // 2)
-            cv2.putText(sheet, labels[i], place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
-        for j, image in enumerate(row):
-            left = margin + gap + j * (width + gap)
-            sheet[top : top + height, left : left + width] = image
-    return sheet

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from util.images import ImageError, mask_to_tensor, read_grey, read_mask, read_rgb, tile, to_tensor, to_uint8, write_png
+from util.images import ImageError, mask_to_tensor, read_grey, read_mask, read_rgb, to_tensor, to_uint8, write_png
 
 
 @pytest.fixture
@@ -55,10 +55,3 @@ def test_out_of_range_is_clipped():
 
 def test_mask_tensor():
     assert mask_to_tensor(np.array([[True, False]])).tolist() == [[[1.0, 0.0]]]
-
-
-def test_tile_places_images():
-    black, grey = np.zeros((2, 3, 3), np.uint8), np.full((2, 3, 3), 9, np.uint8)
-    sheet = tile([[black, grey]], gap=1)
-    assert sheet.shape == (4, 9, 3)
-    assert (sheet[1:3, 1:4] == 0).all() and (sheet[1:3, 5:8] == 9).all() and (sheet[:, 0] == 255).all()

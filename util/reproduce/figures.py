@@ -6,11 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from util.images import ImageError, read_mask, read_rgb, tile, write_bytes
+from util.drawing import sheet
+from util.images import ImageError, read_mask, read_rgb, write_bytes
 from util.reproduce.evidence import common_sources, test_folder
 from util.reproduce.stages import real_root
-from util.results.write import square
-from util.studies.downstream_report import headed
 
 SIDE = 176  # pixels of a hand
 COLUMNS, ROWS = 8, 6
@@ -37,15 +36,15 @@ def spread(items: list, count: int) -> list:
 
 def pair_figure(folder: Path, names: list[Path], *, source: str, labels: tuple[str, str]) -> np.ndarray:
     """Sources in the top row, their translations below: Figs. 1, 3 and 4. folder: of test.py; names: below generated/."""
-    rows = [[square(read_rgb(folder / part / name), SIDE) for name in names] for part in (source, "generated")]
-    return tile(rows, labels=list(labels))
+    rows = [[read_rgb(folder / part / name) for name in names] for part in (source, "generated")]
+    return sheet(rows, labels=list(labels), side=SIDE)
 
 
 def model_figure(opt: Namespace, models: list[str], names: list[Path]) -> np.ndarray:
     """Fig. 5: a row a hand, the synthetic one first and then what each model makes of it."""
     columns = [test_folder(opt, models[0]) / "synthetic", *(test_folder(opt, m) / "generated" for m in models)]
-    rows = [[square(read_rgb(column / name), SIDE) for column in columns] for name in names]
-    return headed(rows, ["synthetic", *models])
+    rows = [[read_rgb(column / name) for column in columns] for name in names]
+    return sheet(rows, columns=["synthetic", *models], side=SIDE)
 
 
 def shading_step(image: np.ndarray, mask: np.ndarray, *, margin: int = 8) -> float:

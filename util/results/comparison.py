@@ -1,13 +1,18 @@
 """Several models side by side: Table I, and the grid of Fig. 5."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
 
 from models import MODELS
-from util.images import read_rgb, tile, write_bytes, write_png
-from util.results.write import Written, square
+from util.drawing import sheet
+from util.images import read_rgb, write_bytes, write_png
+from util.results.browse import Column, Gallery, write_gallery
+from util.results.tested import Tested
+from util.results.verdict import score_rows
+from util.results.write import spread
 from util.scores.shape import TOLERANCE
 
 log = logging.getLogger(__name__)
@@ -82,22 +87,47 @@ def _meaning(metric: str, row: dict) -> str:
     return f"Fréchet distance of {row['feature_net']} features, which is not FID"
 
 
-def grid(sources: Written, generated: dict[str, Written]) -> np.ndarray:
-    """Fig. 5: one row an input, one column a model, the input first; images are matched by their place in the lists."""
-    places = np.linspace(0, len(sources.images) - 1, min(GRID_ROWS, len(sources.images))).round().astype(int)
-    rows = []
-    for place in places:
-        columns = [written.images[place] for written in (sources, *generated.values())]
-        rows.append([square(read_rgb(path)) for path in columns])
-    return tile(rows)
+def grid(tests: dict[str, Tested]) -> np.ndarray:
+    """Fig. 5: a row an input, a column a model, the input first. All models have translated the same images."""
+    first = next(iter(tests.values()))
+    places = spread(len(first.source.images), GRID_ROWS)
+    files = [first.source.images, *(test.generated.images for test in tests.values())]
+    rows = [[read_rgb(images[place]) for images in files] for place in places]
+    captions = [[first.source.images[place].stem, *[""] * len(tests)] for place in places]
+    return sheet(rows, columns=[first.domains[0], *tests], captions=captions)
 
 
-def write_comparison(folder: Path, rows: dict[str, dict], sources: Written, generated: dict[str, Written]) -> None:
-    """Write table.md and grid.png."""
-    counts = {len(written.images) for written in generated.values()}
-    if len(counts) > 1:
-        log.warning("the models translated different numbers of images (%s): no grid", counts)
-    else:
-        write_png(folder / "grid.png", grid(sources, generated))
-    if all("n_generated" in row for row in rows.values()):
-        write_bytes(folder / "table.md", table(rows).encode())
+def gallery(folder: Path, tests: dict[str, Tested]) -> Gallery:
+    """Every image that all runs translated, beside each run's translation."""
+    first = next(iter(tests.values()))
+    columns = [Column(first.domains[0], _relative(first.folder / first.domains[0], folder))]
+    columns += [Column(name, _relative(test.folder / "generated", folder)) for name, test in tests.items()]
+    columns.append(Column("mask", _relative(first.folder / "masks" / first.domains[0], folder)))
+    if (first.folder / "true_pairs").is_dir():
+        columns.append(Column("true pair", _relative(first.folder / "true_pairs", folder)))
+    names = [path.relative_to(first.folder / "generated") for path in first.generated.images]
+    scores = {f"{label} of {name}": v for name, test in tests.items() for label, v in test.image_scores().items()}
+    verdicts = [f"{name}: {text}" for name, test in tests.items() if (text := test.metrics.get("verdict"))]
+    tables = {name: score_rows(test.metrics) for name, test in tests.items()}
+    notes = [f"{len(names)} images that every run has translated and none was trained on."]
+    return Gallery(f"{' | '.join(tests)}: compared", verdicts, columns, names, scores, tables, notes=notes)
+
+
+def _relative(path: Path, start: Path) -> str:
+    return Path(os.path.relpath(path, start)).as_posix()
+
+
+def write_comparison(folder: Path, tests: dict[str, Tested]) -> list[Path]:
+    """Write grid.png, index.html and, where there are scores, table.md. Returns the files that were written."""
+    for name in ("grid.png", "index.html", "table.md"):
+        (folder / name).unlink(missing_ok=True)
+    sources = [[path.relative_to(t.folder) for path in t.source.images] for t in tests.values()]
+    if any(each != sources[0] for each in sources):
+        log.warning("the runs could not all read the same images, so that nothing is compared")
+        return []
+    write_png(folder / "grid.png", grid(tests))
+    written = [folder / "grid.png", write_gallery(folder, gallery(folder, tests))]
+    if all("n_generated" in test.metrics for test in tests.values()):
+        write_bytes(folder / "table.md", table({name: test.metrics for name, test in tests.items()}).encode())
+        written.append(folder / "table.md")
+    return written

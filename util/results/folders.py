@@ -28,6 +28,12 @@ def results_folder(opt: argparse.Namespace, name: str) -> Path:
     return folder
 
 
+def comparison_folder(opt: argparse.Namespace) -> Path:
+    """results/compare, and compare_RtoS, compare_whole, ... for what is not the default test."""
+    direction = "" if opt.direction == "StoR" else f"_{opt.direction}"
+    return opt.results_dir / f"compare{direction}{'' if opt.crop else '_whole'}"
+
+
 def open_folder(folder: Path, given: Path | None) -> None:
     """Remove what an earlier test left in the folder, so that no stale image is ever scored. given: --input."""
     for part in PARTS:

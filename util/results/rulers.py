@@ -4,10 +4,10 @@ import csv
 import io
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data.depth import region_depth
 from util.images import read_mask, read_rgb, write_bytes
+from util.progress import progress
+from util.results.scores import Scores
 from util.results.write import Written
 from util.scores.hand_pixels import ruler_scale
 from util.scores.rulers import Appearance, RulerScores
@@ -16,8 +16,8 @@ from util.scores.structure import Structure
 RULERS_FILE = "rulers.csv"
 
 
-def measure_rulers(folder: Path, target: Written, generated: Written, source: Written) -> dict:
-    """metrics.json's structure, texture, tone and fringe, and the same of the untranslated sources under "baseline".
+def measure_rulers(folder: Path, target: Written, generated: Written, source: Written) -> Scores:
+    """Structure, texture, tone and fringe; of single images, the structure that they keep.
 
     Texture, tone and fringe are relative to the target domain's. Writes rulers.csv: one row a translation, by its file
     below `folder`.
@@ -28,15 +28,15 @@ def measure_rulers(folder: Path, target: Written, generated: Written, source: Wr
         photographs.add(read_rgb(image), read_mask(mask))
     translated, untranslated = RulerScores(photographs), RulerScores(photographs)
     rows = zip(source.frames, source.images, generated.images, source.masks)
-    for frame, original, image, mask_file in tqdm(
-        rows, total=len(source.images), desc="rulers", unit="image", leave=False, disable=None
-    ):
+    for frame, original, image, mask_file in progress(rows, total=len(source.images), desc="rulers"):
         before, mask = read_rgb(original), read_mask(mask_file)
         depth = region_depth(frame.image, mask)
         translated.add(before, read_rgb(image), mask, depth)
         untranslated.add(before, before, mask, depth)
     write_bytes(folder / RULERS_FILE, rulers_csv(folder, generated, translated.structures).encode())
-    return {**translated.entries(), "ruler_scale": scale, "baseline": untranslated.entries()}
+    kept = zip(source.frames, translated.structures, strict=True)
+    each = {frame.relative: structure.share for frame, structure in kept if structure.share is not None}
+    return Scores(translated.entries() | {"ruler_scale": scale}, untranslated.entries(), {"structure": each})
 
 
 def rulers_csv(folder: Path, generated: Written, structures: list[Structure]) -> str:

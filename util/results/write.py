@@ -5,7 +5,7 @@
 <folder>/masks/{synthetic,real}/...            their masks
 <folder>/true_pairs/...                        with the demo, what the translations should look like
 <folder>/regions.json                          which part of its source each translation shows
-<folder>/metrics.json, grid.png
+<folder>/metrics.json, grid.png, index.html
 """
 
 import logging
@@ -17,27 +17,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from data.compose import compose
-from data.demo import true_pair
 from data.frames import Frame, annotation_files
-from data.hands import Hand, whiten
-from data.regions import TEST_CROP, Box, HandRegions, readable
-from data.transforms import centred_hand_crop
-from models.features.registry import FeatureNet
+from data.regions import Box, HandRegions, readable
 from models.translation import Translation
-from util.images import read_mask, read_rgb, tile, write_png
+from util.drawing import sheet
+from util.images import read_mask, read_rgb, write_png
 from util.progress import progress
-from util.scores.evaluate import ImageFiles, cached_features, extract_features, patch_crops, score
-from util.scores.image_metrics import psnr, ssim
 from util.strict_json import write_json
 
 log = logging.getLogger(__name__)
 
-GRID_COLUMNS = 8
+GRID_COLUMNS = 6
 REGIONS_FILE = "regions.json"
+Domains = tuple[str, str]
 
 
 class Written(NamedTuple):
@@ -48,6 +43,11 @@ class Written(NamedTuple):
     images: list[Path]
     masks: list[Path]
     boxes: list[Box]
+
+    def by_path(self) -> "Written":
+        """The same in the order of the images' paths, as programs sort a folder's files."""
+        order = sorted(range(len(self.images)), key=lambda place: str(self.images[place]))
+        return Written(*([part[place] for place in order] for part in self))
 
     def add(self, frame: Frame, image: Path, mask: Path, box: Box) -> None:
         """Append one."""
@@ -172,94 +172,28 @@ def link_annotations(generated: Written) -> int:
     return count
 
 
-def measure(
-    target: Written,
-    generated: Written,
-    source: Written,
-    net: FeatureNet,
-    *,
-    cache_dir: Path,
-    kid_subset_size: int | None,
-    kid_subsets: int,
-    on_own_background: bool = False,
-) -> dict:
-    """metrics.json's scores: translations against the target domain, and under "baseline" the untranslated sources.
+def write_grid(folder: Path, generated: Written, source: Written, target: Written | None, *, domains: Domains) -> Path:
+    """grid.png like the paper's Fig. 1 and 4: sources, their translations and, below them, hands of the target domain.
 
-    on_own_background: the translations' files have another background than the regions that they are compared with.
+    domains: (of the sources, of the target).
     """
-
-    def features(written: Written, label: str, *, cached: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Of whole regions, and of the 128 crops inside the hand."""
-        files = ImageFiles(written.images)
-        if written is generated and on_own_background:
-            files = list(as_seen(generated, source))
-        patches = list(patch_crops(files, (read_mask(path) for path in written.masks)))
-        if not cached:
-            return extract_features(files, net, progress=label), extract_features(
-                patches, net, progress=f"{label} patches"
-            )
-        return (
-            cached_features(files, net, cache_dir, progress=label),
-            cached_features(patches, net, cache_dir, progress=f"{label} patches"),
-        )
-
-    def compare(whole: np.ndarray, patch: np.ndarray) -> dict:
-        kid = {"kid_subset_size": kid_subset_size, "kid_subsets": kid_subsets}
-        scores = score(real, whole, net, **kid)
-        inside = score(real_patch, patch, net, **kid)
-        scores[f"{net.metric}_patch"] = inside[net.metric]
-        scores[f"{net.metric}_patch_ci"] = inside[f"{net.metric}_ci"]
-        scores["floor_patch"] = inside["floor"]
-        return scores
-
-    real, real_patch = features(target, "target", cached=True)
-    result = compare(*features(generated, "generated", cached=False))
-    result["baseline"] = compare(*features(source, "untranslated", cached=True))
-    return result
-
-
-def measure_true_pairs(folder: Path, generated: Written, source: Written, *, crop: int | None) -> dict:
-    """With the demo: mean PSNR (dB) and SSIM, on the hand, between each translation and its true real-look render.
-
-    "baseline" has the same for the untranslated sources.
-    """
-    values: dict[str, list[float]] = {"psnr": [], "ssim": [], "baseline_psnr": [], "baseline_ssim": []}
-    triples = zip(generated.frames, generated.images, source.images)
-    for frame, made, original in progress(triples, total=len(generated.frames), desc="true pairs", unit="pair"):
-        picture, mask = true_pair(frame.relative)
-        truth = Hand(whiten(picture, mask), mask)
-        if crop:
-            truth = centred_hand_crop(truth, crop)
-        write_png(folder / "true_pairs" / made.relative_to(folder / "generated"), truth.image)
-        for prefix, other in (("", read_rgb(made)), ("baseline_", read_rgb(original))):
-            values[f"{prefix}psnr"].append(psnr(other, truth.image, truth.mask))
-            values[f"{prefix}ssim"].append(ssim(other, truth.image, truth.mask))
-    means = {key: float(np.mean(value)) for key, value in values.items()}
-    return {
-        "psnr": means["psnr"],
-        "ssim": means["ssim"],
-        "baseline": {"psnr": means["baseline_psnr"], "ssim": means["baseline_ssim"]},
-    }
-
-
-def write_grid(folder: Path, generated: Written, source: Written, *, labels: tuple[str, str]) -> Path:
-    """grid.png like the paper's Fig. 1 and 4: sources in the top row, their translations below."""
-    places = np.linspace(0, len(source.images) - 1, min(GRID_COLUMNS, len(source.images))).round().astype(int)
-    rows = [[square(read_rgb(written.images[place])) for place in places] for written in (source, generated)]
-    write_png(folder / "grid.png", tile(rows, labels=list(labels)))
+    columns = min(GRID_COLUMNS, len(source.images))
+    places = spread(len(source.images), columns)
+    rows = [[read_rgb(written.images[place]) for place in places] for written in (source, generated)]
+    captions = [[source.images[place].stem for place in places], [""] * columns]
+    labels = [domains[0], "translated"]
+    if target and len(target.images) >= columns:
+        shown = spread(len(target.images), columns)
+        rows.append([read_rgb(target.images[place]) for place in shown])
+        captions.append([target.images[place].stem for place in shown])
+        labels.append(domains[1])
+    write_png(folder / "grid.png", sheet(rows, labels=labels, captions=captions))
     return folder / "grid.png"
 
 
-def square(image: np.ndarray, side: int = TEST_CROP) -> np.ndarray:
-    """The image, scaled to fit a white square of the side, centred."""
-    scale = side / max(image.shape[:2])
-    if scale != 1:
-        size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    sheet = np.full((side, side, 3), 255, np.uint8)
-    top, left = ((side - length) // 2 for length in image.shape[:2])
-    sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return sheet
+def spread(count: int, most: int) -> list[int]:
+    """Up to `most` places of a list of `count`, evenly spread from the first to the last."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
 
 
 def write_metrics(folder: Path, metrics: dict) -> None:

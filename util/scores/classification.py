@@ -4,10 +4,8 @@ Confusion matrices have predicted classes as rows and true classes as columns, a
 the transpose. A ratio whose denominator is zero counts as 0, as in scikit-learn.
 """
 
-import math
-from statistics import NormalDist
-
 import numpy as np
+from scipy.stats import binomtest
 
 
 def confusion_matrix(true: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
@@ -66,33 +64,29 @@ def report(true: np.ndarray, predicted: np.ndarray, names: list[str]) -> dict:
     }
 
 
-def wilson_interval(successes: int, total: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """The score interval (low, high) for a binomial share (Wilson 1927), in [0, 1]; (0, 1) where total is 0.
+def wilson_interval(successes: int, total: int) -> tuple[float, float]:
+    """The 95 % score interval (low, high) for a binomial share (Wilson 1927), in [0, 1]; (0, 1) where total is 0.
 
     Unlike the normal approximation it stays sensible at shares near 0 and 1 and at small totals. Raises ValueError if
-    successes are not between 0 and total, or confidence not between 0 and 1.
+    successes are not between 0 and total.
     """
-    if not 0 <= successes <= total or not 0 < confidence < 1:
-        raise ValueError(f"no interval for {successes} of {total} at confidence {confidence}")
-    if total == 0:
+    if total == 0 and successes == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = successes / total
-    centre = share + z * z / (2 * total)
-    margin = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    # Exact at both ends, where rounding would leave 1e-17 or 1 - 1e-16.
-    low = 0.0 if successes == 0 else (centre - margin) / scale
-    high = 1.0 if successes == total else (centre + margin) / scale
-    return low, high
+    interval = binomtest(successes, total).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def percent(share: float, total: int) -> str:
+    """A share of `total` in percent, with as many digits as so many samples support: 33 (of 6), 95.5 (of 3500)."""
+    return f"{100 * share:.{0 if total < 200 else 1 if total < 20_000 else 2}f}"
 
 
 def taken_for_real(successes: int, total: int, *, classifier: str = "a classifier that never saw one") -> str:
     """The study's answer as a sentence: how many generated hands the classifier called real."""
     if total == 0:
         return "No generated hand was tested, so nothing can be said of how many pass for real."
-    low, high = wilson_interval(successes, total)
+    low, high = (percent(share, total) for share in wilson_interval(successes, total))
     return (
-        f"{100 * successes / total:.1f} % of generated hands ({successes} of {total}) were taken for real by "
-        f"{classifier} (95 % confidence interval {100 * low:.1f} to {100 * high:.1f} %)."
+        f"{percent(successes / total, total)} % of generated hands ({successes} of {total}) were taken for real by "
+        f"{classifier} (95 % confidence interval {low} to {high} %)."
     )

@@ -12,7 +12,7 @@ from data.hands import Hand
 from data.masks.ops import iou
 from data.regions import HandRegions, readable, same_sized_batches, stack
 from models.translation import Translation
-from util.images import tile
+from util.drawing import mask_picture, sheet
 from util.scores.shape import boundary_f
 
 log = logging.getLogger(__name__)
@@ -59,9 +59,9 @@ def silhouette_grids(segment: Segment, hands: dict[str, list[Hand]], *, device: 
         rows = []
         for hand in hands[domain]:
             masks = (*silhouettes(segment, [hand.image], device), hand.mask)
-            rows.append([hand.image, *(np.repeat(mask[..., None] * np.uint8(255), 3, 2) for mask in masks)])
+            rows.append([hand.image, *map(mask_picture, masks)])
         if rows:
-            pictures[f"{domain}_silhouette_mask"] = tile(rows)
+            pictures[f"{domain}_silhouette_mask"] = sheet(rows, columns=(domain, "silhouette", "mask"))
     return pictures
 
 
@@ -77,21 +77,24 @@ class ShapeScores:
     def __init__(self, segment: Segment, device: torch.device) -> None:
         self.segment, self.device = segment, device
         self.rows: list[tuple[float, float, float, float]] = []
+        self.each: dict[int, float] = {}  # IoU by the frame's place in its list
         self.without_mask = 0
 
     def watch(self, found: Iterable[Translation]) -> Iterator[Translation]:
         """Hand translations on, one by one, and measure each."""
         for each in found:
-            self.add(each.unmasked, each.source)
+            if self.add(each.unmasked, each.source):
+                self.each[each.index] = self.rows[-1][0]
             yield each
 
-    def add(self, unmasked: np.ndarray, source: Hand) -> None:
-        """Measure one: what the generator painted, uint8 (H, W, 3), and the Hand it was made from."""
+    def add(self, unmasked: np.ndarray, source: Hand) -> bool:
+        """Measure one: what the generator painted, uint8 (H, W, 3), and the Hand it was made from; whether it has a shape."""
         if source.mask.all():
             self.without_mask += 1
-            return
+            return False
         found = silhouettes(self.segment, [unmasked, source.image], self.device)
         self.rows.append(tuple(measure(each, source.mask) for each in found for measure in (iou, boundary_f)))
+        return True
 
     def means(self) -> dict:
         """metrics.json's `shape_iou` and `boundary_f`, means over the images, and SilNet's own under "baseline"."""

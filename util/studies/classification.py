@@ -16,10 +16,11 @@ from data.loader import ordered_batches, stream_loader, to_device
 from data.pasted.backgrounds import open_backgrounds
 from data.pasted.classification import KINDS, HandFile, HandsOnBackgrounds, Sample
 from models.vit_trainer import HandClassifier
-from util.images import as_utf8, tile, to_uint8, write_bytes
+from util.drawing import sheet
+from util.images import as_utf8, to_uint8, write_bytes
 from util.progress import progress
 from util.runtime import Amp, seed_everything
-from util.scores.classification import report, taken_for_real, wilson_interval
+from util.scores.classification import percent, report, taken_for_real, wilson_interval
 from util.studies.classification_figures import draw_samples
 from util.training.logger import RunLogger
 from util.training.loop import Schedule, fit
@@ -166,7 +167,7 @@ def run_training_set(
 def training_sheet(stream: HandsOnBackgrounds) -> np.ndarray:
     """The stream's first 24 images as one picture, uint8 RGB."""
     images = [to_uint8(stream[k]["image"]) for k in range(24)]
-    return tile([images[row : row + 8] for row in range(0, 24, 8)])
+    return sheet([images[row : row + 8] for row in range(0, 24, 8)], title="what the classifier is trained on")
 
 
 def judge(model: HandClassifier, samples: list[Sample], *, opt: Namespace, device: torch.device) -> list[Prediction]:
@@ -231,18 +232,23 @@ def answer(name: str, predictions: Mapping[str, Sequence[Prediction]]) -> str:
     else:
         judged, who = predictions["syn_rea_gen"], "a classifier that was taught to tell the three apart"
     calls = {kind: called_real(judged, kind) for kind in KINDS}
-    shares = {kind: 100 * real / total for kind, (real, total) in calls.items()}
     text = (
-        f"{taken_for_real(*calls['generated'], classifier=who)} It called {shares['real']:.1f} % of real hands and "
-        f"{shares['synthetic']:.1f} % of synthetic hands real."
+        f"{taken_for_real(*calls['generated'], classifier=who)} It called {_called(calls['real'])} of real hands and "
+        f"{_called(calls['synthetic'])} of synthetic hands real."
     )
     (right, reals), (wrong, synthetics) = calls["real"], calls["synthetic"]
     if wilson_interval(right + synthetics - wrong, reals + synthetics)[0] <= 0.5:
-        text += (
-            " It does not tell real from synthetic hands better than chance, so its opinion of generated ones is worth "
-            "nothing: train it longer (--n_epochs), on more hands, or at a higher --lr."
+        return (
+            "The classifier has learnt nothing: it does not tell real from synthetic hands better than chance, so that its "
+            "opinion of generated ones is worth nothing. Train it longer (--n_epochs), on more hands, or at a higher "
+            f"--lr. {text}"
         )
     return text
+
+
+def _called(calls: tuple[int, int]) -> str:
+    real, total = calls
+    return f"{percent(real / total, total)} %"
 
 
 def write_predictions(path: Path, experiment: Experiment, predictions: Mapping[str, Sequence[Prediction]]) -> None:

@@ -21,13 +21,14 @@ from data.regions import HandRegions, readable
 from data.unpaired import collate
 from models.downstream_trainer import DownstreamNet
 from models.load import Translator
+from util.drawing import sheet
 from util.errors import UsageError
 from util.images import ImageError, to_uint8, write_bytes, write_png
 from util.progress import progress
 from util.results.write import write_metrics
 from util.runtime import Amp, seed_everything
 from util.scores.downstream import MEASURES, PCK_SHARE, Scores, gap_closed, pck, pixel_errors
-from util.studies.downstream_report import DRAW, SETS, enlarge, headed, table
+from util.studies.downstream_report import DRAW, SETS, enlarge, table
 from util.training.logger import RunLogger
 from util.training.loop import Schedule, fit
 from util.training.saving import LATEST, Progress
@@ -284,4 +285,4 @@ def sample_sheet(task: str, dataset: AnnotatedHands, predicted: dict[str, np.nda
         else:
             truth = draw(image, item["joints"].numpy(), item["seen"].numpy())
         rows.append([enlarge(image), truth, *(draw(image, predicted[part][k]) for part in SETS)])
-    return headed(rows, ["image", "truth", *SETS.values()])
+    return sheet(rows, columns=["image", "truth", *SETS.values()])

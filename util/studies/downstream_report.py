@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 
 from data.pasted.joints import BONES
-from util.images import tile
 from util.scores.downstream import GapClosed, Measure, Scores
 
 SETS = {"synthetic": "(a) synthetic", "translated": "(b) translated", "real": "(c) real"}
@@ -43,18 +42,6 @@ def _cell(measure: Measure, scores: Scores) -> str:
     if len(scores.values) > 1:
         text += f" ({measure.form.format(min(scores.values))} to {measure.form.format(max(scores.values))})"
     return text
-
-
-def headed(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> np.ndarray:
-    """Rows of uint8 RGB (S, S, 3) as one picture, a title over each column."""
-    sheet = tile([list(row) for row in rows])
-    head = np.full((26, sheet.shape[1], 3), 255, np.uint8)
-    step = (sheet.shape[1] - 4) / len(titles)
-    for column, text in enumerate(titles):
-        (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
-        place = (round(4 + (column + 0.5) * step - width / 2), 19)
-        cv2.putText(head, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
-    return np.concatenate([head, sheet])
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ from data.hands import Hand
 from data.regions import HandRegions
 from models.hgan import HGAN
 from models.translation import translator_of
-from util.images import ImageError, tile
+from util.drawing import sheet
+from util.images import ImageError
 
 ROWS = 4
 
@@ -33,5 +34,7 @@ def display_grids(model: HGAN, hands: dict[str, list[Hand]], *, hand_box: bool) 
             inputs = [Hand(image, hand.mask) for image, hand in zip(columns[-1], hands[source])]
             columns.append(translator_of(model, direction=direction, hand_box=hand_box).images(inputs))
         if hands[source]:
-            pictures[f"{source}_translated_cycle"] = tile([list(row) for row in zip(*columns)])
+            pictures[f"{source}_translated_cycle"] = sheet(
+                list(zip(*columns)), columns=(source, "translated", "cycle"), title=f"step {model.steps}"
+            )
     return pictures

@@ -1,0 +1,228 @@
+"""All figures: sheets of labelled pictures, outlines, and charts that are written as PNG and as SVG.
+
+Pictures are uint8 RGB arrays (H, W, 3) on white. A sheet is at most WIDTH pixels wide where its pictures allow it, so that
+its text can be read in a README.
+"""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from util.images import write_bytes, write_png
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+INK, PALE_INK, PAPER = (30, 30, 30), (110, 110, 110), 255
+WIDTH = 1280  # pixels of a sheet
+GAP = 6  # pixels between pictures
+LEAST, MOST = 96, 320  # pixels: the longer side of a picture in a sheet
+LINE = 24  # pixels: height of a line of text at SIZE
+SIZE = 0.55  # of text, in OpenCV's unit (1: capitals 22 pixels high)
+
+
+def text_width(text: str, size: float = SIZE, *, bold: bool = False) -> int:
+    """Pixels that a line of text takes."""
+    return cv2.getTextSize(ascii_only(text), FONT, size, 1 + bold)[0][0]
+
+
+def ascii_only(text: str) -> str:
+    """The text as OpenCV's font can draw it: other characters become "?"."""
+    return text.encode("ascii", "replace").decode()
+
+
+def draw_text(
+    canvas: np.ndarray,
+    text: str,
+    at: tuple[float, float],
+    *,
+    size: float = SIZE,
+    anchor: str = "middle",
+    ink: tuple[int, int, int] = INK,
+    bold: bool = False,
+) -> None:
+    """Draw a line of text in place. at: (x, y) of its vertical middle; anchor: which end of it x is, "start" or "middle"."""
+    text = ascii_only(text)
+    (width, height), _ = cv2.getTextSize(text, FONT, size, 1 + bold)
+    x = round(at[0] - width / 2) if anchor == "middle" else round(at[0])
+    cv2.putText(canvas, text, (x, round(at[1] + height / 2)), FONT, size, ink, 1 + bold, cv2.LINE_AA)
+
+
+def shortened(text: str, width: int, size: float = SIZE) -> str:
+    """The text, or as much of its end as fits into the width after "..."."""
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(f"...{text}", size) > width:
+        text = text[1:]
+    return f"...{text}"
+
+
+def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The image scaled to fit a white (height, width) picture, centred. An image that fits exactly keeps its pixels."""
+    scale = min(height / image.shape[0], width / image.shape[1])
+    if scale != 1:
+        size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    canvas = np.full((height, width, 3), PAPER, np.uint8)
+    top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+    canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return canvas
+
+
+def sheet(
+    rows: Sequence[Sequence[np.ndarray]],
+    *,
+    columns: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    captions: Sequence[Sequence[str]] | None = None,
+    title: str | None = None,
+    side: int | None = None,
+) -> np.ndarray:
+    """Lay pictures out in rows and columns.
+
+    rows: equally many pictures a row, of any sizes. columns: a text over each column; labels: one left of each row;
+    captions: one below each picture; title: a line over all. side: pixels of the longer side of a picture; None: what
+    makes the sheet WIDTH pixels wide, from LEAST to MOST.
+    """
+    count = len(rows[0])
+    margin = 2 * GAP + max(map(text_width, labels)) if labels else 0
+    side = side or int(np.clip((WIDTH - margin) // count - GAP, LEAST, MOST))
+    tall, wide = (max(image.shape[axis] for row in rows for image in row) for axis in (0, 1))
+    height, width = (max(1, round(length * side / max(tall, wide))) for length in (tall, wide))
+    head, foot = LINE if columns else 0, LINE if captions else 0
+    top = (LINE + GAP if title else 0) + head + GAP
+    canvas_width = margin + count * (width + GAP) + GAP
+    canvas_width = max(canvas_width, text_width(title, bold=True) + 2 * GAP) if title else canvas_width
+    canvas = np.full((top + len(rows) * (height + foot + GAP), canvas_width, 3), PAPER, np.uint8)
+    if title:
+        draw_text(canvas, title, (GAP, GAP + LINE / 2), anchor="start", bold=True)
+    for i, row in enumerate(rows):
+        y = top + i * (height + foot + GAP)
+        if labels:
+            draw_text(canvas, labels[i], (GAP, y + height / 2), anchor="start")
+        for j, image in enumerate(row):
+            x = margin + GAP + j * (width + GAP)
+            canvas[y : y + height, x : x + width] = fit(image, height, width)
+            if columns and i == 0:
+                draw_text(canvas, shortened(columns[j], width), (x + width / 2, top - GAP - LINE / 2))
+            if captions:
+                caption = shortened(captions[i][j], width, 0.42)
+                draw_text(canvas, caption, (x + width / 2, y + height + LINE / 2), size=0.42, ink=PALE_INK)
+    return canvas
+
+
+def stacked(pictures: Sequence[np.ndarray], *, across: bool = False) -> np.ndarray:
+    """Pictures of any sizes below one another, or side by side, on white."""
+    axis = 1 if across else 0
+    size = max(picture.shape[1 - axis] for picture in pictures)
+    padded = []
+    for picture in pictures:
+        missing = [(0, 0)] * 3
+        missing[1 - axis] = (0, size - picture.shape[1 - axis])
+        padded.append(np.pad(picture, missing, constant_values=PAPER))
+    return np.concatenate(padded, axis=axis)
+
+
+def draw_outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], *, thickness: int = 1) -> None:
+    """Draw a mask's outline on a picture, in place; mask: bool, of any size, scaled to the picture's."""
+    scaled = cv2.resize(mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours(scaled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, contours, -1, colour, thickness)
+
+
+def mask_picture(mask: np.ndarray) -> np.ndarray:
+    """bool (H, W) -> uint8 (H, W, 3): white on the hand, black beside it."""
+    return np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=2)
+
+
+# ------------------------------------------------------------------ charts
+
+
+@dataclass
+class Chart:
+    """A drawing of rectangles and lines of text, for PNG and SVG alike. Sizes of text are in pixels of its capitals."""
+
+    width: int
+    height: int
+    rectangles: list[tuple] = field(default_factory=list)
+    texts: list[tuple] = field(default_factory=list)
+
+    def rectangle(self, x: int, y: int, width: int, height: int, fill: tuple[int, int, int]) -> None:
+        """Add a filled rectangle."""
+        self.rectangles.append((x, y, width, height, fill))
+
+    def text(
+        self,
+        text: str,
+        x: float,
+        y: float,
+        *,
+        size: float = 12,
+        ink: tuple[int, int, int] = INK,
+        bold: bool = False,
+        upwards: bool = False,
+    ) -> None:
+        """Add a line of text whose middle is at (x, y); upwards: read from below."""
+        self.texts.append((text, x, y, size, ink, bold, upwards))
+
+    def png(self) -> np.ndarray:
+        """uint8 (height, width, 3)."""
+        canvas = np.full((self.height, self.width, 3), PAPER, np.uint8)
+        for x, y, width, height, fill in self.rectangles:
+            canvas[y : y + height, x : x + width] = fill
+        for text, x, y, size, ink, bold, upwards in self.texts:
+            scale = size / 22
+            if upwards:
+                turned = np.ascontiguousarray(np.rot90(canvas, -1))  # (x, y) -> (height - 1 - y, x)
+                draw_text(turned, text, (self.height - 1 - y, x), size=scale, ink=ink, bold=bold)
+                canvas = np.ascontiguousarray(np.rot90(turned))
+            else:
+                draw_text(canvas, text, (x, y), size=scale, ink=ink, bold=bold)
+        return canvas
+
+    def svg(self) -> str:
+        """The same as SVG."""
+        parts = [f'<rect width="{self.width}" height="{self.height}" fill="#fff"/>']
+        parts += [
+            f'<rect x="{x}" y="{y}" width="{w}" height="{h}" fill="{_hex(fill)}"/>'
+            for x, y, w, h, fill in self.rectangles
+        ]
+        for text, x, y, size, ink, bold, upwards in self.texts:
+            turn = f' transform="rotate(-90 {x:g} {y:g})"' if upwards else ""
+            weight = ' font-weight="600"' if bold else ""
+            parts.append(
+                f'<text x="{x:g}" y="{y:g}" font-size="{1.4 * size:g}" fill="{_hex(ink)}"{weight}{turn}>{html.escape(text)}</text>'
+            )
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
+        style = 'font-family="Helvetica, Arial, sans-serif" text-anchor="middle" dominant-baseline="central">'
+        return head + style + "\n" + "\n".join(parts) + "\n</svg>\n"
+
+    def write(self, path: Path) -> None:
+        """Write path (a .png) and the .svg beside it."""
+        write_png(path, self.png())
+        write_bytes(path.with_suffix(".svg"), self.svg().encode())
+
+
+def beside(charts: Sequence[Chart]) -> Chart:
+    """One chart of several, from left to right."""
+    whole = Chart(sum(chart.width for chart in charts), max(chart.height for chart in charts))
+    left = 0
+    for chart in charts:
+        whole.rectangles += [(x + left, *rest) for x, *rest in chart.rectangles]
+        whole.texts += [(text, x + left, *rest) for text, x, *rest in chart.texts]
+        left += chart.width
+    return whole
+
+
+def table_of(rows: Mapping[str, Sequence[np.ndarray]], **options) -> np.ndarray:
+    """A sheet of {label: pictures}, cut to the shortest row. Raises ValueError where a row has no picture."""
+    count = min((len(row) for row in rows.values()), default=0)
+    if count == 0:
+        raise ValueError("no images to show: every row needs at least one")
+    return sheet([list(row[:count]) for row in rows.values()], labels=list(rows), **options)
+
+
+def _hex(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)

@@ -1,0 +1,115 @@
+"""metrics.json's scores: each ruler measures translations and untranslated sources alike, and all are joined here."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data.demo import true_pair
+from data.hands import Hand, whiten
+from data.transforms import centred_hand_crop
+from models.features.registry import FeatureNet
+from util.images import read_mask, read_rgb, write_png
+from util.progress import progress
+from util.results.write import Written, as_seen
+from util.scores.evaluate import ImageFiles, cached_features, extract_features, patch_crops, score
+from util.scores.image_metrics import psnr, ssim
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one ruler says.
+
+    translated: entries of metrics.json; baseline: the same of the untranslated sources; each: {score: {path of the
+    source relative to its root: value of its translation}}, for sorting in index.html.
+    """
+
+    translated: dict
+    baseline: dict
+    each: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def joined(parts: Iterable[Scores]) -> tuple[dict, dict[str, dict[str, float]]]:
+    """(entries of metrics.json with "baseline", scores of single images) of all rulers."""
+    metrics, baseline, each = {}, {}, {}
+    for part in parts:
+        metrics |= part.translated
+        baseline |= part.baseline
+        each |= part.each
+    return metrics | {"baseline": baseline}, each
+
+
+def measure_distances(
+    target: Written,
+    generated: Written,
+    source: Written,
+    net: FeatureNet,
+    *,
+    cache_dir: Path,
+    kid_subset_size: int | None,
+    kid_subsets: int,
+    on_own_background: bool = False,
+) -> Scores:
+    """FID (or FD) and KID to the target domain, and the same inside the hand; see util.scores.evaluate.score.
+
+    Images are taken in the order of their paths, as torch-fidelity takes a folder's, so that KID draws the same subsets.
+    on_own_background: the translations' files have another background than the regions that they are compared with. Of
+    single images: the Euclidean distance of their features to the target's mean.
+    """
+
+    def features(written: Written, label: str, *, cached: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Of whole regions, and of the 128 crops inside the hand."""
+        files = ImageFiles(written.images)
+        if written is generated and on_own_background:
+            files = list(as_seen(generated, source))
+        patches = list(patch_crops(files, (read_mask(path) for path in written.masks)))
+        if not cached:
+            return extract_features(files, net, progress=label), extract_features(
+                patches, net, progress=f"{label} patches"
+            )
+        return (
+            cached_features(files, net, cache_dir, progress=label),
+            cached_features(patches, net, cache_dir, progress=f"{label} patches"),
+        )
+
+    def compare(whole: np.ndarray, patch: np.ndarray) -> dict:
+        kid = {"kid_subset_size": kid_subset_size, "kid_subsets": kid_subsets}
+        scores = score(real, whole, net, **kid)
+        inside = score(real_patch, patch, net, **kid)
+        scores[f"{net.metric}_patch"] = inside[net.metric]
+        scores[f"{net.metric}_patch_ci"] = inside[f"{net.metric}_ci"]
+        scores["floor_patch"] = inside["floor"]
+        return scores
+
+    target, generated, source = (written.by_path() for written in (target, generated, source))
+    real, real_patch = features(target, "target", cached=True)
+    translated, translated_patch = features(generated, "generated", cached=False)
+    distances = np.linalg.norm(translated - real.mean(0), axis=1)
+    return Scores(
+        compare(translated, translated_patch),
+        compare(*features(source, "untranslated", cached=True)),
+        {"distance": {frame.relative: float(value) for frame, value in zip(generated.frames, distances)}},
+    )
+
+
+def measure_true_pairs(folder: Path, generated: Written, source: Written, *, crop: int | None) -> Scores:
+    """With the demo: mean PSNR (dB) and SSIM, on the hand, between each translation and its true real-look render."""
+    values: dict[str, list[float]] = {"psnr": [], "ssim": [], "baseline_psnr": [], "baseline_ssim": []}
+    triples = list(zip(generated.frames, generated.images, source.images))
+    for frame, made, original in progress(triples, total=len(triples), desc="true pairs", unit="pair"):
+        picture, mask = true_pair(frame.relative)
+        truth = Hand(whiten(picture, mask), mask)
+        if crop:
+            truth = centred_hand_crop(truth, crop)
+        write_png(folder / "true_pairs" / made.relative_to(folder / "generated"), truth.image)
+        for prefix, other in (("", read_rgb(made)), ("baseline_", read_rgb(original))):
+            values[f"{prefix}psnr"].append(psnr(other, truth.image, truth.mask))
+            values[f"{prefix}ssim"].append(ssim(other, truth.image, truth.mask))
+    means = {key: float(np.mean(value)) for key, value in values.items()}
+    relatives = [frame.relative for frame in generated.frames]
+    return Scores(
+        {"psnr": means["psnr"], "ssim": means["ssim"]},
+        {"psnr": means["baseline_psnr"], "ssim": means["baseline_ssim"]},
+        {"ssim": dict(zip(relatives, values["ssim"]))},
+    )
