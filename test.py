@@ -25,6 +25,7 @@ from data.masks.survey import survey
 from data.regions import TEST_CROP, HandRegions
 from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, select
+from models.export import export_translator
 from models.features.registry import FeatureNet, load_feature_net
 from models.load import TrainedSilNet, Translator, load_silnet
 from options.shared import DEMO_ROOT, reading
@@ -58,6 +59,9 @@ def main() -> int:
     device = resolve_device(opt.device)
     amp = resolve_amp(opt.amp, device)
     models = {name: load(opt, name, device, amp) for name in opt.name}  # all, before the first takes its time
+    if opt.export:
+        export_translator(models[opt.name[0]], opt.export)
+        return 0
     if opt.input:
         translate_folder(opt, opt.name[0], models[opt.name[0]])
         return 0

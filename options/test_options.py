@@ -38,10 +38,24 @@ def test_parser() -> Parser:
     )
     add_flag(run, "--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR", help="holds all runs")
     add_flag(
-        run, "--epoch", basic=True, choices=("best", "latest"), default="best", help="checkpoint (best: by validation)"
+        run,
+        "--epoch",
+        basic=True,
+        type=epoch,
+        default="best",
+        metavar="{best,latest,N}",
+        help="checkpoint: best by validation, latest, or the one of epoch N that --save_epoch_freq kept",
     )
     add_flag(
         run, "--results_dir", basic=True, type=Path, default=Path("results"), metavar="DIR", help="where results go"
+    )
+
+    add_flag(
+        run,
+        "--export",
+        type=Path,
+        metavar="FILE",
+        help="write the generator as FILE.onnx or FILE.pt2 for other programs, and translate nothing",
     )
 
     what = parser.add_argument_group("what to translate")
@@ -131,6 +145,13 @@ def newest_translator(checkpoints_dir: Path) -> str:
     )
 
 
+def epoch(text: str) -> str:
+    """An argument type: "best", "latest" or an epoch's number."""
+    if text in ("best", "latest") or (text.isdecimal() and len(text) < 8 and int(text) > 0):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is neither best, nor latest, nor the number of an epoch")
+
+
 def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse argv (None: the command line). Raises UsageError for combinations that cannot work."""
     opt = parse_with_explicit(test_parser(), argv)
@@ -149,6 +170,8 @@ def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
         given = [f for f in NOT_OF_A_FOLDER if f in opt.explicit]
         if given:
             raise UsageError(f"--input translates a folder, not a split; drop {', '.join('--' + f for f in given)}")
+    if opt.export and (len(opt.name) > 1 or opt.input):
+        raise UsageError("--export writes one generator and translates nothing; give one --name and no --input")
     if opt.silnet and not opt.metrics:
         raise UsageError("--silnet scores translations, and --no-metrics scores nothing; drop one of them")
     return opt

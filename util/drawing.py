@@ -88,7 +88,7 @@ def sheet(
     """
     count = len(rows[0])
     margin = 2 * GAP + max(map(text_width, labels)) if labels else 0
-    side = side or int(np.clip((WIDTH - margin) // count - GAP, LEAST, MOST))
+    side = side or int(np.clip((WIDTH - margin - GAP) // count - GAP, LEAST, MOST))
     tall, wide = (max(image.shape[axis] for row in rows for image in row) for axis in (0, 1))
     height, width = (max(1, round(length * side / max(tall, wide))) for length in (tall, wide))
     head, foot = LINE if columns else 0, LINE if captions else 0

@@ -22,7 +22,13 @@ def norm_weights(mask: Tensor, hand_share: float, *, levels: int) -> Weights:
     (0, 1], of the total. An image without a hand is treated as plain instance normalisation treats all. H and W must be
     multiples of 2^(levels - 1).
     """
-    weights = {}
+    weights = level_weights(mask, hand_share, levels=levels)
+    return {mask.shape[-2] >> level: counts for level, counts in enumerate(weights)}
+
+
+def level_weights(mask: Tensor, hand_share: float, *, levels: int) -> list[Tensor]:
+    """The weights of `norm_weights`, largest feature maps first."""
+    weights = []
     for level in range(levels):
         mask = F.avg_pool2d(mask, 2) if level else mask
         hand = mask.sum((1, 2, 3), keepdim=True)
@@ -30,7 +36,7 @@ def norm_weights(mask: Tensor, hand_share: float, *, levels: int) -> Weights:
         share = ((1 - hand_share) / hand_share * hand / ground.clamp(min=EPS)).clamp(max=1.0)
         share = torch.where(hand > 0, share, 1.0)
         counts = (mask + (1 - mask) * share).flatten(1)
-        weights[mask.shape[-2]] = counts / counts.sum(1, keepdim=True)
+        weights.append(counts / counts.sum(1, keepdim=True))
     return weights
 
 

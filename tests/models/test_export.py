@@ -1,0 +1,80 @@
+"""The generator as a file for other programs, against the network itself."""
+
+import importlib.util
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from helpers import CPU, build
+
+from models.export import PortableGenerator, export_translator
+from models.load import Translator
+from models.perturb import with_fixed_noise
+from util.errors import UsageError
+
+
+def trained(**changes) -> Translator:
+    """A Translator around a small generator, without a run's folder."""
+    model = build(None, netD="patch", upsample="smooth", **changes)
+    translator = Translator.__new__(Translator)
+    translator.net, translator.device, translator.input_noise = model.averages["G_r"].module, CPU, 0.1
+    translator.options = SimpleNamespace(mask=True)
+    return translator
+
+
+def inputs(height: int = 60, width: int = 84) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(1)
+    mask = torch.zeros(1, 1, height, width)
+    mask[..., 12:50, 20:60] = 1
+    image = torch.where(mask > 0, torch.rand(1, 3, height, width, generator=random) * 2 - 1, 1.0)
+    return image, mask, with_fixed_noise(torch.zeros_like(image), 1.0)
+
+
+def expected(translator: Translator) -> torch.Tensor:
+    image, mask, _ = inputs()
+    with torch.no_grad():
+        painted = translator.net(with_fixed_noise(image, translator.input_noise), mask)
+    return torch.where(mask > 0, painted, image)
+
+
+@pytest.mark.parametrize("hand_share", [0.0, 0.75])
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_plain_operators_compute_the_same(norm, hand_share):
+    translator = trained(norm=norm, hand_share=hand_share)
+    net = PortableGenerator(translator.net, input_noise=0.1, masked=True)
+    with torch.no_grad():
+        torch.testing.assert_close(net(*inputs()), expected(translator), atol=1e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def translator():
+    return trained(hand_share=0.75)
+
+
+def test_pt2_takes_other_sizes(translator, tmp_path):
+    export_translator(translator, tmp_path / "g.pt2")
+    with torch.no_grad():
+        made = torch.export.load(tmp_path / "g.pt2").module()(*inputs())
+    torch.testing.assert_close(made, expected(translator), atol=1e-5, rtol=0)
+
+
+def test_onnxruntime_computes_the_same(translator, tmp_path, caplog):
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    with caplog.at_level(logging.INFO):
+        export_translator(translator, tmp_path / "g.onnx")
+    assert "opset 18" in caplog.text
+    names = ("image", "mask", "noise")
+    feed = {name: tensor.numpy() for name, tensor in zip(names, inputs())}
+    (made,) = runtime.InferenceSession(tmp_path / "g.onnx").run(None, feed)
+    assert np.abs(made - expected(translator).numpy()).max() < 1e-4
+
+
+def test_what_is_missing_is_named(translator, tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match=r"\.onnx or \.pt2"):
+        export_translator(translator, tmp_path / "g.pt")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="onnx and onnxscript missing.*pip install onnx onnxscript"):
+        export_translator(translator, tmp_path / "g.onnx")

@@ -1,0 +1,125 @@
+"""Verdict, index.html, folders and sheets: what a test leaves to be looked at."""
+
+import json
+import re
+from argparse import Namespace
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+import pytest
+
+from data.frames import Frame
+from util.drawing import fit, sheet, shortened, text_width
+from util.results.browse import PAGE, Column, Gallery, page
+from util.results.folders import INPUT_FILE, open_folder, results_folder
+from util.results.scores import Scores, joined
+from util.results.verdict import as_text, score_rows, verdict
+from util.results.write import Written
+
+
+def metrics(value: float, base: float, *, inside: float = 40.0, base_inside: float = 50.0) -> dict:
+    scores = {"fd": value, "fd_ci": [value - 5, value + 5], "fd_patch": inside, "kid_mean": 0.01}
+    baseline = {"fd": base, "fd_ci": [base - 5, base + 5], "fd_patch": base_inside, "kid_mean": 0.02}
+    return scores | {"floor": 30.0, "floor_patch": 20.0, "baseline": baseline}
+
+
+def test_the_verdict_says_what_the_figures_mean():
+    text = verdict(metrics(70.66, 90.2))
+    assert text == "better than untranslated: FD 70.7 against 90.2; inside the hand 40.0 against 50.0"
+    assert verdict(metrics(136, 77)).startswith("worse than untranslated") and "train longer" in verdict(
+        metrics(136, 77)
+    )
+    assert verdict(metrics(88, 90)).startswith("not clearly better or worse")
+    assert "there it is worse" in verdict(metrics(70, 90, inside=60))
+    assert verdict({"baseline": {}}) == ""
+
+
+def test_the_table_has_a_line_a_score():
+    more = {"structure": 0.91, "texture": {"6": 0.5, "12": None}, "tone": {"L": 1.1}, "fringe": 1.4}
+    rows = score_rows(metrics(70, 90) | more)
+    table = {row.label: row for row in rows}
+    assert (table["FD"].translated, table["FD"].untranslated, table["FD"].real) == ("70.00", "90.00", "30.00")
+    assert table["texture 6 px"].translated == "0.50" and table["texture 12 px"].translated == ""
+    assert table["structure kept"].untranslated == "" and table["fringe"].better == "near 1"
+    lines = as_text(rows).splitlines()
+    assert len(lines) == len(rows) + 1 and len({line.find("untranslated") for line in lines}) == 2
+
+
+def embedded(text: str) -> dict:
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.S).group(1))
+
+
+def test_the_page_lists_every_image_and_needs_no_network():
+    names = [Path(f"a b/{i} é#.png") for i in range(PAGE + 5)] + [Path("</script>.png"), Path("caf\udce9.png")]
+    gallery = Gallery(
+        "msh4 <test>",
+        ["better & better"],
+        [Column("synthetic", "synthetic"), Column("translated", "generated")],
+        names,
+        scores={"structure": [0.123456, None, *[1.0] * (len(names) - 2)]},
+        options={"dataroot": "<data>"},
+    )
+    text = page(gallery)
+    data = embedded(text)
+    assert [unquote_to_bytes(path).decode("utf-8", "surrogateescape") for path, _ in data["rows"]] == list(
+        map(str, names)
+    )
+    assert data["scores"]["structure"][:2] == [0.1235, None] and data["page"] == PAGE
+    assert "msh4 &lt;test&gt;" in text and "better &amp; better" in text and "&lt;data&gt;" in text
+    assert not re.search(r"https?://|@import|<link|<script src", text)
+    assert text.encode() and "<!--" not in text
+
+
+def options(**given) -> Namespace:
+    defaults = {"results_dir": Path("results"), "phase": "test", "direction": "StoR", "crop": True, "input": None}
+    return Namespace(**defaults | given)
+
+
+def test_each_way_of_translating_has_its_own_folder(tmp_path):
+    ways = [{}, {"direction": "RtoS"}, {"crop": False}, {"phase": "val"}, {"direction": "RtoS", "crop": False}]
+    folders = [results_folder(options(**way), "a").name for way in ways]
+    assert folders == ["test", "test_RtoS", "test_whole", "val", "test_RtoS_whole"]
+
+    one, two = tmp_path / "x" / "renders", tmp_path / "y" / "renders"
+    for each in (one, two):
+        each.mkdir(parents=True)
+        opt = options(results_dir=tmp_path, input=each, crop=False)
+        open_folder(results_folder(opt, "a"), each)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["input_renders", "input_renders_2"]
+    again = options(results_dir=tmp_path, input=two, crop=False)
+    assert (results_folder(again, "a") / INPUT_FILE).read_bytes() == bytes(two.resolve())
+
+
+def test_scores_of_all_rulers_are_joined_with_their_baselines():
+    metrics, each = joined([Scores({"fd": 1}, {"fd": 2}, {"distance": {"a": 3.0}}), Scores({"psnr": 4}, {"psnr": 5})])
+    assert metrics == {"fd": 1, "psnr": 4, "baseline": {"fd": 2, "psnr": 5}} and each == {"distance": {"a": 3.0}}
+
+
+def test_files_are_scored_in_the_order_of_a_folder_s_sorted_paths():
+    """As torch-fidelity sorts them, by whole paths: "a-b/" comes before "a/", as "-" does before "/"."""
+    written = Written([], [], [])
+    for name in ("b/0", "a/1", "a-b/2", "a/10"):
+        written.add(Frame(Path(name), name, "", "none"), Path(f"{name}.png"), Path(f"{name}_mask.png"))
+    ordered = written.by_path()
+    assert [frame.relative for frame in ordered.frames] == ["a-b/2", "a/1", "a/10", "b/0"]
+    assert [str(mask) for mask in ordered.masks] == [f"{frame.relative}_mask.png" for frame in ordered.frames]
+
+
+def test_a_sheet_keeps_the_pixels_of_pictures_that_fit_and_its_labels_their_place():
+    black, grey = np.zeros((100, 150, 3), np.uint8), np.full((100, 150, 3), 99, np.uint8)
+    plain = sheet([[black, grey]], side=150)
+    assert (plain == 0).all(-1).sum() == (plain == 99).all(-1).sum() == 100 * 150
+    labelled = sheet(
+        [[black, grey]], side=150, columns=("one", "two"), labels=("row",), captions=(("a", "b"),), title="t"
+    )
+    assert (labelled == 99).all(-1).sum() >= 100 * 150
+    assert labelled.shape[0] > plain.shape[0] and labelled.shape[1] > plain.shape[1]
+    assert sheet([[black] * 4] * 2).shape[1] <= 1280
+    assert fit(grey, 60, 60).shape == (60, 60, 3)
+
+
+@pytest.mark.parametrize("text", ["short", "a very long name that does not fit at all_color"])
+def test_names_are_cut_at_their_start(text):
+    cut = shortened(text, 120)
+    assert text_width(cut) <= 120 and text.endswith(cut.removeprefix("..."))
