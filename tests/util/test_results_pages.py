@@ -98,9 +98,9 @@ def test_scores_of_all_rulers_are_joined_with_their_baselines():
 
 def test_files_are_scored_in_the_order_of_a_folder_s_sorted_paths():
     """As torch-fidelity sorts them, by whole paths: "a-b/" comes before "a/", as "-" does before "/"."""
-    written = Written([], [], [])
+    written = Written([], [], [], [])
     for name in ("b/0", "a/1", "a-b/2", "a/10"):
-        written.add(Frame(Path(name), name, "", "none"), Path(f"{name}.png"), Path(f"{name}_mask.png"))
+        written.add(Frame(Path(name), name, "", "none"), Path(f"{name}.png"), Path(f"{name}_mask.png"), (0, 0, 1, 1))
     ordered = written.by_path()
     assert [frame.relative for frame in ordered.frames] == ["a-b/2", "a/1", "a/10", "b/0"]
     assert [str(mask) for mask in ordered.masks] == [f"{frame.relative}_mask.png" for frame in ordered.frames]
