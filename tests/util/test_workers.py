@@ -116,31 +116,33 @@ def test_classifying_with_spawned_workers(tmp_path):
 
 
 ENDLESS = """
-import sys, torch
+import sys, time, torch
+from util.errors import run_command
 from torch.utils.data import Dataset
 from data.loader import stream_loader
 class Big(Dataset):
     def __getitem__(self, k):
         return {"value": torch.zeros(3, 500, 500)}
-batches = iter(stream_loader(Big(), 1, num_workers=3))
-next(batches)
-print("ready", flush=True)
-sys.stdin.read()
+def main():
+    batches = iter(stream_loader(Big(), 1, num_workers=3))
+    next(batches)
+    print("ready", flush=True)
+    time.sleep(600)
+run_command(main)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
-def test_workers_end_with_a_parent_that_is_killed():
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_no_worker_outlives_its_command(number):
     """Also those that wait to write into a pipe that nobody reads any more."""
-    parent = subprocess.Popen(
-        [sys.executable, "-c", ENDLESS], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    parent = subprocess.Popen([sys.executable, "-c", ENDLESS], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert parent.stdout.readline() == "ready\n"
     time.sleep(0.5)  # the pipes fill up
     workers = [int(pid) for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
     assert len(workers) >= 3
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
+    parent.send_signal(number)
+    assert parent.wait(60) == (-signal.SIGKILL if number == signal.SIGKILL else 128 + signal.SIGTERM)
     end = time.monotonic() + 30
     while any(map(running, workers)) and time.monotonic() < end:
         time.sleep(0.05)
