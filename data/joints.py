@@ -1,0 +1,132 @@
+"""Where a hand's joints lie in a translated image: millimetres -> pixels of the colour image -> pixels of generated/.
+
+    camera = SYNTHHANDS                                        # or Camera(fx=..., fy=..., cx=..., cy=...)
+    regions = load_regions("results/msh4/test")                # regions.json
+    joints = read_joints(joint_file(regions[0]["source"]))     # (21, 3), mm
+    points = into_region(project(joints, camera), regions[0])  # (21, 2), pixels of results/msh4/test/<file>
+
+Points are continuous coordinates (x to the right, y down) in the convention of the camera's cx and cy; cropping and
+scaling keep that convention. `python -m data.joints results/msh4/test` writes joints.json and skeletons.png there.
+"""
+
+import argparse
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data.frames import annotation_prefix
+from util.errors import UsageError, run_command
+from util.images import ImageError, read_rgb, tile, write_png
+
+N_JOINTS = 21
+BONES = tuple((4 * f + i if i else 0, 4 * f + i + 1) for f in range(5) for i in range(4))  # wrist to tip, by finger
+REGIONS_FILE, JOINTS_FILE, PICTURE = "regions.json", "joints.json", "skeletons.png"
+_FINGERS = ((230, 60, 60), (240, 160, 40), (60, 190, 80), (60, 140, 240), (190, 80, 220))  # RGB, thumb to little finger
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole colour camera. fx, fy, cx, cy: intrinsics in pixels. shift: added to joints to bring them from the frame
+    that they are given in into this camera's, mm."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+# SynthHands' joints are in the depth camera's frame; the colour camera stands beside it, unturned.
+SYNTHHANDS = Camera(fx=617.173, fy=617.173, cx=315.453, cy=242.259, shift=(24.7, -0.0471, 3.72))
+
+
+def joint_file(image: str | os.PathLike) -> Path:
+    """Where the joints of a colour image lie: <prefix>_joint_pos.txt beside it."""
+    image = Path(image)
+    return image.with_name(f"{annotation_prefix(image)}_joint_pos.txt")
+
+
+def read_joints(path: Path) -> np.ndarray:
+    """One line of 63 numbers -> float64 (21, 3): x, y, z in mm, in the camera's frame. Raises ImageError."""
+    try:
+        joints = np.array(path.read_text(encoding="utf-8").split(","), np.float64).reshape(N_JOINTS, 3)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: no {N_JOINTS} joints can be read ({error})") from error
+    if not (np.isfinite(joints).all() and (joints[:, 2] > 0).all()):
+        raise ImageError(f"{path}: a joint is not before the camera")
+    return joints
+
+
+def project(joints: np.ndarray, camera: Camera) -> np.ndarray:
+    """(..., 3) in mm -> (..., 2): x and y in pixels of the camera's image."""
+    x, y, z = np.moveaxis(np.asarray(joints, np.float64) + camera.shift, -1, 0)
+    return np.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy], axis=-1)
+
+
+def into_region(points: np.ndarray, region: dict) -> np.ndarray:
+    """(..., 2) in pixels of a source image -> (..., 2) in pixels of its output. region: an entry of regions.json."""
+    return (np.asarray(points, np.float64) - region["box"][:2]) * region["scale"]
+
+
+def from_region(points: np.ndarray, region: dict) -> np.ndarray:
+    """The way back: pixels of an output -> pixels of its source."""
+    return np.asarray(points, np.float64) / region["scale"] + region["box"][:2]
+
+
+def load_regions(folder: str | os.PathLike) -> list[dict]:
+    """The entries of a results folder's regions.json; see docs/joints.md. Raises UsageError."""
+    file = Path(folder) / REGIONS_FILE
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} cannot be read ({error}); it is written by test.py") from error
+
+
+def draw_skeleton(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """A copy of uint8 (H, W, 3) with bones between joints (21, 2), a colour a finger."""
+    image = image.copy()
+    pixel = np.rint((points - 0.5) * 16).astype(int).tolist()  # OpenCV's pixels have their centres at whole numbers
+    for number, (start, end) in enumerate(BONES):
+        cv2.line(image, pixel[start], pixel[end], _FINGERS[number // 4], 1, cv2.LINE_AA, shift=4)
+    for place in pixel:
+        cv2.circle(image, place, 24, (255, 255, 255), -1, cv2.LINE_AA, shift=4)
+    return image
+
+
+def main() -> None:
+    """Map the joints of a results folder into its outputs, and draw some of them."""
+    parser = argparse.ArgumentParser(prog="python -m data.joints", description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="of results: results/<name>/<phase>")
+    parser.add_argument(
+        "--camera", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="(default: SynthHands' colour camera)"
+    )
+    parser.add_argument(
+        "--shift",
+        type=float,
+        nargs=3,
+        default=(0, 0, 0),
+        metavar=("X", "Y", "Z"),
+        help="with --camera: mm added to joints",
+    )
+    parser.add_argument("--number", type=int, default=8, help="hands in the picture")
+    opt = parser.parse_args()
+    camera = Camera(*opt.camera, shift=tuple(opt.shift)) if opt.camera else SYNTHHANDS
+    regions = [region for region in load_regions(opt.folder) if joint_file(region["source"]).is_file()]
+    if not regions:
+        raise UsageError(f"no source of {opt.folder} has a <prefix>_joint_pos.txt beside it")
+    points = [into_region(project(read_joints(joint_file(each["source"])), camera), each) for each in regions]
+    joints = {each["file"]: place.round(3).tolist() for each, place in zip(regions, points)}
+    (opt.folder / JOINTS_FILE).write_text(json.dumps(joints) + "\n", encoding="utf-8")
+    shown = range(0, len(regions), max(1, len(regions) // max(1, opt.number)))[: opt.number]
+    drawn = [draw_skeleton(read_rgb(opt.folder / regions[i]["file"]), points[i]) for i in shown]
+    height, width = drawn[0].shape[:2]
+    write_png(opt.folder / PICTURE, tile([[cv2.resize(picture, (width, height)) for picture in drawn]]))
+    print(f"{len(joints)} hands: {opt.folder / JOINTS_FILE}; look at {opt.folder / PICTURE}")
+
+
+if __name__ == "__main__":
+    run_command(main)

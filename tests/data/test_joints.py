@@ -1,0 +1,88 @@
+"""Joints in translated images: the cameras, the way through regions.json, and real joints on real hands."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from helpers import draw_hand
+
+from data.frames import Reading, find_frames
+from data.hands import read_hand
+from data.joints import SYNTHHANDS, Camera, from_region, into_region, joint_file, load_regions, project, read_joints
+from data.regions import HandRegions
+from util.errors import UsageError
+from util.images import write_png
+from util.results.write import Written, region_entries
+
+HANDS_CAMERA = Camera(fx=330, fy=330, cx=128, cy=128)
+
+
+def test_synthhands_colour_camera_by_hand():
+    """A joint on the depth camera's axis, half a metre away: shifted by (24.7, -0.0471, 3.72) mm, then 617.173 x / z."""
+    (x, y) = project([0.0, 0.0, 500.0], SYNTHHANDS)
+    assert x == pytest.approx(617.173 * 24.7 / 503.72 + 315.453)
+    assert y == pytest.approx(617.173 * -0.0471 / 503.72 + 242.259)
+
+
+def test_a_region_and_back():
+    region = {"box": [-10, 40, 256, 256], "scale": 0.5}
+    assert into_region([[0, 40], [10, 60]], region).tolist() == [[5, 0], [10, 10]]
+    points = np.random.default_rng(0).uniform(0, 600, (21, 2))
+    assert np.allclose(from_region(into_region(points, region), region), points)
+
+
+def entry(frame, region, tmp_path):
+    written = Written([frame], [tmp_path / "generated" / "a.png"], [tmp_path / "m.png"], [region.box])
+    return region_entries(tmp_path, written)[0]
+
+
+@pytest.mark.parametrize("crop", [None, 128, 256])
+@pytest.mark.parametrize("scale", [1.0, 0.5, 1.5])
+def test_a_marked_pixel_is_found_where_regions_json_says(tmp_path, crop, scale):
+    """Of whole frames and crops, within the image and beyond it, at any scale: a red dot lies where it is expected."""
+    image, _ = draw_hand(np.random.default_rng(3), size=180)
+    image = np.concatenate([image, np.full((180, 120, 3), (14, 255, 14), np.uint8)], axis=1)
+    dot = (74, 96)  # x, y
+    cv2.rectangle(image, (dot[0] - 3, dot[1] - 3), (dot[0] + 3, dot[1] + 3), (255, 0, 0), -1)
+    write_png(tmp_path / "SynthHands_Release" / "female_noobject" / "seq01" / "0_color.png", image)
+    write_png(tmp_path / "RealHands" / "u" / "color" / "1.png", image)
+    write_png(tmp_path / "RealHands" / "u" / "mask" / "1.png", np.arange(300)[None].repeat(180, 0) < 150)
+    frame = find_frames(dataroot=tmp_path, reading=Reading(load_scale=scale))["synthetic"][0]
+    region = HandRegions([frame], crop=crop)[0]
+    red = (region.image.astype(int) - (255, 0, 0)).__abs__().max(axis=-1) < 60
+    y, x = (np.flatnonzero(red.any(axis=axis)) for axis in (1, 0))
+    seen = np.array([(x[0] + x[-1] + 1) / 2, (y[0] + y[-1] + 1) / 2])
+    expected = into_region(np.array(dot) + 0.5, entry(frame, region, tmp_path))
+    assert np.abs(seen - expected).max() <= 0.5 + 0.5 * (scale != 1)
+
+
+@pytest.mark.parametrize("crop", [None, 256, 160])
+def test_real_joints_lie_on_the_hand_in_frames_and_crops(real_hands, tmp_path, crop):
+    """The way through regions.json against the camera moved along with the crop, and both against the hand itself."""
+    frames = find_frames(dataroot=real_hands)["synthetic"][::101]
+    regions = HandRegions(frames, crop=crop)
+    distances, on_hand = [], []
+    for place, frame in enumerate(frames):
+        region = regions[place]
+        joints = read_joints(joint_file(frame.image))
+        points = into_region(project(joints, HANDS_CAMERA), entry(frame, region, tmp_path))
+        moved = Camera(330, 330, 128 - region.box.x, 128 - region.box.y)
+        distances.append(np.linalg.norm(points - project(joints, moved), axis=-1).mean())
+        mask = np.pad(region.mask, 400)
+        x, y = np.floor(points).astype(int).T + 400
+        on_hand.append(mask[y, x].mean())
+        whole = read_hand(frame).mask
+        shown = project(joints, HANDS_CAMERA)
+        inside = ((points >= 0) & (points < region.mask.shape[::-1])).all(axis=-1)
+        columns, rows = np.floor(shown[inside]).astype(int).T
+        assert (region.mask[y[inside] - 400, x[inside] - 400] == whole[rows, columns]).all()
+    assert np.mean(distances) < 0.5
+    assert np.mean(on_hand) > (0.9 if crop != 160 else 0.6)
+
+
+def test_regions_that_cannot_be_read_are_one_sentence(tmp_path):
+    with pytest.raises(UsageError, match="regions.json"):
+        load_regions(tmp_path)
+    (tmp_path / "regions.json").write_text(json.dumps([{"file": "a"}]))
+    assert load_regions(tmp_path) == [{"file": "a"}]
