@@ -168,6 +168,7 @@ def translate_split(
 
     metrics = {"model": run.model, "netG": run.netG, "netD": run.netD, "step": model.step}
     metrics |= {"left_out": {each: len(part.left_out) for each, part in regions.items()}}
+    metrics |= {"masks": dict(regions[domain].origins)}
     metrics |= {"checkpoint": model.checkpoint.name, "phase": opt.phase, "direction": opt.direction, "crop": crop}
     tested = Tested(name, folder, (domain, other), source, generated, metrics)
     if net:

@@ -21,7 +21,7 @@ from data.frames import Frame
 from data.loader import stream_loader
 from data.packs.build import open_packs
 from data.roots import has_masks, open_frames
-from data.scan import LEFT_OUT_FILE, LeftOut, scan
+from data.scan import LEFT_OUT_FILE, LeftOut, scan, warn_of_sizes
 from data.splits import SPLIT_FILE, check_complete, load_split, make_split, save_split, select, validated
 from models import SEGMENTERS
 from options.shared import DEMO_ROOT, reading
@@ -68,6 +68,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     if kind is translator_run and not has_masks(frames) and "mask" not in opt.explicit:
         opt.mask = False
         without_masks(opt)
+        log.info("trained with CycleGAN's own losses, as with --no-mask")
     folder = opt.checkpoints_dir / opt.name
     options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
     saved = (
@@ -81,6 +82,8 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
 
     chosen = split_frames(opt, folder, frames, moved=bool(saved) and saved["resolved"]["roots"] != absolute_roots(opt))
     faults = scan(chosen["train"], strict=opt.strict)
+    if here.rank == 0:
+        warn_of_sizes(chosen["train"], crop_size=opt.crop_size, batch_size=opt.batch_size)
     with distributed.rank_0_first():
         model, frozen = kind.create_model(opt, saved=saved, amp=amp, device=device, rank=here.rank)
     progress = Progress()

@@ -44,6 +44,25 @@ def scan(frames: dict[str, list[Frame]], *, strict: bool) -> dict[Frame, str]:
     return faults
 
 
+def warn_of_sizes(frames: dict[str, list[Frame]], *, crop_size: int, batch_size: int) -> None:
+    """Say where crops are larger than the images, by their headers, or a batch is larger than a domain."""
+    for domain, some in frames.items():
+        looked_at = some[:: max(1, len(some) // 48)]
+        headers = [header for header, _ in (_look(frame.image) for frame in looked_at) if header]
+        sides = [max(header.size) * frame.scale for header, frame in zip(headers, looked_at)]
+        if sides and max(sides) < crop_size:
+            log.warning(
+                "--crop_size %d is larger than the %s images (%.0f pixels at most, of %d looked at): they are padded with "
+                "white; choose a smaller one",
+                crop_size,
+                domain,
+                max(sides),
+                len(sides),
+            )
+        if batch_size > len(some):
+            log.warning("--batch_size %d is larger than the %d %s images: they repeat", batch_size, len(some), domain)
+
+
 def fault(frame: Frame) -> str | None:
     """What the headers of a frame's files say against it, beginning with the file's path; None if nothing."""
     image, reason = _look(frame.image)

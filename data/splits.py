@@ -48,6 +48,11 @@ def make_split(
                 f"the split leaves no {domain} images to train on: {total} images, {wanted['test']} wanted for test and "
                 f"{wanted['val']} for val, by {split_by}; lower --test_size and --val_size"
             )
+        for phase in ("test", "val"):
+            if drawn[phase] and any(frame.phase for frame in frames[domain]):
+                log.info("no %s images are set apart for %s: %d are drawn from train", domain, phase, len(drawn[phase]))
+        if not drawn["test"] and not fixed["test"] and test_size != 0:
+            log.warning("%d %s images leave none for test; test.py --phase train translates them", total, domain)
         parts = {"train": rest, "val": drawn["val"] or fixed["val"], "test": drawn["test"] or fixed["test"]}
         split[domain] = {phase: sorted(frame.relative for frame in parts[phase]) for phase in PHASES}
     return split

@@ -15,6 +15,7 @@ from data.hands import Hand
 from data.regions import HandRegions, Region, readable, same_sized_batches, stack
 from models import GENERATOR
 from models.hgan import HGAN, translate
+from models.tiles import WHOLE, paint_in_tiles
 from util.images import to_uint8
 
 BOX_MARGIN = 4  # pixels around the hand
@@ -64,7 +65,7 @@ class HandTranslator:
             if self.hand_box:
                 painted = [self._paint_box(hand) for hand in hands]
             else:
-                painted = list(to_uint8(self.paint(*stack(list(hands), self.device))))
+                painted = list(to_uint8(self._paint(list(hands))))
         return [
             Translation(index, hand, composite(image, hand) if self.masked else image, image)
             for index, (hand, image) in enumerate(zip(hands, painted))
@@ -84,8 +85,14 @@ class HandTranslator:
     def _paint_box(self, hand: Hand) -> np.ndarray:
         box = hand_bounds(hand.mask)
         image = hand.image.copy()
-        image[box] = to_uint8(self.paint(*stack([Hand(hand.image[box], hand.mask[box])], self.device)))[0]
+        image[box] = to_uint8(self._paint([Hand(hand.image[box], hand.mask[box])]))[0]
         return image
+
+    def _paint(self, hands: list[Hand]) -> Tensor:
+        images, masks = stack(hands, self.device)
+        if hands[0].mask.size <= WHOLE:
+            return self.paint(images, masks)
+        return paint_in_tiles(self.paint, images, masks)
 
 
 def translator_of(model: HGAN, *, direction: str = "StoR", hand_box: bool) -> HandTranslator:
