@@ -26,16 +26,21 @@ def verdict(metrics: dict) -> str:
     low, high = metrics[f"{name}_ci"]
     patch = f"{name}_patch"
     figures = f"{title} {metrics[name]:.1f} against {base[name]:.1f}"
-    inside = f"inside the hand {metrics[patch]:.1f} against {base[patch]:.1f}"
+    inside = f"{patches(metrics)} {metrics[patch]:.1f} against {base[patch]:.1f}"
     if high < base[name]:
         text = f"better than untranslated: {figures}; {inside}"
         if metrics[patch] > base[patch]:
-            text += ": there it is worse, look at the hands"
+            text += ": there it is worse, look at the images"
     elif low > base[name]:
         text = f"worse than untranslated: {figures}; {inside}: train longer"
     else:
         text = f"not clearly better or worse than untranslated: {figures} (95 % interval {low:.1f} to {high:.1f}); {inside}"
     return text
+
+
+def patches(metrics: dict) -> str:
+    """What the 128 crops are of, for people; images without masks have no hand to be inside of."""
+    return "on 128 crops" if set(metrics.get("masks", ())) == {"none"} else "inside the hand"
 
 
 def metric_name(metrics: dict) -> str | None:
@@ -56,7 +61,7 @@ def score_rows(metrics: dict) -> list[ScoreRow]:
         low, high = metrics[f"{name}_ci"]
         add(title, name, "{:.2f}", real=f"{metrics['floor']:.2f}", better="lower")
         rows.append(ScoreRow("  95 % interval", f"{low:.1f} to {high:.1f}", _interval(base, name), "", ""))
-        inside = f"{title} inside the hand"
+        inside = f"{title} {patches(metrics)}"
         add(inside, f"{name}_patch", "{:.2f}", real=f"{metrics['floor_patch']:.2f}", better="lower")
         add("KID", "kid_mean", "{:.4f}", better="lower")
     add("shape IoU, unmasked", "shape_iou", "{:.3f}", better="higher")
