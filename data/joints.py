@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 
 from data.frames import annotation_prefix
+from util.drawing import sheet
 from util.errors import UsageError, run_command
-from util.images import ImageError, read_rgb, tile, write_png
+from util.images import ImageError, read_rgb, write_png
 
 N_JOINTS = 21
 BONES = tuple((4 * f + i if i else 0, 4 * f + i + 1) for f in range(5) for i in range(4))  # wrist to tip, by finger
@@ -123,8 +124,7 @@ def main() -> None:
     (opt.folder / JOINTS_FILE).write_text(json.dumps(joints) + "\n", encoding="utf-8")
     shown = range(0, len(regions), max(1, len(regions) // max(1, opt.number)))[: opt.number]
     drawn = [draw_skeleton(read_rgb(opt.folder / regions[i]["file"]), points[i]) for i in shown]
-    height, width = drawn[0].shape[:2]
-    write_png(opt.folder / PICTURE, tile([[cv2.resize(picture, (width, height)) for picture in drawn]]))
+    write_png(opt.folder / PICTURE, sheet([drawn]))
     print(f"{len(joints)} hands: {opt.folder / JOINTS_FILE}; look at {opt.folder / PICTURE}")
 
 
