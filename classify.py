@@ -112,7 +112,7 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
             confusion_by_kind(judged, len(experiment.classes)),
             experiment.classes,
             true_names=KINDS,
-            title=f"Trained on {name.replace('_', ', ')}",
+            title=f"Trained on {', '.join(experiment.training_sets[name])}",
         )
         for name, judged in predictions.items()
     ]

@@ -58,7 +58,7 @@ class HandTranslator:
         """Translate hands of one size; `index` is the place in the list.
 
         Boxes go through the generator one by one in their exact sizes. Rounded up to common sizes they could be batched,
-        but a translation would change by up to a hundred grey levels at its border, as padding, strides and statistics
+        but a translation would change by up to 170 grey levels at its outline, as padding, strides and statistics
         would fall elsewhere.
         """
         with _untuned_convolutions():

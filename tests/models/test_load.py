@@ -1,5 +1,7 @@
 """load_translator: the generator of a run, from Python."""
 
+import json
+import shutil
 import sys
 
 import numpy as np
@@ -93,3 +95,30 @@ def test_whole_frames_of_a_folder_too(run_folder, run_main, tmp_path):
     (written,) = (tmp_path / "out" / "a").rglob("generated/x.png")
     made = load_translator(run_folder, device="cpu")(image, mask)
     assert np.array_equal(made[mask], read_rgb(written)[mask]) and np.array_equal(made[~mask], image[~mask])
+
+
+def test_runs_of_different_splits_are_compared_on_what_none_has_trained_on(
+    run_folder, run_main, tmp_path, caplog, hands_root
+):
+    """The second run's test split is the first's without one frame of each domain."""
+    other = run_folder.parent / "b"
+    shutil.copytree(run_folder, other)
+    split = json.loads((other / "splits.json").read_text())
+    for domain in ("synthetic", "real"):
+        moved = split[domain]["test"].pop()
+        split[domain]["train"].append(moved)
+    (other / "splits.json").write_text(json.dumps(split))
+    count = len(split["synthetic"]["test"])
+    where = ("--checkpoints_dir", run_folder.parent, "--results_dir", tmp_path, "--num_workers", 0, "--device", "cpu")
+    status, said = run_main(test_script.main, "--name", "a", "b", *where, "--no-metrics")
+    assert status == 0, said
+    for name in ("a", "b"):
+        assert len(list((tmp_path / name / "test" / "generated").rglob("*.png"))) == count
+    assert f"compared on the {count} synthetic images" in caplog.text + said
+    assert {path.name for path in (tmp_path / "compare").iterdir()} == {"grid.png", "index.html"}
+
+    split["real"]["train"] += split["real"]["test"]
+    split["real"]["test"] = []
+    (other / "splits.json").write_text(json.dumps(split))
+    status, said = run_main(test_script.main, "--name", "a", "b", *where, "--no-metrics")
+    assert status == 2 and "real" in said

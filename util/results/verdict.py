@@ -68,7 +68,7 @@ def score_rows(metrics: dict) -> list[ScoreRow]:
     add("boundary F, unmasked", "boundary_f", "{:.3f}", better="higher")
     add("structure kept", "structure", "{:.3f}", better="higher")
     add("  by chance alone", "structure_chance", "{:.3f}")
-    add("new edges", "new_edges", "{:.3f}", better="lower")
+    add("new edges", "new_edges", "{:.3f}")
     for key, label in (("texture", "texture"), ("tone", "tone spread")):
         for part, value in (metrics.get(key) or {}).items():
             other = (base.get(key) or {}).get(part)
