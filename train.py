@@ -96,6 +96,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         model.compile()
 
     schedule = make_schedule(opt, kind, chosen, images_per_step=opt.batch_size * here.world_size)
+    model.total_steps = schedule.total_steps
     if progress.step >= schedule.total_steps and not progress.validation_due:
         log.info(
             "nothing to do: %d of %d steps are done; raise --n_epochs or --max_steps",

@@ -70,6 +70,7 @@ def knob(
 UPSAMPLERS = ("smooth", "resize", "deconv")
 NORMS = ("instance", "batch", "none")
 INITS = ("xavier", "normal", "kaiming", "orthogonal")
+DECAYS = ("linear", "inverse", "none")
 AMPS = ("auto", "fp16", "bf16", "off")
 
 
@@ -100,6 +101,15 @@ class NetworkConfig:
         group="model",
         reason="with 0.02 in five layers without normalisation, the perceptual D takes some hundred steps to start learning",
     )
+    init_scaled: bool = knob(
+        True,
+        "initial weights of the perceptual D keep the scale of its features, and its heads begin small",
+        paper=False,
+        group="extras",
+        reason="without normalisation, the initial weights decide how long D takes to start learning",
+    )
+    d_layers: int = knob(3, "stride-2 layers of the patch D", low=1, high=6, group="model")
+    d_scales: int = knob(3, "output maps of the perceptual D", low=1, high=5, group="model")
     hand_share: float = knob(
         0.75,
         "least share of the hand in the statistics of the generators' instance norm; 0: every pixel counts alike",
@@ -127,9 +137,18 @@ class Objective:
         basic=True,
         reason="measured together with the warm-up; the paper's rate depends on the model: 5e-5, GeoConGAN 2e-4",
     )
+    lr_decay: str = knob(
+        "inverse",
+        "linear: rates fall to 0 over the second half of the run; inverse: the generators' rate falls as 1 / step to "
+        "--lr_final; none: rates stay",
+        paper="none",
+        choices=DECAYS,
+        group="training",
+        reason="slower generators let D keep up",
+    )
     lr_final: float = knob(
         2e-5,
-        "value to which the generators' rate falls as 1 / step after the warm-up; at --lr or above: it does not fall",
+        "with --lr_decay inverse, value to which the generators' rate falls as 1 / step after the warm-up",
         paper=1.0,
         high=1,
         above=True,
@@ -177,8 +196,10 @@ class Objective:
         group="extras",
         reason="keeps the source's detail; without it, coloured fringes and soft waves appeared on the skin",
     )
-    lambda_r1: float = knob(
-        0.0, "weight of the R1 penalty on D's gradient at real images; experimental, 0: none", group="extras"
+    lambda_content: float = knob(
+        0.0,
+        "weight of the content loss: VGG16's relu3_3 of a translation against its source's, normalised by instance; 0: none",
+        group="extras",
     )
     lambda_geo: float = knob(
         0.0,
@@ -203,9 +224,6 @@ class Objective:
         group="extras",
         reason="a discriminator that sees shifted images cannot rely on the grid of its strides",
     )
-    raw_l1: bool = knob(
-        True, "cycle and identity losses see the generators' output before the mask composites it", group="losses"
-    )
     common_mask: bool = knob(
         True,
         "discriminators see real and synthetic hands only where their masks overlap",
@@ -213,6 +231,14 @@ class Objective:
         no_mask=False,
         group="extras",
         reason="D must not win by outlines, which G may not change: G then overdoes texture instead",
+    )
+    d_erode: int = knob(
+        0,
+        "with --common_mask, pixels at the border of the overlap that the discriminators do not see",
+        no_mask=0,
+        high=64,
+        metavar="PX",
+        group="extras",
     )
     pool_size: int = knob(50, "past translations that D is shown; 0: none", high=10**6, group="losses")
     ema: float = knob(

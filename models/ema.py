@@ -14,23 +14,44 @@ class EMA:
 
     Buffers (batch norm's statistics) are copied, or, with average_buffers, averaged like parameters: of a network whose
     weights move fast, the latest statistics fit the latest weights alone.
+
+    torch.optim.swa_utils.AveragedModel has no warm-up and takes decays as Python numbers, which a CUDA graph would freeze:
+    `advance` counts and sets the rate, a tensor, on the host, and `follow` is the part that can be captured.
     """
 
     def __init__(self, net: nn.Module, decay: float, *, average_buffers: bool = False) -> None:
         self.decay, self.average_buffers = decay, average_buffers
         self.updates = 0
         self.module = copy.deepcopy(net).eval().requires_grad_(False)
+        self.rate: torch.Tensor | None = None  # 1 - d of the next `follow`
+
+    def update(self, net: nn.Module) -> None:
+        """Follow `net` by one update."""
+        self.advance()
+        self.follow(net)
+
+    def advance(self) -> None:
+        """Count an update and set its rate."""
+        self.updates += 1
+        mine = next(self.module.parameters())
+        if self.rate is None or (self.rate.dtype, self.rate.device) != (mine.dtype, mine.device):
+            self.rate = torch.empty((), dtype=mine.dtype, device=mine.device)
+        decay = min(self.decay, (1 + self.updates) / (3 + self.updates)) if self.decay else 0.0
+        self.rate.fill_(1 - decay)
 
     @torch.no_grad()
-    def update(self, net: nn.Module) -> None:
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (3 + self.updates)) if self.decay else 0.0
-        torch._foreach_lerp_(list(self.module.parameters()), list(net.parameters()), 1 - decay)
-        for mine, theirs in zip(self.module.buffers(), net.buffers()):
-            if self.average_buffers and mine.is_floating_point():
-                mine.lerp_(theirs, 1 - decay)
-            else:
-                mine.copy_(theirs)
+    def follow(self, net: nn.Module) -> None:
+        """Move towards `net` by the rate that `advance` set."""
+        averaged, copied = [(list(self.module.parameters()), list(net.parameters()))], []
+        for mine, its in zip(self.module.buffers(), net.buffers()):
+            pairs = averaged if self.average_buffers and mine.is_floating_point() else copied
+            pairs.append(([mine], [its]))
+        for mine, its in averaged if self.decay else ():
+            difference = torch._foreach_sub(its, mine)
+            torch._foreach_mul_(difference, self.rate)
+            torch._foreach_add_(mine, difference)
+        for mine, its in copied if self.decay else copied + averaged:
+            torch._foreach_copy_(mine, its)
 
     def state_dict(self) -> dict:
         return {"updates": self.updates, "module": self.module.state_dict()}

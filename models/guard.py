@@ -20,7 +20,7 @@ def step_if_finite(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScale
     """
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
-    broken = distributed.largest((~(torch.isfinite(norm) & torch.isfinite(loss.detach()))).float())
+    broken = distributed.largest((~torch.isfinite(norm + loss.detach())).float())
     if scaler.is_enabled():
         scaler.step(optimizer)
         return broken

@@ -1,36 +1,33 @@
 """H-GAN and the baselines it is compared with: CycleGAN with masks (paper section III, Fig. 2 right)."""
 
-import contextlib
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models import DISCRIMINATORS, GENERATOR, GENERATORS
+from models.chances import Chances, draw_chances, split_chances
 from models.config import NetworkConfig, Objective
 from models.ema import EMA
+from models.extras import Extras, Weighted
 from models.features.vgg16 import VGG16Features
-from models.guard import BufferGuard, finite_or_white, step_if_finite
+from models.guard import BufferGuard, finite_or_white
+from models.half import half_weights
 from models.image_pool import ImagePool
-from models.losses import (
-    cycle_loss,
-    detail_loss,
-    geometric_loss,
-    l1_loss,
-    lsgan_discriminator_loss,
-    lsgan_generator_loss,
-    r1_penalty,
-)
-from models.networks.layers import concatenated, detached, init_weights, joined, split
-from models.perturb import randomly_shifted, with_fixed_noise, with_noise
+from models.joining import Hands, Part, halves, halves_of_weights, join_hands
+from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, mean_of_maps
+from models.networks.layers import init_weights
+from models.perturb import with_fixed_noise
+from models.rates import LinearDecay
 from models.trainer_state import TrainerState
+from models.updater import Update, create_adam, set_rate
+from util import distributed
 from util.checkpoint import check_config
 from util.runtime import Amp
-
-SLOWER_AFTER = 100  # the first step from which generators' rate may fall; see _set_learning_rate
-R1_EVERY = 2  # steps between two R1 penalties; each counts that many times (Karras et al. 2020)
 
 
 def create_generator(config: NetworkConfig) -> nn.Module:
@@ -44,9 +41,10 @@ def create_generator(config: NetworkConfig) -> nn.Module:
 
 def create_discriminator(config: NetworkConfig) -> nn.Module:
     """An initialised discriminator: a view of an image -> list of maps; see models.networks.discriminators."""
-    norm = "none" if config.netD == "perceptual" else config.norm
-    net = DISCRIMINATORS[config.netD](ndf=config.ndf, norm=norm)
-    net.init_weights(init_type=config.init_type, gain=config.init_gain)
+    more = {"patch": {"layers": config.d_layers}, "perceptual": {"norm": "none", "scales": config.d_scales}}
+    net = DISCRIMINATORS[config.netD](**{"ndf": config.ndf, "norm": config.norm} | more.get(config.netD, {}))
+    init = net.init_scaled if config.init_scaled and config.netD == "perceptual" else partial(init_weights, net)
+    init(init_type=config.init_type, gain=config.init_gain)
     return net
 
 
@@ -75,13 +73,14 @@ def translate(
 class HGAN:
     """G_r: S -> R, G_s: R -> S, D_r and D_s with their optimizers, averages and pools, and the step that trains them.
 
-    vgg: the frozen features that a perceptual discriminator views images through; None for the others. silnet: a
-    trained SilNet, in eval mode, for the geometrically consistent loss; None without it. Neither is part of the state:
-    a checkpoint holds only what was trained.
+    vgg: the frozen features that a perceptual discriminator views images through, and that lambda_content compares; None
+    where neither is asked for. silnet: a trained SilNet, in eval mode, for the geometrically consistent loss; None without
+    it. Neither is part of the state: a checkpoint holds only what was trained.
 
-    accumulate: compute a step in so many parts of its batch, one after another, with the same gradients, but for the
-    draws of noise and shifts, and for batch norm's statistics, which become a part's. checkpoint_activations: see
-    ResNetGenerator. channels_last: the memory format of networks that consist of convolutions alone; None: on CUDA.
+    total_steps: the run's length, for rates that depend on it; None: they stay constant after the warm-up. accumulate:
+    compute a step in so many parts of its batch, one after another, with the same gradients, but for batch norm's statistics,
+    which become a part's. checkpoint_activations: see ResNetGenerator. channels_last: the memory format of networks that
+    consist of convolutions alone; None: on CUDA.
     """
 
     PER_RANK = ("pools",)  # the parts of state_dict() that differ between the processes of a run
@@ -96,19 +95,23 @@ class HGAN:
         device: torch.device,
         silnet: nn.Module | None = None,
         seed: int = 0,
+        total_steps: int | None = None,
         accumulate: int = 1,
         checkpoint_activations: bool = False,
         channels_last: bool | None = None,
     ) -> None:
         self.config, self.objective, self.amp, self.device = config, objective, amp, device
+        self.extras, self.seed, self.accumulate = Extras.of(objective), seed, accumulate
         self.G_r, self.G_s = (create_generator(config).to(device) for _ in range(2))
         self.D_r, self.D_s = (create_discriminator(config).to(device) for _ in range(2))
         self.networks = {"G_r": self.G_r, "G_s": self.G_s, "D_r": self.D_r, "D_s": self.D_s}
         self.callables: dict[str, nn.Module] = dict(self.networks)  # what training calls; distribute() wraps them
         self.averages = {name: EMA(self.networks[name], objective.ema) for name in ("G_r", "G_s")}
-        self.view = vgg.to(device) if self.D_r.view == "vgg" else nn.Identity()
+        if vgg is None and (self.D_r.view == "vgg" or self.extras.lambda_content):
+            raise ValueError("the perceptual discriminator and lambda_content need VGG16's features (vgg)")
+        self.vgg = vgg.to(device) if vgg else None
+        self.view = self.vgg if self.D_r.view == "vgg" else nn.Identity()
         self.silnet = silnet.to(device).eval().requires_grad_(False) if silnet else None
-        self.accumulate = accumulate
         for net in (self.G_r, self.G_s):
             net.checkpointing = checkpoint_activations
         if device.type == "cuda" if channels_last is None else channels_last:
@@ -116,14 +119,25 @@ class HGAN:
             for net in (self.view, self.D_r, self.D_s) if self.D_r.view == "vgg" else ():
                 net.to(memory_format=torch.channels_last)
 
-        adam = {"lr": objective.lr, "betas": (objective.beta1, 0.999), "fused": True}
-        self.optimizer_G = torch.optim.Adam([*self.G_r.parameters(), *self.G_s.parameters()], **adam)
-        self.optimizer_D = torch.optim.Adam([*self.D_r.parameters(), *self.D_s.parameters()], **adam)
+        adam = {"lr": objective.lr, "beta1": objective.beta1, "device": device}
+        self.optimizer_G = create_adam([*self.G_r.parameters(), *self.G_s.parameters()], **adam)
+        self.optimizer_D = create_adam([*self.D_r.parameters(), *self.D_s.parameters()], **adam)
         self.scaler = amp.grad_scaler(device)
-        self.pool_r = ImagePool(objective.pool_size, seed=2 * seed)
-        self.pool_s = ImagePool(objective.pool_size, seed=2 * seed + 1)
+        self.pool_r, self.pool_s = ImagePool(objective.pool_size), ImagePool(objective.pool_size)
         self.buffers = BufferGuard(self.networks.values())
+        self.decay = LinearDecay(total_steps)
+        self.zero = torch.zeros((), device=device)
+        self.compiled = False
         self.steps = 0
+
+    @property
+    def total_steps(self) -> int | None:
+        """The run's length. Another one given to a run under way lets no rate jump (models.rates.LinearDecay)."""
+        return self.decay.total
+
+    @total_steps.setter
+    def total_steps(self, total: int | None) -> None:
+        self.decay = self.decay.continued(total, self.steps)
 
     def distribute(self) -> None:
         """Train with the other processes of torch.distributed: gradients are averaged over all ranks.
@@ -138,209 +152,173 @@ class HGAN:
             self.callables[name] = DistributedDataParallel(net, device_ids=ids, **buffers)
 
     def compile(self) -> None:
-        """torch.compile networks in place; their parameters keep their names.
-
-        Discriminators under R1 stay as they are: compiled code has no second derivative.
-        """
-        judges = () if self.objective.lambda_r1 else (self.D_r, self.D_s)
-        for net in (self.G_r, self.G_s, *judges, self.view, *([self.silnet] if self.silnet else ())):
+        """torch.compile networks in place; their parameters keep their names."""
+        self.compiled = True
+        for net in filter(None, (*self.networks.values(), self.view, self.silnet)):
             net.compile()
 
     # ------------------------------------------------------------------ training
 
-    def training_step(self, batch: dict) -> dict[str, Tensor]:
+    def training_step(self, batch: dict, chances: Chances | None = None) -> dict[str, Tensor]:
         """One update of the generators, then one of the discriminators (section III.C).
 
         batch: "synthetic" and "real" (N, 3, H, W) in [-1, 1] with "synthetic_mask" and "real_mask" (N, 1, H, W) in
-        {0, 1}, on this model's device. Returns the losses and the discriminators' means, detached scalars, and whether an
-        update was skipped because a loss or a gradient was not finite ("skipped", 0 or 1).
+        {0, 1}, on this model's device. chances: of `begin_step`, where that was called already. Returns the losses and the
+        discriminators' means, detached scalars, and whether an update was skipped because a loss or a gradient was not
+        finite ("skipped", 0 or 1). With masks, a fake is its source beside the hand; cycles and identities are as painted.
         """
-        self._set_learning_rate()
+        chances = chances or self.begin_step(batch)
+        parts, weight, losses = self._parts(batch, chances), self.objective, {}
         self.buffers.remember()
-        parts, shares = self._parts(batch)
 
-        self._freeze_discriminators(True)
-        made, broken_G = self._update(self.optimizer_G, shares, self._generators_loss, parts)
-        self._freeze_discriminators(False)
-        fakes = [fakes for fakes, _ in made]
-        judged, broken_D = self._update(self.optimizer_D, shares, self._discriminators_loss, parts, fakes)
-        broken = torch.maximum(broken_G, broken_D)
-        self.buffers.restore(broken)
+        update = self._update(self.optimizer_G, still=(self.D_r, self.D_s))
+        for part in update.over(parts):
+            s, r = part.hands
+            with self._precision("G_r", "G_s", "D_r", "D_s"):
+                raw_r, *identity_r = self._paint("G_r", part, s, *self._identity(r))
+                fake_r = self._masked(raw_r, s)
+                raw_s, cycle_s, *identity_s = self._paint("G_s", part, r, s.painted(fake_r), *self._identity(s))
+                fake_s = self._masked(raw_s, r)
+                (cycle_r,) = self._paint("G_r", part, r.painted(fake_s))
+                view = self._view_of_fakes(part, fake_r, fake_s)
+                on_fake_r, on_fake_s = (D(half) for D, half in zip((self.D_r, self.D_s), halves(view)))
+                terms = self._further_losses(part, view, raw_r, raw_s)
+            loss_gan = lsgan_generator_loss(on_fake_r) + lsgan_generator_loss(on_fake_s)
+            loss_cycle = self.extras.cycle_loss((cycle_s, cycle_r), (s, r))
+            loss_identity = sum((l1_loss(i, h.image) for i, h in zip(identity_r + identity_s, (r, s))), self.zero)
+            loss_G = weight.lambda_gan * loss_gan
+            loss_G = loss_G + weight.lambda_cycle * (loss_cycle + weight.lambda_identity * loss_identity)
+            loss_G = loss_G + sum(term.weight * term.loss for term in terms.values())
+            update.backward(part.share * loss_G)
+            add(losses, part, G_gan=loss_gan, G_cycle=loss_cycle, G_identity=loss_identity)
+            add(losses, part, **{name: term.loss for name, term in terms.items()})
+        skipped_G = update.apply()
 
-        self.scaler.update()
+        self._exchange_fakes(parts, chances)
+        update = self._update(self.optimizer_D)
+        for part in update.over(parts):
+            with self._precision("D_r", "D_s"):
+                view_r, view_s = self._view_of_judged(part)
+                on_real_r, on_fake_r = self._judge("D_r", view_r)
+                on_real_s, on_fake_s = self._judge("D_s", view_s)
+            loss_D_r = lsgan_discriminator_loss(on_real_r, on_fake_r)
+            loss_D_s = lsgan_discriminator_loss(on_real_s, on_fake_s)
+            update.backward(part.share * (loss_D_r + loss_D_s))
+            add(losses, part, D_r=loss_D_r, D_s=loss_D_s)
+            add(losses, part, D_r_real=mean_of_maps(on_real_r), D_r_fake=mean_of_maps(on_fake_r))
+            add(losses, part, D_s_real=mean_of_maps(on_real_s), D_s_fake=mean_of_maps(on_fake_s))
+        skipped = torch.maximum(skipped_G, update.apply())
+
+        self._finish_step(skipped)
+        return losses | {"skipped": skipped}
+
+    def begin_step(self, batch: dict) -> Chances:
+        """What the host does for the next step: rates, counters, and every random choice, which it returns."""
+        rates = self.extras.rates(self.steps, lr=self.objective.lr, decay=self.decay)
+        set_rate(self.optimizer_G, rates.G)
+        set_rate(self.optimizer_D, rates.D)
+        for average in self.averages.values():
+            average.advance()
+        seed = (self.seed, distributed.rank(), self.steps)
         self.steps += 1
-        for name, average in self.averages.items():
-            average.update(self.networks[name])
-        losses = [of_G | of_D for (_, of_G), of_D in zip(made, judged)]
-        means = {name: sum(share * of[name].detach() for share, of in zip(shares, losses)) for name in losses[0]}
-        return means | {"skipped": broken}
+        return draw_chances(
+            batch["real"],
+            noise=self.extras.input_noise > 0,
+            d_shift=self.extras.d_shift,
+            pools=(self.pool_r, self.pool_s),
+            seed=seed,
+        )
 
-    def _generators_loss(self, batch: dict) -> tuple[Tensor, tuple]:
-        """The generators' objective on a batch, and ((fakes and views of them), losses). D's weights are frozen.
-
-        Images that wait for the same network go through it together.
-        """
-        weight, call = self.objective, self.callables
-        synth, real = batch["synthetic"], batch["real"]
-        mask_s, mask_r = batch["synthetic_mask"], batch["real_mask"]
-        identity = weight.lambda_identity > 0
-
-        with self.amp.autocast(self.device):
-            raw_r, *same_r = self._generate(call["G_r"], (synth, mask_s), *[(real, mask_r)] * identity)
-            fake_r = self._masked(raw_r, synth, mask_s)
-            raw_s, cycle_s, *same_s = self._generate(
-                call["G_s"], (real, mask_r), (fake_r, mask_s), *[(synth, mask_s)] * identity
-            )
-            fake_s = self._masked(raw_s, real, mask_r)
-            (cycle_r,) = self._generate(call["G_r"], (fake_s, mask_r))
-            if not weight.raw_l1:  # then nothing tells the generators what to paint beside the hand, and it drifts
-                cycle_s, cycle_r = self._masked(cycle_s, fake_r, mask_s), self._masked(cycle_r, fake_s, mask_r)
-                same_s = [self._masked(same, synth, mask_s) for same in same_s]
-                same_r = [self._masked(same, real, mask_r) for same in same_r]
-            shown_r, shown_s = self._shown(batch, fake_r, fake_s)
-            view_r, view_s = joined(self.view, *(randomly_shifted(fake, weight.d_shift) for fake in (shown_r, shown_s)))
-            fooled_r, fooled_s = self.D_r(view_r), self.D_s(view_s)
-            shapes = joined(self.silnet, raw_r, raw_s) if weight.lambda_geo else ()
-        loss_gan = lsgan_generator_loss(fooled_r) + lsgan_generator_loss(fooled_s)
-        tone = weight.cycle_tone
-        loss_cycle = cycle_loss(cycle_s, synth, mask_s, tone=tone) + cycle_loss(cycle_r, real, mask_r, tone=tone)
-        loss_identity = l1_loss(same_r[0], real) + l1_loss(same_s[0], synth) if identity else torch.zeros(())
-        loss_G = weight.lambda_gan * loss_gan + weight.lambda_cycle * loss_cycle
-        if identity:
-            loss_G = loss_G + weight.lambda_cycle * weight.lambda_identity * loss_identity
-        losses = {"G_gan": loss_gan, "G_cycle": loss_cycle, "G_identity": loss_identity}
-        if weight.lambda_detail:
-            loss_detail = detail_loss(fake_r, synth, mask_s) + detail_loss(fake_s, real, mask_r)
-            loss_G = loss_G + weight.lambda_detail * loss_detail
-            losses["G_detail"] = loss_detail
-        if weight.lambda_geo:
-            loss_geo = sum(map(geometric_loss, shapes, (batch["synthetic_mask"], batch["real_mask"])))
-            loss_G = loss_G + weight.lambda_geo * loss_geo
-            losses["G_geo"] = loss_geo
-        known = (detached(view_r), detached(view_s)) if self.accumulate == 1 else (None, None)
-        return loss_G, ((finite_or_white(shown_r.detach()), finite_or_white(shown_s.detach()), *known), losses)
-
-    def _discriminators_loss(self, batch: dict, fakes: tuple) -> tuple[Tensor, dict[str, Tensor]]:
-        """The discriminators' objective on real images and on fakes out of the history, and losses and means."""
-        weight, call = self.objective, self.callables
-        synth, real = self._shown(batch, batch["synthetic"], batch["real"])
-        fake_r, fake_s, known_r, known_s = fakes
-
-        old_r, old_s = self.pool_r.query(fake_r), self.pool_s.query(fake_s)
-        with self.amp.autocast(self.device):
-            with torch.no_grad():
-                view_r, view_s = self._views(
-                    (real, old_r, known_r if old_r is fake_r else None),
-                    (synth, old_s, known_s if old_s is fake_s else None),
-                )
-            real_r, judged_r = self._judge(call["D_r"], view_r)
-            real_s, judged_s = self._judge(call["D_s"], view_s)
-        loss_D_r = lsgan_discriminator_loss(real_r, judged_r)
-        loss_D_s = lsgan_discriminator_loss(real_s, judged_s)
-        loss_D = loss_D_r + loss_D_s
-        if weight.lambda_r1 and self.steps % R1_EVERY == 0:
-            slope = r1_penalty(self.D_r, halves(view_r)[0]) + r1_penalty(self.D_s, halves(view_s)[0])
-            loss_D = loss_D + weight.lambda_r1 * R1_EVERY * slope
-        return loss_D, {
-            "D_r": loss_D_r,
-            "D_s": loss_D_s,
-            "D_r_real": mean(real_r),
-            "D_r_fake": mean(judged_r),
-            "D_s_real": mean(real_s),
-            "D_s_fake": mean(judged_s),
-        }
-
-    def _masked(self, generated: Tensor, source: Tensor, mask: Tensor) -> Tensor:
-        """The composite by the source's mask, of a model that has them."""
-        return composite(generated, source, mask) if self.objective.mask else generated
-
-    def _shown(self, batch: dict, *images: Tensor) -> list[Tensor]:
-        """What discriminators are shown of images, of hands of either domain.
-
-        common_mask: only where the batch's synthetic and real hand overlap, white elsewhere. Real and fake hands then
-        have the same outlines, so that D cannot tell them apart by a shape that G must not change; against such a D all
-        that G can do is to overdo texture.
-        """
-        if not (self.objective.common_mask and self.objective.mask):
-            return list(images)
-        common = batch["synthetic_mask"] * batch["real_mask"] > 0.5
-        return [torch.where(common, image, 1.0) for image in images]
-
-    def _parts(self, batch: dict) -> tuple[list[dict], list[float]]:
-        """The batch in `accumulate` parts, or as many as it has images, and the share of it that each holds."""
+    def _parts(self, batch: dict, chances: Chances) -> list[Part]:
+        """The batch in `accumulate` parts, or as many as it has images."""
         names = ("synthetic", "real", "synthetic_mask", "real_mask")
-        columns = zip(*(batch[name].chunk(self.accumulate) for name in names))
-        parts = [dict(zip(names, column)) for column in columns]
-        return parts, [len(part["real"]) / len(batch["real"]) for part in parts]
+        columns = list(zip(*(batch[name].chunk(self.accumulate) for name in names)))
+        sizes = [len(images) for images, *_ in columns]
+        parts = []
+        for (*images, mask_s, mask_r), size, its_chances in zip(columns, sizes, split_chances(chances, sizes)):
+            weights = self.G_r.norm_weights(torch.cat([mask_s, mask_r]))
+            hands = [Hands(*of) for of in zip(images, (mask_s, mask_r), halves_of_weights(weights))]
+            share = size / len(batch["real"])
+            parts.append(Part(*hands, share, its_chances, visible=self.extras.visible(mask_s, mask_r)))
+        return parts
 
-    def _views(self, *domains: tuple[Tensor, Tensor, Tensor | list[Tensor] | None]) -> list[Tensor | list[Tensor]]:
-        """For each (real, fake, the view of fake if it is known): the view of the real images and then the fake ones."""
-        shown = (torch.cat([real, fake]) if known is None else real for real, fake, known in domains)
-        views = joined(self.view, *(randomly_shifted(images, self.objective.d_shift) for images in shown))
-        return [view if known is None else concatenated(view, known) for view, (_, _, known) in zip(views, domains)]
+    def _update(self, optimizer: torch.optim.Optimizer, still: Iterable[nn.Module] = ()) -> Update:
+        return Update(optimizer, self.scaler, called=self.callables.values(), still=still)
 
-    def _generate(self, net: nn.Module, *pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        """What a generator paints of each (image, mask) pair, seen through noise."""
-        noisy = [(with_noise(image, self.objective.input_noise), mask) for image, mask in pairs]
-        return joined(net, *noisy, join=self._joins)
+    @contextmanager
+    def _precision(self, *names: str) -> Iterator[None]:
+        """Autocast, with half-precision copies of these networks' weights and of VGG16's."""
+        plain = (
+            self.compiled or self.G_r.checkpointing
+        )  # compiled code casts as it computes; a recomputation comes later
+        nets = [self.networks[name] for name in names] + ([self.vgg] if self.vgg else [])
+        with self.amp.autocast(self.device), half_weights(nets, None if plain else self.amp.dtype):
+            yield
 
-    def _judge(self, net: nn.Module, view: Tensor | list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """The maps of the first half of a batch of views, which is real, and of the second, which is not."""
-        if self._joins:
-            return halves(net(view))
-        return tuple(net(part) for part in halves(view))
+    def _identity(self, hands: Hands) -> list[Hands]:
+        """The hands that a generator is to leave as they are, if it is to."""
+        return [hands] if self.objective.lambda_identity > 0 else []
 
-    def _set_learning_rate(self) -> None:
-        """Both players' rates rise linearly over the first `warmup` steps; later the generators' alone falls.
+    def _paint(self, name: str, part: Part, *hands: Hands) -> list[Tensor]:
+        """What a generator makes of several batches of a part's hands: images (N, 3, H, W) in [-1, 1] for each."""
+        net, sizes = self.callables[name], [len(h.image) for h in hands]
+        painted = []
+        for together in [hands] if self._joins else [[h] for h in hands]:
+            images, weights = join_hands(together)
+            painted.append(net(self.extras.seen(images, part.next_noise(len(images))), weights=weights))
+        return list(painted[0].split(sizes)) if self._joins else painted
 
-        Adam's first steps move every weight by lr in the gradient's direction, whatever its size. In a discriminator
-        without normalisation these moves add up over thousands of inputs a layer, and the losses jump a hundredfold.
-        After the warm-up, but not before step SLOWER_AFTER, generators' rate is lr in inverse proportion to the step, down to
-        lr_final, while discriminators stay at lr_ratio times lr: a new flaw in the skin takes D some hundred images to see (two
-        time scales, Heusel et al. 2017). The rates are functions of the step alone, so that a run's length can be changed
-        while it is going on.
-        """
-        weight, step = self.objective, self.steps + 1
-        rise = min(1.0, step / max(weight.warmup, 1))
-        fall = max(min(1.0, weight.lr_final / weight.lr), min(1.0, max(weight.warmup, SLOWER_AFTER) / step))
-        for optimizer, share in ((self.optimizer_G, rise * fall), (self.optimizer_D, rise * weight.lr_ratio)):
-            for group in optimizer.param_groups:
-                group["lr"] = weight.lr * share
+    def _masked(self, painted: Tensor, source: Hands) -> Tensor:
+        """The composite by the source's mask, of a model that has them."""
+        return composite(painted, source.image, source.mask) if self.objective.mask else painted
+
+    def _view_of_fakes(self, part: Part, fake_r: Tensor, fake_s: Tensor) -> Tensor | list[Tensor]:
+        """What discriminators see of the fakes, one behind the other; the part keeps the fakes, and what was shown."""
+        part.fakes = fake_r, fake_s
+        shown = self.extras.shown(torch.cat(part.fakes), part.visible)
+        part.shown = finite_or_white(shown.detach()).chunk(2)
+        return self.view(self.extras.shifted(shown, part.shifts_of_fakes))
+
+    def _further_losses(self, part: Part, view: Tensor | list[Tensor], *painted: Tensor) -> dict[str, Weighted]:
+        """GeoConGAN's loss, where it is asked for, and the extras'."""
+        losses = self.extras.further_losses(part, view, self.vgg)
+        if self.objective.lambda_geo:
+            logits, masks = self.silnet(torch.cat(painted)), torch.cat([hands.mask for hands in part.hands])
+            losses["G_geo"] = Weighted(self.objective.lambda_geo, 2 * geometric_loss(logits, masks))
+        return losses
+
+    def _exchange_fakes(self, parts: list[Part], chances: Chances) -> None:
+        """Trade what was shown of each part's fakes for images of the history."""
+        sizes = [len(part.real.image) for part in parts]
+        new_r, new_s = (torch.cat(shown) for shown in zip(*(part.shown for part in parts)))
+        old_r, old_s = self.pool_r.query(new_r, chances.pool_r), self.pool_s.query(new_s, chances.pool_s)
+        for part, *old in zip(parts, old_r.split(sizes), old_s.split(sizes)):
+            part.shown = tuple(old)
+
+    @torch.no_grad()
+    def _view_of_judged(self, part: Part) -> tuple:
+        """For D_r and D_s each: what it sees of the real images of its domain and, behind them, of the fakes."""
+        real_s, real_r = self.extras.shown(torch.cat([h.image for h in part.hands]), part.visible).chunk(2)
+        fake_r, fake_s = part.shown
+        images = torch.cat([real_r, fake_r, real_s, fake_s])
+        return halves(self.view(self.extras.shifted(images, part.shifts_of_judged)))
+
+    def _judge(self, name: str, view: Tensor | list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """A discriminator's maps of the first half of a batch of views, which is real, and of the second, which is not."""
+        net = self.callables[name]
+        return halves(net(view)) if self._joins else tuple(net(half) for half in halves(view))
 
     @property
     def _joins(self) -> bool:
         """Whether samples of a batch are independent of each other, so that batches may be joined."""
         return self.config.norm != "batch"
 
-    def _freeze_discriminators(self, frozen: bool) -> None:
-        """No gradients of D's weights while G trains: they would be computed and thrown away."""
-        for net in (self.D_r, self.D_s):
-            net.requires_grad_(not frozen)
-
-    def _update(
-        self, optimizer: torch.optim.Optimizer, shares: list[float], objective: Callable, *arguments: list
-    ) -> tuple[list, Tensor]:
-        """One step down objective(*arguments of a part) -> (loss, result), a mean over parts, if all of it is finite.
-
-        Returns the parts' results, and 1.0 where the step was skipped, else 0.0.
-        """
-        optimizer.zero_grad(set_to_none=True)
-        results, total = [], 0.0
-        for share, *values in zip(shares, *arguments):
-            with self._gradients_stay_here(len(results) < len(shares) - 1):
-                loss, result = objective(*values)
-                self.scaler.scale(share * loss).backward()
-            results.append(result)
-            total = total + loss.detach()
-        return results, step_if_finite(optimizer, self.scaler, total)
-
-    def _gradients_stay_here(self, here: bool) -> contextlib.ExitStack:
-        """Within the block, if `here`, gradients add up in this process and wait to be averaged over all."""
-        stack = contextlib.ExitStack()
-        for net in self.callables.values() if here else ():
-            if isinstance(net, DistributedDataParallel):
-                stack.enter_context(net.no_sync())
-        return stack
+    def _finish_step(self, skipped: Tensor) -> None:
+        """Let the scaler, buffers and averages follow the updates."""
+        self.buffers.restore(skipped)
+        self.scaler.update()
+        for name, average in self.averages.items():
+            average.follow(self.networks[name])
 
     # ------------------------------------------------------------------ use
 
@@ -357,7 +335,8 @@ class HGAN:
     def state_dict(self) -> dict:
         """Everything that a resumed run needs of the model, in plain types and tensors."""
         pools = {"r": self.pool_r.state_dict(), "s": self.pool_s.state_dict()}
-        return {"config": asdict(self.config), "steps": self.steps, "pools": pools} | self._trained().state_dict()
+        own = {"config": asdict(self.config), "steps": self.steps, "decay": asdict(self.decay), "pools": pools}
+        return own | self._trained().state_dict()
 
     def inference_state(self) -> dict:
         """What translating takes: the averaged generators, as best.pt holds them."""
@@ -371,18 +350,19 @@ class HGAN:
         self._trained().load_state_dict(state)
         self.pool_r.load_state_dict(state["pools"]["r"], self.device)
         self.pool_s.load_state_dict(state["pools"]["s"], self.device)
+        total, self.decay = self.total_steps, LinearDecay(**state["decay"])
+        if total is not None:
+            self.total_steps = total
 
     def _trained(self) -> TrainerState:
         optimizers = {"G": self.optimizer_G, "D": self.optimizer_D}
         return TrainerState(networks=self.networks, averages=self.averages, optimizers=optimizers, scaler=self.scaler)
 
 
-def halves(batch: Tensor | list[Tensor]) -> tuple:
-    """The first and the second half of a batch: a tensor (2N, ...), or a list of such."""
-    half = len(batch[0] if isinstance(batch, list) else batch) // 2
-    return split(batch, [half, half])
-
-
-def mean(maps: list[Tensor]) -> Tensor:
-    """The mean over all maps of a discriminator, each map weighing the same: near 1 it says real, near 0 fake."""
-    return torch.stack([m.mean() for m in maps]).mean()
+def add(losses: dict[str, Tensor], part: Part, **named: Tensor) -> None:
+    """Add a part's losses, each times the part's share of the batch."""
+    for name, loss in named.items():
+        loss = loss.detach()
+        losses[name] = (
+            losses[name] + part.share * loss if name in losses else loss * part.share if part.share < 1 else loss
+        )

@@ -1,54 +1,82 @@
 """The history of generated images that discriminators are shown (Shrivastava et al. 2017; CycleGAN's pool of 50)."""
 
+from __future__ import annotations
+
 import random
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Trades:
+    """What a pool does with a batch of N images, as index tensors (N,) on its device.
+
+    An answer is an image of the pool's where `old`, that in slot `stored`, and else the batch's image number `own`. Then the
+    batch's images are written to `slots`; slot `size` is one that is never read.
+    """
+
+    old: Tensor
+    stored: Tensor
+    own: Tensor
+    slots: Tensor
+
+
 class ImagePool:
     """Holds up to `size` past images, detached; `query` trades new images for old ones with probability one half.
 
-    size 0 hands every image straight back. The pool has a random state of its own, so that a resumed run trades the
-    same images.
+    size 0 hands every image straight back. Choices are made on the host, ahead of the step (`plan`), so that `query`
+    is the same sequence of operators at every step and never waits for the device.
     """
 
-    def __init__(self, size: int, *, seed: int = 0) -> None:
+    def __init__(self, size: int) -> None:
         if size < 0:
             raise ValueError(f"a pool holds 0 or more images, got {size}")
         self.size = size
-        self.images: list[Tensor] = []
-        self._random = random.Random(seed)
+        self.count = 0  # slots in use
+        self.images: Tensor | None = None  # (size + 1, C, H, W), from the first query on
 
-    def query(self, images: Tensor) -> Tensor:
-        """images (N, C, H, W) -> as many of the same shape, each either the one given or an older one.
+    def plan(self, count: int, chance: random.Random) -> Trades:
+        """Choose for the next `count` images, one after the other, as if each were put to the pool by itself."""
+        holders: dict[int, int] = {}  # slots that an image of this batch took, and which one
+        old, stored, own = [False] * count, [0] * count, list(range(count))
+        for i in range(count):
+            if self.count < self.size:
+                holders[self.count] = i
+                self.count += 1
+            elif self.size and chance.random() < 0.5:
+                slot = chance.randrange(self.size)
+                if slot in holders:
+                    own[i] = holders[slot]
+                else:
+                    old[i], stored[i] = True, slot
+                holders[slot] = i
+        slots = [self.size] * count
+        for slot, i in holders.items():
+            slots[i] = slot
+        return Trades(torch.tensor(old), torch.tensor(stored), torch.tensor(own), torch.tensor(slots))
 
-        Where all are the ones given, it returns `images` itself (detached).
-        """
-        if images.requires_grad:
-            images = images.detach()
+    @torch.no_grad()
+    def query(self, images: Tensor, trades: Trades) -> Tensor:
+        """images (N, C, H, W) -> as many of the same shape, each either one that was given or an older one, detached."""
+        images = images.detach()
         if self.size == 0:
             return images
-        chosen, old = [], False
-        for image in images:
-            if len(self.images) < self.size:
-                self.images.append(image.clone())  # clone: a slice would keep the whole batch's storage alive
-                chosen.append(image)
-            elif self._random.random() < 0.5:
-                slot = self._random.randrange(self.size)
-                chosen.append(self.images[slot])
-                self.images[slot] = image.clone()
-                old = True
-            else:
-                chosen.append(image)
-        return torch.stack(chosen) if old else images
+        if self.images is None:
+            self.images = images.new_zeros(self.size + 1, *images.shape[1:])
+        own = images if len(images) == 1 else images.index_select(0, trades.own)
+        answers = torch.where(trades.old.view(-1, 1, 1, 1), self.images.index_select(0, trades.stored), own)
+        self.images.index_copy_(0, trades.slots, images)
+        return answers
 
     def state_dict(self) -> dict:
-        version, internal, gauss = self._random.getstate()
-        images = torch.stack(self.images).cpu() if self.images else torch.empty(0)
-        return {"images": images, "random": [version, list(internal), gauss]}
+        """The images that are held, (count, C, H, W) on the CPU."""
+        return {"images": torch.empty(0) if self.images is None else self.images[: self.count].cpu()}
 
     def load_state_dict(self, state: dict, device: torch.device | str = "cpu") -> None:
-        version, internal, gauss = state["random"]
-        self._random.setstate((version, tuple(internal), gauss))
-        self.images = [image.clone() for image in state["images"].to(device)]
+        held = state["images"]
+        self.count, self.images = len(held), None
+        if self.count:
+            self.images = held.new_zeros(self.size + 1, *held.shape[1:], device=device)
+            self.images[: self.count] = held.to(device)

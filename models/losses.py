@@ -1,6 +1,6 @@
 """The objective's terms (paper section III.C). All are computed in float32 and averaged over the batch."""
 
-from collections.abc import Callable
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -14,15 +14,14 @@ CHROMA = 4.0  # detail of colour counts so many times
 
 def lsgan_discriminator_loss(real_maps: list[Tensor], fake_maps: list[Tensor]) -> Tensor:
     """Eq. 1, discriminator: sum over scales of 1/2 E[(D(real) - 1)^2] + 1/2 E[D(fake)^2]."""
-    losses = (
-        (real - 1).square().mean() + fake.square().mean() for real, fake in zip(real_maps, fake_maps, strict=True)
-    )
-    return 0.5 * sum(losses)
+    if len(real_maps) != len(fake_maps):
+        raise ValueError(f"{len(real_maps)} maps of real images and {len(fake_maps)} of fakes")
+    return 0.5 * (sum_of_means(real_maps, minus=1.0) + sum_of_means(fake_maps, minus=0.0))
 
 
 def lsgan_generator_loss(fake_maps: list[Tensor]) -> Tensor:
     """Eq. 1, generator: sum over scales of 1/2 E[(D(fake) - 1)^2]."""
-    return 0.5 * sum((fake - 1).square().mean() for fake in fake_maps)
+    return 0.5 * sum_of_means(fake_maps, minus=1.0)
 
 
 def l1_loss(output: Tensor, target: Tensor) -> Tensor:
@@ -74,21 +73,45 @@ def smoothed(values: Tensor, mask: Tensor) -> Tensor:
     return coarse(values * mask) / coarse(mask).clamp(min=1e-6) * mask
 
 
+def content_loss(translated: Tensor, source: Tensor) -> Tensor:
+    """The mean squared difference of two pictures' features (N, C, h, w), each channel of each normalised by instance.
+
+    Which features fire where is what a picture shows; how strongly each does throughout, which normalisation takes away,
+    is its style (Huang & Belongie 2017).
+    """
+    with torch.autocast(translated.device.type, enabled=False):
+        translated, source = (F.instance_norm(at_least_float32(x)) for x in (translated, source))
+    return F.mse_loss(translated, source)
+
+
 def geometric_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """GeoConGAN's geometrically consistent loss: binary cross-entropy between SilNet's logits of a translated image
     and its source's mask in {0, 1}, both (N, 1, H, W)."""
     return F.binary_cross_entropy_with_logits(at_least_float32(logits), mask)
 
 
-def r1_penalty(discriminator: Callable[[Tensor | list[Tensor]], list[Tensor]], view: Tensor | list[Tensor]) -> Tensor:
-    """R1 (Mescheder et al. 2018): the mean squared norm of a discriminator's gradient at real samples.
+def sum_of_means(maps: list[Tensor], *, minus: float) -> Tensor:
+    """The sum over maps (N, 1, h, w) of their mean squared difference from a number."""
+    if len(maps) == 1:
+        return (maps[0] - minus).square().mean()
+    values = torch.cat([m.flatten() for m in maps])
+    return torch.dot((values - minus).square(), _shares_like(maps, total=len(maps)))
 
-    view: what the discriminator sees of N real images, a tensor or a list of tensors (N, ...). Its verdict on a sample
-    is the sum over its maps of their means. Computed in float32, with a graph for the penalty's own gradient.
-    """
-    inputs = [at_least_float32(x.detach()).requires_grad_() for x in (view if isinstance(view, list) else [view])]
-    with torch.autocast(inputs[0].device.type, enabled=False):
-        maps = discriminator(inputs if isinstance(view, list) else inputs[0])
-    verdicts = sum(m.flatten(1).mean(1) for m in maps)
-    gradients = torch.autograd.grad(verdicts.sum(), inputs, create_graph=True)
-    return sum(g.square().sum() for g in gradients) / len(verdicts)
+
+def mean_of_maps(maps: list[Tensor]) -> Tensor:
+    """The mean over all maps of a discriminator, each map weighing the same: near 1 it says real, near 0 fake."""
+    if len(maps) == 1:
+        return maps[0].mean()
+    return torch.dot(torch.cat([m.flatten() for m in maps]), _shares_like(maps, total=1))
+
+
+def _shares_like(maps: list[Tensor], *, total: float) -> Tensor:
+    return _shares(tuple(m.numel() for m in maps), total, maps[0].dtype, maps[0].device)
+
+
+@functools.lru_cache(maxsize=64)
+def _shares(sizes: tuple[int, ...], total: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What each value of the maps, flat and one behind the other, counts: each map the same, `total` together."""
+    each = total / len(sizes)
+    with torch.inference_mode(False):
+        return torch.cat([torch.full((size,), each / size, dtype=dtype, device=device) for size in sizes])

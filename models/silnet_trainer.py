@@ -24,6 +24,8 @@ class HandSegmenter:
     whoever uses it. The learning rate rises to lr over `warmup` steps and stays.
     """
 
+    total_steps: int | None = None  # the run's length, which its learning rate does not depend on
+
     def __init__(
         self, *, base: int, lr: float, beta1: float, warmup: int, background: str, amp: Amp, device: torch.device
     ) -> None:

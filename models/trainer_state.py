@@ -40,12 +40,17 @@ class TrainerState:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """optimizer.load_state_dict(state), with the moments in the memory format of their parameters.
+    """Take back the moments, in the memory format of their parameters, and the learning rates; other settings stay.
 
     A moment keeps the strides it was stored with, channels-last from CUDA; a fused step on a contiguous parameter would
-    pair its elements with the wrong weights (or refuse).
+    pair its elements with the wrong weights (or refuse). Settings such as `capturable` belong to this device.
     """
-    optimizer.load_state_dict(state)
+    groups = []
+    for mine, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
+        rate = torch.full_like(mine["lr"], float(saved["lr"])) if isinstance(mine["lr"], torch.Tensor) else saved["lr"]
+        extra = {name: value for name, value in saved.items() if name not in mine}  # what schedules keep there
+        groups.append({**extra, **mine, "params": saved["params"], "lr": rate})
+    optimizer.load_state_dict({**state, "param_groups": groups})
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
             if isinstance(value, torch.Tensor) and value.shape == parameter.shape:

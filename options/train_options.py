@@ -277,8 +277,14 @@ def settle_translator(opt: argparse.Namespace) -> None:
         opt.mask = not opt.lambda_geo  # as in GeoConGAN: the loss takes the mask's place
     if not opt.mask:
         without_masks(opt)
-    if opt.netD == "perceptual" and opt.crop_size % 32:
-        raise UsageError(f"--crop_size {opt.crop_size} with --netD perceptual, which takes multiples of 32")
+    multiple = 8 * 2 ** (opt.d_scales - 1)
+    if opt.netD == "perceptual" and opt.crop_size % multiple:
+        raise UsageError(
+            f"--crop_size {opt.crop_size} with --netD perceptual and --d_scales {opt.d_scales}, which take multiples of "
+            f"{multiple}"
+        )
+    if opt.d_erode and not (opt.common_mask and opt.mask):
+        raise UsageError(f"--d_erode {opt.d_erode} needs --common_mask and --mask; drop it, or give these")
     if opt.accumulate > opt.batch_size:
         raise UsageError(
             f"--accumulate {opt.accumulate} parts of --batch_size {opt.batch_size}; give at most as many parts as images"

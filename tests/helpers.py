@@ -78,22 +78,23 @@ def write_hands(root: Path, *, frames: int = 3, size: int = 96, seed: int = 0) -
 
 
 def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
-    """A narrow HGAN of the paper's algorithm, without masks' raw L1; `changes`: knobs, amp, or arguments of HGAN."""
+    """A narrow HGAN of the paper's algorithm, `changes`: knobs, amp, or arguments of HGAN."""
     entry = MODELS[model]
     small = {"netG": entry.netG, "netD": entry.netD, "ngf": 4, "ndf": 4, "pool_size": 3, "ema": 0.9}
-    steady = {"upsample": "resize", "init_gain": 1.0, "lr": 2e-4, "raw_l1": False}
+    steady = {"upsample": "resize", "init_gain": 1.0, "init_scaled": True, "lr": 2e-4}
     values = {name: knob.paper for name, knob in knobs().items()} | small | steady | changes
     network, goal = ({name: values[name] for name in knobs(group)} for group in (NetworkConfig, Objective))
     torch.manual_seed(0)
     amp = Amp(changes.get("amp", "off"))
-    how = {k: v for k, v in changes.items() if k in ("silnet", "accumulate", "checkpoint_activations", "channels_last")}
-    return HGAN(NetworkConfig(**network), Objective(**goal), vgg=vgg, amp=amp, device=CPU, **how)
+    names = ("silnet", "accumulate", "checkpoint_activations", "channels_last", "total_steps", "seed")
+    arguments = {name: changes[name] for name in names if name in changes}
+    return HGAN(NetworkConfig(**network), Objective(**goal), vgg=vgg, amp=amp, device=CPU, **arguments)
 
 
 def to_double(model: HGAN) -> HGAN:
     """The model, in float64 from here on; its views, too, so give it a copy of a VGG16 that others use."""
     averages = [average.module for average in model.averages.values()]
-    for net in (*model.networks.values(), *averages, model.view, *([model.silnet] if model.silnet else [])):
+    for net in filter(None, (*model.networks.values(), *averages, model.vgg, model.silnet)):
         net.double()
     return model
 

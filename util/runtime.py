@@ -20,10 +20,15 @@ class Amp:
 
     name: str
 
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """What networks compute in under autocast; None without."""
+        return {"fp16": torch.float16, "bf16": torch.bfloat16, "off": None}[self.name]
+
     def autocast(self, device: torch.device) -> contextlib.AbstractContextManager:
         if self.name == "off":
             return contextlib.nullcontext()
-        return torch.autocast(device.type, dtype=torch.float16 if self.name == "fp16" else torch.bfloat16)
+        return torch.autocast(device.type, dtype=self.dtype)
 
     def grad_scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """A scaler that passes everything through unless this is fp16."""

@@ -46,6 +46,13 @@ class WeightsRecord(NamedTuple):
     sha256: str
 
 
+class Affine(NamedTuple):
+    """x -> shift + factor * x, channel by channel."""
+
+    shift: Tensor
+    factor: Tensor
+
+
 class VGG16Features(nn.Module):
     """Images (N, 3, H, W) in [-1, 1] -> [relu1_2, relu2_2, relu3_3, relu4_3], of sizes (H, H/2, H/4, H/8).
 
@@ -70,6 +77,7 @@ class VGG16Features(nn.Module):
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
         self.register_buffer("divisors", torch.ones(len(CHANNELS)), persistent=False)
         self.register_buffer("offsets", torch.zeros(sum(CHANNELS)), persistent=False)
+        self._affine: dict[tuple, tuple[Affine, list[Affine]]] = {}  # by precision and device, made when first needed
         self.requires_grad_(False)
         self.eval()
 
@@ -77,21 +85,44 @@ class VGG16Features(nn.Module):
         return super().train(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        scales = self.activations(image)
-        offsets = self.offsets.view(1, -1, 1, 1).split(CHANNELS, dim=1)
-        return [(x - offset) / divisor for x, offset, divisor in zip(scales, offsets, self.divisors.unbind())]
+        return self._calibrated(self.activations(image))
 
-    def activations(self, image: Tensor) -> list[Tensor]:
-        """The four scales as VGG16 computes them."""
-        x = ((image + 1) / 2 - self.mean) / self.std
-        scales = []
+    def relu3_3(self, image: Tensor) -> Tensor:
+        """The third scale alone, (N, 256, H/4, W/4)."""
+        return self._calibrated(self.activations(image, scales=3))[2]
+
+    def activations(self, image: Tensor, scales: int = 4) -> list[Tensor]:
+        """The first `scales` scales as VGG16 computes them."""
+        constants = self._constants(image)[0]
+        x = torch.addcmul(constants.shift, constants.factor, image)
+        computed = []
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
-                scales.append(x)
+                computed.append(x)
+                if len(computed) == scales:
+                    return computed
                 x = max_pool(x)
             else:
                 x = layer(x)
-        return [*scales, x]
+        return [*computed, x]
+
+    def _calibrated(self, scales: list[Tensor]) -> list[Tensor]:
+        """Scales less their channels' offsets, over their divisors, in the scales' own precision."""
+        constants = self._constants(scales[0])[1]
+        return [torch.addcmul(affine.shift, affine.factor, x) for x, affine in zip(scales, constants)]
+
+    def _constants(self, like: Tensor) -> "tuple[Affine, list[Affine]]":
+        """What brings an image in [-1, 1] to VGG16's input, and each scale to what is handed out; in that precision."""
+        key = like.dtype, like.device
+        if key not in self._affine:
+            with torch.inference_mode(False), torch.no_grad():
+                divisors = self.divisors.double().view(-1, 1, 1, 1, 1).unbind()
+                offsets = self.offsets.double().view(1, -1, 1, 1).split(CHANNELS, dim=1)
+                pairs = [((0.5 - self.mean.double()) / self.std.double(), 0.5 / self.std.double())]
+                pairs += [(-offset / divisor, 1 / divisor) for offset, divisor in zip(offsets, divisors)]
+                first, *rest = (Affine(*(x.to(like) for x in pair)) for pair in pairs)
+                self._affine[key] = first, rest
+        return self._affine[key]
 
     @torch.no_grad()
     def calibrate(self) -> None:
@@ -114,6 +145,7 @@ class VGG16Features(nn.Module):
         deviation = torch.stack([(scale - mean).square().mean().sqrt() for scale, mean in zip(scales, offsets)])
         self.offsets.copy_(torch.cat(offsets, dim=1).flatten())
         self.divisors.copy_(deviation / deviation.new_tensor(WEIGHTS))
+        self._affine.clear()
 
 
 def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, WeightsRecord]:

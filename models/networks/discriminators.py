@@ -16,34 +16,27 @@ HEAD_GAIN = 0.1  # of the perceptual discriminator's heads, relative to its hidd
 class PatchDiscriminator(nn.Module):
     """CycleGAN's 70x70 PatchGAN: images (N, 3, H, W) in [-1, 1] -> [one map (N, 1, H/8 - 2, W/8 - 2)].
 
-    2,764,737 parameters with ndf=64 and instance norm.
+    2,764,737 parameters with ndf=64 and instance norm. layers: stride-2 convolutions, each of which doubles the patch and
+    halves the map; 3 is the published depth. Widths double up to 8 ndf.
     """
 
     view = "image"
 
-    def __init__(self, *, ndf: int = 64, norm: str = "instance") -> None:
+    def __init__(self, *, ndf: int = 64, norm: str = "instance", layers: int = 3) -> None:
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv2d(3, ndf, 4, stride=2, padding=1),
-            nn.LeakyReLU(LEAK),
-            nn.Conv2d(ndf, ndf * 2, 4, stride=2, padding=1),
-            NORMS[norm](ndf * 2),
-            nn.LeakyReLU(LEAK),
-            nn.Conv2d(ndf * 2, ndf * 4, 4, stride=2, padding=1),
-            NORMS[norm](ndf * 4),
-            nn.LeakyReLU(LEAK),
-            nn.Conv2d(ndf * 4, ndf * 8, 4, stride=1, padding=1),
-            NORMS[norm](ndf * 8),
-            nn.LeakyReLU(LEAK),
-            nn.Conv2d(ndf * 8, 1, 4, stride=1, padding=1),
-        )
+        widths = [ndf * min(2**i, 8) for i in range(layers + 1)]
+        stages = [nn.Conv2d(3, ndf, 4, stride=2, padding=1), nn.LeakyReLU(LEAK)]
+        for i in range(layers):
+            stride = 2 if i < layers - 1 else 1
+            stages += [
+                nn.Conv2d(widths[i], widths[i + 1], 4, stride=stride, padding=1),
+                NORMS[norm](widths[i + 1]),
+                nn.LeakyReLU(LEAK),
+            ]
+        self.net = nn.Sequential(*stages, nn.Conv2d(widths[-1], 1, 4, stride=1, padding=1))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         return [at_least_float32(self.net(image))]
-
-    def init_weights(self, *, init_type: str, gain: float) -> None:
-        """Initialise in place; see models.networks.layers.init_weights."""
-        init_weights(self, init_type=init_type, gain=gain)
 
 
 class PixelDiscriminator(nn.Module):
@@ -65,10 +58,6 @@ class PixelDiscriminator(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         return [at_least_float32(self.net(image))]
 
-    def init_weights(self, *, init_type: str, gain: float) -> None:
-        """Initialise in place; see models.networks.layers.init_weights."""
-        init_weights(self, init_type=init_type, gain=gain)
-
 
 class PerceptualDiscriminator(nn.Module):
     """The multi-scale perceptual discriminator (Fig. 2 left; section III.B).
@@ -79,13 +68,13 @@ class PerceptualDiscriminator(nn.Module):
     the last stack and the two maps below it: [(N, 1, H/8, W/8), (N, 1, H/16, W/16), (N, 1, H/32, W/32)], which is
     16, 8 and 4 for the paper's 128x128 crops. H and W must be multiples of 32.
 
-    11,328,899 parameters with ndf=64, all of them used. It has no normalisation, so its initialisation decides whether
-    it can learn: weights keep the scale of what they pass on (`init_weights`).
+    11,328,899 parameters with ndf=64, all of them used. scales: how many of the maps there are, from the largest on; 3 is
+    the published number, and H and W must be multiples of 8 * 2^(scales - 1).
     """
 
     view = "vgg"
 
-    def __init__(self, *, ndf: int = 64, norm: str = "none") -> None:
+    def __init__(self, *, ndf: int = 64, norm: str = "none", scales: int = 3) -> None:
         super().__init__()
         if norm != "none":
             raise ValueError(f"the perceptual discriminator has no normalisation, got norm={norm!r}")
@@ -93,13 +82,16 @@ class PerceptualDiscriminator(nn.Module):
         stacks = [CHANNELS[0], *(2 * width for width in widths)]
         self.trunk = nn.ModuleList(_halve(stacks[i], widths[i]) for i in range(3))
         self.lateral = nn.ModuleList(_convolve(CHANNELS[i + 1], widths[i]) for i in range(3))
-        self.tail = nn.ModuleList(_halve(stacks[3], stacks[3]) for _ in range(2))
-        self.heads = nn.ModuleList(nn.Conv2d(stacks[3], 1, 3, padding=1) for _ in range(3))
+        self.tail = nn.ModuleList(_halve(stacks[3], stacks[3]) for _ in range(scales - 1))
+        self.heads = nn.ModuleList(nn.Conv2d(stacks[3], 1, 3, padding=1) for _ in range(scales))
+        self.multiple = 8 * 2 ** (scales - 1)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         height, width = features[0].shape[-2:]
-        if height % 32 or width % 32:
-            raise ValueError(f"the perceptual discriminator takes multiples of 32 pixels, got {height}x{width}")
+        if height % self.multiple or width % self.multiple:
+            raise ValueError(
+                f"this perceptual discriminator takes multiples of {self.multiple} pixels, got {height}x{width}"
+            )
         x = features[0]
         for halve, lateral, scale in zip(self.trunk, self.lateral, features[1:]):
             x = torch.cat([halve(x), lateral(scale)], dim=1)
@@ -109,12 +101,13 @@ class PerceptualDiscriminator(nn.Module):
             maps.append(head(x))
         return [at_least_float32(m) for m in maps]
 
-    def init_weights(self, *, init_type: str, gain: float) -> None:
-        """Initialise in place. gain 1.0: hidden layers keep the scale of features of order one.
+    def init_scaled(self, *, init_type: str, gain: float) -> None:
+        """Initialise in place so that, with gain 1.0, hidden layers keep the scale of features of order one.
 
-        A LeakyReLU that follows needs sqrt(2 / (1 + 0.2^2)) more than Xavier's gain. The heads begin smaller, so that
-        the first verdicts lie around 0 and the first LSGAN losses around 1/2 a scale. Published code used gain 0.02
-        throughout, which five layers on leaves outputs below 5e-4 and gradients that half precision loses.
+        Without normalisation, the initial weights decide how long it takes to start learning. A LeakyReLU that follows needs
+        sqrt(2 / (1 + 0.2^2)) more than Xavier's gain. The heads begin smaller, so that the first verdicts lie around 0 and the
+        first LSGAN losses around 1/2 a scale. Published: gain 0.02 throughout, after which outputs start below 5e-4 and
+        recover within some hundred steps.
         """
         hidden = gain if init_type in ("normal", "kaiming") else gain * LEAKY_GAIN
         init_weights(self, init_type=init_type, gain=hidden)

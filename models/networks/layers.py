@@ -83,39 +83,6 @@ def init_weights(net: nn.Module, *, init_type: str, gain: float) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def joined(net: Callable, *inputs: Tensor | tuple[Tensor, ...], join: bool = True) -> tuple:
-    """Apply `net` to several batches (N_i, ...) in one call and split what it returns.
-
-    An input is a tensor, or a tuple of tensors that are the arguments of one call. Exact wherever samples do not see
-    each other; pass join=False for networks with batch normalisation. `net` may return a tensor or a list of tensors;
-    the result has one of these for each input.
-    """
-    calls = [x if isinstance(x, tuple) else (x,) for x in inputs]
-    if not join or len(calls) == 1:
-        return tuple(net(*arguments) for arguments in calls)
-    sizes = [len(arguments[0]) for arguments in calls]
-    return split(net(*map(torch.cat, zip(*calls))), sizes)
-
-
-def split(output: Tensor | list[Tensor], sizes: list[int]) -> tuple:
-    """Undo a concatenation along the batch, for a tensor or for each tensor of a list."""
-    if isinstance(output, Tensor):
-        return output.split(sizes)
-    return tuple(list(part) for part in zip(*(x.split(sizes) for x in output)))
-
-
-def detached(view: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-    """A view of images, or each tensor of it, without its graph."""
-    return view.detach() if isinstance(view, Tensor) else [x.detach() for x in view]
-
-
-def concatenated(first: Tensor | list[Tensor], second: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-    """Two views of images, one behind the other along the batch."""
-    if isinstance(first, Tensor):
-        return torch.cat([first, second])
-    return [torch.cat(pair) for pair in zip(first, second)]
-
-
 def max_pool(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, C, H // 2, W // 2), the largest of each 2x2 pixels.
 

@@ -115,12 +115,16 @@ class ResNetGenerator(nn.Module):
             ReflectConvToImage(ngf, 3, 7),
         )
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """mask: (N, 1, H, W) in {0, 1}, where the hands are; None: everywhere."""
+    def norm_weights(self, mask: Tensor) -> Weights | None:
+        """What `forward` makes of a mask (N, 1, H, W): how much each pixel counts, or None where all count alike."""
+        return norm_weights(_pad(mask), self.hand_share, levels=self.halvings + 1) if self.hand_share else None
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, *, weights: Weights | None = None) -> Tensor:
+        """mask: (N, 1, H, W) in {0, 1}, where the hands are; None: everywhere. weights: `norm_weights` of it, if known."""
         height, width = x.shape[-2:]
-        x, weights = _pad(x), None
-        if mask is not None and self.hand_share:
-            weights = norm_weights(_pad(mask), self.hand_share, levels=self.halvings + 1)
+        x = _pad(x)
+        if mask is not None:
+            weights = self.norm_weights(mask)
         if self.checkpointing and torch.is_grad_enabled():
             for part in self._parts():
                 x = checkpoint(part, x, weights, use_reentrant=False)

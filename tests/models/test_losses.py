@@ -5,12 +5,12 @@ import torch
 
 from models.losses import (
     CHROMA,
+    content_loss,
     cycle_loss,
     detail_loss,
     l1_loss,
     lsgan_discriminator_loss,
     lsgan_generator_loss,
-    r1_penalty,
     smoothed,
 )
 
@@ -89,14 +89,9 @@ def test_smoothing_sees_the_hand_alone():
     assert not smoothed(values, torch.zeros_like(mask)).any()
 
 
-def test_r1_by_hand():
-    """D(x) = 3 x over 4 pixels and x^2 on a second map: the mean's gradient is (3 + 2 x) / 4 a pixel."""
-    x = torch.tensor([1.0, -1.0, 0.0, 2.0]).view(1, 1, 2, 2)
-    penalty = r1_penalty(lambda view: [3 * view, view**2], x)
-    assert penalty.item() == pytest.approx((5**2 + 1**2 + 3**2 + 7**2) / 16)
-
-
-def test_r1_is_a_mean_over_samples_and_takes_lists():
-    x = torch.ones(5, 1, 2, 2)
-    assert r1_penalty(lambda view: [3 * view], x).item() == pytest.approx(9 / 4)
-    assert r1_penalty(lambda view: [3 * view[0] + view[1]], [x, x]).item() == pytest.approx(9 / 4 + 1 / 4)
+def test_content_loss_by_hand():
+    """Another mean and deviation of a channel cost nothing. Rows of -1 and 1 against columns of them, both of deviation 1,
+    differ by 2 in half of all places: 4 / 2."""
+    rows = torch.tensor([-1.0, 1.0]).repeat(4).view(1, 1, 8, 1).expand(2, 3, 8, 8).contiguous()
+    assert content_loss(5 + 3 * rows, rows).item() == pytest.approx(0, abs=1e-6)
+    assert content_loss(rows, rows.transpose(2, 3)).item() == pytest.approx(2, rel=1e-4)

@@ -3,10 +3,13 @@
 import pytest
 import torch
 
-from models import DISCRIMINATORS, GENERATORS
+from models import DISCRIMINATORS, GENERATORS, MODELS
 from models.features.vgg16 import load_vgg16
+from models.hgan import create_discriminator, create_generator
+from models.joining import Hands, join_hands
 from models.losses import lsgan_discriminator_loss, lsgan_generator_loss
-from models.networks.layers import INITS, init_weights, joined
+from models.networks.layers import INITS, init_weights
+from options.train_options import network_config, parse_train
 
 
 def count(net) -> int:
@@ -61,7 +64,7 @@ def test_perceptual_refuses_other_sizes(vgg):
 
 def test_every_parameter_of_the_perceptual_discriminator_is_used(vgg):
     net = DISCRIMINATORS["perceptual"](ndf=4)
-    net.init_weights(init_type="xavier", gain=1.0)
+    net.init_scaled(init_type="xavier", gain=1.0)
     sum(m.sum() for m in net(vgg(torch.rand(1, 3, 64, 64)))).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
@@ -139,7 +142,7 @@ def test_gradients_reach_the_generator_at_step_0(vgg):
     sizes = {}
     for gain in (1.0, 0.02):
         net = DISCRIMINATORS["perceptual"]()
-        net.init_weights(init_type="xavier", gain=gain)
+        net.init_scaled(init_type="xavier", gain=gain)
         image = torch.rand(1, 3, 64, 64, requires_grad=True)
         maps = net(vgg(image))
         lsgan_generator_loss(maps).backward()
@@ -152,7 +155,7 @@ def test_gradients_reach_the_generator_at_step_0(vgg):
 def test_first_losses_are_of_order_one(vgg):
     torch.manual_seed(0)
     net = DISCRIMINATORS["perceptual"]()
-    net.init_weights(init_type="xavier", gain=1.0)
+    net.init_scaled(init_type="xavier", gain=1.0)
     maps = [net(vgg(torch.rand(1, 3, 64, 64) * 2 - 1)) for _ in range(2)]
     assert 0.1 < lsgan_discriminator_loss(*maps).item() < 10
 
@@ -166,7 +169,46 @@ def test_every_initialisation_works(init_type):
 
 
 def test_joined_calls_equal_single_ones():
-    net = GENERATORS["resnet_4blocks"](ngf=4)
-    a, b = torch.rand(1, 3, 32, 32), torch.rand(2, 3, 32, 32)
-    for got, want in zip(joined(net, a, b), (net(a), net(b))):
-        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)  # float32 sums in another order
+    net = GENERATORS["resnet_4blocks"](ngf=4, hand_share=0.75)
+    masks = [torch.rand(n, 1, 32, 32) > 0.5 for n in (1, 2)]
+    pairs = [(torch.rand(len(m), 3, 32, 32), m.float()) for m in masks]
+    images, weights = join_hands([Hands(image, mask, net.norm_weights(mask)) for image, mask in pairs])
+    for got, (image, mask) in zip(net(images, weights=weights).split([1, 2]), pairs):
+        torch.testing.assert_close(got, net(image, mask), rtol=1e-5, atol=1e-5)  # float32 sums in another order
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_paper_initialises_every_layer_as_published(model):
+    """Xavier's normal with gain 0.02 in every convolution of every network: its deviation, within five times the sampling
+    error of as many weights as the layer has; biases are zero."""
+    flags = ["--silnet", "silnet"] if model == "geocongan" else []
+    config = network_config(parse_train(["--name", "x", "--paper", "--model", model, *flags]))
+    torch.manual_seed(0)
+    for net in (create_generator(config), create_discriminator(config)):
+        layers = [m for m in net.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.ConvTranspose2d))]
+        assert len(layers) >= 3
+        for layer in layers:
+            out, into = layer.weight.shape[0], layer.weight.shape[1]
+            wanted = 0.02 * (2 / ((out + into) * layer.weight[0, 0].numel())) ** 0.5
+            error = wanted / (2 * layer.weight.numel()) ** 0.5
+            assert abs(layer.weight.std().item() - wanted) < 5 * error + 0.02 * error, layer
+            assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("layers, parameters", [(1, 136_385), (2, 662_977), (3, 2_764_737), (4, 6_959_553)])
+def test_depth_of_the_patch_discriminator(layers, parameters):
+    """Parameters by hand, kernels 4 x 4 and biases: 3-64-128-1, 3-64-128-256-1, 3-64-128-256-512-1, and 512-512 more. Each
+    layer of stride 2 halves the map, each of stride 1 takes a pixel from it."""
+    net = DISCRIMINATORS["patch"](layers=layers)
+    assert count(net) == parameters
+    side = 128 // 2**layers - 2
+    assert [tuple(m.shape) for m in net(torch.rand(1, 3, 128, 128))] == [(1, 1, side, side)]
+
+
+@pytest.mark.parametrize("scales", [1, 2, 4])
+def test_scales_of_the_perceptual_discriminator(vgg, scales):
+    net = DISCRIMINATORS["perceptual"](ndf=4, scales=scales)
+    maps = net(vgg(torch.rand(1, 3, 128, 128)))
+    assert [tuple(m.shape) for m in maps] == [(1, 1, 128 // f, 128 // f) for f in (8, 16, 32, 64)[:scales]]
+    with pytest.raises(ValueError, match=f"multiples of {8 * 2 ** (scales - 1)}"):
+        net(vgg(torch.rand(1, 3, 128, 64 + 8 * 2 ** (scales - 1) // 2)))

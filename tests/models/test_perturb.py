@@ -2,16 +2,24 @@
 
 import torch
 
-from models.perturb import randomly_shifted, with_fixed_noise, with_noise
+from models.chances import Shifts, draw_chances
+from models.extras import Extras
+from models.image_pool import ImagePool
+from models.perturb import shifted, with_fixed_noise
+
+
+def draw(images: torch.Tensor, *, noise: bool = False, d_shift: int = 0, seed: int = 0):
+    return draw_chances(images, noise=noise, d_shift=d_shift, pools=(ImagePool(0), ImagePool(0)), seed=(seed, 0, 0))
 
 
 def test_noise_has_the_deviation_asked_for_and_none_is_none():
-    images = torch.zeros(2, 3, 64, 64)
-    torch.manual_seed(0)
-    first, second = with_noise(images, 0.1), with_noise(images, 0.1)
-    assert abs(first.std().item() - 0.1) < 0.005 and abs(first.mean().item()) < 0.005
+    images, extras = torch.zeros(2, 3, 64, 64), Extras(input_noise=0.1)
+    noises = draw(images, noise=True).noise.unbind(1)
+    first, second = (extras.seen(images, noise) for noise in noises[:2])
+    assert len(noises) == 6 and abs(first.std().item() - 0.1) < 0.005 and abs(first.mean().item()) < 0.005
     assert not torch.equal(first, second) and not torch.equal(first[0], first[1])
-    assert with_noise(images, 0.0) is images and with_fixed_noise(images, 0.0) is images
+    assert draw(images).noise is None and Extras().seen(images, None) is images
+    assert with_fixed_noise(images, 0.0) is images
 
 
 def test_fixed_noise_depends_on_nothing_but_the_size():
@@ -34,22 +42,29 @@ def test_fixed_noise_draws_nothing_from_the_global_state():
 
 
 def test_shifts_move_each_image_by_itself_within_the_limit():
-    torch.manual_seed(0)
     size, limit = 16, 3
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     image = torch.stack([y, x]).float().expand(40, 2, size, size)  # every pixel holds its place
-    moved = randomly_shifted(image, limit)
+    moved = shifted(image, draw(image, d_shift=limit).shifts.of(0, 1))
     offsets = moved[:, :, size // 2, size // 2] - size // 2
     assert offsets.abs().max() == limit and len(offsets.unique(dim=0)) > 10
     for k in range(40):
         dy, dx = offsets[k].int().tolist()
         torch.testing.assert_close(moved[k, 0], (y + dy).clamp(0, size - 1).float())  # the border is repeated
         torch.testing.assert_close(moved[k, 1], (x + dx).clamp(0, size - 1).float())
-    assert randomly_shifted(image, 0) is image
+    assert draw(image).shifts is None and Extras().shifted(image, None) is image
+
+
+def test_shifts_of_several_images_a_pair_stay_with_them():
+    images = torch.rand(2, 3, 16, 16)
+    shifts = draw(images, d_shift=5).shifts
+    together = shifted(torch.cat([images, images + 1]), shifts.of(2, 4))
+    for k in range(2):
+        alone = Shifts(shifts.rows[:, 2 + k], shifts.columns[:, 2 + k])
+        assert torch.equal(together[2 * k : 2 * k + 2], shifted(images + k, alone))
 
 
 def test_gradients_come_back_to_where_they_belong():
-    torch.manual_seed(1)
     image = torch.rand(1, 1, 8, 8, requires_grad=True)
-    randomly_shifted(image, 2).sum().backward()
+    shifted(image, draw(image.detach(), d_shift=2).shifts.of(0, 1)).sum().backward()
     assert image.grad.sum() == 64 and image.grad.min() >= 0

@@ -136,8 +136,8 @@ def test_paper_is_the_published_training():
     assert (opt.init_type, opt.init_gain, opt.dropout, opt.normalize_features) == ("xavier", 0.02, False, False)
     assert (opt.lr, opt.beta1, opt.batch_size, opt.crop_size, opt.n_epochs) == (5e-5, 0.5, 1, 128, 10)
     assert (opt.lambda_gan, opt.lambda_cycle, opt.lambda_identity, opt.pool_size) == (1.0, 10.0, 0.5, 50)
-    assert (opt.raw_l1, opt.mask, opt.amp, opt.flip, opt.hand_box) == (True, True, "off", False, False)
-    assert (opt.warmup, opt.lr_ratio, opt.ema) == (0, 1.0, 0.0) and opt.lr_final >= opt.lr  # the rate is constant
+    assert (opt.mask, opt.amp, opt.flip, opt.hand_box) == (True, "off", False, False)
+    assert (opt.warmup, opt.lr_ratio, opt.ema, opt.lr_decay) == (0, 1.0, 0.0, "none")
     assert (opt.input_noise, opt.d_shift, opt.common_mask, opt.hand_share) == (0.0, 0, False, 0.0)
     assert (opt.cycle_tone, opt.lambda_detail, opt.lambda_geo) == (1.0, 0.0, 0.0)
 

@@ -1,10 +1,10 @@
-"""The paper's training step, transcribed plainly: the yardstick of models/hgan.py's, for equality and for speed.
+"""The training step, transcribed plainly: the yardstick of models/hgan.py's, for equality and for speed.
 
-Written from the paper (section III) and from CycleGAN's definition of its networks, with PyTorch's own layers. It does
-what a first implementation does: one pass for every network and image, features of real and fake images wherever they
-are used, everything in one precision and in contiguous memory, weights updated one tensor at a time, and whatever
-gradients autograd computes on the way, wanted or not. The random choices of the image pools are shared with the model
-it is made from, and so are VGG16's weights.
+Written from the paper (section III), from CycleGAN's definition of its networks, and from what models/extras.py says in
+words of each extra, with PyTorch's own layers. It does what a first implementation does: one pass for every network and
+image, features of real and fake images wherever they are used, everything in one precision and in contiguous memory, weights
+updated one tensor at a time, and whatever gradients autograd computes on the way, wanted or not. Random choices are shared with
+the model that it is made from, and so are VGG16's weights.
 """
 
 import copy
@@ -13,8 +13,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.chances import Chances, draw_chances
 from models.hgan import HGAN
-from models.image_pool import ImagePool
+from models.image_pool import ImagePool, Trades
+
+
+class HandNorm(nn.Module):
+    """Instance normalisation in which the hand weighs at least `hand_share`; `mask`, of the images, is set before a call."""
+
+    def __init__(self, hand_share: float) -> None:
+        super().__init__()
+        self.hand_share, self.mask = hand_share, None
+
+    def forward(self, x: Tensor) -> Tensor:
+        hand = F.adaptive_avg_pool2d(self.mask, x.shape[-2:])  # the part of each pixel that is hand
+        ground = 1 - hand
+        wanted = (1 - self.hand_share) / self.hand_share * hand.sum((2, 3), keepdim=True)
+        each = (wanted / ground.sum((2, 3), keepdim=True).clamp(min=1e-5)).clamp(max=1)
+        weight = hand + ground * each
+        total = weight.sum((2, 3), keepdim=True)
+        mean = (weight * x).sum((2, 3), keepdim=True) / total
+        variance = (weight * (x - mean) ** 2).sum((2, 3), keepdim=True) / total
+        return (x - mean) / (variance + 1e-5).sqrt()
+
 
 NORMS = {
     "instance": lambda channels: [nn.InstanceNorm2d(channels)],
@@ -35,9 +56,9 @@ class Residual(nn.Module):
         return x + self.layers(x)
 
 
-def generator(*, blocks: int, ngf: int, norm: str, upsample: str) -> nn.Module:
+def generator(*, blocks: int, ngf: int, norm: str, upsample: str, hand_share: float) -> nn.Module:
     """CycleGAN's ResNet generator: images (N, 3, H, W) in [-1, 1] -> the same; H and W multiples of 4."""
-    normalise = NORMS[norm]
+    normalise = (lambda channels: [HandNorm(hand_share)]) if hand_share else NORMS[norm]
 
     def residual() -> Residual:
         c = 4 * ngf
@@ -161,11 +182,38 @@ def vgg_scales(vgg: nn.Module, image: Tensor) -> list[Tensor]:
     return scales
 
 
+def tone_of(difference: Tensor, mask: Tensor) -> Tensor:
+    """What is left of a difference of images on the hand, averaged over cells of 16 pixels and their neighbours."""
+
+    def coarse(x: Tensor) -> Tensor:
+        cells = F.avg_pool2d(x, 16, ceil_mode=True)
+        cells = F.avg_pool2d(cells, 3, stride=1, padding=1)
+        return F.interpolate(cells, x.shape[-2:], mode="bilinear")
+
+    return mask * coarse(mask * difference) / coarse(mask).clamp(min=1e-6)
+
+
+class Pool:
+    """Images of the past, by slot."""
+
+    def __init__(self) -> None:
+        self.images: dict[int, Tensor] = {}
+
+    def query(self, images: Tensor, trades: Trades) -> Tensor:
+        """An older image where `trades` says so, and else one of these; then keep these where it says."""
+        images = images.detach()
+        old, stored, own, slots = (x.tolist() for x in (trades.old, trades.stored, trades.own, trades.slots))
+        answers = [self.images[stored[i]] if old[i] else images[own[i]] for i in range(len(images))]
+        for slot, image in zip(slots, images):
+            self.images[slot] = image.clone()
+        return torch.stack(answers)
+
+
 class ReferenceStep:
     """Starts from a model's weights, before its first step; `step(batch)` trains them as the paper says.
 
-    dtype: what everything is computed in, and batches are converted to. silnet: logits of the hand's mask (N, 1, H, W),
-    for the geometrically consistent loss, whose weight `lambda_geo` is.
+    dtype: what everything is computed in, and batches are converted to. vgg: the features of a perceptual discriminator,
+    and of the content loss. silnet: logits of the hand's mask (N, 1, H, W), for the geometrically consistent loss.
     """
 
     def __init__(
@@ -173,15 +221,13 @@ class ReferenceStep:
         model: HGAN,
         *,
         vgg: nn.Module | None,
-        seed: int = 0,
         dtype: torch.dtype = torch.float32,
         silnet: nn.Module | None = None,
-        lambda_geo: float = 0.0,
     ) -> None:
         c, self.goal, self.dtype, self.vgg = model.config, model.objective, dtype, vgg
-        self.silnet, self.lambda_geo = silnet, lambda_geo
+        self.silnet, self.perceptual, self.total_steps = silnet, c.netD == "perceptual", model.total_steps
         self.nets = {
-            name: generator(blocks=BLOCKS[c.netG], ngf=c.ngf, norm=c.norm, upsample=c.upsample)
+            name: generator(blocks=BLOCKS[c.netG], ngf=c.ngf, norm=c.norm, upsample=c.upsample, hand_share=c.hand_share)
             for name in ("G_r", "G_s")
         }
         for name in ("D_r", "D_s"):
@@ -199,42 +245,76 @@ class ReferenceStep:
         adam = {"lr": self.goal.lr, "betas": (self.goal.beta1, 0.999), "foreach": False, "fused": False}
         self.adam_G = torch.optim.Adam([*self.nets["G_r"].parameters(), *self.nets["G_s"].parameters()], **adam)
         self.adam_D = torch.optim.Adam([*self.nets["D_r"].parameters(), *self.nets["D_s"].parameters()], **adam)
-        self.pool_r = ImagePool(self.goal.pool_size, seed=2 * seed)
-        self.pool_s = ImagePool(self.goal.pool_size, seed=2 * seed + 1)
+        self.pools = {"D_r": Pool(), "D_s": Pool()}
+        self.plans = ImagePool(self.goal.pool_size), ImagePool(self.goal.pool_size)
         self.steps = 0
 
-    def step(self, batch: dict) -> dict[str, Tensor]:
-        """The step of section III.C on a batch of models.hgan.HGAN.training_step; returns the losses that it does."""
-        goal, G_r, G_s = self.goal, self.nets["G_r"], self.nets["G_s"]
+    def step(self, batch: dict, chances: Chances | None = None) -> dict[str, Tensor]:
+        """The step of section III.C on a batch of models.hgan.HGAN.training_step; returns the losses that it does.
+
+        chances: those of the model's step; None: its own, without noise and shifts.
+        """
+        if chances is None:
+            chances = draw_chances(batch["real"], noise=False, d_shift=0, pools=self.plans, seed=(0, 0, self.steps))
+        goal = self.goal
         names = ("synthetic", "real", "synthetic_mask", "real_mask")
         s, r, mask_s, mask_r = (batch[name].to(self.dtype) for name in names)
-        for group in (*self.adam_G.param_groups, *self.adam_D.param_groups):
-            group["lr"] = goal.lr * min(1, (self.steps + 1) / max(1, goal.warmup))
+        self.set_rates()
+        noise = iter([] if chances.noise is None else chances.noise.to(self.dtype).unbind(1))
+
+        def paint(name: str, image: Tensor, mask: Tensor) -> Tensor:
+            for module in self.nets[name].modules():
+                if isinstance(module, HandNorm):
+                    module.mask = mask
+            return self.nets[name](image + goal.input_noise * next(noise, torch.zeros_like(image)))
 
         # Generators.
-        raw_r, raw_s = G_r(s), G_s(r)
-        fake_r, fake_s = self.masked(raw_r, s, mask_s), self.masked(raw_s, r, mask_r)
-        cycle_s, cycle_r = self.masked(G_s(fake_r), fake_r, mask_s), self.masked(G_r(fake_s), fake_s, mask_r)
-        gan = sum(0.5 * ((d - 1) ** 2).mean() for d in self.judge("D_r", fake_r) + self.judge("D_s", fake_s))
-        cycle = F.l1_loss(cycle_s, s) + F.l1_loss(cycle_r, r)
+        identity_weight = goal.lambda_cycle * goal.lambda_identity
+        raw_r = paint("G_r", s, mask_s)
+        same_r = paint("G_r", r, mask_r) if goal.lambda_identity else None
+        fake_r = self.masked(raw_r, s, mask_s)
+        raw_s = paint("G_s", r, mask_r)
+        fake_s = self.masked(raw_s, r, mask_r)
+        cycle_s = paint("G_s", fake_r, mask_s)
+        same_s = paint("G_s", s, mask_s) if goal.lambda_identity else None
+        cycle_r = paint("G_r", fake_s, mask_r)
+        seen = self.region(mask_s, mask_r)
+        shown_r, shown_s = self.shown(fake_r, seen), self.shown(fake_s, seen)
+        maps_r = self.judge("D_r", self.moved(shown_r, chances, 0))
+        maps_s = self.judge("D_s", self.moved(shown_s, chances, 1))
+        gan = sum(0.5 * ((d - 1) ** 2).mean() for d in maps_r + maps_s)
+        cycle = self.back(cycle_s, s, mask_s) + self.back(cycle_r, r, mask_r)
         identity = torch.zeros(())
         loss = goal.lambda_gan * gan + goal.lambda_cycle * cycle
         if goal.lambda_identity > 0:
-            identity = F.l1_loss(self.masked(G_r(r), r, mask_r), r) + F.l1_loss(self.masked(G_s(s), s, mask_s), s)
-            loss = loss + goal.lambda_cycle * goal.lambda_identity * identity
+            identity = F.l1_loss(same_r, r) + F.l1_loss(same_s, s)
+            loss = loss + identity_weight * identity
         losses = {"G_gan": gan, "G_cycle": cycle, "G_identity": identity}
-        if self.lambda_geo:
+        if goal.lambda_geo:
             losses["G_geo"] = F.binary_cross_entropy_with_logits(self.silnet(raw_r), mask_s)
             losses["G_geo"] = losses["G_geo"] + F.binary_cross_entropy_with_logits(self.silnet(raw_s), mask_r)
-            loss = loss + self.lambda_geo * losses["G_geo"]
+            loss = loss + goal.lambda_geo * losses["G_geo"]
+        if goal.lambda_detail:
+            losses["G_detail"] = self.detail(fake_r, s, mask_s) + self.detail(fake_s, r, mask_r)
+            loss = loss + goal.lambda_detail * losses["G_detail"]
+        if goal.lambda_content:
+            of_r = self.content(self.moved(shown_r, chances, 0), self.moved(self.shown(s, seen), chances, 0))
+            of_s = self.content(self.moved(shown_s, chances, 1), self.moved(self.shown(r, seen), chances, 1))
+            losses["G_content"] = of_r + of_s
+            loss = loss + goal.lambda_content * losses["G_content"]
         self.adam_G.zero_grad()
         loss.backward()
         self.adam_G.step()
 
         # Discriminators.
         self.adam_D.zero_grad()
-        for name, real, fake in (("D_r", r, self.pool_r.query(fake_r)), ("D_s", s, self.pool_s.query(fake_s))):
-            on_real, on_fake = self.judge(name, real), self.judge(name, fake)
+        for name, real, fake, trades, number in (
+            ("D_r", r, shown_r, chances.pool_r, 2),
+            ("D_s", s, shown_s, chances.pool_s, 4),
+        ):
+            old = self.pools[name].query(fake, trades) if goal.pool_size else fake.detach()
+            on_real = self.judge(name, self.moved(self.shown(real, seen), chances, number))
+            on_fake = self.judge(name, self.moved(old, chances, number + 1))
             losses[name] = sum(0.5 * ((d - 1) ** 2).mean() for d in on_real) + sum(0.5 * (d**2).mean() for d in on_fake)
             losses[name].backward()
             losses[f"{name}_real"] = sum(d.mean() for d in on_real) / len(on_real)
@@ -249,10 +329,61 @@ class ReferenceStep:
                     mean.copy_(decay * mean + (1 - decay) * weight)
         return {name: value.detach() for name, value in losses.items()}
 
+    def set_rates(self) -> None:
+        """Rise over the warm-up, then fall: both players' linearly over the run's second half, or G's as 1 / step."""
+        goal, number = self.goal, self.steps + 1
+        rise = goal.lr * min(1, number / max(1, goal.warmup))
+        fall_G = fall_D = 1.0
+        if goal.lr_decay == "linear" and self.total_steps and self.steps > self.total_steps / 2:
+            fall_G = fall_D = 2 * (1 - self.steps / self.total_steps)
+        if goal.lr_decay == "inverse" and number > max(100, goal.warmup):
+            fall_G = max(goal.lr_final / goal.lr, max(100, goal.warmup) / number)
+        for adam, rate in ((self.adam_G, rise * fall_G), (self.adam_D, rise * fall_D * goal.lr_ratio)):
+            for group in adam.param_groups:
+                group["lr"] = rate
+
     def masked(self, generated: Tensor, x: Tensor, mask: Tensor) -> Tensor:
         """mask * G(x) + (1 - mask) * x, or G(x) without masks."""
         return mask * generated + (1 - mask) * x if self.goal.mask else generated
 
+    def back(self, cycle: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+        """L1 of a cycle, of whose tone on the hand a part is forgiven."""
+        difference = cycle - x
+        if self.goal.cycle_tone < 1:
+            difference = difference - (1 - self.goal.cycle_tone) * tone_of(difference, mask)
+        return difference.abs().mean()
+
+    def detail(self, fake: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+        """What tone does not explain of a translation's difference from its source: its grey, and four times its colour."""
+        detail = (fake - x) - tone_of(fake - x, mask)
+        grey = (detail[:, 0:1] + detail[:, 1:2] + detail[:, 2:3]) / 3
+        return grey.abs().mean() + 4 * (detail - grey).abs().mean()
+
+    def content(self, fake: Tensor, x: Tensor) -> Tensor:
+        """Mean squared difference of relu3_3, every channel of every image less its mean and over its deviation."""
+        pair = [vgg_scales(self.vgg, image)[2] for image in (fake, x)]
+        pair = [(a - a.mean((2, 3), True)) / (a.var((2, 3), correction=0, keepdim=True) + 1e-5).sqrt() for a in pair]
+        return ((pair[0] - pair[1].detach()) ** 2).mean()
+
+    def region(self, mask_s: Tensor, mask_r: Tensor) -> Tensor:
+        """1 where discriminators see: everywhere, or where both hands are, some pixels away from any where they are not."""
+        if not self.goal.common_mask:
+            return torch.ones_like(mask_s)
+        width = self.goal.d_erode
+        apart = F.pad((mask_s * mask_r < 0.5).to(self.dtype), (width,) * 4)
+        return (F.max_pool2d(apart, 2 * width + 1, stride=1) == 0).to(self.dtype)
+
+    def shown(self, image: Tensor, seen: Tensor) -> Tensor:
+        """The image there, and white elsewhere."""
+        return seen * image + (1 - seen)
+
+    def moved(self, image: Tensor, chances: Chances, number: int) -> Tensor:
+        """Each image of a batch where the discriminator sees it, filled up with its border's pixels."""
+        if chances.shifts is None:
+            return image
+        places = zip(image, chances.shifts.rows[:, number].tolist(), chances.shifts.columns[:, number].tolist())
+        return torch.stack([x[:, rows][:, :, columns] for x, rows, columns in places])
+
     def judge(self, name: str, image: Tensor) -> list[Tensor]:
         """A discriminator's maps of an image."""
-        return self.nets[name](image if self.vgg is None else vgg_scales(self.vgg, image))
+        return self.nets[name](vgg_scales(self.vgg, image) if self.perceptual else image)

@@ -1,8 +1,8 @@
 """How fast everything is: python -m util.benchmark.step (see --help).
 
-The training step of each model runs against its plain transcription, tests/reference_step.py, in turns in one process,
+The training step of each model runs against its plain transcription, util/benchmark/reference_step.py, in turns in one process,
 and the medians are compared. Beside each stand its floating-point operations a second, as a share of what the device
-does in a large matrix product of the same precision. The images are noise: how long a step takes does not hang on them.
+does in a large matrix product of the same precision. The images are noise: how long a step takes does not depend on them.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def steps(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]
 
 
 def _model_rows(name: str, opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
-    flags = {"name": "benchmark", "model": name, "ngf": opt.ngf, "ndf": opt.ndf, "lambda_geo": 0.0, "raw_l1": False}
+    flags = {"name": "benchmark", "model": name, "ngf": opt.ngf, "ndf": opt.ndf, "lambda_geo": 0.0, "lr_decay": "none"}
     flags |= {"batch_size": opt.batch_size, "crop_size": opt.crop_size}
     extras_off = {name: knob.paper for name, knob in knobs(NetworkConfig, Objective).items() if knob.group == "extras"}
     train = parse_train(as_flags(extras_off | flags))
@@ -52,8 +52,7 @@ def _model_rows(name: str, opt: argparse.Namespace, device: torch.device, amp: A
     if opt.reference:
         plain = ReferenceStep(model, vgg=vgg)
         subjects["reference"] = (lambda: plain.step(batch), Amp("off"))
-    for pool in (model.pool_r, model.pool_s, *((plain.pool_r, plain.pool_s) if opt.reference else ())):
-        pool.images = list(batch["real"][:1]) * pool.size  # full, as they are from the fiftieth step on
+    fill_pools(model, batch)
     measured = {}
     for subject, (step, precision) in subjects.items():
         flops, peak = count(step, device)
@@ -148,6 +147,13 @@ COLUMNS = {
     "value": ("value", "{:,.4g}"),
     "unit": ("unit", "{}"),
 }
+
+
+def fill_pools(model: HGAN, batch: dict) -> None:
+    """Fill the histories of fakes, as they are from the fiftieth step on."""
+    full = batch["real"][:1].expand(model.pool_r.size, -1, -1, -1)
+    for pool in (model.pool_r, model.pool_s):
+        pool.load_state_dict({"images": full}, model.device)
 
 
 def noise(count: int, size: int, device: torch.device) -> dict:

@@ -21,6 +21,7 @@ class RunModel(Trainable, Protocol):
 
     networks: dict[str, nn.Module]
     device: torch.device
+    total_steps: int | None  # the run's length, which rates may depend on
 
     def distribute(self) -> None: ...
 

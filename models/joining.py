@@ -1,0 +1,102 @@
+"""Images that wait for the same network go through it together: hands with their masks, parts of a batch, joined batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from models.chances import Chances, Shifts
+from models.networks.hand_norm import Weights
+
+
+@dataclass(frozen=True)
+class Hands:
+    """A batch of one domain's hands.
+
+    image: (N, 3, H, W) in [-1, 1]. mask: (N, 1, H, W), 1 where the hand is and 0 elsewhere. weights: how much each pixel
+    counts in the generators' instance normalisation (models.networks.hand_norm); None: all alike.
+    """
+
+    image: Tensor
+    mask: Tensor
+    weights: Weights | None = None
+
+    def painted(self, image: Tensor) -> Hands:
+        """The same hands in another picture of them."""
+        return replace(self, image=image)
+
+
+@dataclass
+class Part:
+    """A part of a step's batch, or all of it: N pairs of hands, their share of the batch, and what becomes of them.
+
+    visible: where discriminators see them, bool (N, 1, H, W); None: everywhere. fakes: translations into the other
+    domain, of the synthetic hands and of the real ones. shown: these two as discriminators are shown them, before shifts.
+    """
+
+    synthetic: Hands
+    real: Hands
+    share: float
+    chances: Chances
+    visible: Tensor | None
+    fakes: tuple[Tensor, ...] = ()
+    shown: tuple[Tensor, ...] = ()
+    seen: int = 0  # images that generators have been given so far
+
+    @property
+    def hands(self) -> tuple[Hands, Hands]:
+        return self.synthetic, self.real
+
+    def next_noise(self, count: int) -> Tensor | None:
+        """Noise for the next `count` images, a multiple of N, that a generator is given: (count, 3, H, W), or None."""
+        first, self.seen = self.seen, self.seen + count // len(self.real.image)
+        if self.chances.noise is None:
+            return None
+        return self.chances.noise[:, first : self.seen].transpose(0, 1).flatten(0, 1)
+
+    @property
+    def shifts_of_fakes(self) -> Shifts | None:
+        """Of the two fakes in the generators' step."""
+        return self.chances.shifts and self.chances.shifts.of(0, 2)
+
+    @property
+    def shifts_of_judged(self) -> Shifts | None:
+        """Of real, fake, synthetic and fake images in the discriminators' step."""
+        return self.chances.shifts and self.chances.shifts.of(2, 6)
+
+
+def halves_of_weights(weights: Weights | None) -> tuple[Weights | None, Weights | None]:
+    """Those of the first and of the second half of a batch."""
+    if weights is None:
+        return None, None
+    pairs = {height: x.chunk(2) for height, x in weights.items()}
+    return tuple({height: pair[i] for height, pair in pairs.items()} for i in range(2))
+
+
+def join_hands(hands: Sequence[Hands]) -> tuple[Tensor, Weights | None]:
+    """Images of several batches, and the weights of their pixels, one behind the other along the batch dimension.
+
+    What a network makes of them is exact wherever the samples of a batch do not see each other, as with batch norm they do.
+    """
+    if len(hands) == 1:
+        return hands[0].image, hands[0].weights
+    weights = None
+    if hands[0].weights is not None:
+        weights = {height: torch.cat([h.weights[height] for h in hands]) for height in hands[0].weights}
+    return torch.cat([h.image for h in hands]), weights
+
+
+def split(output: Tensor | list[Tensor], sizes: list[int]) -> tuple:
+    """Undo a concatenation along the batch, for a tensor or for each tensor of a list."""
+    if isinstance(output, Tensor):
+        return output.split(sizes)
+    return tuple(list(part) for part in zip(*(x.split(sizes) for x in output)))
+
+
+def halves(batch: Tensor | list[Tensor]) -> tuple:
+    """The first and the second half of a batch: a tensor (2N, ...), or a list of such."""
+    half = len(batch[0] if isinstance(batch, list) else batch) // 2
+    return split(batch, [half, half])

@@ -1,0 +1,69 @@
+"""The operators that a step calls: how many kernels a GPU has to launch for it, on what shapes, and what they read and write."""
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from unittest import mock
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+# Operators that launch nothing: they allocate, rename, or ask.
+FREE = (
+    "_unsafe_view",
+    "detach",
+    "alias",
+    "empty",
+    "new_empty",
+    "empty_like",
+    "empty_strided",
+    "promote_types",
+    "lift_fresh",
+)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A call of an operator: its name, the shapes of its tensors, and the bytes that these hold."""
+
+    name: str
+    shapes: tuple[tuple[int, ...], ...]
+    bytes: int
+
+
+class OperatorLog(TorchDispatchMode):
+    """Within it, every operator that launches something is noted in `calls`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Operator] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        namespace, name = func.name().split("::")
+        if namespace != "profiler" and not func.is_view and name.split(".")[0] not in FREE:
+            tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor)]
+            shapes = tuple(tuple(x.shape) for x in tensors)
+            self.calls.append(Operator(name, shapes, sum(x.nbytes for x in tensors)))
+        return result
+
+
+@contextmanager
+def as_on_gpus():
+    """Within it, networks take the ways that they take on a GPU, not those that are quicker on a CPU."""
+    with mock.patch("models.networks.fast_cpu._plain", lambda x: True):
+        yield
+
+
+def operators(step: Callable[[], object]) -> list[Operator]:
+    """The operators of one call of `step`, in order, as they would be on a GPU."""
+    with as_on_gpus(), OperatorLog() as log:
+        step()
+    return log.calls
+
+
+def most_frequent(calls: list[Operator], count: int = 10) -> list[tuple[str, int]]:
+    """Names of operators, with how often each is called."""
+    return Counter(call.name for call in calls).most_common(count)
