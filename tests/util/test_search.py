@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import json
 import sys
 from argparse import Namespace
 from itertools import islice
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from helpers import ROOT
+from helpers import ROOT, write_hands
 
 from options.search_options import kept_trials, parse_search
 from options.train_options import parse_train
@@ -261,3 +262,25 @@ def test_another_space_or_budget_is_refused_and_more_trials_are_added(space_file
 def test_a_storage_that_cannot_be_opened_is_named(space_file, search):
     with pytest.raises(UsageError, match="--storage sqlite:////no/such/folder/x.db cannot be opened"):
         search.study.Search(options(space_file, "--storage", "sqlite:////no/such/folder/x.db"), search.space)
+
+
+def test_real_trainings_from_the_first_trial_to_the_winners_test(tmp_path, monkeypatch, run_main):
+    pytest.importorskip("optuna")
+    write_hands(tmp_path / "hands", frames=4, size=48)
+    monkeypatch.chdir(tmp_path)
+    fixed = {"dataroot": "hands", "model": "pixcyclegan4", "ngf": 4, "ndf": 4, "crop_size": 32, "num_workers": 0}
+    fixed |= {"feature_net": "random", "val_size": 2, "test_size": 4, "device": "cpu", "cache": False}
+    Path("space.yaml").write_text(yaml.safe_dump({"fixed": fixed, "space": {"lambda_identity": [0.0, 0.5]}}))
+    words = ["space.yaml", "--name", "s", "--trials", 2, "--steps", 2]
+    status, message = run_main(command.main, *words)
+    assert status == 0, message
+    folder = tmp_path / "results" / "search" / "s"
+    rows = list(csv.DictReader((folder / "trials.csv").open()))
+    assert [row["state"] for row in rows] == ["COMPLETE"] * 2 and rows[0]["score"] != rows[1]["score"]
+    assert all((folder / "pictures" / f"trial_00{number}.png").exists() for number in (0, 1))
+    status, message = run_main(command.main, *words, "--keep", 1, "--full_steps", 3)
+    assert status == 0, message
+    metrics = json.loads((folder / "test" / "trial_001" / "test" / "metrics.json").read_text())
+    assert metrics["step"] <= 3 and "trial 1 " in (folder / "best.yaml").read_text()
+    status, message = run_main(command.main, *words, "--keep", 1, "--full_steps", 3)
+    assert status == 0 and (folder / "logs" / "winner.log").read_text().count("$ python test.py") == 1
