@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from data.frames import DOMAINS, Frame
 from data.hands import Hand, read_hand
 from data.packs.format import Pack
+from data.shuffled import Shuffled
 from data.transforms import flip, random_hand_crop
 from util.images import ImageError, mask_to_tensor, printable, to_tensor
 
@@ -51,11 +52,14 @@ class UnpairedHands(Dataset):
         self.background, self.flips, self.crop, self.packs = background, flips, crop, packs or {}
         self.epoch_length = max(len(frames[domain]) for domain in DOMAINS)
         self._bad = set(bad)
+        self._order = {
+            domain: Shuffled(len(frames[domain]), seed=(seed, stream)) for stream, domain in enumerate(DOMAINS)
+        }
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str]:
         sample = {"left_out": {}}
         for stream, domain in enumerate(DOMAINS):
-            frame, draw_crop = self._read(domain, stream, k, sample["left_out"])
+            frame, draw_crop = self._read(domain, k, sample["left_out"])
             random = np.random.default_rng((self.seed, 2 + stream, k))
             hand = draw_crop(random)
             if self.flips and random.random() < 0.5:
@@ -66,11 +70,11 @@ class UnpairedHands(Dataset):
         return sample
 
     def _read(
-        self, domain: str, stream: int, k: int, left_out: dict[str, str]
+        self, domain: str, k: int, left_out: dict[str, str]
     ) -> tuple[Frame, Callable[[np.random.Generator], Hand]]:
         frames = self.frames[domain]
         for attempt in range(min(len(frames), MAX_TRIES)):
-            frame = frames[self._shuffled(stream, len(frames), k + attempt)]
+            frame = frames[self._order[domain][k + attempt]]
             if frame in self._bad:
                 continue
             try:
@@ -95,15 +99,6 @@ class UnpairedHands(Dataset):
             return lambda random: pack.random_crop(place, self.crop_size, random)
         hand = read_hand(frame, background=self.background)
         return lambda random: self.crop(hand, self.crop_size, random)
-
-    def _shuffled(self, stream: int, count: int, k: int) -> int:
-        """Place k of the endless concatenation of shuffles of range(count)."""
-        round_, place = divmod(k, count)
-        if getattr(self, "_shuffles", None) is None:
-            self._shuffles = {}
-        if self._shuffles.get(stream, (None,))[0] != round_:
-            self._shuffles[stream] = (round_, np.random.default_rng((self.seed, stream, round_)).permutation(count))
-        return int(self._shuffles[stream][1][place])
 
 
 def collate(samples: list[dict]) -> dict:

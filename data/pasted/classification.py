@@ -21,6 +21,7 @@ from data.listing import images_below
 from data.pasted.backgrounds import Background
 from data.pasted.composite import Placement, composite, mask_of_crop, random_placement
 from data.scan import tell
+from data.shuffled import Shuffled
 from data.splits import Split
 from util.errors import UsageError
 from util.images import ImageError, read_mask, read_rgb, to_tensor
@@ -240,24 +241,16 @@ class HandsOnBackgrounds(Dataset):
     ) -> None:
         self.samples, self.background = list(samples), background
         self.seed, self.train, self.hand = seed, train, hand
-        self._order: tuple[int, np.ndarray] | None = None
+        self._order = Shuffled(len(self.samples), seed=(seed, len(PARTS)))
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str]:
         rng = np.random.default_rng((self.seed, PARTS.index("train" if self.train else "test"), k))
-        sample = self.samples[self._shuffled(k) if self.train else k]
+        sample = self.samples[self._order[k] if self.train else k]
         placement = random_placement(rng) if self.train else Placement()
         background = self.background(rng)
         image, mask = read_hand_file(sample.file)
         pasted = composite(image, mask, background, placement=placement, hand=self.hand)
         return {"image": to_tensor(pasted), "label": torch.tensor(sample.label), "hand_path": str(sample.file.image)}
-
-    def _shuffled(self, k: int) -> int:
-        """Place k of the endless concatenation of shuffles."""
-        round_, place = divmod(k, len(self.samples))
-        if self._order is None or self._order[0] != round_:
-            order = np.random.default_rng((self.seed, len(PARTS), round_)).permutation(len(self.samples))
-            self._order = (round_, order)
-        return int(self._order[1][place])

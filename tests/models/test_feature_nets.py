@@ -13,7 +13,7 @@ from util.images import write_png
 from util.scores import distances as metrics
 from util.scores.evaluate import ImageFiles, extract_features
 
-IMAGES = 300
+IMAGES = 40
 
 
 def textures(count: int, seed: int) -> list[np.ndarray]:
