@@ -334,7 +334,10 @@ def test_the_answer_is_disowned_where_the_classifier_knows_nothing() -> None:
     assert text.startswith("83 % of generated hands (83 of 100) were taken for real by a classifier that never")
     assert "90 % of real hands and 4 % of synthetic hands real" in text and "worth nothing" not in text
     blind = answer("table2", {"syn_rea": predictions(1.0, 1.0, 1.0)})
-    assert blind.startswith("The classifier has learnt nothing") and "not tell real from synthetic hands better than chance" in blind
+    assert (
+        blind.startswith("The classifier has learnt nothing")
+        and "not tell real from synthetic hands better than chance" in blind
+    )
 
 
 def test_every_flag_is_read() -> None:
