@@ -153,7 +153,7 @@ def translate_split(
     """Translate the frames by one run, write the files of the contract, and score them."""
     run = model.options
     folder = results_folder(opt, name)
-    crop = TEST_CROP if opt.crop else None
+    crop = region_side(run) if opt.crop else None
     domain, other = ("synthetic", "real") if opt.direction == "StoR" else ("real", "synthetic")
 
     open_folder(folder, None)
@@ -242,6 +242,11 @@ def study_downstream(opt: argparse.Namespace, models: dict[str, Translator], amp
     return 0
 
 
+def region_side(run: SimpleNamespace) -> int:
+    """The side of the run's validation and test regions in pixels."""
+    return getattr(run, "test_crop_size", TEST_CROP)  # older runs do not say
+
+
 def data_roots(opt: argparse.Namespace, run: SimpleNamespace) -> dict[str, Path | None]:
     """The data's folders: as given now, else the run's."""
     return {flag: getattr(opt, flag) or stored_root(run, flag) for flag in ("dataroot", "synth_root", "real_root")}
@@ -305,7 +310,7 @@ def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> N
     folder = results_folder(opt, name)
     open_folder(folder, opt.input)
     domain = "synthetic" if opt.direction == "StoR" else "real"
-    crop = TEST_CROP if opt.crop else None
+    crop = region_side(model.options) if opt.crop else None
     regions = HandRegions(frames, crop=crop, background=model.options.background, strict=opt.strict, keep_source=True)
     generated, source = translate(opt, model, regions, folder, domain, background=opt.background or "keep")
     log.info("%s", sentence(regions.origins))

@@ -268,6 +268,14 @@ class Setup:
     crop_size: int = knob(
         128, "side of a training crop", low=32, high=4096, silnet=SAME, metavar="PX", group="data", basic=True
     )
+    test_crop_size: int = knob(
+        256,
+        "side of a validation or test region, centred on the hand; the paper's is 256",
+        low=32,
+        high=4096,
+        metavar="PX",
+        group="data",
+    )
     background: str = knob("white", "what is outside the hand", choices=BACKGROUNDS, silnet=SAME, group="data")
     flip: bool = knob(
         True,
@@ -315,8 +323,11 @@ def knobs(*groups: type) -> dict[str, Knob]:
 
 
 def network_config(options: Any) -> NetworkConfig:
-    """The networks' part of the options: of parse_train's result, or of a stored options.yaml as attributes."""
-    return NetworkConfig(**{name: getattr(options, name) for name in knobs(NetworkConfig)})
+    """The networks' part of the options: of parse_train's result, or of a stored options.yaml as attributes.
+
+    A knob that is newer than the stored options has the paper's value, with which networks are as they were without it.
+    """
+    return NetworkConfig(**{name: getattr(options, name, knob.paper) for name, knob in knobs(NetworkConfig).items()})
 
 
 def objective(options: Any) -> Objective:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data.hands import MIN_SIDE, Hand, key_or_whole, whiten
 from models import GENERATOR, SEGMENTERS
-from models.config import NetworkConfig
+from models.config import network_config
 from models.hgan import create_generator, translate
 from models.networks.silnet import SilNet
 from models.silnet_trainer import segment
@@ -31,7 +31,11 @@ log = logging.getLogger(__name__)
 
 # What a run must say of itself to be used, beside what its networks are made of.
 NEEDED = (
-    *NetworkConfig.__dataclass_fields__,
+    "netG",
+    "netD",
+    "ngf",
+    "norm",
+    "upsample",
     "model",
     "mask",
     "hand_box",
@@ -63,7 +67,7 @@ class Translator:
         content, self.checkpoint = _load_epoch(folder, epoch)
         try:
             self.step = int(content["step"])
-            config = NetworkConfig(**{name: getattr(self.options, name) for name in NetworkConfig.__dataclass_fields__})
+            config = network_config(self.options)
             check_config(content["model"].get("config"), asdict(config))
             self.net = create_generator(config)
             self.net.load_state_dict(content["model"]["averages"][GENERATOR[direction]]["module"])

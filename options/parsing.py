@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
 
     def may_change(self) -> frozenset[str]:
         """The options that say how long, where and how often, not what is computed: a run may be continued with others."""
-        return frozenset(action.dest for action in self.flags() if action.may_change)
+        return frozenset(action.dest for action in self.flags() if getattr(action, "may_change", False))
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
         """As argparse's, but unknown flags are answered before missing ones, and with what may have been meant."""
@@ -77,7 +77,8 @@ class Parser(argparse.ArgumentParser):
         raise argparse.ArgumentError(action, message)
 
     def format_help(self, *, everything: bool = True) -> str:
-        """The help. everything: all flags, else the basic ones."""
+        """The help. everything: all flags, else the basic ones, where there are any."""
+        everything = everything or not any(getattr(one, "basic", False) for one in self.flags())
         formatter = self._get_formatter()
         formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
         formatter.add_text(self.description)

@@ -170,11 +170,11 @@ def load_newest(path: Path, previous: Path) -> tuple[dict, Path]:
 def check_config(stored: dict | None, wanted: dict) -> None:
     """Raise ValueError, naming the options that differ, unless networks were stored with the ones wanted.
 
-    stored: None for a checkpoint that does not say.
+    stored: None for a checkpoint that does not say; an option that is newer than the checkpoint is not in it.
     """
     if stored is None:
         return
-    differ = [key for key, value in wanted.items() if stored.get(key) != value]
+    differ = [key for key, value in wanted.items() if key in stored and stored[key] != value]
     if differ:
         raise ValueError("; ".join(f"--{key} is {wanted[key]!r} here, {stored.get(key)!r} there" for key in differ))
 

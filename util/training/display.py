@@ -4,7 +4,7 @@ import numpy as np
 
 from data.frames import DOMAINS, Frame
 from data.hands import Hand
-from data.regions import HandRegions
+from data.regions import TEST_CROP, HandRegions
 from models.hgan import HGAN
 from models.translation import translator_of
 from util.drawing import sheet
@@ -13,11 +13,14 @@ from util.images import ImageError
 ROWS = 4
 
 
-def display_hands(frames: dict[str, list[Frame]], *, background: str) -> dict[str, list[Hand]]:
-    """Up to four hands of each domain, evenly spread over its frames: the same ones at every step of a run."""
+def display_hands(frames: dict[str, list[Frame]], *, background: str, crop: int = TEST_CROP) -> dict[str, list[Hand]]:
+    """Up to four hands of each domain, evenly spread over its frames: the same ones at every step of a run.
+
+    crop: the side of their regions in pixels.
+    """
     chosen = {}
     for domain in DOMAINS:
-        regions = HandRegions(frames[domain], background=background)
+        regions = HandRegions(frames[domain], crop=crop, background=background)
         places = np.linspace(0, len(regions) - 1, min(2 * ROWS, len(regions))).round().astype(int)
         hands = [regions[place] for place in places]  # twice as many as shown, as some may be unreadable
         found = [hand for hand in hands if not isinstance(hand, ImageError)]

@@ -82,6 +82,7 @@ def create_validator(
         frames,
         net,
         background=opt.background,
+        crop=opt.test_crop_size,
         hand_box=opt.hand_box,
         best_by=opt.best_by,
         cache_dir=folder / "features",
@@ -94,7 +95,7 @@ def create_display(
     opt: argparse.Namespace, model: HGAN, frames: dict[str, list[Frame]]
 ) -> Callable[[], dict[str, np.ndarray]]:
     """() -> the pictures that training shows."""
-    shown = display_hands(frames, background=opt.background)
+    shown = display_hands(frames, background=opt.background, crop=opt.test_crop_size)
     return lambda: display_grids(model, shown, hand_box=opt.hand_box)
 
 

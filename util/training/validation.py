@@ -23,19 +23,21 @@ def create_validation(
     net: FeatureNet,
     *,
     background: str,
+    crop: int,
     hand_box: bool,
     best_by: str,
     cache_dir: Path,
     num_workers: int = 0,
 ) -> Callable[[], tuple[dict[str, float], float]]:
-    """A function () -> (scores to log, the one that chooses best.pt): translated against real hands on 256 crops.
+    """A function () -> (scores to log, the one that chooses best.pt): translated against real hands on `crop` pixel
+    regions.
 
     The scores: "fid" or "fd"; the rulers' (util.scores.rulers.flat_entries); and "score", both in one (best_score).
     Lower is better of "score", and of the distance, which chooses instead if best_by is "distance". The real side is
     read once; its features are kept in `cache_dir`, keyed by content and network. num_workers: processes that read the
     images.
     """
-    regions = {domain: HandRegions(part, background=background) for domain, part in frames.items()}
+    regions = {domain: HandRegions(part, crop=crop, background=background) for domain, part in frames.items()}
     real = cached_features(
         ReadableImages(regions["real"], num_workers=num_workers), net, cache_dir, progress="real features"
     )
