@@ -261,9 +261,11 @@ def stored_root(run: SimpleNamespace, flag: str) -> Path | None:
 
 
 def data_reading(opt: argparse.Namespace, run: SimpleNamespace) -> Reading:
-    """How images and masks are read: as the flags given now say, else as the run did."""
+    """How images and masks are read: as the flags given now say, else as the run did; however many there are."""
     given = {name: value for name, value in vars(reading(opt)).items() if name in opt.explicit}
-    return replace(reading(run), max_dataset_size=opt.max_dataset_size, **given)
+    if opt.input or "masks" in given:
+        run = SimpleNamespace(**{**vars(run), "masks": None})  # the run's masks are those of its own images
+    return replace(reading(run), **(given | {"max_dataset_size": None}))
 
 
 def split_frames(
@@ -284,12 +286,12 @@ def split_frames(
 
 
 def limited(opt: argparse.Namespace, frames: Domains, seed: int) -> Domains:
-    """At most --num_test frames a domain, a seeded choice of them where there are more."""
-    chosen = {}
+    """At most --num_test frames a domain (and --max_dataset_size), a seeded choice of them where there are more."""
+    chosen, most = {}, min(opt.num_test, opt.max_dataset_size or opt.num_test)
     for domain, part in frames.items():
         chosen[domain] = part
-        if len(part) > opt.num_test:
-            picked = sorted(random.Random(seed).sample(range(len(part)), opt.num_test))
+        if len(part) > most:
+            picked = sorted(random.Random(seed).sample(range(len(part)), most))
             chosen[domain] = [part[index] for index in picked]
         elif "num_test" in opt.explicit and len(part) < opt.num_test:
             log.info("%d %s images to test on, fewer than --num_test %d", len(part), domain, opt.num_test)
@@ -299,9 +301,7 @@ def limited(opt: argparse.Namespace, frames: Domains, seed: int) -> Domains:
 def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> None:
     """Translate every image below --input, or the one that it is."""
     how = data_reading(opt, model.options)
-    if "masks" not in opt.explicit:
-        how = replace(how, masks=None)  # the run's masks are those of its own images
-    frames = frames_in_folder(opt.input, replace(how, objects=opt.objects))
+    frames = frames_in_folder(opt.input, replace(how, objects=opt.objects, max_dataset_size=opt.max_dataset_size))
     if not frames:
         raise UsageError(f"--input {opt.input} holds no images ({FORMATS} are read)")
     frames, _ = survey(frames, what="--input")

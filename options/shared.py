@@ -7,7 +7,8 @@ from pathlib import Path
 from data.frames import LAYOUTS, Reading
 from data.masks.values import parse_flag
 from models.config import AMPS
-from options.parsing import add_flag, add_switch, integer, mask_values, number
+from options.parsing import add_flag, add_switch, existing_path, integer, mask_values, number
+from util.errors import UsageError
 
 DEMO_ROOT = Path("datasets") / "demo"
 CACHE_DIR = Path("datasets") / "cache"
@@ -55,7 +56,7 @@ def add_mask_flags(group: argparse._ActionsContainer) -> None:
     add_flag(
         group,
         "--masks",
-        type=Path,
+        type=existing_path,
         metavar="DIR",
         help="folder of masks, under the images' relative paths or names (default: <name>_mask.* beside an image, else "
         "<folder>_masks/ beside its folder, else its alpha channel, else the key colour)",
@@ -70,7 +71,12 @@ def add_mask_flags(group: argparse._ActionsContainer) -> None:
 
 
 def reading(opt) -> Reading:
-    """How the options say that images and masks are read; also of a stored options.yaml of before these flags."""
+    """How the options say that images and masks are read; also of a stored options.yaml of before these flags.
+
+    Raises UsageError where the folder of masks is gone.
+    """
+    if getattr(opt, "masks", None) and not os.path.exists(opt.masks):
+        raise UsageError(f"--masks {opt.masks} is not there; give the folder's new place")
     return Reading(
         objects=getattr(opt, "objects", False),
         masks=Path(opt.masks) if getattr(opt, "masks", None) else None,

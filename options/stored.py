@@ -40,7 +40,7 @@ def fault(action: argparse.Action, value: Any) -> str | None:
         return f"is {str(value)[:40]!r}, which no flag gives"
     if action.choices is not None and value not in action.choices:
         return f"is {str(value)[:40]!r}, not one of {', '.join(map(str, action.choices))}"
-    if action.type in (None, Path, existing_dir, existing_file):  # files may have moved since
+    if action.type in (None, Path, existing_dir, existing_file, existing_path):  # files may have moved since
         return None
     try:
         action.type(str(value))

@@ -172,6 +172,8 @@ def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
             raise UsageError(f"--input translates a folder, not a split; drop {', '.join('--' + f for f in given)}")
     if opt.export and (len(opt.name) > 1 or opt.input):
         raise UsageError("--export writes one generator and translates nothing; give one --name and no --input")
+    if "objects" in opt.explicit and not opt.input:
+        raise UsageError("--objects goes with --input; a split holds what the run was trained with")
     if opt.silnet and not opt.metrics:
         raise UsageError("--silnet scores translations, and --no-metrics scores nothing; drop one of them")
     return opt

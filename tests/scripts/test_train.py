@@ -18,7 +18,7 @@ from models import MODELS
 from models.hgan import HGAN
 from util.checkpoint import load_checkpoint, save_checkpoint
 from util.errors import UsageError
-from util.images import read_mask, read_rgb, write_png
+from util.images import read_mask, read_picture, read_rgb, write_png
 
 METRICS = ("fd", "kid_mean", "kid_std", "kid_subset_size", "fd_patch", "feature_net", "n_generated", "n_real", "floor")
 RULERS = ("structure", "structure_chance", "new_edges", "texture", "tone", "fringe")
@@ -301,12 +301,40 @@ def test_stale_results_are_removed(translate, tmp_path):
     assert not stale.exists()
 
 
+def test_input_keeps_what_is_outside_the_hand_and_says_where_masks_are_from(translate, tmp_path, caplog):
+    caplog.set_level("INFO")
+    random = np.random.default_rng(0)
+    source = tmp_path / "renders"
+    images, masks = zip(*(draw_hand(random, size=90, background=(10, 20, 30)) for _ in range(3)))
+    write_png(source / "a.png", np.dstack([images[0], masks[0].astype(np.uint8) * 255]))
+    write_png(source / "b.png", images[1])
+    write_png(source / "b_mask.png", masks[1])
+    write_png(source / "c.png", images[2])
+    write_png(tmp_path / "renders_masks" / "c.png", masks[2])
+    status, said = translate("--input", source)
+    assert status == 0, said
+    out = next((tmp_path / "mshgan4").glob("input*")) / "generated"
+    for name, mask in zip("abc", masks):
+        before, after = (read_picture(folder / f"{name}.png").pixels for folder in (source, out))
+        assert before.shape == after.shape and np.array_equal(before[~mask], after[~mask])
+        assert (before[mask] != after[mask]).any(axis=-1).mean() > 0.5
+    told = next(record.message for record in caplog.records if record.message.startswith("masks:"))
+    assert sorted(told.removeprefix("masks: ").split(", ")) == [
+        "1 from <name>_mask files beside them",
+        "1 from alpha",
+        "1 from renders_masks/",
+    ]
+
+
 @pytest.mark.parametrize(
     ("flags", "name", "words"),
     [
         ((), "nosuchrun", "no run"),
         (("--annotations",), "mshgan4", "--no-crop"),
         (("--input", "nowhere"), "mshgan4", "nowhere"),
+        (("--input", ".", "--masks", "nowhere"), "mshgan4", "nowhere"),
+        (("--input", ".", "--mask_values", "5-2"), "mshgan4", "5-2"),
+        (("--objects",), "mshgan4", "--input"),
         (("--input", ".", "--phase", "val"), "mshgan4", "--phase"),
         ((), "mshgan4 mshgan4", "twice"),
         (("--kid_subset_size", "500", "--phase", "all"), "mshgan4", "--kid_subset_size"),
