@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from options.parsing import Parser, existing_dir, existing_file
+from options.parsing import Parser, existing_dir, existing_file, existing_path
 from util.errors import UsageError
 
 ROOTS = ("dataroot", "synth_root", "real_root")
