@@ -95,6 +95,11 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     if opt.compile:
         model.compile()
 
+    if getattr(opt, "cuda_graphs", False):
+        from models.graphs import GraphedStep
+
+        model.training_step = GraphedStep(model)
+
     schedule = make_schedule(opt, kind, chosen, images_per_step=opt.batch_size * here.world_size)
     model.total_steps = schedule.total_steps
     if progress.step >= schedule.total_steps and not progress.validation_due:

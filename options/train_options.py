@@ -167,6 +167,14 @@ def train_parser() -> Parser:
         may_change=True,
         help="torch.compile the networks: slow to start; not measured on CUDA so far",
     )
+    add_switch(
+        machine,
+        "--cuda_graphs",
+        default=False,
+        may_change=True,
+        translators_only=True,
+        help="record a training step as a CUDA graph and replay it; one process, bf16 or off; not measured so far",
+    )
     add_flag(
         machine,
         "--accumulate",

@@ -1,0 +1,102 @@
+"""A training step on a GPU: as on a CPU in every precision, without waiting for the host, in constant memory, recorded."""
+
+import pytest
+import torch
+from helpers import CPU, make_batch
+
+from models import MODELS
+from models.config import network_config, objective
+from models.features.vgg16 import load_vgg16
+from models.graphs import GraphedStep
+from models.hgan import HGAN
+from options.train_options import parse_train
+from util.runtime import Amp
+
+# Relative to losses of order one: sums in another order, and some 30 layers of 11 and of 8 bits.
+TOLERANCES = {"off": 5e-3, "fp16": 2e-2, "bf16": 5e-2}
+
+
+def create(device: torch.device, amp: str = "off", model: str = "mshgan4", *flags: str) -> HGAN:
+    """A narrow model of the default flags, but for noise, which devices draw each their own."""
+    opt = parse_train(
+        [
+            "--name",
+            "x",
+            "--model",
+            model,
+            "--ngf",
+            "16",
+            "--ndf",
+            "16",
+            "--lambda_geo",
+            "0",
+            "--input_noise",
+            "0",
+            *flags,
+        ]
+    )
+    torch.manual_seed(0)
+    vgg = load_vgg16("random", calibrated=True)[0]
+    return HGAN(network_config(opt), objective(opt), vgg=vgg, amp=Amp(amp), device=device)
+
+
+def batch_on(device: torch.device, seed: int = 0) -> dict:
+    return {name: value.to(device) for name, value in make_batch(64, seed=seed).items()}
+
+
+@pytest.fixture(autouse=True)
+def exact_products(monkeypatch):
+    """float32 as on a CPU: no TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+
+
+@pytest.mark.parametrize("amp", TOLERANCES)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_step_computes_what_a_cpu_computes(cuda, figure, model, amp):
+    there, here = create(cuda, amp, model), create(CPU, "off", model)
+    theirs, ours = there.training_step(batch_on(cuda)), here.training_step(batch_on(CPU))
+    worst = max(abs(theirs[name].item() - ours[name].item()) / max(1.0, abs(ours[name].item())) for name in ours)
+    figure(f"largest difference of a loss, {model}, {amp}", worst)
+    assert worst < TOLERANCES[amp]
+
+
+def test_no_step_waits_for_the_host(cuda):
+    model, batches = create(cuda, "bf16"), [batch_on(cuda, seed) for seed in range(4)]
+    model.training_step(batches[0])
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for batch in batches:
+            model.training_step(batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_memory_is_flat_over_500_steps(cuda, figure):
+    model, batch = create(cuda, "bf16"), batch_on(cuda)
+    for _ in range(60):  # until the pools are full
+        model.training_step(batch)
+    start = torch.cuda.memory_allocated(cuda)
+    for _ in range(500):
+        model.training_step(batch)
+    grown = torch.cuda.memory_allocated(cuda) - start
+    figure("bytes more after 500 steps", grown)
+    assert grown < 2**20
+
+
+@pytest.mark.parametrize("model", ["mshgan4", "pixcyclegan4"])
+def test_recorded_steps_are_those_that_are_not(cuda, figure, model):
+    plain, recorded = create(cuda, "off", model), create(cuda, "off", model)
+    recorded.training_step = GraphedStep(recorded)
+    for seed in range(10):
+        ours, theirs = plain.training_step(batch_on(cuda, seed)), recorded.training_step(batch_on(cuda, seed))
+        for name in ours:
+            torch.testing.assert_close(theirs[name], ours[name], rtol=1e-2, atol=1e-3)
+
+
+def test_compiled_networks_compute_the_same(cuda):
+    plain, compiled = create(cuda), create(cuda)
+    compiled.compile()
+    ours, theirs = plain.training_step(batch_on(cuda)), compiled.training_step(batch_on(cuda))
+    for name in ours:
+        torch.testing.assert_close(theirs[name], ours[name], rtol=1e-2, atol=1e-3)
