@@ -29,8 +29,12 @@ OLD_FLAGS = {
     "--nThreads": Replacement("--num_workers", "the name that PyTorch's DataLoader uses"),
     # data
     "--no_flip": Replacement("--no-flip", "switches have a hyphen: --flip and --no-flip"),
-    "--load_size": Replacement("--crop_size", _NO_RESIZE),
-    "--loadSize": Replacement("--crop_size", _NO_RESIZE),
+    "--load_size": Replacement(
+        "--load_scale", "it scales every image by one factor; by default hands keep their own size"
+    ),
+    "--loadSize": Replacement(
+        "--load_scale", "it scales every image by one factor; by default hands keep their own size"
+    ),
     "--fineSize": Replacement("--crop_size", "it is the side of a training crop"),
     "--preprocess": Replacement("--crop_size", f"{_NO_RESIZE}; test.py --no-crop takes whole images"),
     "--resize_or_crop": Replacement("--crop_size", f"{_NO_RESIZE}; test.py --no-crop takes whole images"),
