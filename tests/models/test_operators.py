@@ -1,0 +1,51 @@
+"""The operators of a training step: few enough for a GPU that waits for launches, and the same at every step."""
+
+import pytest
+import torch
+from helpers import CPU, make_batch
+
+from models import MODELS
+from models.config import network_config, objective
+from models.features.vgg16 import load_vgg16
+from models.hgan import HGAN
+from options.train_options import parse_train
+from util.benchmark.operators import operators
+from util.runtime import Amp
+
+BEFORE = 2415  # at commit 50e99b5, mshgan4, batch 1, default flags, bfloat16
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    return load_vgg16("random", calibrated=True)[0]
+
+
+def create(vgg, model: str, amp: str, *flags: str) -> HGAN:
+    """A narrow model of train.py's default flags."""
+    opt = parse_train(["--name", "x", "--model", model, "--ngf", "4", "--ndf", "4", "--lambda_geo", "0", *flags])
+    return HGAN(network_config(opt), objective(opt), vgg=vgg, amp=Amp(amp), device=CPU, total_steps=30)
+
+
+def test_a_step_takes_few_operators(vgg):
+    model = create(vgg, "mshgan4", "bf16")
+    batches = [make_batch(64, seed=seed) for seed in range(3)]
+    for batch in batches[:2]:
+        model.training_step(batch)
+    calls = operators(lambda: model.training_step(batches[2]))
+    assert 10 * len(calls) <= 6 * BEFORE
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_step_is_the_same_sequence_of_operators(vgg, model):
+    """Names and shapes, of steps 5 to 20, with a full pool and everything on that changes with the step."""
+    flags = ("--pool_size", "3", "--lr_decay", "linear", "--lambda_content", "1", "--d_erode", "1")
+    trained = create(vgg, model, "off", *flags)
+    first = None
+    for step in range(20):
+        batch = make_batch(seed=step)
+        chances = trained.begin_step(batch)
+        calls = operators(lambda batch=batch, chances=chances: trained.training_step(batch, chances))
+        if step >= 5:
+            first = first or calls
+            assert calls == first, step
+    assert trained.pool_r.count == 3 and torch.isfinite(trained.pool_r.images).all()
