@@ -15,10 +15,11 @@ from models.config import NetworkConfig, Objective
 from models.ema import EMA
 from models.extras import Extras, Weighted
 from models.features.vgg16 import VGG16Features
+from models.fill import filled
 from models.guard import BufferGuard, finite_or_white
 from models.half import half_weights
 from models.image_pool import ImagePool
-from models.joining import Hands, Part, halves, halves_of_weights, join_hands
+from models.joining import Hands, Part, halves, join_hands
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, mean_of_maps
 from models.networks.layers import init_weights
 from models.perturb import with_fixed_noise
@@ -32,9 +33,7 @@ from util.runtime import Amp
 
 def create_generator(config: NetworkConfig) -> nn.Module:
     """An initialised generator: images (N, 3, H, W) in [-1, 1] -> the same."""
-    net = GENERATORS[config.netG](
-        ngf=config.ngf, norm=config.norm, dropout=config.dropout, upsample=config.upsample, hand_share=config.hand_share
-    )
+    net = GENERATORS[config.netG](ngf=config.ngf, norm=config.norm, dropout=config.dropout, upsample=config.upsample)
     init_weights(net, init_type=config.init_type, gain=config.init_gain)
     return net
 
@@ -58,23 +57,23 @@ def composite(generated: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
 
 @torch.inference_mode()
 def translate(
-    net: nn.Module, images: Tensor, masks: Tensor | None, amp: Amp, *, input_noise: float, masked: bool
+    net: nn.Module, images: Tensor, masks: Tensor | None, amp: Amp, *, input_noise: float, fill: bool, masked: bool
 ) -> Tensor:
     """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1] of hands where masks (N, 1, H, W) are 1.
 
-    masks None: hands are everywhere. masked: leave the images as they are beside the hands. input_noise: what the
-    generator was trained with; here the noise is always the same.
+    masks None: hands are everywhere. masked: leave the images as they are beside the hands. input_noise, fill: what the
+    generator was trained with (models/extras.py); here the noise is always the same.
     """
+    seen = filled(images, masks) if fill and masks is not None else images
     with amp.autocast(images.device):
-        painted = net(with_fixed_noise(images, input_noise), masks)
+        painted = net(with_fixed_noise(seen, input_noise))
     return composite(painted, images, masks if masked else None)
 
 
 class HGAN:
     """G_r: S -> R, G_s: R -> S, D_r and D_s with their optimizers, averages and pools, and the step that trains them.
 
-    vgg: the frozen features that a perceptual discriminator views images through, and that lambda_content compares; None
-    where neither is asked for. silnet: a trained SilNet, in eval mode, for the geometrically consistent loss; None without
+    vgg: the frozen features that a perceptual discriminator views images through; None for the others. silnet: a trained SilNet, in eval mode, for the geometrically consistent loss; None without
     it. Neither is part of the state: a checkpoint holds only what was trained.
 
     total_steps: the run's length, for rates that depend on it; None: they stay constant after the warm-up. accumulate:
@@ -107,8 +106,8 @@ class HGAN:
         self.networks = {"G_r": self.G_r, "G_s": self.G_s, "D_r": self.D_r, "D_s": self.D_s}
         self.callables: dict[str, nn.Module] = dict(self.networks)  # what training calls; distribute() wraps them
         self.averages = {name: EMA(self.networks[name], objective.ema) for name in ("G_r", "G_s")}
-        if vgg is None and (self.D_r.view == "vgg" or self.extras.lambda_content):
-            raise ValueError("the perceptual discriminator and lambda_content need VGG16's features (vgg)")
+        if vgg is None and self.D_r.view == "vgg":
+            raise ValueError("the perceptual discriminator needs VGG16's features (vgg)")
         self.vgg = vgg.to(device) if vgg else None
         self.view = self.vgg if self.D_r.view == "vgg" else nn.Identity()
         self.silnet = silnet.to(device).eval().requires_grad_(False) if silnet else None
@@ -182,10 +181,10 @@ class HGAN:
                 (cycle_r,) = self._paint("G_r", part, r.painted(fake_s))
                 view = self._view_of_fakes(part, fake_r, fake_s)
                 on_fake_r, on_fake_s = (D(half) for D, half in zip((self.D_r, self.D_s), halves(view)))
-                terms = self._further_losses(part, view, raw_r, raw_s)
+                terms = self._further_losses(part, raw_r, raw_s)
             loss_gan = lsgan_generator_loss(on_fake_r) + lsgan_generator_loss(on_fake_s)
-            loss_cycle = self.extras.cycle_loss((cycle_s, cycle_r), (s, r))
-            loss_identity = sum((l1_loss(i, h.image) for i, h in zip(identity_r + identity_s, (r, s))), self.zero)
+            loss_cycle = self._l1(cycle_s, s) + self._l1(cycle_r, r)
+            loss_identity = sum(map(self._l1, identity_r + identity_s, (r, s)), self.zero)
             loss_G = weight.lambda_gan * loss_gan
             loss_G = loss_G + weight.lambda_cycle * (loss_cycle + weight.lambda_identity * loss_identity)
             loss_G = loss_G + sum(term.weight * term.loss for term in terms.values())
@@ -236,8 +235,7 @@ class HGAN:
         sizes = [len(images) for images, *_ in columns]
         parts = []
         for (*images, mask_s, mask_r), size, its_chances in zip(columns, sizes, split_chances(chances, sizes)):
-            weights = self.G_r.norm_weights(torch.cat([mask_s, mask_r]))
-            hands = [Hands(*of) for of in zip(images, (mask_s, mask_r), halves_of_weights(weights))]
+            hands = [Hands(*of) for of in zip(images, (mask_s, mask_r))]
             share = size / len(batch["real"])
             parts.append(Part(*hands, share, its_chances, visible=self.extras.visible(mask_s, mask_r)))
         return parts
@@ -264,13 +262,17 @@ class HGAN:
         net, sizes = self.callables[name], [len(h.image) for h in hands]
         painted = []
         for together in [hands] if self._joins else [[h] for h in hands]:
-            images, weights = join_hands(together)
-            painted.append(net(self.extras.seen(images, part.next_noise(len(images))), weights=weights))
+            joined = join_hands(together)
+            painted.append(net(self.extras.seen(joined, part.next_noise(len(joined.image)))))
         return list(painted[0].split(sizes)) if self._joins else painted
 
     def _masked(self, painted: Tensor, source: Hands) -> Tensor:
         """The composite by the source's mask, of a model that has them."""
         return composite(painted, source.image, source.mask) if self.objective.mask else painted
+
+    def _l1(self, painted: Tensor, target: Hands) -> Tensor:
+        """L1 of a cycle or an identity."""
+        return l1_loss(self.extras.compared(painted, target), target.image)
 
     def _view_of_fakes(self, part: Part, fake_r: Tensor, fake_s: Tensor) -> Tensor | list[Tensor]:
         """What discriminators see of the fakes, one behind the other; the part keeps the fakes, and what was shown."""
@@ -279,9 +281,9 @@ class HGAN:
         part.shown = finite_or_white(shown.detach()).chunk(2)
         return self.view(self.extras.shifted(shown, part.shifts_of_fakes))
 
-    def _further_losses(self, part: Part, view: Tensor | list[Tensor], *painted: Tensor) -> dict[str, Weighted]:
+    def _further_losses(self, part: Part, *painted: Tensor) -> dict[str, Weighted]:
         """GeoConGAN's loss, where it is asked for, and the extras'."""
-        losses = self.extras.further_losses(part, view, self.vgg)
+        losses = self.extras.further_losses(part)
         if self.objective.lambda_geo:
             logits, masks = self.silnet(torch.cat(painted)), torch.cat([hands.mask for hands in part.hands])
             losses["G_geo"] = Weighted(self.objective.lambda_geo, 2 * geometric_loss(logits, masks))
@@ -327,8 +329,8 @@ class HGAN:
 
         direction: "StoR" (G_r) or "RtoS" (G_s). A model trained without masks composites nothing.
         """
-        net, how = self.averages[GENERATOR[direction]].module, self.objective
-        return translate(net, images, masks, self.amp, input_noise=how.input_noise, masked=how.mask)
+        net, goal = self.averages[GENERATOR[direction]].module, self.objective
+        return translate(net, images, masks, self.amp, input_noise=goal.input_noise, fill=goal.fill, masked=goal.mask)
 
     # ------------------------------------------------------------------ state
 

@@ -9,20 +9,17 @@ import torch
 from torch import Tensor
 
 from models.chances import Chances, Shifts
-from models.networks.hand_norm import Weights
 
 
 @dataclass(frozen=True)
 class Hands:
     """A batch of one domain's hands.
 
-    image: (N, 3, H, W) in [-1, 1]. mask: (N, 1, H, W), 1 where the hand is and 0 elsewhere. weights: how much each pixel
-    counts in the generators' instance normalisation (models.networks.hand_norm); None: all alike.
+    image: (N, 3, H, W) in [-1, 1]. mask: (N, 1, H, W), 1 where the hand is and 0 elsewhere.
     """
 
     image: Tensor
     mask: Tensor
-    weights: Weights | None = None
 
     def painted(self, image: Tensor) -> Hands:
         """The same hands in another picture of them."""
@@ -68,25 +65,14 @@ class Part:
         return self.chances.shifts and self.chances.shifts.of(2, 6)
 
 
-def halves_of_weights(weights: Weights | None) -> tuple[Weights | None, Weights | None]:
-    """Those of the first and of the second half of a batch."""
-    if weights is None:
-        return None, None
-    pairs = {height: x.chunk(2) for height, x in weights.items()}
-    return tuple({height: pair[i] for height, pair in pairs.items()} for i in range(2))
+def join_hands(hands: Sequence[Hands]) -> Hands:
+    """Several batches as one, one behind the other.
 
-
-def join_hands(hands: Sequence[Hands]) -> tuple[Tensor, Weights | None]:
-    """Images of several batches, and the weights of their pixels, one behind the other along the batch dimension.
-
-    What a network makes of them is exact wherever the samples of a batch do not see each other, as with batch norm they do.
+    What a network makes of it is exact wherever the samples of a batch do not see each other, as with batch norm they do.
     """
     if len(hands) == 1:
-        return hands[0].image, hands[0].weights
-    weights = None
-    if hands[0].weights is not None:
-        weights = {height: torch.cat([h.weights[height] for h in hands]) for height in hands[0].weights}
-    return torch.cat([h.image for h in hands]), weights
+        return hands[0]
+    return Hands(torch.cat([h.image for h in hands]), torch.cat([h.mask for h in hands]))
 
 
 def split(output: Tensor | list[Tensor], sizes: list[int]) -> tuple:

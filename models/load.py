@@ -38,6 +38,8 @@ NEEDED = (
     "upsample",
     "model",
     "mask",
+    "input_noise",
+    "fill",
     "hand_box",
     "background",
     "dataset_mode",
@@ -63,7 +65,6 @@ class Translator:
             raise UsageError(f"{folder} holds a {options['model']}, which translates nothing; name it with --silnet")
         check_stored(options, train_parser(), folder / OPTIONS_FILE, needed=NEEDED)
         self.options = SimpleNamespace(**options)
-        self.input_noise = getattr(self.options, "input_noise", 0.0)  # older runs have none
         content, self.checkpoint = _load_epoch(folder, epoch)
         try:
             self.step = int(content["step"])
@@ -80,7 +81,10 @@ class Translator:
 
     def paint(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
         """Images (N, 3, H, W) in [-1, 1] -> the other domain, as the generator paints them, not composited by masks."""
-        return translate(self.net, images, masks, self.amp, input_noise=self.input_noise, masked=False)
+        options = self.options
+        return translate(
+            self.net, images, masks, self.amp, input_noise=options.input_noise, fill=options.fill, masked=False
+        )
 
     def hands(self, *, hand_box: bool | None = None) -> HandTranslator:
         """The generator as test.py uses it. hand_box: see HandTranslator; None: as the run was trained to be used."""

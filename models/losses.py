@@ -8,8 +8,10 @@ from torch import Tensor
 
 from models.networks.layers import at_least_float32
 
-TONE_CELL = 16  # pixels
-CHROMA = 4.0  # detail of colour counts so many times
+EDGE_KEPT = 0.6  # share of the source's change that a translation must show
+EDGE_LEAST = 0.05  # change of log-luminance a pixel from which an edge counts
+EDGE_INSIDE = 3  # pixels from the outline, which shading darkens
+EDGE_PIXELS = 50
 
 
 def lsgan_discriminator_loss(real_maps: list[Tensor], fake_maps: list[Tensor]) -> Tensor:
@@ -29,59 +31,32 @@ def l1_loss(output: Tensor, target: Tensor) -> Tensor:
     return (output - target).abs().mean()
 
 
-def cycle_loss(output: Tensor, target: Tensor, mask: Tensor, *, tone: float) -> Tensor:
-    """Cycle consistency: l1_loss in which a hand's tone counts only `tone`, in [0, 1], times; 1 is CycleGAN's loss.
+def edge_loss(translated: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+    """How much of the source's strong inner edges a translation lacks: one-sided, so that new texture costs nothing.
 
-    output, target: (N, 3, H, W) in [-1, 1]; mask: (N, 1, H, W) in {0, 1}. Tone is what `smoothed` leaves of their
-    difference, colour and soft light. It is what a translation has to change, so that the way back cannot see it any more,
-    unless the generators hide it: a pattern on the skin that tells how dark the render was pays off at full weight (Chu
-    et al. 2017, "CycleGAN, a master of steganography"). Finer detail, which is what must stay, counts in full.
+    translated, source: (N, 3, H, W) in [-1, 1]; mask: (N, 1, H, W) in {0, 1}. Where the source's log-luminance changes by
+    EDGE_LEAST a pixel or more, EDGE_INSIDE pixels or more from the outline, the translation's must change in the same
+    direction by EDGE_KEPT of that. Log-luminance, because a hand may become lighter or darker as a whole. Returns the mean over
+    the images of what is missing, weighted by how strong the source's edges are (from none at EDGE_LEAST to full at twice it).
     """
-    if tone == 1:
-        return l1_loss(output, target)
-    difference = at_least_float32(output - target)
-    return (difference - (1 - tone) * smoothed(difference, mask)).abs().mean()
+    of_source, of_translated = (_log_gradient(at_least_float32(x)) for x in (source, translated))
+    inside = 1 - F.max_pool2d(1 - mask, 2 * EDGE_INSIDE + 1, stride=1, padding=EDGE_INSIDE)
+    strength = of_source.square().sum(1, keepdim=True).sqrt()
+    weight = ((strength - EDGE_LEAST) / EDGE_LEAST).clamp(0, 1) * inside
+    along = (of_source * of_translated).sum(1, keepdim=True) / strength.clamp(min=1e-4)
+    missing = weight * (EDGE_KEPT * strength - along).clamp(min=0)
+    # The constant keeps a hand with a few edge pixels from counting as much as a fist.
+    return (missing.sum((1, 2, 3)) / (weight.sum((1, 2, 3)) + EDGE_PIXELS)).mean()
 
 
-def detail_loss(translated: Tensor, source: Tensor, mask: Tensor) -> Tensor:
-    """How far a translation's detail is from its source's: what no change of tone (`smoothed`) explains of the difference.
-
-    translated, source: (N, 3, H, W) in [-1, 1]; mask: (N, 1, H, W) in {0, 1}, beside which any difference is detail.
-    The mean absolute difference in grey, and CHROMA times that in colour: skin's texture is one of light and dark, and
-    generators left to D put fringes and ripples of colour on it. SimGAN's self-regularisation (Shrivastava et al. 2017),
-    but that tone is free.
-    """
-    difference = at_least_float32(translated - source)
-    detail = difference - smoothed(difference, mask)
-    grey = detail.mean(1, keepdim=True)
-    return grey.abs().mean() + CHROMA * (detail - grey).abs().mean()
-
-
-def smoothed(values: Tensor, mask: Tensor) -> Tensor:
-    """values (N, C, H, W) averaged over some 40 pixels around each pixel of the mask (N, 1, H, W), of the mask alone.
-
-    Zero beside the mask. A grid of means over cells, smoothed once and interpolated, stands in for a wide filter.
-    """
-    size = values.shape[-2:]
-    mask = mask.to(values.dtype)
-
-    def coarse(x: Tensor) -> Tensor:
-        cells = F.avg_pool2d(x, TONE_CELL, ceil_mode=True)
-        cells = F.avg_pool2d(F.pad(cells, (1, 1, 1, 1)), 3, stride=1)
-        return F.interpolate(cells, size=size, mode="bilinear", align_corners=False)
-
-    return coarse(values * mask) / coarse(mask).clamp(min=1e-6) * mask
-
-
-def content_loss(translated: Tensor, source: Tensor) -> Tensor:
-    """The mean squared difference of two pictures' features (N, C, h, w), each channel of each normalised by instance.
-
-    Which features fire where is what a picture shows; how strongly each does throughout, which normalisation takes away,
-    is its style (Huang & Belongie 2017).
-    """
-    with torch.autocast(translated.device.type, enabled=False):
-        translated, source = (F.instance_norm(at_least_float32(x)) for x in (translated, source))
-    return F.mse_loss(translated, source)
+def _log_gradient(images: Tensor) -> Tensor:
+    """(N, 3, H, W) in [-1, 1] -> changes of log-luminance a pixel, to the right and down, (N, 2, H, W)."""
+    light = ((images.mean(1, keepdim=True) + 1) / 2 + 0.1).clamp(min=0.05).log()
+    light = F.avg_pool2d(F.pad(light, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    light = F.pad(light, (1, 1, 1, 1), mode="replicate")
+    right = (light[..., 1:-1, 2:] - light[..., 1:-1, :-2]) / 2
+    down = (light[..., 2:, 1:-1] - light[..., :-2, 1:-1]) / 2
+    return torch.cat([right, down], dim=1)
 
 
 def geometric_loss(logits: Tensor, mask: Tensor) -> Tensor:

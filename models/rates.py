@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-SLOWER_AFTER = 100  # the first step from which "inverse" lets a rate fall
-
 
 def warmed_up(step: int, warmup: int) -> float:
     """The rise from 1 / warmup to 1 over the first `warmup` steps; step counts from 0.
@@ -12,11 +10,6 @@ def warmed_up(step: int, warmup: int) -> float:
     normalisation these moves add up over thousands of inputs a layer, and the losses jump a hundredfold.
     """
     return min(1.0, (step + 1) / max(warmup, 1))
-
-
-def inverse(step: int, *, warmup: int, floor: float) -> float:
-    """1 until the warm-up is over, or step SLOWER_AFTER, then in inverse proportion to the step, down to `floor`."""
-    return max(min(1.0, floor), min(1.0, max(warmup, SLOWER_AFTER) / (step + 1)))
 
 
 @dataclass(frozen=True)

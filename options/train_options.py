@@ -291,8 +291,6 @@ def settle_translator(opt: argparse.Namespace) -> None:
             f"--crop_size {opt.crop_size} with --netD perceptual and --d_scales {opt.d_scales}, which take multiples of "
             f"{multiple}"
         )
-    if opt.d_erode and not (opt.common_mask and opt.mask):
-        raise UsageError(f"--d_erode {opt.d_erode} needs --common_mask and --mask; drop it, or give these")
     if opt.accumulate > opt.batch_size:
         raise UsageError(
             f"--accumulate {opt.accumulate} parts of --batch_size {opt.batch_size}; give at most as many parts as images"

@@ -87,20 +87,14 @@ class VGG16Features(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         return self._calibrated(self.activations(image))
 
-    def relu3_3(self, image: Tensor) -> Tensor:
-        """The third scale alone, (N, 256, H/4, W/4)."""
-        return self._calibrated(self.activations(image, scales=3))[2]
-
-    def activations(self, image: Tensor, scales: int = 4) -> list[Tensor]:
-        """The first `scales` scales as VGG16 computes them."""
+    def activations(self, image: Tensor) -> list[Tensor]:
+        """The four scales as VGG16 computes them."""
         constants = self._constants(image)[0]
         x = torch.addcmul(constants.shift, constants.factor, image)
         computed = []
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
                 computed.append(x)
-                if len(computed) == scales:
-                    return computed
                 x = max_pool(x)
             else:
                 x = layer(x)

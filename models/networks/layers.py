@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks.hand_norm import Weights, weighted_instance_norm
-
 LEAK = 0.2  # LeakyReLU slope of every discriminator
 
 
@@ -21,13 +19,10 @@ class InstanceNorm(nn.Module):
     """Affine-free instance normalisation over (N, C, H, W), always computed in float32.
 
     White backgrounds leave channels with almost no variance, where half precision overflows in the backward pass.
-    weights: how much each pixel counts, see models.networks.hand_norm; None: all alike.
     """
 
-    def forward(self, x: Tensor, weights: Weights | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            if weights is not None:
-                return weighted_instance_norm(x, weights[x.shape[-2]])
             if x.element_size() >= 4:
                 return F.instance_norm(x)
             # Given scales in float32, PyTorch's kernel computes in float32 what it reads and writes in half precision.

@@ -6,17 +6,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.networks.fast_cpu import ReflectConv, ReflectConvToImage, binomial, double_size
-from models.networks.hand_norm import Weights, norm_weights
-from models.networks.layers import NORMS, InstanceNorm, at_least_float32
-
-
-class Layers(nn.Sequential):
-    """One layer after the other; those that normalise by instance are told how much each pixel counts."""
-
-    def forward(self, x: Tensor, weights: Weights | None = None) -> Tensor:
-        for layer in self:
-            x = layer(x, weights) if isinstance(layer, (InstanceNorm, ResidualBlock)) else layer(x)
-        return x
+from models.networks.layers import NORMS, at_least_float32
 
 
 class ResidualBlock(nn.Module):
@@ -24,7 +14,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, *, norm: str, dropout: bool) -> None:
         super().__init__()
-        self.body = Layers(
+        self.body = nn.Sequential(
             ReflectConv(channels, channels, 3),
             NORMS[norm](channels),
             nn.ReLU(),
@@ -33,8 +23,8 @@ class ResidualBlock(nn.Module):
             NORMS[norm](channels),
         )
 
-    def forward(self, x: Tensor, weights: Weights | None = None) -> Tensor:
-        return x + self.body(x, weights)
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
 
 
 class DoubleSize(nn.Module):
@@ -73,12 +63,10 @@ class ResNetGenerator(nn.Module):
     With ngf=64 and instance norm: 5,477,379 / 7,837,699 / 11,378,179 parameters for 4 / 6 / 9 blocks.
     upsample: see UPSAMPLERS; "smooth" is "resize" after a filter that lets no pattern of alternating pixels out of the
     blocks: at a quarter of the resolution, such a pattern is what training for texture made a mottling of 8 pixels from.
-    hand_share: what instance normalisation makes of a mask, see models.networks.hand_norm.norm_weights; 0: nothing.
     checkpointing: keep for the backward pass only what goes into the blocks, and compute the rest anew.
     """
 
     checkpointing = False
-    halvings = 2
 
     def __init__(
         self,
@@ -88,13 +76,11 @@ class ResNetGenerator(nn.Module):
         norm: str = "instance",
         dropout: bool = False,
         upsample: str = "resize",
-        hand_share: float = 0.0,
     ) -> None:
         super().__init__()
-        self.hand_share = hand_share
         up = UPSAMPLERS[upsample]
         wide = ngf * 4
-        self.net = Layers(
+        self.net = nn.Sequential(
             ReflectConv(3, ngf, 7),
             NORMS[norm](ngf),
             nn.ReLU(),
@@ -115,21 +101,14 @@ class ResNetGenerator(nn.Module):
             ReflectConvToImage(ngf, 3, 7),
         )
 
-    def norm_weights(self, mask: Tensor) -> Weights | None:
-        """What `forward` makes of a mask (N, 1, H, W): how much each pixel counts, or None where all count alike."""
-        return norm_weights(_pad(mask), self.hand_share, levels=self.halvings + 1) if self.hand_share else None
-
-    def forward(self, x: Tensor, mask: Tensor | None = None, *, weights: Weights | None = None) -> Tensor:
-        """mask: (N, 1, H, W) in {0, 1}, where the hands are; None: everywhere. weights: `norm_weights` of it, if known."""
+    def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         x = _pad(x)
-        if mask is not None:
-            weights = self.norm_weights(mask)
         if self.checkpointing and torch.is_grad_enabled():
             for part in self._parts():
-                x = checkpoint(part, x, weights, use_reentrant=False)
+                x = checkpoint(part, x, use_reentrant=False)
         else:
-            x = self.net(x, weights)
+            x = self.net(x)
         out = x[..., :height, :width]
         return at_least_float32(out).tanh()  # bfloat16 has 8 bits of mantissa: an image's grey levels need float32
 

@@ -12,6 +12,7 @@ from models.ema import EMA
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN, composite
 from models.image_pool import ImagePool
+from models.losses import edge_loss
 from models.rates import LinearDecay
 
 
@@ -49,15 +50,10 @@ def test_every_model_takes_steps(vgg, name):
         {"amp": "bf16"},
         {"init_type": "orthogonal"},
         {"input_noise": 0.1, "d_shift": 8},
-        {"hand_share": 0.75, "common_mask": True},
-        {"hand_share": 0.75, "norm": "batch"},
-        {"hand_share": 0.75, "amp": "bf16"},
-        {"cycle_tone": 0.2},
-        {"lambda_detail": 6.0},
-        {"lambda_detail": 6.0, "mask": False},
-        {"lambda_content": 1.0},
-        {"lambda_content": 1.0, "model": "geocongan", "amp": "bf16"},
-        {"common_mask": True, "d_erode": 3},
+        {"fill": True, "common_mask": True},
+        {"fill": True, "lambda_edges": 40.0, "amp": "bf16"},
+        {"fill": True, "mask": False},
+        {"lambda_edges": 40.0, "model": "geocongan", "norm": "batch"},
         {"lr_decay": "linear", "total_steps": 3},
     ],
     ids=str,
@@ -129,35 +125,33 @@ def test_losses_are_those_of_the_paper(vgg):
         torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-6)
 
 
-def test_cycle_tone_is_told_by_each_hands_own_mask(vgg):
-    from models.losses import cycle_loss
-
-    model, b = build(vgg, cycle_tone=0.2), make_batch(seed=4)
-    b["real_mask"] = b["real_mask"].flip(-1)  # another outline than the synthetic hand's
-    s, r, m_s, m_r = b["synthetic"], b["real"], b["synthetic_mask"], b["real_mask"]
-    with torch.no_grad():
-        back_s, back_r = model.G_s(composite(model.G_r(s), s, m_s)), model.G_r(composite(model.G_s(r), r, m_r))
-    wanted = cycle_loss(back_s, s, m_s, tone=0.2) + cycle_loss(back_r, r, m_r, tone=0.2)
-    assert abs(wanted - cycle_loss(back_s, s, m_r, tone=0.2) - cycle_loss(back_r, r, m_s, tone=0.2)) > 1e-3
-    torch.testing.assert_close(model.training_step(b)["G_cycle"], wanted)
-
-
-def test_detail_is_asked_of_both_translations(vgg):
-    """Weighed alone, it trains both generators; each translation is held against its own source, by its source's mask."""
-    from models.losses import detail_loss
-
-    model, b = build(vgg, lambda_detail=1.0, lambda_gan=0.0, lambda_cycle=0.0), make_batch(seed=4)
+def test_edges_are_asked_of_both_translations(vgg):
+    """Weighed alone, they train both generators; each translation is held against its own source, by its source's mask."""
+    model, b = build(vgg, lambda_edges=1.0, lambda_gan=0.0, lambda_cycle=0.0), make_batch(seed=4)
     b["real_mask"] = b["real_mask"].flip(-1)
     s, r, m_s, m_r = b["synthetic"], b["real"], b["synthetic_mask"], b["real_mask"]
     with torch.no_grad():
         fake_r, fake_s = composite(model.G_r(s), s, m_s), composite(model.G_s(r), r, m_r)
     before = weights(model)
-    torch.testing.assert_close(
-        model.training_step(b)["G_detail"], detail_loss(fake_r, s, m_s) + detail_loss(fake_s, r, m_r)
-    )
+    wanted = edge_loss(fake_r, s, m_s) + edge_loss(fake_s, r, m_r)
+    assert wanted > 1e-3
+    torch.testing.assert_close(model.training_step(b)["G_edges"], wanted)
     after = weights(model)
     for net in ("G_r", "G_s"):
         assert any(not torch.equal(before[key], after[key]) for key in before if key.startswith(net))
+
+
+def test_filled_generators_do_not_see_the_background_near_the_hand(vgg):
+    """Within the band, whatever the ground shows, the translation is the same."""
+    model, b = build(vgg, fill=True), make_batch(64, seed=4)
+    image, mask = b["synthetic"], b["synthetic_mask"]
+    near = torch.nn.functional.max_pool2d(mask, 5, stride=1, padding=2)
+    other = torch.where((near > 0) & (mask == 0), -image, image)
+    first, second = (model.translate(x, mask)[mask.expand_as(x) > 0] for x in (image, other))
+    torch.testing.assert_close(first, second)
+    plain = build(vgg)
+    first, second = (plain.translate(x, mask)[mask.expand_as(x) > 0] for x in (image, other))
+    assert (first - second).abs().max() > 1e-3
 
 
 def test_noise_is_fixed_in_use_and_fresh_in_training(vgg):
@@ -182,30 +176,16 @@ def rates(model: HGAN, step: int) -> list[float]:
 
 
 def test_warmup_is_a_function_of_the_step(vgg):
-    model = build(vgg, warmup=4, lr=1.0, lr_ratio=3.0)
+    model = build(vgg, warmup=4, lr=1.0)
     seen = [rates(model, step) for step in range(6)]
-    assert seen == [[0.25, 0.75], [0.5, 1.5], [0.75, 2.25], [1.0, 3.0], [1.0, 3.0], [1.0, 3.0]]
-
-
-@pytest.mark.parametrize("warmup, from_step", [(4, 100), (0, 100), (150, 150)])
-def test_after_the_warmup_the_generators_rate_falls_as_one_over_the_step(vgg, warmup, from_step):
-    """And after a hundred steps, if the warm-up is shorter: without one, training must not stand still from the start."""
-    model = build(vgg, warmup=warmup, lr=1.0, lr_final=0.25, lr_ratio=3.0, lr_decay="inverse")
-    for step, wanted in (
-        (from_step, 1.0),
-        (2 * from_step, 0.5),
-        (3 * from_step, 1 / 3),
-        (4 * from_step, 0.25),
-        (2000, 0.25),
-    ):
-        assert rates(model, step - 1) == pytest.approx([wanted, 3.0])
+    assert seen == [[0.25, 0.25], [0.5, 0.5], [0.75, 0.75], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
 
 
 def test_linear_decay_holds_for_half_the_run_and_ends_at_zero(vgg):
-    model = build(vgg, lr=1.0, lr_ratio=0.5, lr_decay="linear", total_steps=8)
+    model = build(vgg, lr=1.0, lr_decay="linear", total_steps=8)
     seen = [rates(model, step)[0] for step in range(9)]
     assert seen == pytest.approx([1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0])
-    assert rates(model, 6) == pytest.approx([0.5, 0.25])
+    assert rates(model, 6) == pytest.approx([0.5, 0.5])
 
 
 @pytest.mark.parametrize("at", [10, 60, 100], ids=lambda step: f"at {step}")

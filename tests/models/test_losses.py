@@ -4,14 +4,11 @@ import pytest
 import torch
 
 from models.losses import (
-    CHROMA,
-    content_loss,
-    cycle_loss,
-    detail_loss,
+    EDGE_KEPT,
+    edge_loss,
     l1_loss,
     lsgan_discriminator_loss,
     lsgan_generator_loss,
-    smoothed,
 )
 
 
@@ -42,56 +39,38 @@ def test_l1_by_hand():
     assert l1_loss(torch.tensor([1.0, -1.0]), torch.tensor([0.5, 1.0])).item() == pytest.approx(1.25)
 
 
-def half_a_picture() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A mask over the left half of 64x64, black pictures, and a checkerboard of -1 and 1."""
-    mask = torch.zeros(2, 1, 64, 64)
-    mask[..., :32] = 1
-    board = ((torch.arange(64)[:, None] + torch.arange(64)) % 2 * 2 - 1).float()
-    return mask, torch.zeros(2, 3, 64, 64), board
+def step_in_light(low: float, high: float) -> torch.Tensor:
+    """A picture (1, 3, 32, 32) whose (image + 1) / 2 + 0.1 is `low` on its left half and `high` on its right."""
+    light = torch.full((1, 3, 32, 32), low)
+    light[..., 16:] = high
+    return (light - 0.1) * 2 - 1
 
 
-@pytest.mark.parametrize("tone", [1.0, 0.2, 0.0])
-def test_cycle_loss_discounts_tone_alone(tone):
-    """A hand over half the picture, too bright by 0.5: tone * 0.5 / 2. A checkerboard of 0.5 on it: all of 0.5 / 2. Off the
-    hand, any difference counts in full: 0.3 / 2."""
-    mask, target, board = half_a_picture()
+def test_edge_loss_asks_for_the_sources_edges_alone():
+    """A step from .2 to .6: kept, kept in a light of 1.5 times, or with texture beside it, it costs nothing; a step of
+    half its logarithm costs 1 - .5 / EDGE_KEPT of what a flat picture does; the reverse step costs 1 + 1 / EDGE_KEPT of that.
+    A source without edges asks for nothing."""
+    mask, source = torch.ones(1, 1, 32, 32), step_in_light(0.2, 0.6)
 
-    def loss(output):
-        return cycle_loss(output.expand_as(target), target, mask, tone=tone).item()
+    def loss(translated, source=source, mask=mask):
+        return edge_loss(translated, source, mask).item()
 
-    assert loss(0.5 * mask) == pytest.approx(tone * 0.25, abs=1e-6)
-    assert loss(0.5 * board * mask) == pytest.approx(0.25, abs=1e-6)
-    assert loss(0.3 * (1 - mask)) == pytest.approx(0.15, abs=1e-6)
-
-
-def test_detail_loss_by_hand():
-    """Another colour all over costs nothing. A grey checkerboard of 0.5 over half the picture: 0.5 / 2. One of 0.5 in red
-    and -0.5 in blue has no grey, and a mean over channels of 1/3: CHROMA / 6."""
-    mask, source, board = half_a_picture()
-    pattern = board * mask
-
-    def loss(difference):
-        return detail_loss(source + difference, source, mask).item()
-
-    def colours(*rgb):
-        return torch.tensor(rgb).view(1, 3, 1, 1)
-
-    assert loss(colours(0.5, -0.2, 0.1) * mask) == pytest.approx(0, abs=1e-6)
-    assert loss(colours(0.5, 0.5, 0.5) * pattern) == pytest.approx(0.25, abs=1e-6)
-    assert loss(colours(0.5, 0.0, -0.5) * pattern) == pytest.approx(CHROMA / 6, abs=1e-6)
+    flat = loss(step_in_light(0.4, 0.4))
+    assert flat > 0.01
+    assert loss(source) == pytest.approx(0, abs=1e-6)
+    assert loss(step_in_light(0.3, 0.9)) == pytest.approx(0, abs=1e-6)
+    textured = source.clone()
+    textured[..., 22:, 24:] = textured[..., 22:, 24:] + 0.3 * (torch.arange(8) % 2)
+    assert loss(textured) == pytest.approx(0, abs=1e-6)
+    half = 0.2 * (0.6 / 0.2) ** 0.5
+    assert loss(step_in_light(0.2, half)) == pytest.approx(flat * (1 - 0.5 / EDGE_KEPT), rel=1e-3)
+    assert loss(step_in_light(0.6, 0.2)) == pytest.approx(flat * (1 + 1 / EDGE_KEPT), rel=1e-3)
+    assert loss(textured, step_in_light(0.4, 0.4)) == 0
 
 
-def test_smoothing_sees_the_hand_alone():
-    """A constant stays what it is up to the mask's rim, whatever lies beside it, in sizes that 16 does not divide, too."""
-    mask = (torch.rand(2, 1, 70, 45, generator=torch.Generator().manual_seed(0)) > 0.9).float()
-    values = torch.where(mask > 0, 0.25, 1e3).expand(-1, 3, -1, -1)
-    torch.testing.assert_close(smoothed(values, mask), 0.25 * mask.expand(-1, 3, -1, -1))
-    assert not smoothed(values, torch.zeros_like(mask)).any()
-
-
-def test_content_loss_by_hand():
-    """Another mean and deviation of a channel cost nothing. Rows of -1 and 1 against columns of them, both of deviation 1,
-    differ by 2 in half of all places: 4 / 2."""
-    rows = torch.tensor([-1.0, 1.0]).repeat(4).view(1, 1, 8, 1).expand(2, 3, 8, 8).contiguous()
-    assert content_loss(5 + 3 * rows, rows).item() == pytest.approx(0, abs=1e-6)
-    assert content_loss(rows, rows.transpose(2, 3)).item() == pytest.approx(2, rel=1e-4)
+def test_edge_loss_leaves_the_outline_alone():
+    """Of a hand on a darker ground it asks for nothing, however its outline is shaded."""
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 16:] = 1
+    flat = step_in_light(0.4, 0.4)
+    assert edge_loss(flat, step_in_light(0.2, 0.6), mask).item() == 0

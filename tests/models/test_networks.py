@@ -169,12 +169,12 @@ def test_every_initialisation_works(init_type):
 
 
 def test_joined_calls_equal_single_ones():
-    net = GENERATORS["resnet_4blocks"](ngf=4, hand_share=0.75)
-    masks = [torch.rand(n, 1, 32, 32) > 0.5 for n in (1, 2)]
-    pairs = [(torch.rand(len(m), 3, 32, 32), m.float()) for m in masks]
-    images, weights = join_hands([Hands(image, mask, net.norm_weights(mask)) for image, mask in pairs])
-    for got, (image, mask) in zip(net(images, weights=weights).split([1, 2]), pairs):
-        torch.testing.assert_close(got, net(image, mask), rtol=1e-5, atol=1e-5)  # float32 sums in another order
+    net = GENERATORS["resnet_4blocks"](ngf=4)
+    hands = [Hands(torch.rand(n, 3, 32, 32), (torch.rand(n, 1, 32, 32) > 0.5).float()) for n in (1, 2)]
+    joined = join_hands(hands)
+    assert torch.equal(joined.mask, torch.cat([h.mask for h in hands]))
+    for painted, alone in zip(net(joined.image).split([1, 2]), hands):
+        torch.testing.assert_close(painted, net(alone.image), rtol=1e-5, atol=1e-5)  # float32 sums in another order
 
 
 @pytest.mark.parametrize("model", MODELS)

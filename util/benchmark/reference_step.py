@@ -17,26 +17,6 @@ from models.chances import Chances, draw_chances
 from models.hgan import HGAN
 from models.image_pool import ImagePool, Trades
 
-
-class HandNorm(nn.Module):
-    """Instance normalisation in which the hand weighs at least `hand_share`; `mask`, of the images, is set before a call."""
-
-    def __init__(self, hand_share: float) -> None:
-        super().__init__()
-        self.hand_share, self.mask = hand_share, None
-
-    def forward(self, x: Tensor) -> Tensor:
-        hand = F.adaptive_avg_pool2d(self.mask, x.shape[-2:])  # the part of each pixel that is hand
-        ground = 1 - hand
-        wanted = (1 - self.hand_share) / self.hand_share * hand.sum((2, 3), keepdim=True)
-        each = (wanted / ground.sum((2, 3), keepdim=True).clamp(min=1e-5)).clamp(max=1)
-        weight = hand + ground * each
-        total = weight.sum((2, 3), keepdim=True)
-        mean = (weight * x).sum((2, 3), keepdim=True) / total
-        variance = (weight * (x - mean) ** 2).sum((2, 3), keepdim=True) / total
-        return (x - mean) / (variance + 1e-5).sqrt()
-
-
 NORMS = {
     "instance": lambda channels: [nn.InstanceNorm2d(channels)],
     "batch": lambda channels: [nn.BatchNorm2d(channels)],
@@ -56,9 +36,9 @@ class Residual(nn.Module):
         return x + self.layers(x)
 
 
-def generator(*, blocks: int, ngf: int, norm: str, upsample: str, hand_share: float) -> nn.Module:
+def generator(*, blocks: int, ngf: int, norm: str, upsample: str) -> nn.Module:
     """CycleGAN's ResNet generator: images (N, 3, H, W) in [-1, 1] -> the same; H and W multiples of 4."""
-    normalise = (lambda channels: [HandNorm(hand_share)]) if hand_share else NORMS[norm]
+    normalise = NORMS[norm]
 
     def residual() -> Residual:
         c = 4 * ngf
@@ -182,15 +162,40 @@ def vgg_scales(vgg: nn.Module, image: Tensor) -> list[Tensor]:
     return scales
 
 
-def tone_of(difference: Tensor, mask: Tensor) -> Tensor:
-    """What is left of a difference of images on the hand, averaged over cells of 16 pixels and their neighbours."""
+def with_surroundings(image: Tensor, mask: Tensor) -> Tensor:
+    """The hand's colours carried outward over cells of 2, 4, 8, ... pixels, and faded into the background from 8 pixels on."""
+    pyramid = [(image * mask, mask)]
+    while max(pyramid[-1][1].shape[-2:]) > 1:
+        pyramid.append(tuple(F.avg_pool2d(x, 2, ceil_mode=True) for x in pyramid[-1]))
+    around = None
+    for colour, part in pyramid[::-1]:
+        mean = colour / part.clamp(min=1e-6)
+        if around is not None:
+            coarse = F.interpolate(around, size=part.shape[-2:], mode="bilinear")
+            mean = torch.where(part == 0, coarse, mean)
+        around = mean
+    reach = F.conv2d(F.pad(mask, (8,) * 4), torch.ones(1, 1, 17, 17).to(mask)).clamp(max=1).round()
+    count = F.conv2d(torch.ones_like(mask), torch.ones(1, 1, 9, 9).to(mask), padding=4)
+    near = F.conv2d(reach, torch.ones(1, 1, 9, 9).to(mask), padding=4) / count
+    ground = (near * around.clamp(-1, 1) + (1 - near) * image).detach()
+    return mask * image + (1 - mask) * ground
 
-    def coarse(x: Tensor) -> Tensor:
-        cells = F.avg_pool2d(x, 16, ceil_mode=True)
-        cells = F.avg_pool2d(cells, 3, stride=1, padding=1)
-        return F.interpolate(cells, x.shape[-2:], mode="bilinear")
 
-    return mask * coarse(mask * difference) / coarse(mask).clamp(min=1e-6)
+def missing_edges(fake: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+    """What a translation lacks of its source's strong edges, three pixels or more inside the outline: one number."""
+
+    def slopes(image: Tensor) -> tuple[Tensor, Tensor]:
+        light = torch.log(((image.mean(1) + 1) / 2 + 0.1).clamp(min=0.05))[:, None]
+        light = F.conv2d(F.pad(light, (1,) * 4, mode="replicate"), torch.full((1, 1, 3, 3), 1 / 9).to(light))
+        wide = F.pad(light, (1,) * 4, mode="replicate")
+        return (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]) / 2, (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]) / 2
+
+    (xs, ys), (xt, yt) = slopes(x), slopes(fake)
+    steep = torch.sqrt(xs**2 + ys**2)
+    ground = F.conv2d(F.pad(1 - mask, (3,) * 4), torch.ones(1, 1, 7, 7).to(mask))
+    counts = ((steep - 0.05) / 0.05).clamp(0, 1) * (ground < 0.5)
+    lacking = counts * F.relu(0.6 * steep - (xs * xt + ys * yt) / steep.clamp(min=1e-4))
+    return (lacking.flatten(1).sum(1) / (counts.flatten(1).sum(1) + 50)).mean()
 
 
 class Pool:
@@ -212,8 +217,8 @@ class Pool:
 class ReferenceStep:
     """Starts from a model's weights, before its first step; `step(batch)` trains them as the paper says.
 
-    dtype: what everything is computed in, and batches are converted to. vgg: the features of a perceptual discriminator,
-    and of the content loss. silnet: logits of the hand's mask (N, 1, H, W), for the geometrically consistent loss.
+    dtype: what everything is computed in, and batches are converted to. vgg: the features of a perceptual discriminator.
+    silnet: logits of the hand's mask (N, 1, H, W), for the geometrically consistent loss.
     """
 
     def __init__(
@@ -227,7 +232,7 @@ class ReferenceStep:
         c, self.goal, self.dtype, self.vgg = model.config, model.objective, dtype, vgg
         self.silnet, self.perceptual, self.total_steps = silnet, c.netD == "perceptual", model.total_steps
         self.nets = {
-            name: generator(blocks=BLOCKS[c.netG], ngf=c.ngf, norm=c.norm, upsample=c.upsample, hand_share=c.hand_share)
+            name: generator(blocks=BLOCKS[c.netG], ngf=c.ngf, norm=c.norm, upsample=c.upsample)
             for name in ("G_r", "G_s")
         }
         for name in ("D_r", "D_s"):
@@ -263,10 +268,8 @@ class ReferenceStep:
         noise = iter([] if chances.noise is None else chances.noise.to(self.dtype).unbind(1))
 
         def paint(name: str, image: Tensor, mask: Tensor) -> Tensor:
-            for module in self.nets[name].modules():
-                if isinstance(module, HandNorm):
-                    module.mask = mask
-            return self.nets[name](image + goal.input_noise * next(noise, torch.zeros_like(image)))
+            seen = with_surroundings(image, mask) if goal.fill else image
+            return self.nets[name](seen + goal.input_noise * next(noise, torch.zeros_like(image)))
 
         # Generators.
         identity_weight = goal.lambda_cycle * goal.lambda_identity
@@ -283,25 +286,20 @@ class ReferenceStep:
         maps_r = self.judge("D_r", self.moved(shown_r, chances, 0))
         maps_s = self.judge("D_s", self.moved(shown_s, chances, 1))
         gan = sum(0.5 * ((d - 1) ** 2).mean() for d in maps_r + maps_s)
-        cycle = self.back(cycle_s, s, mask_s) + self.back(cycle_r, r, mask_r)
+        cycle = self.off(cycle_s, s, mask_s) + self.off(cycle_r, r, mask_r)
         identity = torch.zeros(())
         loss = goal.lambda_gan * gan + goal.lambda_cycle * cycle
         if goal.lambda_identity > 0:
-            identity = F.l1_loss(same_r, r) + F.l1_loss(same_s, s)
+            identity = self.off(same_r, r, mask_r) + self.off(same_s, s, mask_s)
             loss = loss + identity_weight * identity
         losses = {"G_gan": gan, "G_cycle": cycle, "G_identity": identity}
         if goal.lambda_geo:
             losses["G_geo"] = F.binary_cross_entropy_with_logits(self.silnet(raw_r), mask_s)
             losses["G_geo"] = losses["G_geo"] + F.binary_cross_entropy_with_logits(self.silnet(raw_s), mask_r)
             loss = loss + goal.lambda_geo * losses["G_geo"]
-        if goal.lambda_detail:
-            losses["G_detail"] = self.detail(fake_r, s, mask_s) + self.detail(fake_s, r, mask_r)
-            loss = loss + goal.lambda_detail * losses["G_detail"]
-        if goal.lambda_content:
-            of_r = self.content(self.moved(shown_r, chances, 0), self.moved(self.shown(s, seen), chances, 0))
-            of_s = self.content(self.moved(shown_s, chances, 1), self.moved(self.shown(r, seen), chances, 1))
-            losses["G_content"] = of_r + of_s
-            loss = loss + goal.lambda_content * losses["G_content"]
+        if goal.lambda_edges:
+            losses["G_edges"] = missing_edges(fake_r, s, mask_s) + missing_edges(fake_s, r, mask_r)
+            loss = loss + goal.lambda_edges * losses["G_edges"]
         self.adam_G.zero_grad()
         loss.backward()
         self.adam_G.step()
@@ -330,15 +328,11 @@ class ReferenceStep:
         return {name: value.detach() for name, value in losses.items()}
 
     def set_rates(self) -> None:
-        """Rise over the warm-up, then fall: both players' linearly over the run's second half, or G's as 1 / step."""
-        goal, number = self.goal, self.steps + 1
-        rise = goal.lr * min(1, number / max(1, goal.warmup))
-        fall_G = fall_D = 1.0
-        if goal.lr_decay == "linear" and self.total_steps and self.steps > self.total_steps / 2:
-            fall_G = fall_D = 2 * (1 - self.steps / self.total_steps)
-        if goal.lr_decay == "inverse" and number > max(100, goal.warmup):
-            fall_G = max(goal.lr_final / goal.lr, max(100, goal.warmup) / number)
-        for adam, rate in ((self.adam_G, rise * fall_G), (self.adam_D, rise * fall_D * goal.lr_ratio)):
+        """Rise over the warm-up; fall linearly over the run's second half."""
+        rate = self.goal.lr * min(1, (self.steps + 1) / max(1, self.goal.warmup))
+        if self.goal.lr_decay == "linear" and self.total_steps and self.steps > self.total_steps / 2:
+            rate = rate * 2 * (1 - self.steps / self.total_steps)
+        for adam in (self.adam_G, self.adam_D):
             for group in adam.param_groups:
                 group["lr"] = rate
 
@@ -346,32 +340,14 @@ class ReferenceStep:
         """mask * G(x) + (1 - mask) * x, or G(x) without masks."""
         return mask * generated + (1 - mask) * x if self.goal.mask else generated
 
-    def back(self, cycle: Tensor, x: Tensor, mask: Tensor) -> Tensor:
-        """L1 of a cycle, of whose tone on the hand a part is forgiven."""
-        difference = cycle - x
-        if self.goal.cycle_tone < 1:
-            difference = difference - (1 - self.goal.cycle_tone) * tone_of(difference, mask)
-        return difference.abs().mean()
-
-    def detail(self, fake: Tensor, x: Tensor, mask: Tensor) -> Tensor:
-        """What tone does not explain of a translation's difference from its source: its grey, and four times its colour."""
-        detail = (fake - x) - tone_of(fake - x, mask)
-        grey = (detail[:, 0:1] + detail[:, 1:2] + detail[:, 2:3]) / 3
-        return grey.abs().mean() + 4 * (detail - grey).abs().mean()
-
-    def content(self, fake: Tensor, x: Tensor) -> Tensor:
-        """Mean squared difference of relu3_3, every channel of every image less its mean and over its deviation."""
-        pair = [vgg_scales(self.vgg, image)[2] for image in (fake, x)]
-        pair = [(a - a.mean((2, 3), True)) / (a.var((2, 3), correction=0, keepdim=True) + 1e-5).sqrt() for a in pair]
-        return ((pair[0] - pair[1].detach()) ** 2).mean()
+    def off(self, image: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+        """L1 of a cycle or an identity; of the hand alone where generators do not see what is beside it."""
+        difference = (image - x).abs()
+        return (mask * difference if self.goal.fill else difference).mean()
 
     def region(self, mask_s: Tensor, mask_r: Tensor) -> Tensor:
-        """1 where discriminators see: everywhere, or where both hands are, some pixels away from any where they are not."""
-        if not self.goal.common_mask:
-            return torch.ones_like(mask_s)
-        width = self.goal.d_erode
-        apart = F.pad((mask_s * mask_r < 0.5).to(self.dtype), (width,) * 4)
-        return (F.max_pool2d(apart, 2 * width + 1, stride=1) == 0).to(self.dtype)
+        """1 where discriminators see: everywhere, or where both hands are."""
+        return mask_s * mask_r if self.goal.common_mask else torch.ones_like(mask_s)
 
     def shown(self, image: Tensor, seen: Tensor) -> Tensor:
         """The image there, and white elsewhere."""

@@ -35,7 +35,7 @@ def create_model(
     saved: the options of the run that is continued; UsageError where its frozen networks were others.
     """
     vgg, weights, silnet = None, None, None
-    if DISCRIMINATORS[opt.netD].view == "vgg" or opt.lambda_content:
+    if DISCRIMINATORS[opt.netD].view == "vgg":
         vgg, weights = load_vgg16(opt.vgg_weights, calibrated=opt.normalize_features)
         if saved and saved["resolved"]["vgg_weights"]["sha256"] != weights.sha256:
             raise UsageError(
