@@ -5,13 +5,11 @@ import logging
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.fill import filled
 from models.load import Translator
-from models.networks.hand_norm import EPS, level_weights
-from models.networks.layers import InstanceNorm
-from models.networks.resnet_generator import ResidualBlock, ResNetGenerator
+from models.networks.resnet_generator import ResNetGenerator
 from util.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -29,39 +27,14 @@ class PortableGenerator(nn.Module):
     skin. Returns the translated image (N, 3, H, W) in [-1, 1], composited by the mask where the run has masks.
     """
 
-    def __init__(self, generator: ResNetGenerator, *, input_noise: float, masked: bool) -> None:
+    def __init__(self, generator: ResNetGenerator, *, input_noise: float, fill: bool, masked: bool) -> None:
         super().__init__()
-        self.generator, self.input_noise, self.masked = generator, input_noise, masked
+        self.generator, self.input_noise, self.fill, self.masked = generator, input_noise, fill, masked
 
     def forward(self, image: Tensor, mask: Tensor, noise: Tensor | None = None) -> Tensor:
-        generator = self.generator
-        x = image if noise is None else image + self.input_noise * noise
-        weights = None
-        if generator.hand_share:
-            weights = level_weights(mask, generator.hand_share, levels=generator.halvings + 1)
-        painted = _walk(generator.net, x, weights).tanh()
+        seen = filled(image, mask) if self.fill else image
+        painted = self.generator(seen if noise is None else seen + self.input_noise * noise)
         return torch.where(mask > 0.5, painted, image) if self.masked else painted
-
-
-def _walk(layers: nn.Sequential, x: Tensor, weights: list[Tensor] | None, level: int = 0) -> Tensor:
-    """The layers in order; `level` counts the halvings, by which each normalisation finds its weights."""
-    for layer in layers:
-        if isinstance(layer, ResidualBlock):
-            x = x + _walk(layer.body, x, weights, level)
-        elif isinstance(layer, InstanceNorm):
-            x = F.instance_norm(x) if weights is None else _normalised(x, weights[level])
-        else:
-            height = x.shape[-2]
-            x = layer(x)
-            level += int(x.shape[-2] < height) - int(x.shape[-2] > height)
-    return x
-
-
-def _normalised(x: Tensor, weights: Tensor) -> Tensor:
-    """models.networks.hand_norm.weighted_instance_norm in operators that every format knows."""
-    share = weights.view(x.shape[0], 1, x.shape[2], x.shape[3])
-    centred = x - (x * share).sum((2, 3), keepdim=True)
-    return centred * ((centred * centred * share).sum((2, 3), keepdim=True) + EPS).rsqrt()
 
 
 def export_translator(model: Translator, path: Path) -> None:
@@ -71,10 +44,13 @@ def export_translator(model: Translator, path: Path) -> None:
         raise UsageError(f"--export {path}: the name must end in {' or '.join(FORMATS)}")
     if path.suffix == ".onnx":
         _check_packages(path)
-    net = PortableGenerator(model.net.cpu().float().eval(), input_noise=model.input_noise, masked=model.options.mask)
+    options = model.options
+    net = PortableGenerator(
+        model.net.cpu().float().eval(), input_noise=options.input_noise, fill=options.fill, masked=options.mask
+    )
     inputs = [torch.zeros(2, 3, 64, 96), torch.ones(2, 1, 64, 96)]
     names = ["image", "mask"]
-    if model.input_noise:
+    if options.input_noise:
         inputs.append(torch.zeros(2, 3, 64, 96))
         names.append("noise")
     batch = torch.export.Dim("batch", min=1, max=4096)

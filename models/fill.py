@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BAND, FADE = 8, 4  # pixels: the band's width, and half the width of its transition to the background
+LEVELS = 5  # cells of 2, 4, ... 32 pixels; where none holds a part of the hand, its mean colour
 
 
 def filled(images: Tensor, masks: Tensor) -> Tensor:
@@ -17,16 +18,18 @@ def filled(images: Tensor, masks: Tensor) -> Tensor:
     dark. No gradient flows through the band.
     """
     with torch.no_grad():
-        colours, cover = images * masks, masks
-        levels = [(colours, cover)]
-        while max(cover.shape[-2:]) > 1:
-            colours, cover = (F.avg_pool2d(x, 2, ceil_mode=True) for x in (colours, cover))
-            levels.append((colours, cover))
-        ground = colours / cover.clamp(min=1e-6)
-        for colours, cover in reversed(levels[:-1]):
-            ground = F.interpolate(ground, size=cover.shape[-2:], mode="bilinear")
-            ground = torch.where(cover > 0, colours / cover.clamp(min=1e-6), ground)
+        cells = [torch.cat([images * masks, masks], dim=1)]  # colour times cover, and cover
+        for _ in range(LEVELS):
+            cells.append(F.avg_pool2d(cells[-1], 2, ceil_mode=True))
+        ground = _mean_colour(cells[0].mean((2, 3), keepdim=True))
+        for level in reversed(cells):
+            ground = F.interpolate(ground, size=level.shape[-2:], mode="bilinear")
+            ground = torch.where(level[:, 3:] > 0, _mean_colour(level), ground)
         near = F.max_pool2d(masks, 2 * BAND + 1, stride=1, padding=BAND)
         near = F.avg_pool2d(near, 2 * FADE + 1, stride=1, padding=FADE, count_include_pad=False)
         ground = torch.lerp(images, ground.clamp(-1, 1), near)
     return torch.where(masks > 0.5, images, ground)
+
+
+def _mean_colour(cells: Tensor) -> Tensor:
+    return cells[:, :3] / cells[:, 3:].clamp(min=1e-6)

@@ -18,13 +18,9 @@ BASE = {"pool_size": 1, "netG": "resnet_4blocks", "netD": "patch"}
 ACTS_WITH = {
     "d_scales": {"netD": "perceptual"},
     "init_scaled": {"netD": "perceptual"},
-    "lambda_content": {"netD": "perceptual"},
-    "lr_final": {"lr_decay": "inverse"},
-    "d_erode": {"common_mask": True},
 }
-# The rate of the base is 2e-4, and falls to no value above it; a warm-up of one step is none. helpers.build averages
-# weights and scales the initial ones.
-OTHER = {"lr_final": 1e-5, "warmup": 3, "ema": 0.0, "init_scaled": False}
+# A warm-up of one step is none; helpers.build averages weights and scales the initial ones.
+OTHER = {"warmup": 3, "ema": 0.0, "init_scaled": False}
 
 
 def other_value(knob: Knob, base: object) -> object:

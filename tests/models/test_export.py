@@ -10,17 +10,18 @@ import torch
 from helpers import CPU, build
 
 from models.export import PortableGenerator, export_translator
+from models.fill import filled
 from models.load import Translator
 from models.perturb import with_fixed_noise
 from util.errors import UsageError
 
 
-def trained(**changes) -> Translator:
+def trained(*, fill: bool = True, **changes) -> Translator:
     """A Translator around a small generator, without a run's folder."""
     model = build(None, netD="patch", upsample="smooth", **changes)
     translator = Translator.__new__(Translator)
-    translator.net, translator.device, translator.input_noise = model.averages["G_r"].module, CPU, 0.1
-    translator.options = SimpleNamespace(mask=True)
+    translator.net, translator.device = model.averages["G_r"].module, CPU
+    translator.options = SimpleNamespace(mask=True, input_noise=0.1, fill=fill)
     return translator
 
 
@@ -35,22 +36,23 @@ def inputs(height: int = 60, width: int = 84) -> tuple[torch.Tensor, torch.Tenso
 def expected(translator: Translator) -> torch.Tensor:
     image, mask, _ = inputs()
     with torch.no_grad():
-        painted = translator.net(with_fixed_noise(image, translator.input_noise), mask)
+        seen = filled(image, mask) if translator.options.fill else image
+        painted = translator.net(with_fixed_noise(seen, translator.options.input_noise))
     return torch.where(mask > 0, painted, image)
 
 
-@pytest.mark.parametrize("hand_share", [0.0, 0.75])
+@pytest.mark.parametrize("fill", [False, True])
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
-def test_plain_operators_compute_the_same(norm, hand_share):
-    translator = trained(norm=norm, hand_share=hand_share)
-    net = PortableGenerator(translator.net, input_noise=0.1, masked=True)
+def test_the_graph_computes_the_same(norm, fill):
+    translator = trained(norm=norm, fill=fill)
+    net = PortableGenerator(translator.net, input_noise=0.1, fill=fill, masked=True)
     with torch.no_grad():
         torch.testing.assert_close(net(*inputs()), expected(translator), atol=1e-5, rtol=0)
 
 
 @pytest.fixture(scope="module")
 def translator():
-    return trained(hand_share=0.75)
+    return trained()
 
 
 def test_pt2_takes_other_sizes(translator, tmp_path):

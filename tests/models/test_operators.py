@@ -37,8 +37,8 @@ def test_a_step_takes_few_operators(vgg):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_step_is_the_same_sequence_of_operators(vgg, model):
-    """Names and shapes, of steps 5 to 20, with a full pool and everything on that changes with the step."""
-    flags = ("--pool_size", "3", "--lr_decay", "linear", "--lambda_content", "1", "--d_erode", "1")
+    """Names and shapes, of steps 5 to 20, with a full pool and the default flags."""
+    flags = ("--pool_size", "3")
     trained = create(vgg, model, "off", *flags)
     first = None
     for step in range(20):

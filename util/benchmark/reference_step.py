@@ -165,15 +165,13 @@ def vgg_scales(vgg: nn.Module, image: Tensor) -> list[Tensor]:
 def with_surroundings(image: Tensor, mask: Tensor) -> Tensor:
     """The hand's colours carried outward over cells of 2, 4, 8, ... pixels, and faded into the background from 8 pixels on."""
     pyramid = [(image * mask, mask)]
-    while max(pyramid[-1][1].shape[-2:]) > 1:
+    while len(pyramid) < 6:
         pyramid.append(tuple(F.avg_pool2d(x, 2, ceil_mode=True) for x in pyramid[-1]))
-    around = None
+    around = (image * mask).sum((2, 3), True) / mask.sum((2, 3), True).clamp(min=1e-6)
     for colour, part in pyramid[::-1]:
         mean = colour / part.clamp(min=1e-6)
-        if around is not None:
-            coarse = F.interpolate(around, size=part.shape[-2:], mode="bilinear")
-            mean = torch.where(part == 0, coarse, mean)
-        around = mean
+        coarse = F.interpolate(around, size=part.shape[-2:], mode="bilinear")
+        around = torch.where(part == 0, coarse, mean)
     reach = F.conv2d(F.pad(mask, (8,) * 4), torch.ones(1, 1, 17, 17).to(mask)).clamp(max=1).round()
     count = F.conv2d(torch.ones_like(mask), torch.ones(1, 1, 9, 9).to(mask), padding=4)
     near = F.conv2d(reach, torch.ones(1, 1, 9, 9).to(mask), padding=4) / count
