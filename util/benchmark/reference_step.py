@@ -184,7 +184,7 @@ def missing_edges(fake: Tensor, x: Tensor, mask: Tensor) -> Tensor:
 
     def slopes(image: Tensor) -> tuple[Tensor, Tensor]:
         light = torch.log(((image.mean(1) + 1) / 2 + 0.1).clamp(min=0.05))[:, None]
-        light = F.conv2d(F.pad(light, (1,) * 4, mode="replicate"), torch.full((1, 1, 3, 3), 1 / 9).to(light))
+        light = F.conv2d(F.pad(light, (1,) * 4, mode="replicate"), torch.ones(1, 1, 3, 3).to(light) / 9)
         wide = F.pad(light, (1,) * 4, mode="replicate")
         return (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]) / 2, (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]) / 2
 
