@@ -163,11 +163,11 @@ def control_notes(opt: argparse.Namespace) -> list[str]:
     """Sentences that mark a control, whose figures are no result."""
     notes = []
     if opt.hand != "shown":
-        told = {
+        explanation = {
             "silhouette": "hands were filled with grey: what is scored is what shape tells",
             "absent": "no hand was pasted: what is scored is what backgrounds tell",
         }[opt.hand]
-        notes.append(f"A control (--hand {opt.hand}): {told}.")
+        notes.append(f"A control (--hand {opt.hand}): {explanation}.")
     if opt.shuffle_labels:
         notes.append("A control (--shuffle_labels): training labels were permuted, so that nothing could be learnt.")
     return notes

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.listing import images_below
+from data.listing import images_below, warn_left_out
 from data.masks.realhands import usable_frames
 from data.masks.sources import ON_DEPTH, MaskFile, MaskFolders, is_mask_of_another, names_of_mask, normal, plural
 from data.masks.values import Ranges
@@ -29,7 +29,6 @@ DOMAINS = ("synthetic", "real")
 PHASES = ("train", "val", "test")
 LAYOUTS = ("hands", "unaligned")
 SYNTH_FOLDER, REAL_FOLDER = "SynthHands_Release", "RealHands"
-NAMED = 20  # files that are named one by one when they are left out
 OBJECTS_ARE_HAND = (
     "%d images are of _object sequences: what a hand holds counts as hand, and is painted as skin, but where a "
     "<name>_mask.png beside the image says otherwise"
@@ -161,8 +160,9 @@ def _evenly(frames: list[Frame], most: int | None) -> list[Frame]:
     return sorted(kept, key=lambda frame: frame.relative)
 
 
-def _with_mask(frame: Frame, found: MaskFile | None, kind: str = "file") -> Frame:
-    return replace(frame, mask_kind=kind, mask=found.path, mask_origin=found.origin) if found else frame
+def with_mask(frame: Frame, mask: MaskFile | None) -> Frame:
+    """The frame with the mask file that was found for it, or as it is."""
+    return replace(frame, mask_kind="file", mask=mask.path, mask_origin=mask.origin) if mask else frame
 
 
 def _synthetic_frames(root: Path, reading: Reading) -> Iterator[Frame]:
@@ -178,27 +178,26 @@ def _synthetic_frames(root: Path, reading: Reading) -> Iterator[Frame]:
             if not reading.objects:
                 continue
         frame = Frame(path, relative.as_posix(), "/".join(relative.parts[:-1][:2]), "key")
-        yield _with_mask(frame, masks.find(path))
+        yield with_mask(frame, masks.find(path))
     if objects and reading.objects:
         log.warning(OBJECTS_ARE_HAND, objects)
 
 
 def _real_frames(root: Path, reading: Reading) -> list[Frame]:
     masks = MaskFolders(root, reading.masks)
-    found, dropped = usable_frames(root)
+    usable, dropped = usable_frames(root)
     frames = []
-    for real in found:
+    for real in usable:
         kind, mask = ("file", real.refined) if real.refined else ("raw", real.mask)
         relative = real.image.relative_to(root).as_posix()
         frame = Frame(real.image, relative, real.user, kind, mask, mask_origin=f"{mask.parent.name}/")
-        frames.append(_with_mask(frame, masks.find(real.image) if reading.masks else None))
+        frames.append(with_mask(frame, masks.find(real.image) if reading.masks else None))
     if reading.masks:
-        masked = ((real, masks.find(real.image)) for real in dropped if real.mask is None)
-        for real, mask in masked:
-            if mask:
+        for real in dropped:
+            if real.mask is None and (mask := masks.find(real.image)):
                 frame = Frame(real.image, real.image.relative_to(root).as_posix(), real.user, "file")
-                frames.append(_with_mask(frame, mask))
-    left_out = len(found) + len(dropped) - len(frames)
+                frames.append(with_mask(frame, mask))
+    left_out = len(usable) + len(dropped) - len(frames)
     if left_out and frames:
         log.info("RealHands: %d photographs left out (dropped by preprocess_masks.py, or without a mask)", left_out)
     elif left_out:
@@ -222,7 +221,7 @@ def _unaligned_frames(root: Path, letter: str, reading: Reading) -> Iterator[Fra
         for path in paths:
             names[path.parent].add(normal(path.name))
         frames = [
-            _with_mask(
+            with_mask(
                 Frame(
                     path,
                     path.relative_to(root).as_posix(),
@@ -250,10 +249,9 @@ def _only_masked(folder: Path, frames: list[Frame], *, expected: bool) -> list[F
             f"none of the {len(frames)} images of {printable(folder)} has a mask of its name, though there are masks; "
             f"{printable(bare[0].image.name)} wants one named {names_of_mask(bare[0].image.name)[0]}.png"
         )
-    for frame in bare[:NAMED]:
-        log.warning("left out: %s: no mask, though others of its folder have one", printable(frame.image))
     if bare:
-        log.warning("%s: %d of %d images left out for want of a mask", printable(folder), len(bare), len(frames))
+        reasons = [f"{printable(frame.image)}: no mask, though others of its folder have one" for frame in bare]
+        warn_left_out(reasons, what=f"{len(bare)} of {len(frames)} images of {printable(folder)}")
     left_out = set(bare)
     return [frame for frame in frames if frame not in left_out]
 

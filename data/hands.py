@@ -132,12 +132,12 @@ def _scaled(source: Source, scale: float) -> Source:
     """The source, scaled. Colours of the hand do not mix with those around it: each side is averaged by itself."""
     height, width = source.mask.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    share = cv2.resize(source.mask.astype(np.float32), size, interpolation=how)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    share = cv2.resize(source.mask.astype(np.float32), size, interpolation=interpolation)
     mask = share >= 0.5
 
     def average(weight: np.ndarray, total: np.ndarray) -> np.ndarray:
-        weighted = cv2.resize(source.pixels.astype(np.float32) * weight[..., None], size, interpolation=how)
+        weighted = cv2.resize(source.pixels.astype(np.float32) * weight[..., None], size, interpolation=interpolation)
         return weighted / np.maximum(total, 1e-6)[..., None]
 
     weight = source.mask.astype(np.float32)

@@ -1,10 +1,9 @@
 """The images of any folder, or one image, for translating them without a data set (test.py --input)."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
-from data.frames import AS_IT_IS, OBJECTS_ARE_HAND, Frame, Reading, as_read
+from data.frames import AS_IT_IS, OBJECTS_ARE_HAND, Frame, Reading, as_read, with_mask
 from data.listing import images_below
 from data.masks.sources import ON_DEPTH, MaskFolders, normal
 from util.errors import UsageError
@@ -63,9 +62,7 @@ def _frame(path: Path, root: Path, masks: MaskFolders) -> Frame:
     relative = path.relative_to(root)
     # In the depth camera's view everything off the hand has the key colour; without it, the view would be painted whole.
     kind = "key" if normal(path.name).endswith(ON_DEPTH) else "auto"
-    frame = Frame(path, relative.as_posix(), relative.parent.as_posix(), kind)
-    found = masks.find(path)
-    return replace(frame, mask_kind="file", mask=found.path, mask_origin=found.origin) if found else frame
+    return with_mask(Frame(path, relative.as_posix(), relative.parent.as_posix(), kind), masks.find(path))
 
 
 def _single(path: Path, reading: Reading) -> Frame:

@@ -73,11 +73,6 @@ def into_region(points: np.ndarray, region: dict) -> np.ndarray:
     return (np.asarray(points, np.float64) - region["box"][:2]) * region["scale"]
 
 
-def from_region(points: np.ndarray, region: dict) -> np.ndarray:
-    """The way back: pixels of an output -> pixels of its source."""
-    return np.asarray(points, np.float64) / region["scale"] + region["box"][:2]
-
-
 def load_regions(folder: str | os.PathLike) -> list[dict]:
     """The entries of a results folder's regions.json; see docs/joints.md. Raises UsageError."""
     file = Path(folder) / REGIONS_FILE

@@ -11,6 +11,8 @@ from util.images import IMAGE_SUFFIXES, OTHER_SUFFIXES, printable
 
 log = logging.getLogger(__name__)
 
+MOST_NAMED = 20  # files that are left out and named one by one
+
 # Folders that systems, editors and network drives keep among a user's own; their images are copies or thumbnails.
 SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "__pycache__", "lost+found", "$recycle.bin", "#recycle"})
 
@@ -54,6 +56,14 @@ def warn_of_others(folder: Path, others: Counter) -> None:
     kinds = [f"{count} {suffix}" for suffix, count in sorted(others.items()) if count]
     if kinds:
         log.warning("%s: files that are not read: %s (%s are)", printable(folder), ", ".join(kinds), FORMATS)
+
+
+def warn_left_out(reasons: list[str], *, what: str) -> None:
+    """Name the first files that are left out, one by one, and count all. what: "3 of 10 real images"."""
+    for reason in reasons[:MOST_NAMED]:
+        log.warning("left out: %s", reason)
+    more = f", the first {MOST_NAMED} above" if len(reasons) > MOST_NAMED else ""
+    log.warning("%s left out%s", what, more)
 
 
 def _warn_unreadable(error: OSError) -> None:

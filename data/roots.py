@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data.demo import ensure_demo, is_demo
 from data.frames import AS_IT_IS, EXPECTED_TREE, Frame, Reading, find_frames
-from data.masks.survey import survey, tell
+from data.masks.survey import log_origins, survey
 from util import distributed
 from util.errors import UsageError
 
@@ -20,7 +20,7 @@ def open_frames(
     demo_root: Path,
     num_workers: int = 2,
 ) -> dict[str, list[Frame]]:
-    """The frames of both domains, as data.frames.find_frames lists them, and a line of where their masks are from.
+    """The frames of both domains, as data.frames.find_frames lists them; logs a line of where their masks are from.
 
     The demo is written to demo_root if that is the dataroot; any other folder must exist. Raises
     UsageError that names the flag and shows the trees expected.
@@ -42,13 +42,13 @@ def open_frames(
         dataroot=dataroot, layout=dataset_mode, synth_root=synth_root, real_root=real_root, reading=reading
     )
     origins = {}
-    for domain, found in frames.items():
-        frames[domain], origins[domain] = survey(found, what=domain)
+    for domain, domain_frames in frames.items():
+        frames[domain], origins[domain] = survey(domain_frames, what=domain)
     if distributed.rank() == 0:
-        tell(origins)
+        log_origins(origins)
     return frames
 
 
 def has_masks(frames: dict[str, list[Frame]]) -> bool:
     """Whether any frame of either domain has a mask of its own, rather than being taken whole."""
-    return any(frame.mask_kind != "none" for found in frames.values() for frame in found)
+    return any(frame.mask_kind != "none" for domain_frames in frames.values() for frame in domain_frames)

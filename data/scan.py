@@ -11,6 +11,7 @@ from pathlib import Path
 
 from data.frames import Frame
 from data.hands import MIN_SIDE
+from data.listing import warn_left_out
 from util import distributed
 from util.errors import UsageError
 from util.image_header import Header, HeaderError, check_file
@@ -20,34 +21,35 @@ from util.progress import progress
 log = logging.getLogger(__name__)
 
 LEFT_OUT_FILE = "left_out.txt"
-TOLD = 20  # files named one by one; all are in LEFT_OUT_FILE
 THREADS = 8  # they wait for the disk, not for each other
 
 
 def scan(frames: dict[str, list[Frame]], *, strict: bool) -> dict[Frame, str]:
-    """{frame: what is wrong with it} for each frame that a quick look tells to be unusable, of both domains.
+    """{frame: what is wrong with it} for each frame of both domains that its files' headers show to be unusable.
 
-    strict: raises UsageError where there is one. Raises it in any case where nothing else is left of a domain.
+    Raises UsageError if all frames of a domain are unusable or, if strict, where there is one.
     """
     faults: dict[Frame, str] = {}
-    for domain, some in frames.items():
+    for domain, domain_frames in frames.items():
         with ThreadPoolExecutor(THREADS) as pool:
-            found = progress(pool.map(fault, some), total=len(some), desc=f"checking {domain} images")
-            bad = {frame: reason for frame, reason in zip(some, found) if reason}
-        if some and (strict or len(bad) == len(some)) and bad:
+            reasons = progress(
+                pool.map(fault, domain_frames), total=len(domain_frames), desc=f"checking {domain} images"
+            )
+            bad = {frame: reason for frame, reason in zip(domain_frames, reasons) if reason}
+        if bad and (strict or len(bad) == len(domain_frames)):
             outlook = "--no-strict leaves such images out" if strict else "none is left; check --dataroot"
             first = next(iter(bad.values()))
-            raise UsageError(f"{len(bad)} of {len(some)} {domain} images cannot be used ({outlook}): {first}")
+            raise UsageError(f"{len(bad)} of {len(domain_frames)} {domain} images cannot be used ({outlook}): {first}")
         if bad and distributed.rank() == 0:
-            tell(list(bad.values()), f"{len(bad)} of {len(some)} {domain} images")
+            warn_left_out(list(bad.values()), what=f"{len(bad)} of {len(domain_frames)} {domain} images")
         faults |= bad
     return faults
 
 
 def warn_of_sizes(frames: dict[str, list[Frame]], *, crop_size: int, batch_size: int) -> None:
     """Say where crops are larger than the images, by their headers, or a batch is larger than a domain."""
-    for domain, some in frames.items():
-        looked_at = some[:: max(1, len(some) // 48)]
+    for domain, domain_frames in frames.items():
+        looked_at = domain_frames[:: max(1, len(domain_frames) // 48)]
         headers = [header for header, _ in (_look(frame.image) for frame in looked_at) if header]
         sides = [max(header.size) * frame.scale for header, frame in zip(headers, looked_at)]
         if sides and max(sides) < crop_size:
@@ -59,12 +61,13 @@ def warn_of_sizes(frames: dict[str, list[Frame]], *, crop_size: int, batch_size:
                 max(sides),
                 len(sides),
             )
-        if batch_size > len(some):
-            log.warning("--batch_size %d is larger than the %d %s images: they repeat", batch_size, len(some), domain)
+        count = len(domain_frames)
+        if batch_size > count:
+            log.warning("--batch_size %d is larger than the %d %s images: they repeat", batch_size, count, domain)
 
 
 def fault(frame: Frame) -> str | None:
-    """What the headers of a frame's files say against it, beginning with the file's path; None if nothing."""
+    """Why a frame cannot be used, by the headers of its files, beginning with the file's path; None if it can."""
     image, reason = _look(frame.image)
     if not reason and min(image.size) * frame.scale < MIN_SIDE:
         width, height = (round(side * frame.scale) for side in image.size)
@@ -90,14 +93,6 @@ def _look(path: Path) -> tuple[Header | None, str | None]:
         return None, str(error)
     except OSError as error:
         return None, f"{printable(path)}: {error.strerror or error}"
-
-
-def tell(reasons: list[str], which: str) -> None:
-    """Name what is left out, the first ones one by one, and count it."""
-    for reason in reasons[:TOLD]:
-        log.warning("left out: %s", reason)
-    more = f", the first {TOLD} above" if len(reasons) > TOLD else ""
-    log.warning("%s left out%s", which, more)
 
 
 class LeftOut:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from data.pasted.joints import N_JOINTS
+from data.joints import N_JOINTS
 from models.guard import step_if_finite
 from models.networks.silnet import SilNet
 from models.trainer_state import TrainerState

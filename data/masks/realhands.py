@@ -89,8 +89,8 @@ def find_real_frames(root: str | os.PathLike, masks: Path | None = None) -> list
             subfolders[:] = [name for name in subfolders if name not in own]
     elsewhere = MaskFolders(root, masks)
     for place, frame in enumerate(frames):
-        found = elsewhere.find(frame.image) if masks or frame.mask is None else None
-        frames[place] = replace(frame, mask=found.path) if found else frame
+        mask = elsewhere.find(frame.image) if masks or frame.mask is None else None
+        frames[place] = replace(frame, mask=mask.path) if mask else frame
     return sorted(frames, key=lambda frame: (frame.user, frame.name))
 
 

@@ -20,7 +20,7 @@ CUT = 6  # pixels that such a cut may be wide
 class RefineOptions:
     """The steps' parameters; the flags of preprocess_masks.py of the same names.
 
-    Median, largest component, closing and erosion are the paper's steps, whose sizes it does not tell: the least that
+    Median, largest component, closing and erosion are the paper's steps, whose sizes it does not give: the least that
     removes speckle, joins cracks and takes a pixel off the border. The limits of area and contours are the released
     code's. Kernel sizes in pixels, odd, 0 = step off. max_hole is a fraction of the hand, min_area and max_area are
     fractions of the frame. threshold 0 is Otsu's. snap is the radius of the window in which the outline follows the
@@ -102,8 +102,8 @@ def _refine_hand(mask: np.ndarray, rgb: np.ndarray | None, options: RefineOption
         snapped = masks.snap_to_edges(mask, likeness, options.snap)
         # A narrow hole may be lost to the filter, and a glint near the outline may become one.
         labels, areas = masks.label_holes(mask)
-        found = np.bincount(labels[~snapped], minlength=len(areas)) > 0
-        snapped &= found[labels] | ~holes
+        still_open = np.bincount(labels[~snapped], minlength=len(areas)) > 0
+        snapped &= still_open[labels] | ~holes
         mask, holes = masks.fill_holes(masks.largest_component(snapped), holes)
     mask = masks.close_gaps(mask, options.close, keep=holes)
     return masks.largest_component(masks.erode(mask, options.erode)) if options.erode else mask
@@ -188,10 +188,10 @@ def _one_line(error: object) -> str:
 
 def encode_mask(mask: np.ndarray) -> bytes:
     """bool (H, W) -> an 8-bit grey PNG of 0 and 255. Unfiltered runs suit a mask: small, and quick to write."""
-    how = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_COMPRESSION, 1]
+    settings = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_COMPRESSION, 1]
     if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since OpenCV 4.11
-        how += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
-    encoded, data = cv2.imencode(".png", mask.view(np.uint8) * 255, how)
+        settings += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+    encoded, data = cv2.imencode(".png", mask.view(np.uint8) * 255, settings)
     if not encoded:
         raise ValueError(f"could not encode a mask of shape {mask.shape}")
     return data.tobytes()

@@ -53,18 +53,18 @@ class MaskFolders:
     def find(self, image: Path) -> MaskFile | None:
         """The mask file of an image below the root, by steps 1 to 3 of the rule; None where there is none."""
         if self.explicit is not None:
-            found = self._explicit(image)
-            if found:
-                return MaskFile(found, f"--masks {self.explicit.name}")
+            mask = self._explicit(image)
+            if mask:
+                return MaskFile(mask, f"--masks {self.explicit.name}")
         beside = self._beside(image.parent)
         if beside:
-            found = next((beside[name] for name in names_of_mask(image.name, beside=True) if name in beside), None)
-            if found and found != image:
-                return MaskFile(found, "<name>_mask files beside them")
+            mask = next((beside[name] for name in names_of_mask(image.name, beside=True) if name in beside), None)
+            if mask and mask != image:
+                return MaskFile(mask, "<name>_mask files beside them")
         for start, folder in self._siblings(image.parent):
-            found = look_up(self._index(folder), image.relative_to(start))
-            if found:
-                return MaskFile(found, f"{folder.name}/")
+            mask = look_up(self._index(folder), image.relative_to(start))
+            if mask:
+                return MaskFile(mask, f"{folder.name}/")
         return None
 
     def has_sibling(self, folder: Path) -> bool:

@@ -65,8 +65,8 @@ def survey(frames: list[Frame], *, what: str) -> tuple[list[Frame], Counter]:
     return frames, origins
 
 
-def tell(origins: dict[str, Counter]) -> None:
-    """One line a domain of where masks are from, or one sentence where there are none. origins: {domain: counts}."""
+def log_origins(origins: dict[str, Counter]) -> None:
+    """Log one line a domain of where masks are from, or one sentence where there are none. origins: {domain: counts}."""
     if all(set(+counts) <= {WHOLE} for counts in origins.values()):
         log.info("no image has a mask: images are taken whole")
         return

@@ -128,7 +128,7 @@ def is_whole(folder: Path) -> bool:
         content = json.loads((folder / PACK_FILE).read_bytes())
         index = (folder / INDEX_FILE).read_bytes()
         size = os.stat(folder / REGIONS_FILE).st_size
-        found = {"regions_bytes": size, "index_bytes": len(index), "index_crc32": zlib.crc32(index)}
-        return all(content[key] == value for key, value in found.items())
+        actual = {"regions_bytes": size, "index_bytes": len(index), "index_crc32": zlib.crc32(index)}
+        return all(content[key] == value for key, value in actual.items())
     except (OSError, ValueError, KeyError, TypeError):
         return False

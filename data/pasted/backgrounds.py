@@ -75,13 +75,13 @@ class Photographs:
 def list_photographs(root: str | os.PathLike) -> list[Path]:
     """All image files below `root`, at any depth, sorted. Raises UsageError if there are fewer than ten."""
     root = Path(root)
-    found = sorted(images_below(root))
-    if len(found) < 2 * HELD_OUT:
+    paths = sorted(images_below(root))
+    if len(paths) < 2 * HELD_OUT:
         raise UsageError(
-            f"{root} holds {len(found)} photographs ({FORMATS}), at least {2 * HELD_OUT} are needed: "
+            f"{root} holds {len(paths)} photographs ({FORMATS}), at least {2 * HELD_OUT} are needed: "
             "give another --background_root, or none for backgrounds that the project draws"
         )
-    return found
+    return paths
 
 
 def split_photographs(paths: list[Path]) -> dict[str, list[Path]]:
@@ -100,8 +100,8 @@ def random_crop(photograph: np.ndarray, size: int, rng: np.random.Generator) -> 
     crop = photograph[top : top + side, left : left + side]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(crop), (size, size), interpolation=how)
+    interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(crop), (size, size), interpolation=interpolation)
 
 
 def draw_room(size: int, rng: np.random.Generator) -> np.ndarray:

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.listing import images_below
+from data.listing import images_below, warn_left_out
 from data.pasted.backgrounds import Background
 from data.pasted.composite import Placement, composite, mask_of_crop, random_placement
-from data.scan import tell
 from data.shuffled import Shuffled
 from data.splits import Split
 from util.errors import UsageError
@@ -57,14 +56,14 @@ def find_hands(folder: Path, kind: str) -> dict[str, HandFile]:
     Masks are those that test.py writes in masks/ beside the folder; a generated hand has its source's.
     """
     masks = folder.parent / "masks" / ("real" if kind == "real" else "synthetic")
-    found = {}
+    hands = {}
     for path in images_below(folder):
         relative = path.relative_to(folder)
         annotation = relative.stem.endswith(("_depth", "_color_on_depth", "_mask"))
         if not annotation and not {"mask", "masks", "mask_refined"} & set(relative.parts[:-1]):
             mask = masks / relative
-            found[relative.with_suffix("").as_posix()] = HandFile(path, mask if mask.is_file() else None)
-    return found
+            hands[relative.with_suffix("").as_posix()] = HandFile(path, mask if mask.is_file() else None)
+    return hands
 
 
 def pools_of_run(results: Path, split: Split, *, seed: int, test_share: float) -> dict[str, Pool]:
@@ -198,7 +197,7 @@ def take_usable(files: Sequence[HandFile], count: int, *, kind: str, strict: boo
     if faults:
         if strict:
             raise UsageError(f"{next(iter(faults.values()))} (--no-strict leaves such images out)")
-        tell(list(faults.values()), f"{len(faults)} {kind} hands")
+        warn_left_out(list(faults.values()), what=f"{len(faults)} {kind} hands")
     if not kept:
         reason = f" ({next(iter(faults.values()))})" if faults else ""
         raise UsageError(

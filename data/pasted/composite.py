@@ -21,7 +21,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-KEY_COLOUR = (14, 255, 14)  # SynthHands' background, RGB
+from data.masks.ops import SYNTHETIC_KEY
+
 WINDOW = 2.1  # side of the crop over the root of the hand's area: the hand covers 1 / 2.1^2 = 23 % of the output
 HANDS = ("shown", "silhouette", "absent")
 
@@ -50,7 +51,7 @@ def mask_of_crop(image: np.ndarray) -> np.ndarray:
     The background is the commoner of the two. Spots of its colour under 0.1 % of the picture are highlights of the
     hand, not background. Without any background the mask is True everywhere.
     """
-    candidates = [(image == colour).all(-1) for colour in ((255, 255, 255), KEY_COLOUR)]
+    candidates = [(image == colour).all(-1) for colour in ((255, 255, 255), SYNTHETIC_KEY)]
     background = max(candidates, key=np.count_nonzero)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(background.astype(np.uint8), connectivity=4)
     large = stats[:, cv2.CC_STAT_AREA] >= max(2, background.size // 1000)
@@ -136,8 +137,8 @@ def _crop(layers: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
 
 
 def _resize(layers: np.ndarray, size: int) -> np.ndarray:
-    how = cv2.INTER_AREA if len(layers) > size else cv2.INTER_LINEAR
-    return cv2.resize(layers, (size, size), interpolation=how)
+    interpolation = cv2.INTER_AREA if len(layers) > size else cv2.INTER_LINEAR
+    return cv2.resize(layers, (size, size), interpolation=interpolation)
 
 
 def _border(coverage: np.ndarray) -> np.ndarray:

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from data.hands import Hand
+from data.joints import N_JOINTS
 from data.pasted.backgrounds import Background, open_backgrounds
 from data.pasted.classification import PARTS, HandsOnBackgrounds
 from data.pasted.composite import Placement, place_hand, place_points
-from data.pasted.joints import N_JOINTS
 from util.images import mask_to_tensor, to_tensor
 
 CANVAS = 1.5  # side of a prepared hand's canvas over the picture's: what is turned and moved into view is there
@@ -136,17 +136,17 @@ class AnnotatedHands(HandsOnBackgrounds):
         picture, filling = self.background(rng).astype(np.float32), self.background(rng)
         size, canvas = len(picture), len(hand.cutout)
         decoy = self.samples[rng.integers(len(self.samples))]
-        behind = motion_matrix(random_motion(rng, shift=0.35), canvas=canvas, size=size)
-        before = motion_matrix(random_motion(rng), canvas=canvas, size=size)
+        decoy_motion = motion_matrix(random_motion(rng, shift=0.35), canvas=canvas, size=size)
+        hand_motion = motion_matrix(random_motion(rng), canvas=canvas, size=size)
 
-        _, opacity = move(decoy.cutout, behind, size)
+        _, opacity = move(decoy.cutout, decoy_motion, size)
         picture += opacity * (filling - picture)
-        colours, opacity = move(hand.cutout, before, size)
+        colours, opacity = move(hand.cutout, hand_motion, size)
         picture = colours + (1 - opacity) * picture
 
         joints, seen = np.zeros((N_JOINTS, 2)), np.zeros(N_JOINTS, bool)
         if hand.joints is not None:
-            joints = hand.joints @ before[:, :2].T + before[:, 2]
+            joints = hand.joints @ hand_motion[:, :2].T + hand_motion[:, 2]
             seen = ((joints > 0) & (joints < size)).all(-1)
         return {
             "image": to_tensor(photograph(picture, rng)),

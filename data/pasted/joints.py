@@ -1,21 +1,16 @@
-"""The demo's joints as points of the picture: 21 a hand, for the synthetic and for the real-look frames alike."""
+"""The demo's joints as points of the picture, for the synthetic and for the real-look frames alike."""
 
 from pathlib import Path
 
 import numpy as np
 
 from data import joints
-from data.demo import CAMERA, JOINT_NAMES
+from data.demo import CAMERA
 from data.frames import Frame, annotation_prefix
-from data.joints import BONES, read_joints
-
-__all__ = ["BONES", "N_JOINTS", "joint_file", "project", "read_joints"]
-
-N_JOINTS = len(JOINT_NAMES)
 
 
 def joint_file(frame: Frame, domain: str) -> Path:
-    """Where the frame's joints lie: beside a synthetic image, in <user>/joints/ for a real one."""
+    """The frame's file of joints: beside a synthetic image, in <user>/joints/ for a real one."""
     if domain == "synthetic":
         return joints.joint_file(frame.image)
     return frame.image.parent.parent / "joints" / f"{annotation_prefix(frame.image)}_joint_pos.txt"

@@ -355,7 +355,7 @@ def test_a_run_may_go_on_with_or_without_packs(run_main, hands_root, tmp_path):
 
     def fit(name: str, steps: int, *flags: object) -> None:
         where = ("--name", name, "--dataroot", hands_root, "--checkpoints_dir", tmp_path)
-        small = (*TINY, "--netD", "pixel", "--lambda_identity", 0, "--max_steps", steps)
+        small = (*TINY, "--netD", "pixel", "--lambda_identity", 0, "--lr_decay", "none", "--max_steps", steps)
         status, said = run_main(train.main, *where, "--cache_dir", tmp_path / "packs", *small, *flags)
         assert status == 0, said
 

@@ -13,6 +13,7 @@ import train
 from data.demo import CAMERA, ensure_demo
 from data.frames import find_frames
 from data.hands import Hand
+from data.joints import read_joints
 from data.pasted import downstream as annotated
 from data.pasted.composite import Placement, place_hand, place_points
 from data.pasted.downstream import (
@@ -25,7 +26,7 @@ from data.pasted.downstream import (
     photograph,
     random_motion,
 )
-from data.pasted.joints import joint_file, project, read_joints
+from data.pasted.joints import joint_file, project
 from data.unpaired import collate
 from models.downstream_trainer import SIGMA, TASKS, DownstreamNet, keypoint_loss, locate
 from options.test_options import parse_test

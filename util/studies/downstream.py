@@ -12,11 +12,12 @@ import torch
 
 from data.frames import Frame
 from data.hands import Hand
+from data.joints import read_joints
 from data.loader import ordered_batches, stream_loader, to_device
 from data.masks.ops import iou
 from data.pasted.backgrounds import Background
 from data.pasted.downstream import AnnotatedHand, AnnotatedHands, background_bank, cut_out
-from data.pasted.joints import joint_file, project, read_joints
+from data.pasted.joints import joint_file, project
 from data.regions import HandRegions, readable
 from data.unpaired import collate
 from models.downstream_trainer import DownstreamNet

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from data.pasted.joints import BONES
+from data.joints import BONES
 from util.scores.downstream import GapClosed, Measure, Scores
 
 SETS = {"synthetic": "(a) synthetic", "translated": "(b) translated", "real": "(c) real"}
