@@ -23,11 +23,13 @@ def test_fast_path_beside_its_reference(tmp_path, capsys):
     benchmark.main(
         [*TINY, "--models", "pixcyclegan4", "geocongan", "--amp", "off", "--batch_size", "2", "--json", str(file)]
     )
-    found = json.loads(file.read_text())
-    assert found["batch_size"] == 2 and found["threads"] == torch.get_num_threads()
+    figures = json.loads(file.read_text())
+    assert figures["batch_size"] == 2 and figures["threads"] == torch.get_num_threads()
     whats = [f"{model}, {which}" for model in ("pixcyclegan4", "geocongan") for which in ("fast", "reference")]
-    assert [row["what"] for row in found["rows"]] == whats
-    for row in found["rows"]:
+    assert [row["what"] for row in figures["rows"]] == whats
+    fast, plain = (sum(row["operators"] for row in figures["rows"][first::2]) for first in (0, 1))
+    assert 0 < fast < plain
+    for row in figures["rows"]:
         assert (
             row["ms"] > 0
             and row["gflop"] > 0
@@ -36,18 +38,26 @@ def test_fast_path_beside_its_reference(tmp_path, capsys):
         assert row["images_per_second"] == pytest.approx(4000 / row["ms"])
         assert (row["ratio"] == 1) == row["what"].endswith("reference")
     said = capsys.readouterr().out
-    assert all(what in said for what in whats) and "of reference" in said and "peak MiB" in said
+    assert all(what in said for what in whats)
+    assert all(head in said for head in ("of reference", "peak MiB", "operators", "GB moved", "GFLOP"))
 
 
 def test_operations_are_counted():
     """A matrix product of n^3 multiply-adds is 2 n^3 operations; a backward pass twice as many."""
     a = torch.rand(8, 8, requires_grad=True)
     b = torch.rand(8, 8, requires_grad=True)
-    assert benchmark.count(lambda: (a @ b).sum().backward(), CPU)[0] == 3 * 2 * 8**3
+    assert benchmark.count(lambda: (a @ b).sum().backward(), CPU).flop == 3 * 2 * 8**3
+
+
+def test_operators_and_their_bytes_are_counted():
+    """A matrix product reads two matrices and writes one; the sum reads that and writes a number. A view costs nothing."""
+    a, b = torch.rand(8, 8), torch.rand(8, 8)
+    cost = benchmark.count(lambda: (a @ b).view(64).sum(), CPU)
+    assert (cost.operators, cost.bytes) == (2, 4 * (3 * 64 + 64 + 1))
 
 
 def test_memory_is_measured():
-    _, peak = benchmark.count(lambda: torch.ones(64 * 2**18).sum(), CPU)  # 64 MiB
+    peak = benchmark.count(lambda: torch.ones(64 * 2**18).sum(), CPU).peak_mib  # 64 MiB
     assert peak is None or 0 <= peak < 200
 
 
@@ -69,8 +79,8 @@ def test_a_folder_that_is_not_there_is_said(tmp_path):
 def test_medians_are_taken_in_turns():
     order = []
     subjects = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
-    found = benchmark.alternate(subjects, 3, CPU)
-    assert order == ["a", "b"] * 3 and found.keys() == subjects.keys()
+    medians = benchmark.alternate(subjects, 3, CPU)
+    assert order == ["a", "b"] * 3 and medians.keys() == subjects.keys()
 
 
 def test_the_matmul_rate_is_one(monkeypatch):

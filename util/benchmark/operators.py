@@ -1,6 +1,5 @@
-"""The operators that a step calls: how many kernels a GPU has to launch for it, on what shapes, and what they read and write."""
+"""The operators that a step calls: the kernels that a GPU launches for it, their shapes, and the bytes they read and write."""
 
-from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# Operators that launch nothing: they allocate, rename, or ask.
+# Operators that launch no kernel.
 FREE = (
     "_unsafe_view",
     "detach",
@@ -34,7 +33,7 @@ class Operator:
 
 
 class OperatorLog(TorchDispatchMode):
-    """Within it, every operator that launches something is noted in `calls`."""
+    """A context in which every operator that launches a kernel is recorded in `calls`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +51,7 @@ class OperatorLog(TorchDispatchMode):
 
 @contextmanager
 def as_on_gpus():
-    """Within it, networks take the ways that they take on a GPU, not those that are quicker on a CPU."""
+    """A context in which networks call the operators that they call on a GPU, not those that are faster on a CPU."""
     with mock.patch("models.networks.fast_cpu._plain", lambda x: True):
         yield
 
@@ -62,8 +61,3 @@ def operators(step: Callable[[], object]) -> list[Operator]:
     with as_on_gpus(), OperatorLog() as log:
         step()
     return log.calls
-
-
-def most_frequent(calls: list[Operator], count: int = 10) -> list[tuple[str, int]]:
-    """Names of operators, with how often each is called."""
-    return Counter(call.name for call in calls).most_common(count)

@@ -1,8 +1,9 @@
 """How fast everything is: python -m util.benchmark.step (see --help).
 
 The training step of each model runs against its plain transcription, util/benchmark/reference_step.py, in turns in one process,
-and the medians are compared. Beside each stand its floating-point operations a second, as a share of what the device
-does in a large matrix product of the same precision. The images are noise: how long a step takes does not depend on them.
+and the medians are compared. Each row also gives the operators that a GPU launches for a step, the bytes that they read and
+write, and the floating-point operations, a second of which is compared with a large matrix product of the same precision.
+The images are noise: the time of a step does not depend on them.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,6 +28,7 @@ from options.parsing import Parser, add_switch, as_flags, integer
 from options.train_options import parse_train
 from util.benchmark import distances as benchmark_metrics
 from util.benchmark import loader as benchmark_loader
+from util.benchmark.operators import operators
 from util.benchmark.reference_step import ReferenceStep
 from util.errors import UsageError, run_command
 from util.images import write_bytes
@@ -35,7 +38,7 @@ MIB = 2**20
 
 
 def steps(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
-    """A row for each model: milliseconds a step, images of both domains a second, memory, share of the matmul rate."""
+    """A row for each model: milliseconds, operators, FLOP and bytes of a step, images of both domains a second, memory."""
     return [row for name in opt.models for row in _model_rows(name, opt, device, amp)]
 
 
@@ -53,17 +56,14 @@ def _model_rows(name: str, opt: argparse.Namespace, device: torch.device, amp: A
         plain = ReferenceStep(model, vgg=vgg)
         subjects["reference"] = (lambda: plain.step(batch), Amp("off"))
     fill_pools(model, batch)
-    measured = {}
-    for subject, (step, precision) in subjects.items():
-        flops, peak = count(step, device)
-        measured[subject] = {"flops": flops, "peak_mib": peak, "rate": matmul_rate(device, precision)}
+    costs = {subject: count(step, device) for subject, (step, _) in subjects.items()}
     if opt.compile:
         model.compile()
         model.training_step(batch)
     seconds = alternate({subject: step for subject, (step, _) in subjects.items()}, opt.steps, device)
     rows = []
     for subject, (_, precision) in subjects.items():
-        found, took, processor = measured[subject], *seconds[subject]
+        cost, (took, processor) = costs[subject], seconds[subject]
         rows.append(
             {
                 "what": f"{name}, {subject}",
@@ -73,9 +73,8 @@ def _model_rows(name: str, opt: argparse.Namespace, device: torch.device, amp: A
                 "ratio": took / seconds["reference"][0] if opt.reference else None,
                 "processor_ratio": processor / seconds["reference"][1] if opt.reference else None,
                 "images_per_second": 2 * opt.batch_size / took,
-                "peak_mib": found["peak_mib"],
-                "gflop": found["flops"] / 1e9,
-                "share_of_matmul": found["flops"] / took / found["rate"],
+                **cost_columns(cost),
+                "share_of_matmul": cost.flop / took / matmul_rate(device, precision),
             }
         )
     return rows
@@ -89,9 +88,8 @@ def vit(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
         "label": torch.arange(opt.batch_size, device=device) % 2,
     }
     step = lambda: model.training_step(batch)  # noqa: E731
-    flops, peak = count(step, device)
+    cost = count(step, device)
     took, processor = alternate({"vit": step}, opt.steps, device)["vit"]
-    share = flops / took / matmul_rate(device, amp)
     return [
         {
             "what": f"ViT {opt.vit}, {opt.vit_size} pixels",
@@ -99,15 +97,14 @@ def vit(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
             "ms": 1000 * took,
             "processor_ms": 1000 * processor,
             "images_per_second": opt.batch_size / took,
-            "peak_mib": peak,
-            "gflop": flops / 1e9,
-            "share_of_matmul": share,
+            **cost_columns(cost),
+            "share_of_matmul": cost.flop / took / matmul_rate(device, amp),
         }
     ]
 
 
 def metrics(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
-    """Rows for the Frechet and kernel distances, on the CPU; see util.benchmark_metrics."""
+    """Rows for the Frechet and kernel distances, on the CPU; see util.benchmark.distances."""
     rows = benchmark_metrics.benchmark(opt.metric_images, opt.metric_dim)
     return [
         {
@@ -122,9 +119,9 @@ def metrics(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dic
 
 
 def loader(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
-    """Rows for reading training samples, decoded and packed, on the CPU; see util.benchmark_loader."""
-    found = benchmark_loader.measure(crop_size=opt.crop_size, batch_size=opt.batch_size)
-    return [{"what": row["what"], "value": row["value"], "unit": row["unit"]} for row in found]
+    """Rows for reading training samples, decoded and packed, on the CPU; see util.benchmark.loader."""
+    rows = benchmark_loader.measure(crop_size=opt.crop_size, batch_size=opt.batch_size)
+    return [{"what": row["what"], "value": row["value"], "unit": row["unit"]} for row in rows]
 
 
 # What --sections chooses from: functions (options, device, amp) -> rows with "what" and whatever COLUMNS they have.
@@ -142,6 +139,8 @@ COLUMNS = {
     "processor_ratio": ("by processor", "{:.2f}"),
     "images_per_second": ("images/s", "{:.2f}"),
     "peak_mib": ("peak MiB", "{:.0f}"),
+    "operators": ("operators", "{}"),
+    "gigabytes": ("GB moved", "{:.2f}"),
     "gflop": ("GFLOP", "{:.1f}"),
     "share_of_matmul": ("of matmul", "{:.0%}"),
     "value": ("value", "{:,.4g}"),
@@ -168,12 +167,37 @@ def noise(count: int, size: int, device: torch.device) -> dict:
     return batch
 
 
-def count(step: Callable[[], object], device: torch.device) -> tuple[int, float | None]:
-    """Floating-point operations of a step (of its convolutions and matrix products; a multiply-add is two), and by
-    how many MiB its memory stands at its highest above where it started (None where that cannot be read)."""
+@dataclass(frozen=True)
+class Cost:
+    """What a step takes besides time.
+
+    flop: of its convolutions and matrix products, a multiply-add counted as two. operators, bytes: what a GPU launches for
+    it, and what these operators read and write. peak_mib: the highest memory above that at the start; None where the
+    system does not tell.
+    """
+
+    flop: int
+    operators: int
+    bytes: int
+    peak_mib: float | None
+
+
+def count(step: Callable[[], object], device: torch.device) -> Cost:
+    """Run a step three times and count."""
     with FlopCounterMode(display=False) as counter:
         step()
-    return counter.get_total_flops(), _peak(step, device)
+    calls = operators(step)
+    return Cost(counter.get_total_flops(), len(calls), sum(call.bytes for call in calls), _peak(step, device))
+
+
+def cost_columns(cost: Cost) -> dict:
+    """A cost as columns of the table."""
+    return {
+        "peak_mib": cost.peak_mib,
+        "operators": cost.operators,
+        "gigabytes": cost.bytes / 1e9,
+        "gflop": cost.flop / 1e9,
+    }
 
 
 def _peak(step: Callable[[], object], device: torch.device) -> float | None:
@@ -211,15 +235,15 @@ def alternate(
     subjects: dict[str, Callable[[], object]], rounds: int, device: torch.device
 ) -> dict[str, tuple[float, float]]:
     """Run each in turn, `rounds` times. Returns the median seconds of each, by the clock and of the processors."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in subjects}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in subjects}
     for _ in range(rounds):
         for name, step in subjects.items():
             _wait(device)
             clock, processor = time.perf_counter(), time.process_time()
             step()
             _wait(device)
-            found[name].append((time.perf_counter() - clock, time.process_time() - processor))
-    return {name: tuple(statistics.median(column) for column in zip(*times)) for name, times in found.items()}
+            seconds[name].append((time.perf_counter() - clock, time.process_time() - processor))
+    return {name: tuple(statistics.median(column) for column in zip(*times)) for name, times in seconds.items()}
 
 
 def _wait(device: torch.device) -> None:
