@@ -1,4 +1,4 @@
-"""H-GAN and the baselines it is compared with: CycleGAN with masks (paper section III, Fig. 2 right)."""
+"""H-GAN and its baselines: CycleGAN with masks (paper section III, Fig. 2 right)."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -40,17 +40,21 @@ def create_generator(config: NetworkConfig) -> nn.Module:
 
 def create_discriminator(config: NetworkConfig) -> nn.Module:
     """An initialised discriminator: a view of an image -> list of maps; see models.networks.discriminators."""
-    more = {"patch": {"layers": config.d_layers}, "perceptual": {"norm": "none", "scales": config.d_scales}}
-    net = DISCRIMINATORS[config.netD](**{"ndf": config.ndf, "norm": config.norm} | more.get(config.netD, {}))
+    arguments = {
+        "patch": {"norm": config.norm, "layers": config.d_layers},
+        "pixel": {"norm": config.norm},
+        "perceptual": {"scales": config.d_scales},
+    }
+    net = DISCRIMINATORS[config.netD](ndf=config.ndf, **arguments[config.netD])
     init = net.init_scaled if config.init_scaled and config.netD == "perceptual" else partial(init_weights, net)
     init(init_type=config.init_type, gain=config.init_gain)
     return net
 
 
 def composite(generated: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
-    """mask * generated + (1 - mask) * source, which for a binary mask (N, 1, H, W) is a choice, pixel by pixel.
+    """mask * generated + (1 - mask) * source, for a binary mask (N, 1, H, W); the background equals the source's bit for bit.
 
-    So the background is the source's to the last bit. mask None: `generated` as it is.
+    mask None: returns `generated`.
     """
     return generated if mask is None else torch.where(mask > 0.5, generated, source)
 
@@ -61,25 +65,25 @@ def translate(
 ) -> Tensor:
     """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1] of hands where masks (N, 1, H, W) are 1.
 
-    masks None: hands are everywhere. masked: leave the images as they are beside the hands. input_noise, fill: what the
-    generator was trained with (models/extras.py); here the noise is always the same.
+    masks None: the hand is the whole image. masked: composite by the masks. input_noise, fill: those of the generator's
+    training (models/extras.py); here the noise is always the same.
     """
-    seen = filled(images, masks) if fill and masks is not None else images
+    x = filled(images, masks) if fill and masks is not None else images
     with amp.autocast(images.device):
-        painted = net(with_fixed_noise(seen, input_noise))
+        painted = net(with_fixed_noise(x, input_noise))
     return composite(painted, images, masks if masked else None)
 
 
 class HGAN:
     """G_r: S -> R, G_s: R -> S, D_r and D_s with their optimizers, averages and pools, and the step that trains them.
 
-    vgg: the frozen features that a perceptual discriminator views images through; None for the others. silnet: a trained SilNet, in eval mode, for the geometrically consistent loss; None without
-    it. Neither is part of the state: a checkpoint holds only what was trained.
+    vgg: the frozen features of a perceptual discriminator; None for the others. silnet: a trained SilNet for the
+    geometrically consistent loss; None without it. Checkpoints hold neither of them.
 
-    total_steps: the run's length, for rates that depend on it; None: they stay constant after the warm-up. accumulate:
-    compute a step in so many parts of its batch, one after another, with the same gradients, but for batch norm's statistics,
-    which become a part's. checkpoint_activations: see ResNetGenerator. channels_last: the memory format of networks that
-    consist of convolutions alone; None: on CUDA.
+    total_steps: the run's length, for rates that depend on it; None: rates stay constant after the warm-up. accumulate:
+    number of parts of the batch that a step computes one after another. Gradients are the same, except with batch norm,
+    whose statistics are then those of a part. checkpoint_activations: see ResNetGenerator. channels_last: whether the
+    perceptual discriminator and VGG16 use this memory format; None: on CUDA.
     """
 
     PER_RANK = ("pools",)  # the parts of state_dict() that differ between the processes of a run
@@ -114,7 +118,7 @@ class HGAN:
         for net in (self.G_r, self.G_s):
             net.checkpointing = checkpoint_activations
         if device.type == "cuda" if channels_last is None else channels_last:
-            # Reflection padding and instance norm know no other format than NCHW on CUDA, so what has them keeps it.
+            # On CUDA, reflection padding and instance norm support NCHW only, so networks that use them keep it.
             for net in (self.view, self.D_r, self.D_s) if self.D_r.view == "vgg" else ():
                 net.to(memory_format=torch.channels_last)
 
@@ -131,7 +135,7 @@ class HGAN:
 
     @property
     def total_steps(self) -> int | None:
-        """The run's length. Another one given to a run under way lets no rate jump (models.rates.LinearDecay)."""
+        """The run's length. Changing it during a run changes no rate abruptly (models.rates.LinearDecay)."""
         return self.decay.total
 
     @total_steps.setter
@@ -141,17 +145,17 @@ class HGAN:
     def distribute(self) -> None:
         """Train with the other processes of torch.distributed: gradients are averaged over all ranks.
 
-        Only training's calls are wrapped: while the generators train, the discriminators are called bare, for they
-        must not wait for gradients that nobody computes.
+        While the generators train, the discriminators are called unwrapped, as DistributedDataParallel would wait for
+        gradients of theirs, which are not computed.
         """
         ids = [self.device.index] if self.device.type == "cuda" else None
-        # Batch norm's statistics stay each rank's own: sent round before a second call, they would break the first's graph.
+        # Each rank keeps its batch norm statistics: a broadcast before a second call would break the first one's graph.
         buffers = {"broadcast_buffers": False} if self.config.norm == "batch" else {}
         for name, net in self.networks.items():
             self.callables[name] = DistributedDataParallel(net, device_ids=ids, **buffers)
 
     def compile(self) -> None:
-        """torch.compile networks in place; their parameters keep their names."""
+        """Compile the networks in place with torch.compile; their parameters keep their names."""
         self.compiled = True
         for net in filter(None, (*self.networks.values(), self.view, self.silnet)):
             net.compile()
@@ -162,9 +166,9 @@ class HGAN:
         """One update of the generators, then one of the discriminators (section III.C).
 
         batch: "synthetic" and "real" (N, 3, H, W) in [-1, 1] with "synthetic_mask" and "real_mask" (N, 1, H, W) in
-        {0, 1}, on this model's device. chances: of `begin_step`, where that was called already. Returns the losses and the
-        discriminators' means, detached scalars, and whether an update was skipped because a loss or a gradient was not
-        finite ("skipped", 0 or 1). With masks, a fake is its source beside the hand; cycles and identities are as painted.
+        {0, 1}, on this model's device. chances: the result of `begin_step`, if that was called already. Returns the losses and
+        the discriminators' means, detached scalars, and whether an update was skipped because a loss or a gradient was not
+        finite ("skipped", 0 or 1). With masks, fakes are composited; cycles and identities are not.
         """
         chances = chances or self.begin_step(batch)
         parts, weight, losses = self._parts(batch, chances), self.objective, {}
@@ -212,7 +216,7 @@ class HGAN:
         return losses | {"skipped": skipped}
 
     def begin_step(self, batch: dict) -> Chances:
-        """What the host does for the next step: rates, counters, and every random choice, which it returns."""
+        """Prepare the next step on the host: set rates, advance counters, and return every random choice."""
         rates = self.extras.rates(self.steps, lr=self.objective.lr, decay=self.decay)
         set_rate(self.optimizer_G, rates.G)
         set_rate(self.optimizer_D, rates.D)
@@ -246,19 +250,18 @@ class HGAN:
     @contextmanager
     def _precision(self, *names: str) -> Iterator[None]:
         """Autocast, with half-precision copies of these networks' weights and of VGG16's."""
-        plain = (
-            self.compiled or self.G_r.checkpointing
-        )  # compiled code casts as it computes; a recomputation comes later
+        # Compiled code casts weights itself, and checkpointing recomputes after this context has ended.
+        plain = self.compiled or self.G_r.checkpointing
         nets = [self.networks[name] for name in names] + ([self.vgg] if self.vgg else [])
         with self.amp.autocast(self.device), half_weights(nets, None if plain else self.amp.dtype):
             yield
 
     def _identity(self, hands: Hands) -> list[Hands]:
-        """The hands that a generator is to leave as they are, if it is to."""
+        """The hands of the identity loss, none where its weight is 0."""
         return [hands] if self.objective.lambda_identity > 0 else []
 
     def _paint(self, name: str, part: Part, *hands: Hands) -> list[Tensor]:
-        """What a generator makes of several batches of a part's hands: images (N, 3, H, W) in [-1, 1] for each."""
+        """Apply a generator to several batches of a part's hands. Returns images (N, 3, H, W) in [-1, 1] for each."""
         net, sizes = self.callables[name], [len(h.image) for h in hands]
         painted = []
         for together in [hands] if self._joins else [[h] for h in hands]:
@@ -267,22 +270,22 @@ class HGAN:
         return list(painted[0].split(sizes)) if self._joins else painted
 
     def _masked(self, painted: Tensor, source: Hands) -> Tensor:
-        """The composite by the source's mask, of a model that has them."""
+        """Composite by the source's mask, if the model uses masks."""
         return composite(painted, source.image, source.mask) if self.objective.mask else painted
 
     def _l1(self, painted: Tensor, target: Hands) -> Tensor:
-        """L1 of a cycle or an identity."""
+        """L1 loss of a cycle or an identity."""
         return l1_loss(self.extras.compared(painted, target), target.image)
 
     def _view_of_fakes(self, part: Part, fake_r: Tensor, fake_s: Tensor) -> Tensor | list[Tensor]:
-        """What discriminators see of the fakes, one behind the other; the part keeps the fakes, and what was shown."""
+        """The discriminators' view of both fakes, concatenated. Stores in the part the fakes and the images shown."""
         part.fakes = fake_r, fake_s
         shown = self.extras.shown(torch.cat(part.fakes), part.visible)
         part.shown = finite_or_white(shown.detach()).chunk(2)
         return self.view(self.extras.shifted(shown, part.shifts_of_fakes))
 
     def _further_losses(self, part: Part, *painted: Tensor) -> dict[str, Weighted]:
-        """GeoConGAN's loss, where it is asked for, and the extras'."""
+        """GeoConGAN's loss, if its weight is not 0, and the extras' losses."""
         losses = self.extras.further_losses(part)
         if self.objective.lambda_geo:
             logits, masks = self.silnet(torch.cat(painted)), torch.cat([hands.mask for hands in part.hands])
@@ -290,7 +293,7 @@ class HGAN:
         return losses
 
     def _exchange_fakes(self, parts: list[Part], chances: Chances) -> None:
-        """Trade what was shown of each part's fakes for images of the history."""
+        """Exchange the shown fakes of each part for past ones, by the image pools."""
         sizes = [len(part.real.image) for part in parts]
         new_r, new_s = (torch.cat(shown) for shown in zip(*(part.shown for part in parts)))
         old_r, old_s = self.pool_r.query(new_r, chances.pool_r), self.pool_s.query(new_s, chances.pool_s)
@@ -299,24 +302,24 @@ class HGAN:
 
     @torch.no_grad()
     def _view_of_judged(self, part: Part) -> tuple:
-        """For D_r and D_s each: what it sees of the real images of its domain and, behind them, of the fakes."""
+        """The views of D_r and of D_s: images of its domain, then fakes, along the batch."""
         real_s, real_r = self.extras.shown(torch.cat([h.image for h in part.hands]), part.visible).chunk(2)
         fake_r, fake_s = part.shown
         images = torch.cat([real_r, fake_r, real_s, fake_s])
         return halves(self.view(self.extras.shifted(images, part.shifts_of_judged)))
 
     def _judge(self, name: str, view: Tensor | list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """A discriminator's maps of the first half of a batch of views, which is real, and of the second, which is not."""
+        """A discriminator's maps for the first half of a batch of views, which is real, and for the second, which is fake."""
         net = self.callables[name]
         return halves(net(view)) if self._joins else tuple(net(half) for half in halves(view))
 
     @property
     def _joins(self) -> bool:
-        """Whether samples of a batch are independent of each other, so that batches may be joined."""
+        """Whether batches may be joined, as the samples of a batch do not depend on each other."""
         return self.config.norm != "batch"
 
     def _finish_step(self, skipped: Tensor) -> None:
-        """Let the scaler, buffers and averages follow the updates."""
+        """Update the scaler, the buffers and the averages."""
         self.buffers.restore(skipped)
         self.scaler.update()
         for name, average in self.averages.items():
@@ -327,26 +330,27 @@ class HGAN:
     def translate(self, images: Tensor, masks: Tensor | None, *, direction: str = "StoR") -> Tensor:
         """Images (N, 3, H, W) in [-1, 1] of one domain -> the other, by the averaged generator, composited by masks.
 
-        direction: "StoR" (G_r) or "RtoS" (G_s). A model trained without masks composites nothing.
+        direction: "StoR" (G_r) or "RtoS" (G_s). A model that was trained without masks does not composite.
         """
-        net, goal = self.averages[GENERATOR[direction]].module, self.objective
-        return translate(net, images, masks, self.amp, input_noise=goal.input_noise, fill=goal.fill, masked=goal.mask)
+        net, trained = self.averages[GENERATOR[direction]].module, self.objective
+        settings = {"input_noise": trained.input_noise, "fill": trained.fill, "masked": trained.mask}
+        return translate(net, images, masks, self.amp, **settings)
 
     # ------------------------------------------------------------------ state
 
     def state_dict(self) -> dict:
-        """Everything that a resumed run needs of the model, in plain types and tensors."""
+        """The state that a resumed run needs, in plain types and tensors."""
         pools = {"r": self.pool_r.state_dict(), "s": self.pool_s.state_dict()}
         own = {"config": asdict(self.config), "steps": self.steps, "decay": asdict(self.decay), "pools": pools}
         return own | self._trained().state_dict()
 
     def inference_state(self) -> dict:
-        """What translating takes: the averaged generators, as best.pt holds them."""
+        """The averaged generators, as best.pt holds them."""
         averages = {name: average.state_dict() for name, average in self.averages.items()}
         return {"config": asdict(self.config), "averages": averages}
 
     def load_state_dict(self, state: dict) -> None:
-        """Undo `state_dict`. Raises ValueError, naming the options that differ, for another architecture's."""
+        """Load the result of `state_dict`. Raises ValueError, naming the options that differ, for another architecture."""
         check_config(state.get("config"), asdict(self.config))
         self.steps = state["steps"]
         self._trained().load_state_dict(state)
@@ -364,7 +368,5 @@ class HGAN:
 def add(losses: dict[str, Tensor], part: Part, **named: Tensor) -> None:
     """Add a part's losses, each times the part's share of the batch."""
     for name, loss in named.items():
-        loss = loss.detach()
-        losses[name] = (
-            losses[name] + part.share * loss if name in losses else loss * part.share if part.share < 1 else loss
-        )
+        loss = loss.detach() * part.share if part.share < 1 else loss.detach()
+        losses[name] = losses[name] + loss if name in losses else loss

@@ -1,7 +1,7 @@
-"""The three discriminators. Each returns a list of maps (N, 1, h, w), so that one loss serves all.
+"""The three discriminators. Each returns a list of maps (N, 1, h, w), so that they share their losses.
 
-A discriminator sees an image through a "view": pixel and patch discriminators view the image itself, the perceptual one
-VGG16's features of it. The view is computed outside (models/hgan.py), once for all images that need it.
+A discriminator's input is a "view": the image itself for pixel and patch discriminators, VGG16's features of it for the
+perceptual one. models/hgan.py computes the view, once for all images.
 """
 
 import torch
@@ -66,18 +66,16 @@ class PerceptualDiscriminator(nn.Module):
     convolutions starts at relu1_2; after each of its first three halvings the next scale, through a lateral 3x3
     convolution, is stacked onto it by channels. It goes on to a quarter of the last stack's size, and 3x3 heads judge
     the last stack and the two maps below it: [(N, 1, H/8, W/8), (N, 1, H/16, W/16), (N, 1, H/32, W/32)], which is
-    16, 8 and 4 for the paper's 128x128 crops. H and W must be multiples of 32.
+    16, 8 and 4 for the paper's 128x128 crops.
 
-    11,328,899 parameters with ndf=64, all of them used. scales: how many of the maps there are, from the largest on; 3 is
-    the published number, and H and W must be multiples of 8 * 2^(scales - 1).
+    11,328,899 parameters with ndf=64. scales: number of maps, from the largest on; published: 3. H and W must be multiples
+    of 8 * 2^(scales - 1).
     """
 
     view = "vgg"
 
-    def __init__(self, *, ndf: int = 64, norm: str = "none", scales: int = 3) -> None:
+    def __init__(self, *, ndf: int = 64, scales: int = 3) -> None:
         super().__init__()
-        if norm != "none":
-            raise ValueError(f"the perceptual discriminator has no normalisation, got norm={norm!r}")
         widths = [ndf, ndf * 2, ndf * 4]
         stacks = [CHANNELS[0], *(2 * width for width in widths)]
         self.trunk = nn.ModuleList(_halve(stacks[i], widths[i]) for i in range(3))
@@ -104,10 +102,10 @@ class PerceptualDiscriminator(nn.Module):
     def init_scaled(self, *, init_type: str, gain: float) -> None:
         """Initialise in place so that, with gain 1.0, hidden layers keep the scale of features of order one.
 
-        Without normalisation, the initial weights decide how long it takes to start learning. A LeakyReLU that follows needs
-        sqrt(2 / (1 + 0.2^2)) more than Xavier's gain. The heads begin smaller, so that the first verdicts lie around 0 and the
-        first LSGAN losses around 1/2 a scale. Published: gain 0.02 throughout, after which outputs start below 5e-4 and
-        recover within some hundred steps.
+        Without normalisation, the initial weights decide how soon learning starts. Before a LeakyReLU, weights need
+        sqrt(2 / (1 + 0.2^2)) times Xavier's gain. The heads' weights are smaller, so that first outputs are near 0 and first
+        LSGAN losses near 1/2 a scale. Published: gain 0.02 in all layers, with which outputs start below 5e-4 and recover
+        within some hundred steps.
         """
         hidden = gain if init_type in ("normal", "kaiming") else gain * LEAKY_GAIN
         init_weights(self, init_type=init_type, gain=hidden)

@@ -1,7 +1,7 @@
-"""Reflection padding, doubling, and the last convolution: PyTorch's results by ways that are quicker on a CPU.
+"""Reflection padding, doubling, and the last convolution, with implementations that are faster on a CPU.
 
-Gradients of PyTorch's own padding and interpolation run on one element at a time there, autocast sends both through
-float32, and a convolution to three channels uses three of sixteen lanes. Elsewhere PyTorch's own operators run.
+There, PyTorch's gradients of padding and interpolation are not vectorised, autocast computes both in float32, and a
+convolution to three channels uses three of sixteen lanes. Other devices use PyTorch's operators.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 def reflect_pad(x: Tensor, width: int) -> Tensor:
     """(N, C, H, W) -> (N, C, H + 2 width, W + 2 width), reflected at the border; exact in any precision."""
     with torch.autocast(x.device.type, enabled=False):
-        if _plain(x) and not torch.are_deterministic_algorithms_enabled():  # CUDA's own gradient adds in any order
+        if _plain(x) and not torch.are_deterministic_algorithms_enabled():  # CUDA's gradient is not deterministic
             return F.pad(x, (width,) * 4, mode="reflect")
         return _ReflectPad.apply(x, width)
 
@@ -28,7 +28,7 @@ def double_size(x: Tensor) -> Tensor:
 def binomial(x: Tensor) -> Tensor:
     """(N, C, H, W) -> the same, each row and column filtered by [1, 2, 1] / 4, reflected at the border.
 
-    Constants stay what they are; a pattern of alternating pixels vanishes.
+    Constant images stay unchanged; a pattern of alternating pixels vanishes.
     """
     return F.avg_pool2d(F.avg_pool2d(reflect_pad(x, 1), 2, stride=1), 2, stride=1)  # [1, 1] / 2 twice
 
@@ -44,10 +44,10 @@ class ReflectConv(nn.Conv2d):
 
 
 class ReflectConvToImage(ReflectConv):
-    """The same, for few output channels and even H and W: on a CPU it computes 2x2 pixels at a time.
+    """A ReflectConv for few output channels and even H and W; on a CPU it computes 2x2 pixels at a time.
 
-    A kernel in its four positions on a 2x2 block, each filled up with zeros to 8x8, is one stride-2 convolution of four
-    times the channels: a third more products, at three times the rate.
+    The kernel in its four positions on a 2x2 block, padded with zeros, is one stride-2 convolution with four times the
+    channels: a third more products, at three times the rate.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class _ReflectPad(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        """What fell outside is folded back in: rows first, then columns."""
+        """Add the border's gradients to those of the pixels it reflects: rows first, then columns."""
         w = ctx.width
         rows = grad[:, :, w:-w].clone()
         rows[:, :, 1 : w + 1] += grad[:, :, :w].flip(2)
@@ -90,7 +90,7 @@ class _DoubleSize(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
-        """Each source pixel gathers from 4x4 pixels; at the border, those outside count as their nearest inside."""
+        """Each source pixel sums 4x4 gradients; those outside the image equal the nearest one inside."""
         tent = grad.new_tensor([0.25, 0.75, 0.75, 0.25])
         channels = grad.shape[1]
         kernel = torch.outer(tent, tent).expand(channels, 1, 4, 4)

@@ -1,4 +1,4 @@
-"""Pieces that several networks share: normalisation, initialisation, joined calls."""
+"""Layers that several networks share, and the initialisation of weights."""
 
 import math
 from collections.abc import Callable
@@ -18,14 +18,14 @@ def at_least_float32(x: Tensor) -> Tensor:
 class InstanceNorm(nn.Module):
     """Affine-free instance normalisation over (N, C, H, W), always computed in float32.
 
-    White backgrounds leave channels with almost no variance, where half precision overflows in the backward pass.
+    With white backgrounds, some channels have almost no variance, and half precision overflows in the backward pass.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             if x.element_size() >= 4:
                 return F.instance_norm(x)
-            # Given scales in float32, PyTorch's kernel computes in float32 what it reads and writes in half precision.
+            # With weights in float32, PyTorch's kernel computes in float32 and reads and writes half precision.
             ones = torch.ones(x.shape[1], device=x.device)
             return F.instance_norm(x, weight=ones, bias=torch.zeros_like(ones))
 
@@ -62,7 +62,7 @@ INITS: dict[str, Callable] = {
     "orthogonal": nn.init.orthogonal_,
 }
 
-# The gain with which LeakyReLU(0.2) passes the scale of its input on.
+# The gain of weights with which LeakyReLU(0.2) keeps the scale of its input.
 LEAKY_GAIN = math.sqrt(2 / (1 + LEAK**2))
 
 
@@ -79,10 +79,10 @@ def init_weights(net: nn.Module, *, init_type: str, gain: float) -> None:
 
 
 def max_pool(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, H // 2, W // 2), the largest of each 2x2 pixels.
+    """(N, C, H, W) -> (N, C, H // 2, W // 2), the maximum of each 2x2 pixels.
 
-    Under --deterministic by maxima of slices: CUDA's gradient of max_pool2d adds in any order. Where pixels tie, each gets
-    a share of the gradient; after a ReLU only zeros do, and the ReLU stops it.
+    With --deterministic it uses maxima of slices, as CUDA's gradient of max_pool2d is not deterministic. Equal pixels share
+    the gradient; after a ReLU only zeros are equal, whose gradient the ReLU stops.
     """
     if not torch.are_deterministic_algorithms_enabled():
         return F.max_pool2d(x, 2)

@@ -61,9 +61,9 @@ class ResNetGenerator(nn.Module):
 
     H and W may be anything from 16 up: the input is reflected up to a multiple of 4 and the output cropped back.
     With ngf=64 and instance norm: 5,477,379 / 7,837,699 / 11,378,179 parameters for 4 / 6 / 9 blocks.
-    upsample: see UPSAMPLERS; "smooth" is "resize" after a filter that lets no pattern of alternating pixels out of the
-    blocks: at a quarter of the resolution, such a pattern is what training for texture made a mottling of 8 pixels from.
-    checkpointing: keep for the backward pass only what goes into the blocks, and compute the rest anew.
+    upsample: see UPSAMPLERS; "smooth" is "resize" after a filter that removes patterns of alternating pixels from the
+    blocks' output, which at a quarter of the resolution became a mottling of 8 pixels. checkpointing: keep only the inputs
+    of the blocks for the backward pass, and recompute the rest.
     """
 
     checkpointing = False
@@ -110,7 +110,7 @@ class ResNetGenerator(nn.Module):
         else:
             x = self.net(x)
         out = x[..., :height, :width]
-        return at_least_float32(out).tanh()  # bfloat16 has 8 bits of mantissa: an image's grey levels need float32
+        return at_least_float32(out).tanh()  # bfloat16's 8 bits of mantissa are too few for an image's grey levels
 
     def _parts(self) -> list[nn.Module]:
         """The layers in order: encoder, each residual block, decoder."""

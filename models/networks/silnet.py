@@ -1,4 +1,4 @@
-"""SilNet: the small U-Net that tells the hand from what surrounds it (Ronneberger et al. 2015; GeoConGAN's SilNet)."""
+"""SilNet: the small U-Net that segments hands (Ronneberger et al. 2015; GeoConGAN's SilNet)."""
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +10,10 @@ from models.networks.layers import BatchNorm, at_least_float32, max_pool
 class SilNet(nn.Module):
     """Images (N, in_channels, H, W) in [-1, 1] -> logits (N, out_channels, H, W), above 0 on the hand.
 
-    levels resolutions, each half the one above; `base` features at the finest, doubled at every halving. H and W may
+    levels: number of resolutions, each half the one above. base: features at the finest, doubled at each level. H and W may
     be anything from 2^(levels - 1) up: the input is padded to a multiple of that by repeating its border, and the
-    output cropped back. Batch normalisation, so that in eval mode a pixel's logit depends on its surroundings alone
-    (44 pixels across with 3 levels) and not on how large an image it is part of. 1,864,129 parameters as published
+    output cropped back. With batch normalisation, a pixel's logit in eval mode depends on its surroundings
+    (44 pixels across with 3 levels) and not on the size of the image. 1,864,129 parameters as published
     (3 levels, 64 features, one output).
     """
 
@@ -23,7 +23,7 @@ class SilNet(nn.Module):
             raise ValueError(f"sizes must be at least 1, got {in_channels=}, {out_channels=}, {base=}, {levels=}")
         self.config = {"in_channels": in_channels, "out_channels": out_channels, "base": base, "levels": levels}
         widths = [base * 2**level for level in range(levels)]
-        self.down = nn.ModuleList(_convolve(before, width) for before, width in zip([in_channels, *widths], widths))
+        self.down = nn.ModuleList(_convolve(*channels) for channels in zip([in_channels, *widths], widths))
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * width, width, 2, stride=2) for width in reversed(widths[:-1]))
         self.merge = nn.ModuleList(_convolve(2 * width, width) for width in reversed(widths[:-1]))
         self.head = nn.Conv2d(base, out_channels, 1)

@@ -1,7 +1,7 @@
-"""The Vision Transformer, trained from scratch to tell synthetic, real and generated hands apart (paper, section IV.D).
+"""The Vision Transformer, trained from scratch to classify synthetic, real and generated hands (paper, section IV.D).
 
-Dosovitskiy et al., "An image is worth 16x16 words", 2021. Parameter names are timm's, so that a state dict of its
-`vit_*_patch16_224` models loads as it is (up to the number of classes).
+Dosovitskiy et al., "An image is worth 16x16 words", 2021. Parameter names are those of timm's
+`vit_*_patch16_224` models, so that their state dicts can be loaded (except for the number of classes).
 """
 
 import math
@@ -27,7 +27,7 @@ class VisionTransformer(nn.Module):
     """Images (N, 3, H, W) in [-1, 1] -> logits (N, num_classes); H and W are any multiples of the patch size.
 
     Positions are learned for a square grid of img_size / patch_size and interpolated on the fly to any other.
-    Raises ValueError if img_size is not a multiple of patch_size or width not one of heads.
+    Raises ValueError if img_size is not a multiple of patch_size or width is not a multiple of heads.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class VisionTransformer(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Truncated normals: of deviation 0.02 for most linear layers, zero biases, unit-variance patches. But for attention.
+        """Truncated normals of deviation 0.02 for most linear layers, zero biases, patches of unit variance.
 
-        With 0.02 everywhere, logits of attention start near zero, and queries and keys, whose product they are, hardly
-        have a gradient: for hundreds of steps the class token sees a mean over patches, hand and background alike. So
-        queries and keys start at width^-0.5, which makes logits of order one, and positions as sines and cosines of the
-        same order as the patches, so that each head looks somewhere from the first step on.
+        With 0.02 everywhere, attention's logits start near zero, and queries and keys have almost no gradient: for
+        hundreds of steps the class token sees a mean over all patches, hand and background alike. So queries and keys have
+        deviation width^-0.5, which makes logits of order one, and positions start as sines and cosines of the same order
+        as the patches, so that heads attend to different places from the first step on.
         """
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         for module in self.modules():
@@ -70,7 +70,7 @@ class VisionTransformer(nn.Module):
         nn.init.zeros_(self.patch_embed.proj.bias)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) in [-1, 1] -> (N, num_classes) logits. Raises ValueError if 16 divides not both H and W."""
+        """(N, 3, H, W) in [-1, 1] -> (N, num_classes) logits. Raises ValueError unless the patch size divides H and W."""
         rows, columns = self._grid_of(images)
         tokens = self.patch_embed(images)  # (N, rows * columns, width)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
@@ -80,9 +80,9 @@ class VisionTransformer(nn.Module):
         return self.head(self.norm(tokens[:, 0]))
 
     def positions(self, rows: int, columns: int) -> torch.Tensor:
-        """Position embeddings (1, 1 + rows * columns, width), resampled bicubically where the grid is another.
+        """Position embeddings (1, 1 + rows * columns, width), resampled bicubically for another grid.
 
-        Antialiasing keeps every learned position in play when the grid shrinks; the class token's stays as it is.
+        With antialiasing, every learned position is used when the grid shrinks. The class token's stays unchanged.
         """
         if (rows, columns) == (self.grid, self.grid):
             return self.pos_embed
@@ -103,7 +103,7 @@ class VisionTransformer(nn.Module):
 def sine_positions(grid: int, width: int) -> torch.Tensor:
     """Sines and cosines of row and column, (grid * grid, width), row by row (Vaswani et al. 2017, for two axes).
 
-    A quarter of the features each for sine and cosine of row and of column, at wavelengths from 2 pi to 20,000 pi patches.
+    A quarter of the features is the sine of the row, a quarter its cosine, and the same for the column, at wavelengths from 2 pi to 20,000 pi patches.
     """
     wavelengths = math.ceil(width / 4)
     frequencies = 10_000 ** (-torch.arange(wavelengths) / wavelengths)
