@@ -1,7 +1,7 @@
 """The registries: what can be chosen by name on the command line.
 
 MODELS (Table I), SEGMENTERS, GENERATORS and DISCRIMINATORS are plain dicts; options/ takes its choices from them. Nothing
-here imports PyTorch: a network's class is imported when it is first asked for, so that flags are read at once.
+here imports PyTorch: a network's class is imported on first use, so that --help and wrong flags are answered at once.
 """
 
 from dataclasses import dataclass, field
@@ -11,23 +11,26 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True)
 class Network:
-    """A network to choose by name: calling it builds one. module, name: where its class is; arguments: what is fixed."""
+    """A network to choose by name; calling it builds one.
+
+    module, name: of its class. arguments: those that this entry fixes.
+    """
 
     module: str
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, **arguments: Any) -> Any:
-        """A new torch.nn.Module; `arguments` are its class's."""
+        """Build a torch.nn.Module. arguments: the other ones of its class."""
         return self.load()(**self.arguments, **arguments)
 
     def load(self) -> type:
-        """The class, which imports PyTorch."""
+        """Import the class, and PyTorch with it."""
         return getattr(import_module(self.module), self.name)
 
     @property
     def view(self) -> str:
-        """What a discriminator sees: "image" or "vgg"."""
+        """A discriminator's input: "image" or "vgg" (VGG16's features)."""
         return self.load().view
 
 
@@ -68,8 +71,8 @@ MODELS = {
     "geocongan": ModelEntry("resnet_9blocks", "patch", 2e-4, 66.786, (0.0481, 0.0065), lambda_geo=1.0),
 }
 
-SEGMENTERS = ("silnet",)  # networks that tell the hand from its background
-GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}  # which one translates in which direction
+SEGMENTERS = ("silnet",)  # networks that separate the hand from its background
+GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}  # the generator of each direction
 
 
 class VitSize(NamedTuple):
@@ -93,7 +96,7 @@ FEATURE_NETS = ("inception", "effnet_lite0", "random")
 
 
 def __getattr__(name: str) -> Any:
-    """load_translator, imported when it is first asked for."""
+    """Import load_translator on first use."""
     if name == "load_translator":
         return import_module("models.load").load_translator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

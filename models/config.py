@@ -1,8 +1,8 @@
-"""The knobs: what a translator is built of, how it is trained and what it is fed. Imports no PyTorch.
+"""The training options of translators: networks, objective and setup. Imports no PyTorch.
 
-Each knob is one field made by `knob`, which carries all that is known of it: our default, the paper's value, its range or
-choices, its help. The parser of train.py, --paper, the checks of stored options and docs/defaults.md are derived from these
-fields. To add a knob, add a field here and read it where it acts; to change a default, change it here.
+Each option is a field made by `knob`, with our default, the paper's value, its range or choices, and its help. The parser of
+train.py, --paper, the checks of stored options and docs/defaults.md are derived from these fields. To add an option, add a
+field here and read it where it acts; to change a default, change it here.
 """
 
 from dataclasses import MISSING, dataclass, field, fields
@@ -14,12 +14,12 @@ SAME = object()  # "the same as the default"
 
 
 class Knob(NamedTuple):
-    """What is known of a knob, as the metadata of its field.
+    """A training option: the metadata of its field.
 
     default: our value. paper: the value with --paper. no_mask: the value with --no-mask, unless the flag is given. silnet:
-    the value for --model silnet; MISSING where SilNet does not have this knob. choices: for text; low, high: the range of a
-    number, both ends included, but for low if `above`. of_model: the default is the entry's of MODELS. basic: --help shows
-    it. may_change: it may differ when a run is continued. reason: why our default differs from the paper's value.
+    the value for --model silnet; MISSING if SilNet does not have the option. choices: of a text. low, high: the range of a
+    number, which includes both ends, or high only if `above`. of_model: the default is that of the entry in MODELS. basic:
+    --help shows it. may_change: it may change when a run is continued. reason: why our default differs from the paper's.
     """
 
     name: str
@@ -76,13 +76,15 @@ AMPS = ("auto", "fp16", "bf16", "off")
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """What the networks are made of."""
+    """The networks' architecture and initialisation."""
 
     netG: str = knob("resnet_4blocks", "generator", of_model=True, group="model", basic=True)
     netD: str = knob("perceptual", "discriminator", of_model=True, group="model", basic=True)
     ngf: int = knob(64, "first width of the generator, or of SilNet", low=1, high=1024, silnet=SAME, group="model")
     ndf: int = knob(64, "first width of the discriminator", low=1, high=1024, group="model")
-    norm: str = knob("instance", "normalisation layers; the perceptual D has none", choices=NORMS, group="model")
+    norm: str = knob(
+        "instance", "normalisation layers; the perceptual discriminator has none", choices=NORMS, group="model"
+    )
     dropout: bool = knob(False, "dropout in the generator's residual blocks", group="model")
     upsample: str = knob(
         "smooth",
@@ -99,11 +101,11 @@ class NetworkConfig:
         paper=0.02,
         above=True,
         group="model",
-        reason="with 0.02 in five layers without normalisation, the perceptual D takes some hundred steps to start learning",
+        reason="with 0.02 in five layers without normalisation, the perceptual D starts learning only after some hundred steps",
     )
     init_scaled: bool = knob(
         True,
-        "initial weights of the perceptual D keep the scale of its features, and its heads begin small",
+        "initial weights of the perceptual D keep the scale of its features, and those of its heads are small",
         paper=False,
         group="extras",
         reason="without normalisation, the initial weights decide how long D takes to start learning",
@@ -114,7 +116,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What is minimised, and how."""
+    """The losses, the optimizers, and the extras of training."""
 
     lr: float = knob(
         1e-4,
@@ -129,11 +131,11 @@ class Objective:
     )
     lr_decay: str = knob(
         "linear",
-        "linear: the learning rates fall to 0 over the second half of the run; none: they stay",
+        "linear: the learning rates fall to 0 over the second half of the run; none: they stay constant",
         paper="none",
         choices=DECAYS,
         group="training",
-        reason="what generators and discriminators circle through at a constant rate settles as the rate falls",
+        reason="at a constant rate, generators and discriminators oscillate; they settle as the rate falls",
     )
     warmup: int = knob(
         100,
@@ -144,7 +146,7 @@ class Objective:
         group="training",
         reason="without it, D's losses rise a hundredfold at the second step",
     )
-    beta1: float = knob(0.5, "first moment's decay in Adam", silnet=0.9, high=0.9999, group="training", metavar="X")
+    beta1: float = knob(0.5, "decay of Adam's first moment", silnet=0.9, high=0.9999, group="training", metavar="X")
     lambda_gan: float = knob(1.0, "weight of the adversarial loss (Eq. 1)", group="losses", basic=True)
     lambda_cycle: float = knob(10.0, "weight of the cycle consistency loss", group="losses", basic=True)
     lambda_identity: float = knob(
@@ -152,11 +154,12 @@ class Objective:
     )
     lambda_edges: float = knob(
         40.0,
-        "weight of the strong inner edges of a source, such as a finger in front of a palm, that its translation lacks; 0: none",
+        "weight of the loss on strong inner edges of a source, such as a finger in front of a palm, that its translation lacks; "
+        "0: none",
         paper=0.0,
         no_mask=0.0,
         group="extras",
-        reason="without it fists dissolved: .77 of the depth edges survived, with it .88 (half size, 2,500 to 3,900 steps)",
+        reason="without it, fists dissolved: .77 of the depth edges survived; with it, .88 (half size, 2,500 to 3,900 steps)",
     )
     lambda_geo: float = knob(
         0.0,
@@ -166,7 +169,7 @@ class Objective:
     )
     fill: bool = knob(
         True,
-        "generators see the hand's own colours in a band around it; cycle and identity losses then compare hands alone",
+        "generators see the hand's own colours in a band around it; cycle and identity losses then compare hands only",
         paper=False,
         no_mask=False,
         group="extras",
@@ -179,11 +182,11 @@ class Objective:
         paper=0.0,
         high=1,
         group="extras",
-        reason="on smooth renders generators drew ridges; noise gives them something to make texture of",
+        reason="on smooth renders, generators drew ridges; noise gives them a source of texture",
     )
     d_shift: int = knob(
         8,
-        "largest random shift, in pixels, of what the discriminators see",
+        "largest random shift of the discriminators' input",
         paper=0,
         high=64,
         metavar="PX",
@@ -196,9 +199,11 @@ class Objective:
         paper=False,
         no_mask=False,
         group="extras",
-        reason="D must not win by outlines, which G may not change: G then overdoes texture instead",
+        reason="if D can tell images apart by outlines, which G may not change, G exaggerates texture instead",
     )
-    pool_size: int = knob(50, "past translations that D is shown; 0: none", high=10**6, group="losses")
+    pool_size: int = knob(
+        50, "number of past translations kept for the discriminators; 0: none", high=10**6, group="losses"
+    )
     ema: float = knob(
         0.999,
         "decay of the generators' moving average, warmed up; 0: off",
@@ -206,11 +211,11 @@ class Objective:
         high=0.999999,
         metavar="DECAY",
         group="training",
-        reason="single steps differ in tint and texture, their average does not",
+        reason="weights of single steps differ in tint and texture; their average is stable",
     )
     mask: bool = knob(
         True,
-        "translate the hand only; outside its mask the image stays as it is",
+        "translate the hand only; outside its mask the image stays unchanged",
         group="losses",
         basic=True,
     )
@@ -218,7 +223,7 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """The rest of a training: its batches and crops, its precision, and what a trained generator is given."""
+    """Batches, crops, precision, and the input of trained generators."""
 
     batch_size: int = knob(
         1, "images per domain, step and process", silnet=4, low=1, high=65536, group="training", basic=True
@@ -245,7 +250,7 @@ class Setup:
     )
     normalize_features: bool = knob(
         True,
-        "centre VGG16's scales and divide them by their size, deep ones by more, before the perceptual D",
+        "centre VGG16's scales and normalise their size, deep ones to a smaller one, before the perceptual D",
         paper=False,
         group="extras",
         reason="the scales differ tenfold in size and are never negative; centred, D told real from translated hands "
@@ -257,11 +262,11 @@ class Setup:
         paper=False,
         no_mask=False,
         group="extras",
-        reason="the hand is seen at test as it was in training, and translated sooner",
+        reason="the generator then sees hands as in training, and is faster",
     )
     amp: str = knob(
         "auto",
-        "mixed precision; auto: bf16 where the device computes in it, else fp16 on CUDA, off on a CPU",
+        "mixed precision; auto: bf16 if the device supports it, else fp16 on CUDA and off on a CPU",
         paper="off",
         silnet=SAME,
         choices=AMPS,
@@ -281,13 +286,13 @@ def knobs(*groups: type) -> dict[str, Knob]:
 
 
 def network_config(options: Any) -> NetworkConfig:
-    """The networks' part of the options: of parse_train's result, or of a stored options.yaml as attributes.
+    """The NetworkConfig in options: parse_train's result, or a stored options.yaml as attributes.
 
-    A knob that is newer than the stored options has the paper's value, with which networks are as they were without it.
+    An option that is newer than the stored ones has the paper's value, with which networks are the same as without it.
     """
     return NetworkConfig(**{name: getattr(options, name, knob.paper) for name, knob in knobs(NetworkConfig).items()})
 
 
 def objective(options: Any) -> Objective:
-    """The objective's part of the options; see network_config."""
+    """The Objective in options; see network_config."""
     return Objective(**{name: getattr(options, name) for name in knobs(Objective)})

@@ -1,4 +1,4 @@
-"""The networks that learn from hands and their labels: one U-Net, two tasks, in the form that the loop takes."""
+"""The downstream study's trainer: a U-Net that learns one of two tasks from hands and their labels."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from models.trainer_state import TrainerState
 from util.runtime import Amp
 
 LEVELS = 4  # resolutions of the U-Net: a pixel sees most of a 96-pixel picture
-SIGMA = 1.5  # pixels: width of the bump that a joint is taught as
+SIGMA = 1.5  # pixels: standard deviation of the Gaussian target of a joint
 WINDOW = 5  # pixels: side of the square whose centre of mass is the joint
 
 
@@ -30,14 +30,14 @@ def segment(logits: Tensor) -> Tensor:
 
 
 def keypoint_loss(logits: Tensor, batch: dict) -> Tensor:
-    """Cross-entropy over the pixels of each joint's map (N, 21, S, S) with a bump about the joint.
+    """Cross-entropy over the pixels of each joint's map (N, 21, S, S) with a Gaussian about the joint.
 
-    Mean over the joints that batch["seen"] says are in the picture; 0 where none is.
+    Mean over the joints that are in the image (batch["seen"]); 0 if none is.
     """
     size = logits.shape[-1]
     centres = torch.arange(size, device=logits.device) + 0.5
     distance = (centres - batch["joints"][..., None]) / SIGMA  # (N, 21, 2, S)
-    across, down = distance.square().mul(-0.5).softmax(-1).unbind(2)  # the bump is their outer product
+    across, down = distance.square().mul(-0.5).softmax(-1).unbind(2)  # the Gaussian is their outer product
     expected = ((logits @ across[..., None])[..., 0] * down).sum(-1)
     loss = logits.flatten(2).logsumexp(-1) - expected
     seen = batch["seen"].float()
@@ -47,17 +47,17 @@ def keypoint_loss(logits: Tensor, batch: dict) -> Tensor:
 def locate(logits: Tensor) -> Tensor:
     """Logits (N, 21, S, S) -> (N, 21, 2): x and y in pixels of each map's mode.
 
-    The mode is the centre of mass of the WINDOW x WINDOW square about the likeliest pixel.
+    The mode is the centre of mass of the WINDOW x WINDOW square about the most probable pixel.
     """
     n, joints, height, width = logits.shape
-    chances = logits.flatten(2).softmax(-1)
-    best = chances.argmax(-1)
+    probabilities = logits.flatten(2).softmax(-1)
+    best = probabilities.argmax(-1)
     reach = torch.arange(WINDOW, device=logits.device) - WINDOW // 2
     rows = (best // width)[..., None] + reach
     columns = (best % width)[..., None] + reach
     inside_y, inside_x = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
     places = rows.clamp(0, height - 1)[..., :, None] * width + columns.clamp(0, width - 1)[..., None, :]
-    weight = chances.gather(-1, places.flatten(2)).view(n, joints, WINDOW, WINDOW)
+    weight = probabilities.gather(-1, places.flatten(2)).view(n, joints, WINDOW, WINDOW)
     weight = weight * (inside_y[..., :, None] & inside_x[..., None, :])
     weight = weight / weight.sum((-2, -1), keepdim=True)
     x = (weight.sum(-2) * (columns + 0.5)).sum(-1)
@@ -66,7 +66,7 @@ def locate(logits: Tensor) -> Tensor:
 
 
 class Task(NamedTuple):
-    """out_channels of the network, its loss (logits, batch), and how logits become a prediction."""
+    """A task: the network's out_channels, its loss (logits, batch), and its prediction from logits."""
 
     out_channels: int
     loss: Callable[[Tensor, dict], Tensor]
@@ -82,7 +82,7 @@ TASKS = {
 class DownstreamNet:
     """A U-Net (SilNet's, with LEVELS levels) for one of TASKS: Adam, its rate falling linearly to 0 over total_steps.
 
-    A falling rate ends training at rest, so that two runs differ by what they saw rather than by where they stopped.
+    With a falling rate, the result depends little on the last few steps, so that runs differ by their training sets.
     """
 
     def __init__(self, task: str, *, width: int, lr: float, total_steps: int, amp: Amp, device: torch.device) -> None:
@@ -100,7 +100,7 @@ class DownstreamNet:
         )
 
     def training_step(self, batch: dict) -> dict[str, Tensor]:
-        """One update on a batch of data.annotated.AnnotatedHands. Returns the loss, a detached scalar, and
+        """One update on a batch of data.pasted.downstream.AnnotatedHands. Returns the loss, a detached scalar, and
         whether the update was skipped because it or a gradient was not finite ("skipped", 0 or 1).
         """
         self.net.train()
@@ -124,7 +124,7 @@ class DownstreamNet:
         return logits.float()
 
     def state_dict(self) -> dict:
-        """Everything that a resumed run needs, in plain types and tensors."""
+        """The state that a resumed run needs, in plain types and tensors."""
         return self._trained.state_dict()
 
     def inference_state(self) -> dict:
@@ -132,5 +132,5 @@ class DownstreamNet:
         return {"network": self.net.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
-        """Undo `state_dict`."""
+        """Load the result of `state_dict`."""
         self._trained.load_state_dict(state)

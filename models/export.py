@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.fill import filled
+from models.hgan import composite
 from models.load import Translator
 from models.networks.resnet_generator import ResNetGenerator
 from util.errors import UsageError
@@ -15,16 +16,15 @@ from util.errors import UsageError
 log = logging.getLogger(__name__)
 
 OPSET = 18  # of ONNX's operators
-LARGEST = 2048  # times 4 pixels a side
+LARGEST = 2048  # quarter of the largest side in pixels
 FORMATS = (".onnx", ".pt2")
 
 
 class PortableGenerator(nn.Module):
-    """What test.py computes of a hand, as a graph of plain operators for any batch and any size.
+    """A generator with its input's preparation, as test.py computes it, for any batch and any size.
 
     image (N, 3, H, W) in [-1, 1], RGB, white outside the hand; mask (N, 1, H, W) in {0, 1}; H and W are multiples of 4.
-    noise (N, 3, H, W), only for runs with --input_noise: standard normal; zeros do as well, for a slightly smoother
-    skin. Returns the translated image (N, 3, H, W) in [-1, 1], composited by the mask where the run has masks.
+    noise (N, 3, H, W), only for runs with --input_noise: standard normal, or zeros for slightly smoother skin. Returns the translated image (N, 3, H, W) in [-1, 1], composited by the mask where the run has masks.
     """
 
     def __init__(self, generator: ResNetGenerator, *, input_noise: float, fill: bool, masked: bool) -> None:
@@ -32,14 +32,16 @@ class PortableGenerator(nn.Module):
         self.generator, self.input_noise, self.fill, self.masked = generator, input_noise, fill, masked
 
     def forward(self, image: Tensor, mask: Tensor, noise: Tensor | None = None) -> Tensor:
-        seen = filled(image, mask) if self.fill else image
-        painted = self.generator(seen if noise is None else seen + self.input_noise * noise)
-        return torch.where(mask > 0.5, painted, image) if self.masked else painted
+        x = filled(image, mask) if self.fill else image
+        painted = self.generator(x if noise is None else x + self.input_noise * noise)
+        return composite(painted, image, mask if self.masked else None)
 
 
 def export_translator(model: Translator, path: Path) -> None:
-    """Write the generator to path, whose suffix chooses the format. Raises UsageError for another suffix, and where the
-    packages that a format needs are not installed."""
+    """Write the generator to path, in the format of its suffix (FORMATS).
+
+    Raises UsageError for another suffix, and if a package that the format needs is missing.
+    """
     if path.suffix not in FORMATS:
         raise UsageError(f"--export {path}: the name must end in {' or '.join(FORMATS)}")
     if path.suffix == ".onnx":
@@ -63,8 +65,8 @@ def export_translator(model: Translator, path: Path) -> None:
         torch.export.save(program, path)
     else:
         _write_onnx(program, path, names)
-    sizes = f"{', '.join(names)}: float32 (N, 3 or 1, H, W), H and W multiples of 4"
-    log.info("exported: %s (%s)", path, sizes + (f", opset {OPSET}" if path.suffix == ".onnx" else ""))
+    inputs_text = f"{', '.join(names)}: float32 (N, 3 or 1, H, W), H and W multiples of 4"
+    log.info("exported: %s (%s)", path, inputs_text + (f", opset {OPSET}" if path.suffix == ".onnx" else ""))
 
 
 def _check_packages(path: Path) -> None:
@@ -77,7 +79,7 @@ def _check_packages(path: Path) -> None:
 
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, names: list[str]) -> None:
-    written = torch.onnx.export(
+    exported = torch.onnx.export(
         program, input_names=names, output_names=["translated"], opset_version=OPSET, dynamo=True, verbose=False
     )
-    written.save(str(path), external_data=False)
+    exported.save(str(path), external_data=False)

@@ -1,8 +1,8 @@
-"""What training has beside the paper. `Extras()` is the paper: every hook then does what section III.C says.
+"""Training's departures from the paper. With `Extras()`, the step is the one of section III.C.
 
-models.hgan.HGAN.training_step calls the hooks: what generators see, what discriminators are shown, what the cycle loss
-compares, which losses are added, how fast each player learns. Each extra has a field, named as its flag, and one place below.
-Figures are of validation on photographs of hands, 1,000 steps and more of mshgan4 at batch 1 (docs).
+models.hgan.HGAN.training_step calls the methods: inputs of generators and discriminators, what the cycle loss compares,
+further losses, and learning rates. Each extra is a field, named as its flag, and acts in one method. Figures are measured
+on photographs of hands, with mshgan4 at batch 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from models.rates import LinearDecay, warmed_up
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates of a step."""
+    """Learning rates of a step: the generators' and the discriminators'."""
 
     G: float
     D: float
@@ -31,7 +31,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Weighted:
-    """A loss, and its weight in the generators' objective."""
+    """A loss and its weight in the generators' objective."""
 
     weight: float
     loss: Tensor
@@ -41,26 +41,27 @@ class Weighted:
 class Extras:
     """Which extras are on, and how strongly.
 
-    input_noise: deviation of white noise on what generators see, of images in [-1, 1]. A renderer's skin is perfectly smooth,
-    and a deterministic network can only make texture of it by amplifying its own ripples: ridges, at the wavelength of its
-    coarsest features. Noise is something to make texture of. It also drowns what a generator would hide in its output for
-    the other one to restore the source from (Bashkirova et al. 2019).
+    input_noise: standard deviation of white noise added to generators' inputs, images in [-1, 1]. Rendered skin is perfectly
+    smooth, and a deterministic network makes texture of it only by amplifying its own ripples, which gives ridges at the
+    wavelength of its coarsest features. Noise gives it a source of texture. Noise also covers the information that a
+    generator would hide in its output for the other one to restore the source from (Bashkirova et al. 2019).
 
-    d_shift: pixels by which what discriminators see is moved at random. A discriminator then cannot hold on to the grid of
-    its strides (Zhao et al. 2020).
+    d_shift: largest random shift of discriminators' inputs, in pixels. A discriminator then cannot rely on the grid of its
+    strides (Zhao et al. 2020).
 
-    common_mask: discriminators see hands only where the batch's synthetic and real hand overlap, white elsewhere. Real and
-    fake then have the same outlines, so that D cannot tell them apart by a shape that G must not change; against such a D
-    all that G can do is to overdo texture.
+    common_mask: discriminators see hands only where the batch's synthetic and real hands overlap, and white elsewhere. Real
+    and fake then have the same outlines, so that D cannot tell them apart by a shape that G must not change. Against such a
+    D, G can only exaggerate texture.
 
     fill: generators see the hand's own colours in a band around it (models.fill.filled), and cycle and identity losses compare
-    hands alone. With the bare white background, translations had coloured fringes 1.7 to 1.9 times as strong in chroma as
-    photographs' outlines; with it, .75 (half size, 2,500 to 3,900 steps).
+    hands only. With a white background, translations had coloured fringes 1.7 to 1.9 times as strong in chroma as the
+    outlines of photographs; with the band, .75 times (half size, 2,500 to 3,900 steps).
 
-    lambda_edges: weight of models.losses.edge_loss. Nothing else keeps a finger in front of a palm: without it, .77 of the
+    lambda_edges: weight of models.losses.edge_loss. No other loss keeps a finger in front of a palm: without it, .77 of the
     depth edges survived, and fists dissolved; with it, .88 (the same trials).
 
-    warmup, lr_decay: rates, see `rates`.
+    warmup, lr_decay: a discriminator without normalisation needs small first steps, and a falling rate ends the oscillation
+    of generators and discriminators; see `rates`.
     """
 
     input_noise: float = 0.0
@@ -80,39 +81,39 @@ class Extras:
         return cls(**chosen)
 
     def seen(self, hands: Hands, noise: Tensor | None) -> Tensor:
-        """What generators see of hands: images (N, 3, H, W); noise: as many standard normal ones."""
+        """Generators' input for hands, images (N, 3, H, W). noise: standard normal, of the same shape, or None."""
         images = filled(hands.image, hands.mask) if self.fill else hands.image
         return images if noise is None else torch.add(images, noise, alpha=self.input_noise)
 
     def compared(self, painted: Tensor, target: Hands) -> Tensor:
-        """What cycle and identity losses compare with the target's images, of images (N, 3, H, W) as painted."""
+        """The images that cycle and identity losses compare with the target's, from painted ones (N, 3, H, W)."""
         return torch.where(target.mask > 0.5, painted, target.image) if self.fill else painted
 
     def visible(self, synthetic: Tensor, real: Tensor) -> Tensor | None:
-        """Where discriminators see a pair of hands with these masks (N, 1, H, W): bool, or None for everywhere."""
+        """Where discriminators see pairs of hands with these masks (N, 1, H, W): bool, or None for everywhere."""
         return synthetic * real > 0.5 if self.common_mask else None
 
     def shown(self, images: Tensor, visible: Tensor | None) -> Tensor:
-        """What discriminators are shown of images of a pair's hands, (2 N, 3, H, W), before any shift."""
+        """Discriminators' input before shifts, for images of both hands of N pairs, (2 N, 3, H, W)."""
         if visible is None:
             return images
         return torch.where(visible, images.unflatten(0, (2, -1)), 1.0).flatten(0, 1)
 
     def shifted(self, images: Tensor, shifts: Shifts | None) -> Tensor:
-        """Those images where discriminators see them."""
+        """Discriminators' input after shifts."""
         return images if shifts is None else shifted(images, shifts)
 
     def further_losses(self, part: Part) -> dict[str, Weighted]:
-        """Losses of the generators that the paper does not have, by name."""
+        """Losses of the generators that the paper does not have, by the names under which they are logged."""
         if not self.lambda_edges:
             return {}
         sources, masks = (torch.cat([getattr(h, name) for h in part.hands]) for name in ("image", "mask"))
         return {"G_edges": Weighted(self.lambda_edges, 2 * edge_loss(torch.cat(part.fakes), sources, masks))}
 
     def rates(self, step: int, *, lr: float, decay: LinearDecay) -> Rates:
-        """Both players' learning rates in the step numbered `step`, from 0; the paper's is lr throughout.
+        """Learning rates of generators and discriminators in the step numbered `step`, from 0; the paper's is lr throughout.
 
-        They rise over the first `warmup` steps (models.rates.warmed_up) and, with lr_decay "linear", fall by `decay`.
+        They rise over the first `warmup` steps (models.rates.warmed_up) and, with lr_decay "linear", are scaled by `decay`.
         """
         rate = lr * warmed_up(step, self.warmup) * (decay.factor(step) if self.lr_decay == "linear" else 1.0)
         return Rates(G=rate, D=rate)

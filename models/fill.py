@@ -1,21 +1,21 @@
-"""What generators see beside a hand: the hand's own colours, in a band around it."""
+"""The hand's own colours in a band around it, as generators see them."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 BAND, FADE = 8, 4  # pixels: the band's width, and half the width of its transition to the background
-LEVELS = 5  # cells of 2, 4, ... 32 pixels; where none holds a part of the hand, its mean colour
+LEVELS = 5  # cells of 2, 4, ... 32 pixels; where none holds a part of the hand, the hand's mean colour is used
 
 
 def filled(images: Tensor, masks: Tensor) -> Tensor:
-    """images (N, 3, H, W) in [-1, 1] with the colours of the hands, masks (N, 1, H, W) in {0, 1}, carried outward.
+    """Extend the colours of hands, masks (N, 1, H, W) in {0, 1}, beyond their outlines in images (N, 3, H, W) in [-1, 1].
 
-    Each pixel beside a hand takes the mean of the nearest hand pixels, over ever larger cells as it lies farther away; past
-    BAND pixels the picture fades into the background that it had. Hands stay as they are. Without this, a generator has to
-    switch between skin and white within a pixel, and what its convolutions smear there is cut out by the mask as a coloured
-    fringe. Beyond the band the background stays: instance normalisation, which sees it, then still tells light skin from
-    dark. No gradient flows through the band.
+    Each pixel beside a hand takes the mean of the nearest hand pixels, over larger cells as it lies farther away; past BAND
+    pixels the image fades into its own background. Hands stay unchanged. Without this, a generator has to switch between
+    skin and white within a pixel, and its blur at the outline shows as a coloured fringe. The background beyond the band
+    stays, so that instance normalisation, which sees it, does not remove the difference between light and dark skin. No
+    gradient flows through the band.
     """
     with torch.no_grad():
         cells = [torch.cat([images * masks, masks], dim=1)]  # colour times cover, and cover

@@ -1,4 +1,4 @@
-"""A training step as a CUDA graph: recorded once, then launched whole, where single launches keep a GPU waiting."""
+"""A training step as a CUDA graph: recorded once, then replayed as a whole, without launching every kernel by itself."""
 
 import torch
 from torch import Tensor
@@ -7,25 +7,26 @@ from models.chances import Chances, copy_chances
 from models.hgan import HGAN
 from util.errors import UsageError
 
-WARM_UP = 3  # steps taken before the recording, on a side stream, as PyTorch's documentation asks
+WARM_UP = 3  # steps before the recording, on a side stream, as PyTorch's documentation requires
 
 
 class GraphedStep:
-    """Takes the place of a model's training_step, after whatever loads its state. CUDA alone, and no --amp fp16.
+    """Replaces a model's training_step. Create it after the model's state is loaded. CUDA only, without --amp fp16.
 
-    The first steps run as they are; then one is recorded, and later ones copy their batch and choices into the memory
-    that it reads and replay it. The two players' updates are one recording: the discriminators' follows the generators'
-    at once, and shares its memory. Learning rates and averaging rates are tensors that begin_step writes. Raises
-    UsageError for what cannot be recorded.
+    The first steps run normally; then one is recorded. Later ones copy their batch and choices into the recording's memory
+    and replay it. One recording holds the updates of generators and discriminators. Learning rates and averaging rates are
+    tensors that begin_step writes. Raises UsageError if the model cannot be recorded.
     """
 
     def __init__(self, model: HGAN) -> None:
         if model.device.type != "cuda":
             raise UsageError("--cuda_graphs needs a CUDA device; drop it, or give --device cuda")
         if model.amp.name == "fp16":
-            raise UsageError("--cuda_graphs does not go with --amp fp16, whose scaler skips steps; give bf16 or off")
+            raise UsageError(
+                "--cuda_graphs cannot be combined with --amp fp16, whose scaler skips steps; give --amp bf16 or off"
+            )
         if any(net is not model.callables[name] for name, net in model.networks.items()):
-            raise UsageError("--cuda_graphs trains in one process; drop it, or torchrun")
+            raise UsageError("--cuda_graphs trains in one process; drop it, or run without torchrun")
         self.model, self.step = model, type(model).training_step
         self.graph: torch.cuda.CUDAGraph | None = None
         self.batch: dict[str, Tensor] = {}
@@ -35,7 +36,7 @@ class GraphedStep:
         self.stream = torch.cuda.Stream(model.device)
 
     def __call__(self, batch: dict) -> dict[str, Tensor]:
-        """training_step(batch); every batch must have the first one's shapes."""
+        """training_step(batch); all batches must have the same shapes."""
         batch = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
         chances = self.model.begin_step(batch)
         if self.taken < WARM_UP:
@@ -48,7 +49,7 @@ class GraphedStep:
         if self.graph is None:
             self.batch, self.chances = {name: value.clone() for name, value in batch.items()}, chances
             self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # loaders use CUDA beside
+            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # loaders use CUDA in other threads
                 self.losses = self.step(self.model, self.batch, self.chances)
         for name, value in batch.items():
             self.batch[name].copy_(value)

@@ -1,6 +1,6 @@
-"""Updates that happen only where loss and gradients are finite, decided on the device: the host never waits for it.
+"""Updates that are skipped on the device if the loss or a gradient is not finite; the host does not wait for the decision.
 
-The flag is read when losses are logged, or every few steps (util.training.tally): so a broken step costs nothing but itself.
+util.training.tally reads the flag when losses are logged, or every few steps.
 """
 
 from collections.abc import Iterable
@@ -12,11 +12,11 @@ from util import distributed
 
 
 def step_if_finite(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, loss: Tensor) -> Tensor:
-    """optimizer.step(), for a fused optimizer whose gradients are there, unless the loss or a gradient is not finite.
+    """Call optimizer.step() of a fused optimizer, unless the loss or a gradient is not finite.
 
-    Weights and moments then stay as they are. Gradients whose norm overflows float32 count as not finite: their squares
-    would stay in Adam's second moment for ever. The scaler of --amp fp16 finds its overflows itself, lowers its scale,
-    and skips alike. Returns 1.0 where the update was skipped, else 0.0: a scalar on the device, the same on every rank.
+    A skipped step leaves weights and moments unchanged. Gradients whose norm overflows float32 count as not finite: their
+    squares would stay in Adam's second moment for ever. The scaler of --amp fp16 detects overflows itself, lowers its
+    scale, and skips as well. Returns 1.0 where the update was skipped, else 0.0: a scalar on the device, the same on every rank.
     """
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
@@ -24,7 +24,7 @@ def step_if_finite(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScale
     if scaler.is_enabled():
         scaler.step(optimizer)
         return broken
-    optimizer.found_inf = broken  # where GradScaler, too, leaves it for fused optimizers
+    optimizer.found_inf = broken  # fused optimizers read it there; GradScaler sets it in the same way
     try:
         optimizer.step()
     finally:
@@ -33,23 +33,23 @@ def step_if_finite(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScale
 
 
 def finite_or_white(images: Tensor) -> Tensor:
-    """images (N, C, H, W) in [-1, 1], but white where an image holds a value that is not finite."""
+    """Replace each of the images (N, C, H, W) in [-1, 1] that holds a value that is not finite by a white one."""
     finite = torch.isfinite(images).flatten(1).all(1)
     return torch.where(finite.view(-1, 1, 1, 1), images, torch.ones_like(images))
 
 
 class BufferGuard:
-    """Undoes what a broken step did to networks' buffers (batch norm's statistics), which no optimizer guards."""
+    """Undoes a skipped step's changes of networks' buffers (batch norm's statistics), which no optimizer controls."""
 
     def __init__(self, nets: Iterable[nn.Module]) -> None:
         self.buffers = [b for net in nets for b in net.buffers() if b.is_floating_point()]
-        self.before: list[Tensor] = []
+        self.saved: list[Tensor] = []
 
     def remember(self) -> None:
-        """Call it before the step."""
-        self.before = [buffer.clone() for buffer in self.buffers]
+        """Save the buffers, before a step."""
+        self.saved = [buffer.clone() for buffer in self.buffers]
 
     def restore(self, broken: Tensor) -> None:
-        """Call it after the step, with the flag of step_if_finite."""
-        for buffer, before in zip(self.buffers, self.before):
-            buffer.copy_(torch.where(broken > 0, before, buffer))
+        """Restore the saved buffers after a step if it was skipped. broken: the flag of step_if_finite."""
+        for buffer, saved in zip(self.buffers, self.saved):
+            buffer.copy_(torch.where(broken > 0, saved, buffer))

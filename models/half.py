@@ -1,7 +1,7 @@
 """Half-precision copies of all weights of a network at once, for the calls of one update under autocast.
 
-Autocast would cast each weight by itself, and each gradient back: some 250 launches of a step at batch 1, which a GPU
-waits for. Here a network's weights take one operator, and so do their gradients. The values are the same.
+Autocast casts each weight and each gradient by itself: some 250 kernel launches a step, which dominate at batch 1. Here one
+operator casts all weights, and another one all gradients. The values are the same.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ class _ToHalf(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         full = [grad if grad is None else torch.empty_like(weight) for grad, weight in zip(grads, ctx.like)]
-        pairs = [(mine, grad) for mine, grad in zip(full, grads) if grad is not None]
-        torch._foreach_copy_([mine for mine, _ in pairs], [grad for _, grad in pairs])
+        pairs = [(target, grad) for target, grad in zip(full, grads) if grad is not None]
+        torch._foreach_copy_([target for target, _ in pairs], [grad for _, grad in pairs])
         return None, *full
 
 
 @contextmanager
 def half_weights(nets: Iterable[nn.Module], dtype: torch.dtype | None) -> Iterator[None]:
-    """Within it, the networks' convolutions compute with copies of their weights in `dtype`, whose gradients reach the weights.
+    """A context in which convolutions of the networks use copies of their weights in `dtype`; gradients reach the weights.
 
-    None: nothing changes.
+    dtype None: nothing changes.
     """
-    modules = [m for net in nets for m in net.modules()] if dtype is not None else []
-    places = [
-        (m, name) for m in modules if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) for name in ("weight", "bias")
-    ]
-    weights = [m._parameters[name] for m, name in places]
+    if dtype is None:
+        yield
+        return
+    modules = [m for net in nets for m in net.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+    places = [(module, name) for module in modules for name in ("weight", "bias")]
+    weights = [module._parameters[name] for module, name in places]
     try:
-        for (module, name), half in zip(places, _ToHalf.apply(dtype, *weights) if weights else ()):
+        for (module, name), half in zip(places, _ToHalf.apply(dtype, *weights)):
             module._parameters[name] = half
         yield
     finally:

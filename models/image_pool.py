@@ -11,10 +11,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Trades:
-    """What a pool does with a batch of N images, as index tensors (N,) on its device.
+    """The exchanges of a pool with a batch of N images, as tensors (N,) on its device.
 
-    An answer is an image of the pool's where `old`, that in slot `stored`, and else the batch's image number `own`. Then the
-    batch's images are written to `slots`; slot `size` is one that is never read.
+    Where `old` is True, the pool returns the image in slot `stored`, elsewhere the batch's image number `own`. The batch's
+    images are then written to `slots`; slot `size` is never read.
     """
 
     old: Tensor
@@ -24,29 +24,29 @@ class Trades:
 
 
 class ImagePool:
-    """Holds up to `size` past images, detached; `query` trades new images for old ones with probability one half.
+    """Holds up to `size` past images, detached; `query` exchanges new images for old ones with probability one half.
 
-    size 0 hands every image straight back. Choices are made on the host, ahead of the step (`plan`), so that `query`
-    is the same sequence of operators at every step and never waits for the device.
+    A pool of size 0 returns the images that it is given. `plan` makes the choices on the host, ahead of the step, so that
+    `query` is the same sequence of operators at every step and never waits for the device.
     """
 
     def __init__(self, size: int) -> None:
         if size < 0:
-            raise ValueError(f"a pool holds 0 or more images, got {size}")
+            raise ValueError(f"size of an image pool must be at least 0, got {size}")
         self.size = size
         self.count = 0  # slots in use
         self.images: Tensor | None = None  # (size + 1, C, H, W), from the first query on
 
-    def plan(self, count: int, chance: random.Random) -> Trades:
-        """Choose for the next `count` images, one after the other, as if each were put to the pool by itself."""
-        holders: dict[int, int] = {}  # slots that an image of this batch took, and which one
+    def plan(self, count: int, generator: random.Random) -> Trades:
+        """Choose the exchanges of the next `count` images, as if they came one by one."""
+        holders: dict[int, int] = {}  # {slot: number of this batch's image in it}
         old, stored, own = [False] * count, [0] * count, list(range(count))
         for i in range(count):
             if self.count < self.size:
                 holders[self.count] = i
                 self.count += 1
-            elif self.size and chance.random() < 0.5:
-                slot = chance.randrange(self.size)
+            elif self.size and generator.random() < 0.5:
+                slot = generator.randrange(self.size)
                 if slot in holders:
                     own[i] = holders[slot]
                 else:
@@ -59,7 +59,7 @@ class ImagePool:
 
     @torch.no_grad()
     def query(self, images: Tensor, trades: Trades) -> Tensor:
-        """images (N, C, H, W) -> as many of the same shape, each either one that was given or an older one, detached."""
+        """Exchange images (N, C, H, W). Returns images of the same shape, each a given or an older one, detached."""
         images = images.detach()
         if self.size == 0:
             return images
@@ -71,7 +71,7 @@ class ImagePool:
         return answers
 
     def state_dict(self) -> dict:
-        """The images that are held, (count, C, H, W) on the CPU."""
+        """The stored images, (count, C, H, W), on the CPU."""
         return {"images": torch.empty(0) if self.images is None else self.images[: self.count].cpu()}
 
     def load_state_dict(self, state: dict, device: torch.device | str = "cpu") -> None:

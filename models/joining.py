@@ -1,4 +1,4 @@
-"""Images that wait for the same network go through it together: hands with their masks, parts of a batch, joined batches."""
+"""Hands with their masks, parts of a batch, and batches joined for one call of a network."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Hands:
     mask: Tensor
 
     def painted(self, image: Tensor) -> Hands:
-        """The same hands in another picture of them."""
+        """The same hands' masks with another image."""
         return replace(self, image=image)
 
 
 @dataclass
 class Part:
-    """A part of a step's batch, or all of it: N pairs of hands, their share of the batch, and what becomes of them.
+    """A part of a step's batch, or all of it: N pairs of hands, and the step's results for them.
 
-    visible: where discriminators see them, bool (N, 1, H, W); None: everywhere. fakes: translations into the other
-    domain, of the synthetic hands and of the real ones. shown: these two as discriminators are shown them, before shifts.
+    share: of the batch. visible: where discriminators see the hands, bool (N, 1, H, W); None: everywhere. fakes:
+    translations of the synthetic and of the real hands. shown: the same as discriminators are shown them, before shifts.
     """
 
     synthetic: Hands
@@ -48,7 +48,7 @@ class Part:
         return self.synthetic, self.real
 
     def next_noise(self, count: int) -> Tensor | None:
-        """Noise for the next `count` images, a multiple of N, that a generator is given: (count, 3, H, W), or None."""
+        """Noise for the next `count` images of a generator's input, a multiple of N: (count, 3, H, W), or None."""
         first, self.seen = self.seen, self.seen + count // len(self.real.image)
         if self.chances.noise is None:
             return None
@@ -56,27 +56,24 @@ class Part:
 
     @property
     def shifts_of_fakes(self) -> Shifts | None:
-        """Of the two fakes in the generators' step."""
+        """Shifts of the two fakes in the generators' step."""
         return self.chances.shifts and self.chances.shifts.of(0, 2)
 
     @property
     def shifts_of_judged(self) -> Shifts | None:
-        """Of real, fake, synthetic and fake images in the discriminators' step."""
+        """Shifts of real, fake, synthetic and fake images in the discriminators' step."""
         return self.chances.shifts and self.chances.shifts.of(2, 6)
 
 
 def join_hands(hands: Sequence[Hands]) -> Hands:
-    """Several batches as one, one behind the other.
-
-    What a network makes of it is exact wherever the samples of a batch do not see each other, as with batch norm they do.
-    """
+    """Concatenate batches. A network's output stays the same unless it depends on the whole batch, as with batch norm."""
     if len(hands) == 1:
         return hands[0]
     return Hands(torch.cat([h.image for h in hands]), torch.cat([h.mask for h in hands]))
 
 
 def split(output: Tensor | list[Tensor], sizes: list[int]) -> tuple:
-    """Undo a concatenation along the batch, for a tensor or for each tensor of a list."""
+    """Split a tensor, or each tensor of a list, along the batch."""
     if isinstance(output, Tensor):
         return output.split(sizes)
     return tuple(list(part) for part in zip(*(x.split(sizes) for x in output)))

@@ -29,7 +29,7 @@ from util.training.saving import BEST, LATEST, PREVIOUS
 
 log = logging.getLogger(__name__)
 
-# What a run must say of itself to be used, beside what its networks are made of.
+# Options that a run's options.yaml must hold. Those of newer networks may be missing.
 NEEDED = (
     "netG",
     "netD",
@@ -52,17 +52,17 @@ NEEDED = (
 
 
 class Translator:
-    """One generator of a run, for use: G_r (direction "StoR") or G_s ("RtoS"), the moving average of it.
+    """The averaged generator of a run, G_r (direction "StoR") or G_s ("RtoS"). Call it to translate arrays.
 
-    options: the run's options.yaml, as attributes. checkpoint: the file that was loaded; step: where training stood.
-    Call it to translate arrays, see __call__. Raises UsageError where the folder holds no such run.
+    options: the run's options.yaml, as attributes. checkpoint: the file that was loaded. step: its training step. Raises
+    UsageError if the folder holds no such run.
     """
 
     def __init__(self, folder: Path, *, epoch: str, direction: str, device: torch.device, amp: Amp) -> None:
         self.device, self.amp, self.direction = device, amp, direction
         options = load_options(folder)
         if options.get("model") in SEGMENTERS:
-            raise UsageError(f"{folder} holds a {options['model']}, which translates nothing; name it with --silnet")
+            raise UsageError(f"{folder} holds a {options['model']}, which translates nothing; give it to --silnet")
         check_stored(options, train_parser(), folder / OPTIONS_FILE, needed=NEEDED)
         self.options = SimpleNamespace(**options)
         content, self.checkpoint = _load_epoch(folder, epoch)
@@ -74,20 +74,20 @@ class Translator:
             self.net.load_state_dict(content["model"]["averages"][GENERATOR[direction]]["module"])
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UsageError(
-                f"{self.checkpoint} does not fit the options.yaml beside it ({first_lines(error)}); put back the one that "
+                f"{self.checkpoint} does not fit the options.yaml beside it ({first_lines(error)}); restore the one that "
                 "it was trained with"
             ) from error
         self.net.to(device).eval()
 
     def paint(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
-        """Images (N, 3, H, W) in [-1, 1] -> the other domain, as the generator paints them, not composited by masks."""
+        """Images (N, 3, H, W) in [-1, 1] -> the other domain, not composited by masks."""
         options = self.options
         return translate(
             self.net, images, masks, self.amp, input_noise=options.input_noise, fill=options.fill, masked=False
         )
 
     def hands(self, *, hand_box: bool | None = None) -> HandTranslator:
-        """The generator as test.py uses it. hand_box: see HandTranslator; None: as the run was trained to be used."""
+        """The generator as test.py uses it. hand_box: see HandTranslator; None: the run's own setting."""
         box = self.options.hand_box if hand_box is None else hand_box
         return HandTranslator(self.paint, self.device, masked=self.options.mask, hand_box=box)
 
@@ -96,10 +96,10 @@ class Translator:
     ) -> np.ndarray | list[np.ndarray]:
         """Translate one image, uint8 RGB (H, W, 3), or a list of images of any sizes.
 
-        mask: bool or uint8 (H, W), the hand where it is not zero; a list of masks for a list of images. None: every
-        pixel that is not SynthHands' key colour, or the whole image where it has no such pixels. Returns uint8 images
-        of the same sizes, the pixels that `test.py --no-crop` writes; outside the mask the image stays as it is. Raises
-        TypeError or ValueError for arrays of another kind or shape, and for a mask without a hand.
+        mask: bool or uint8 (H, W), not zero on the hand; a list of masks for a list of images. None: the hand is every
+        pixel that is not SynthHands' key colour, or the whole image if it has no such pixels. Returns uint8 images of
+        the same sizes, equal to the output of `test.py --no-crop`; outside the mask the image stays unchanged. Raises
+        TypeError or ValueError for arrays of another type or shape, and for an empty mask.
         """
         if isinstance(rgb, np.ndarray):
             return self._translate_array(rgb, mask)
@@ -110,13 +110,13 @@ class Translator:
 
     def _translate_array(self, rgb: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         hand = hand_of_arrays(rgb, mask)
-        seen = Hand(whiten(hand.image, hand.mask), hand.mask) if self.options.background == "white" else hand
-        (image,) = self.hands().images([seen])
+        white = self.options.background == "white"
+        (image,) = self.hands().images([Hand(whiten(hand.image, hand.mask), hand.mask) if white else hand])
         return composite(image, hand) if self.options.mask else image
 
 
 def hand_of_arrays(rgb: np.ndarray, mask: np.ndarray | None) -> Hand:
-    """A Hand from an image and, perhaps, its mask; see Translator.__call__."""
+    """A Hand from an image and its mask or None; see Translator.__call__."""
     if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         kind = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
         raise TypeError(f"an image must be a uint8 array (H, W, 3), RGB from 0 to 255; got {kind}")
@@ -136,20 +136,21 @@ def hand_of_arrays(rgb: np.ndarray, mask: np.ndarray | None) -> Hand:
 def load_translator(
     run_folder: str | Path, epoch: str | int = "best", device: str = "auto", direction: str = "StoR"
 ) -> Translator:
-    """A trained generator, ready to translate arrays as test.py translates files:
+    """Load a trained generator that translates arrays as test.py translates files:
 
         translate = load_translator("checkpoints/msh4")
         out = translate(rgb, mask)  # uint8 (H, W, 3), uint8 or bool (H, W) or None -> uint8 (H, W, 3)
 
-    run_folder: what train.py wrote. epoch: "best" (by validation; the newest checkpoint where there was none), "latest",
-    or N for epoch_N.pt. device: "auto" (CUDA where there is one), "cpu" or "cuda". direction: "StoR" (synthetic to real)
-    or "RtoS". Raises UsageError for a folder, an epoch or a device that is not there, ValueError for another direction.
+    run_folder: a folder that train.py wrote. epoch: "best" (by validation; the newest checkpoint of a run without
+    validation), "latest", or N for epoch_N.pt. device: "auto" (CUDA if available), "cpu" or "cuda". direction: "StoR"
+    (synthetic to real) or "RtoS". Raises UsageError if the folder, the epoch or the device does not exist, and ValueError
+    for another direction.
     """
     if direction not in GENERATOR:
         raise ValueError(f"direction must be one of {', '.join(GENERATOR)}; got {direction!r}")
-    where = resolve_device(device)
-    amp = resolve_amp("auto", where)
-    return Translator(Path(run_folder), epoch=str(epoch), direction=direction, device=where, amp=amp)
+    torch_device = resolve_device(device)
+    amp = resolve_amp("auto", torch_device)
+    return Translator(Path(run_folder), epoch=str(epoch), direction=direction, device=torch_device, amp=amp)
 
 
 def _load_epoch(folder: Path, epoch: str) -> tuple[dict, Path]:
@@ -167,7 +168,7 @@ def _load_epoch(folder: Path, epoch: str) -> tuple[dict, Path]:
 
 
 class TrainedSilNet(NamedTuple):
-    """A SilNet in eval mode, frozen; the file it is from, with its SHA-256; the background it was trained on."""
+    """A frozen SilNet in eval mode, its file with the SHA-256, and the background that it was trained on."""
 
     net: SilNet
     path: Path
@@ -180,15 +181,15 @@ class TrainedSilNet(NamedTuple):
             return segment(self.net, images, Amp("off"))
 
     def record(self) -> dict[str, str]:
-        """What options.yaml and metrics.json say of it."""
+        """The entry in options.yaml and metrics.json."""
         return {"path": str(self.path.resolve()), "sha256": self.sha256}
 
 
 def load_silnet(where: str, *, checkpoints_dir: Path, background: str, device: torch.device) -> TrainedSilNet:
-    """Read --silnet: a .pt file, the folder of a run, or its name (best.pt, or latest.pt where it was never validated).
+    """Read --silnet: a .pt file, the folder of a run, or its name (best.pt, or latest.pt of a run without validation).
 
-    background: what surrounds the hands that it is to judge; a warning if it was trained on another. Draws no random
-    numbers, so that a run starts alike with and without it. Raises UsageError.
+    background: what surrounds the hands that it will segment; logs a warning if it was trained on another one. Draws no
+    random numbers, so that a run starts the same with and without it. Raises UsageError.
     """
     folder = next((path for path in (Path(where), checkpoints_dir / where) if path.is_dir()), None)
     if folder is None and not Path(where).is_file():

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from models.networks.layers import at_least_float32
 
-EDGE_KEPT = 0.6  # share of the source's change that a translation must show
-EDGE_LEAST = 0.05  # change of log-luminance a pixel from which an edge counts
-EDGE_INSIDE = 3  # pixels from the outline, which shading darkens
-EDGE_PIXELS = 50
+EDGE_KEPT = 0.6  # share of the source's change that the translation must show
+EDGE_LEAST = 0.05  # smallest change of log-luminance a pixel that counts as an edge
+EDGE_INSIDE = 3  # pixels along the outline, which is shaded darker, that do not count
+EDGE_PIXELS = 50  # added to the number of edge pixels, so that a hand with a few does not count as much as a fist
 
 
 def lsgan_discriminator_loss(real_maps: list[Tensor], fake_maps: list[Tensor]) -> Tensor:
@@ -32,12 +32,12 @@ def l1_loss(output: Tensor, target: Tensor) -> Tensor:
 
 
 def edge_loss(translated: Tensor, source: Tensor, mask: Tensor) -> Tensor:
-    """How much of the source's strong inner edges a translation lacks: one-sided, so that new texture costs nothing.
+    """How much of the source's strong inner edges a translation lacks. One-sided: new texture costs nothing.
 
     translated, source: (N, 3, H, W) in [-1, 1]; mask: (N, 1, H, W) in {0, 1}. Where the source's log-luminance changes by
     EDGE_LEAST a pixel or more, EDGE_INSIDE pixels or more from the outline, the translation's must change in the same
     direction by EDGE_KEPT of that. Log-luminance, because a hand may become lighter or darker as a whole. Returns the mean over
-    the images of what is missing, weighted by how strong the source's edges are (from none at EDGE_LEAST to full at twice it).
+    the images of the missing change, with weights from 0 where the source's edges are EDGE_LEAST to 1 at twice that.
     """
     of_source, of_translated = (_log_gradient(at_least_float32(x)) for x in (source, translated))
     inside = 1 - F.max_pool2d(1 - mask, 2 * EDGE_INSIDE + 1, stride=1, padding=EDGE_INSIDE)
@@ -45,7 +45,6 @@ def edge_loss(translated: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     weight = ((strength - EDGE_LEAST) / EDGE_LEAST).clamp(0, 1) * inside
     along = (of_source * of_translated).sum(1, keepdim=True) / strength.clamp(min=1e-4)
     missing = weight * (EDGE_KEPT * strength - along).clamp(min=0)
-    # The constant keeps a hand with a few edge pixels from counting as much as a fist.
     return (missing.sum((1, 2, 3)) / (weight.sum((1, 2, 3)) + EDGE_PIXELS)).mean()
 
 
@@ -74,7 +73,7 @@ def sum_of_means(maps: list[Tensor], *, minus: float) -> Tensor:
 
 
 def mean_of_maps(maps: list[Tensor]) -> Tensor:
-    """The mean over all maps of a discriminator, each map weighing the same: near 1 it says real, near 0 fake."""
+    """The mean over a discriminator's maps, each with the same weight; near 1 for images judged real, near 0 for fakes."""
     if len(maps) == 1:
         return maps[0].mean()
     return torch.dot(torch.cat([m.flatten() for m in maps]), _shares_like(maps, total=1))
@@ -86,7 +85,7 @@ def _shares_like(maps: list[Tensor], *, total: float) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _shares(sizes: tuple[int, ...], total: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What each value of the maps, flat and one behind the other, counts: each map the same, `total` together."""
+    """Weights of the values of flattened, concatenated maps: the same sum for each map, and `total` together."""
     each = total / len(sizes)
     with torch.inference_mode(False):
         return torch.cat([torch.full((size,), each / size, dtype=dtype, device=device) for size in sizes])

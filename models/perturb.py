@@ -1,4 +1,4 @@
-"""Small random changes that keep the adversarial game honest: noise for the generators, shifts for the discriminators."""
+"""Small random changes of the networks' inputs: noise for the generators, shifts for the discriminators."""
 
 import torch
 from torch import Tensor
@@ -7,9 +7,9 @@ from models.chances import Shifts
 
 
 def with_fixed_noise(images: Tensor, strength: float) -> Tensor:
-    """images (N, C, H, W) plus one fixed white noise image of that standard deviation: equal pictures in, equal pictures out.
+    """Add one fixed white noise image, of that standard deviation, to each of the images (N, C, H, W).
 
-    The noise depends on the size alone, so a translation does not depend on what else is translated.
+    The noise depends on the size only, so a translation depends on its image only.
     """
     if not strength:
         return images
@@ -18,9 +18,9 @@ def with_fixed_noise(images: Tensor, strength: float) -> Tensor:
 
 
 def shifted(images: Tensor, shifts: Shifts) -> Tensor:
-    """images (N, C, H, W), each moved as `shifts` says, rows (N, H) and columns (N, W), and filled up with its border's pixels.
+    """Shift each of the images (N, C, H, W) by its rows (N, H) and columns (N, W) of `shifts`; border pixels repeat.
 
-    Two gathers: where to is a tensor, so the operators are the same whatever was drawn.
+    The shifts are tensors, so the operators are the same for all of them.
     """
     moved = images.gather(2, shifts.rows[:, None, :, None].expand_as(images))
     return moved.gather(3, shifts.columns[:, None, None, :].expand_as(images))

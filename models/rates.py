@@ -6,8 +6,8 @@ from dataclasses import dataclass
 def warmed_up(step: int, warmup: int) -> float:
     """The rise from 1 / warmup to 1 over the first `warmup` steps; step counts from 0.
 
-    Adam's first steps move every weight by lr in the gradient's direction, whatever its size. In a discriminator without
-    normalisation these moves add up over thousands of inputs a layer, and the losses jump a hundredfold.
+    Adam's first steps move every weight by lr, whatever the gradient's size. In a discriminator without normalisation,
+    these moves add up over thousands of inputs a layer, and the losses rise a hundredfold.
     """
     return min(1.0, (step + 1) / max(warmup, 1))
 
@@ -16,9 +16,9 @@ def warmed_up(step: int, warmup: int) -> float:
 class LinearDecay:
     """1 for the first half of a run of `total` steps, then falling linearly to 0 at its end (CycleGAN's schedule).
 
-    total None: 1 for ever. A run that is continued with another length (`continued`) starts from the `offset` that its
-    old rate has from the new length's at `start`, and comes back to the new length's over a quarter of what remains, so
-    that the rate is continuous, also where the old length had ended it at 0.
+    total None: always 1. After a change of the length at step `start` (`continued`), the factor keeps its value, which
+    differs by `offset` from the new schedule's, and approaches the new schedule over a quarter of the remaining steps. So
+    it is continuous, even if the old schedule had ended at 0.
     """
 
     total: int | None = None

@@ -1,4 +1,4 @@
-"""SilNet in training, in the form that the training loop takes."""
+"""SilNet's trainer."""
 
 import torch
 import torch.nn.functional as F
@@ -10,18 +10,19 @@ from data.frames import DOMAINS
 from models.ema import EMA
 from models.guard import BufferGuard, step_if_finite
 from models.networks.silnet import SilNet
+from models.rates import warmed_up
 from models.trainer_state import TrainerState
 from util.checkpoint import check_config
 from util.runtime import Amp
 
-EMA_DECAY = 0.98  # single steps can be bad: at a constant rate, white ground now and then turns to hand
+EMA_DECAY = 0.98  # single steps can be bad: at a constant rate, some label the white background as hand
 
 
 class HandSegmenter:
     """A SilNet with its optimizer: Adam, binary cross-entropy on the hands of both domains together.
 
-    What is validated and stored for use is the moving average of its weights. base: SilNet's first width. background: what surrounds the hands ("white" or "keep"), noted in the checkpoint for
-    whoever uses it. The learning rate rises to lr over `warmup` steps and stays.
+    The moving average of its weights is validated and stored. base: SilNet's first width. background: what surrounds the
+    hands ("white" or "keep"), recorded in the checkpoint. The learning rate rises to lr over `warmup` steps and stays.
     """
 
     total_steps: int | None = None  # the run's length, which its learning rate does not depend on
@@ -34,7 +35,7 @@ class HandSegmenter:
         self.networks: dict[str, nn.Module] = {"SilNet": self.net}
         self.callable: nn.Module = self.net  # what training calls; distribute() wraps it
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, betas=(beta1, 0.999), fused=True)
-        self.schedule = LambdaLR(self.optimizer, lambda step: min(1.0, (step + 1) / max(1, warmup)))
+        self.schedule = LambdaLR(self.optimizer, lambda step: warmed_up(step, warmup))
         self.scaler = amp.grad_scaler(device)
         self.average = EMA(self.net, EMA_DECAY, average_buffers=True)
         self.buffers = BufferGuard([self.net])
@@ -52,13 +53,13 @@ class HandSegmenter:
         self.callable = DistributedDataParallel(self.net, device_ids=ids)
 
     def compile(self) -> None:
-        """torch.compile the network in place; its parameters keep their names."""
+        """Compile the network in place with torch.compile; its parameters keep their names."""
         self.net.compile()
 
     def training_step(self, batch: dict) -> dict[str, Tensor]:
         """One update on batch["synthetic"] and ["real"], (N, 3, H, W) in [-1, 1], and their masks in {0, 1}.
 
-        Returns the loss and each domain's share in it, detached scalars, and whether the update was skipped because the
+        Returns the loss and each domain's loss, detached scalars, and whether the update was skipped because the
         loss or a gradient was not finite ("skipped", 0 or 1).
         """
         self.net.train()
@@ -76,8 +77,8 @@ class HandSegmenter:
         self.schedule.step()
         self.average.update(self.net)
 
-        shares = {f"{domain}_loss": part.mean() for domain, part in zip(DOMAINS, losses.detach().chunk(2))}
-        return {"loss": loss.detach(), "skipped": skipped} | shares
+        by_domain = {f"{domain}_loss": part.mean() for domain, part in zip(DOMAINS, losses.detach().chunk(2))}
+        return {"loss": loss.detach(), "skipped": skipped} | by_domain
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
@@ -85,16 +86,16 @@ class HandSegmenter:
         return segment(self.average.module, images, self.amp)
 
     def state_dict(self) -> dict:
-        """Everything that a resumed run needs, in plain types and tensors."""
+        """The state that a resumed run needs, in plain types and tensors."""
         return self.inference_state() | self._trained.state_dict()
 
     def inference_state(self) -> dict:
-        """The averaged network, and what it takes to build it: a checkpoint of SilNet needs no other file."""
+        """The averaged network, with its configuration: a checkpoint of SilNet needs no other file."""
         described = {"config": self.net.config, "background": self.background}
         return {"silnet": described | {"network": self.average.module.state_dict()}}
 
     def load_state_dict(self, state: dict) -> None:
-        """Undo `state_dict`. Raises ValueError, naming what differs, for another architecture's."""
+        """Load the result of `state_dict`. Raises ValueError, naming what differs, for another architecture."""
         check_config(state["silnet"]["config"], self.net.config)
         self._trained.load_state_dict(state)
 

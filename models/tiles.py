@@ -1,11 +1,11 @@
-"""Painting images that are too large for the memory in one piece: overlapping tiles, blended into each other."""
+"""Translating images that are too large for the memory, in overlapping tiles that are blended."""
 
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-WHOLE = 2048 * 2048  # pixels: up to here an image is painted in one piece
+WHOLE = 2048 * 2048  # pixels: an image of up to this size is translated as a whole
 SIDE, OVERLAP = 1024, 128  # of a tile, pixels
 
 
@@ -17,10 +17,10 @@ def paint_in_tiles(
     side: int = SIDE,
     overlap: int = OVERLAP,
 ) -> Tensor:
-    """Images (N, 3, H, W) and masks (N, 1, H, W) -> images, painted tile by tile; tiles without a hand stay as they are.
+    """Images (N, 3, H, W) and masks (N, 1, H, W) -> images, painted tile by tile; tiles without a hand stay unchanged.
 
-    Instance normalisation takes its statistics from one tile at a time. Neighbours share at least `overlap` pixels,
-    over which one fades into the other, so that their different tones leave no seam.
+    Instance normalisation takes its statistics from one tile at a time. Neighbours overlap by at least `overlap`
+    pixels, over which they are blended, so that their different tones leave no seam.
     """
     total = torch.zeros_like(images, device="cpu")
     weights = torch.zeros(images.shape[-2:])
@@ -34,7 +34,7 @@ def paint_in_tiles(
 
 
 def tiles(height: int, width: int, *, side: int, overlap: int) -> Iterator[tuple[slice, slice]]:
-    """(rows, columns) of tiles that cover an image, of one size, evenly spaced."""
+    """Yield the (rows, columns) of evenly spaced tiles of one size that cover an image."""
     for top in _starts(height, side, overlap):
         for left in _starts(width, side, overlap):
             yield slice(top, min(height, top + side)), slice(left, min(width, left + side))
@@ -48,6 +48,6 @@ def _starts(length: int, side: int, overlap: int) -> list[int]:
 
 
 def _ramp(length: int, overlap: int) -> Tensor:
-    """Weights (length,): rising over `overlap` pixels at either end, 1 between."""
+    """Weights (length,) that rise over `overlap` pixels at either end and are 1 between."""
     distance = torch.arange(length).minimum(torch.arange(length).flip(0)) + 1.0
     return (distance / (overlap + 1)).clamp(max=1.0)

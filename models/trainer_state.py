@@ -1,7 +1,7 @@
-"""What trainers keep in a checkpoint (networks, averages, optimizers, schedules, the scaler), and how it is taken back.
+"""A trainer's state in a checkpoint: networks, averages, optimizers, schedules, and the scaler.
 
-A run may go on on another device and in another precision than it was saved with, so two things are not loaded as they
-lie: Adam's moments take the memory format of their parameters here, and a scaler that was off starts anew.
+A run may be continued on another device and in another precision. So Adam's moments are loaded in the memory format of
+their parameters, and a scaler that was disabled in the saved run starts anew.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class TrainerState:
         return state | {"scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
-        """Undo `state_dict`; further entries of `state` are ignored."""
+        """Load the result of `state_dict`; other entries of `state` are ignored."""
         for group in ("networks", "averages", "schedules"):
             for name, part in getattr(self, group).items():
                 part.load_state_dict(state[group][name])
@@ -40,16 +40,18 @@ class TrainerState:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """Take back the moments, in the memory format of their parameters, and the learning rates; other settings stay.
+    """Load the moments, in the memory format of their parameters, and the learning rates; other settings stay.
 
-    A moment keeps the strides it was stored with, channels-last from CUDA; a fused step on a contiguous parameter would
-    pair its elements with the wrong weights (or refuse). Settings such as `capturable` belong to this device.
+    A stored moment keeps its strides, channels-last from CUDA; a fused step on a contiguous parameter would then pair its
+    elements with the wrong weights, or fail. Settings such as `capturable` depend on this device.
     """
     groups = []
-    for mine, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
-        rate = torch.full_like(mine["lr"], float(saved["lr"])) if isinstance(mine["lr"], torch.Tensor) else saved["lr"]
-        extra = {name: value for name, value in saved.items() if name not in mine}  # what schedules keep there
-        groups.append({**extra, **mine, "params": saved["params"], "lr": rate})
+    for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
+        rate = (
+            torch.full_like(group["lr"], float(saved["lr"])) if isinstance(group["lr"], torch.Tensor) else saved["lr"]
+        )
+        extra = {name: value for name, value in saved.items() if name not in group}  # entries of schedules
+        groups.append({**extra, **group, "params": saved["params"], "lr": rate})
     optimizer.load_state_dict({**state, "param_groups": groups})
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
@@ -58,6 +60,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
 
 
 def load_scaler(scaler: torch.amp.GradScaler, state: dict) -> None:
-    """scaler.load_state_dict(state), but for the empty state of a run that went without one: this one then starts anew."""
+    """scaler.load_state_dict(state), unless the state is empty, as that of a disabled scaler is."""
     if state:
         scaler.load_state_dict(state)

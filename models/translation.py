@@ -1,6 +1,6 @@
-"""The one way from hands to translated hands, uint8 in and uint8 out: validation, pictures, test.py, studies and Python.
+"""Translating hands, uint8 in and uint8 out, as validation, test.py, studies and the Python interface do.
 
-A hand is read with its mask, cut to its box, painted by a generator, put back, and composited by its mask.
+A hand's box is cut out, painted by a generator, put back, and composited by the mask.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from models.tiles import WHOLE, paint_in_tiles
 from util.images import to_uint8
 
 BOX_MARGIN = 4  # pixels around the hand
-MIN_BOX = 64  # pixels; smaller hands take some background along
+MIN_BOX = 64  # pixels; the box of a smaller hand includes more background
 
 Paint = Callable[[Tensor, Tensor], Tensor]
-"""Images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1} -> images, as a generator paints them."""
+"""Images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1} -> a generator's images, not composited."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,11 @@ class Translation:
 
 @dataclass(frozen=True)
 class HandTranslator:
-    """A generator in use.
+    """Translates hands with a generator.
 
-    masked: what is beside the hand stays as it is in the source. hand_box: the generator sees each hand's bounding box
-    alone. Instance normalisation takes its statistics from all it sees, and a box is filled by its hand as a training
-    crop is, unlike a 256 region or a whole frame. A hand that the generator lengthens by more than the box's margin is
-    cut off there.
+    masked: outside the hand, translations equal their sources. hand_box: the generator sees only each hand's bounding box.
+    Instance normalisation takes its statistics from the whole input, and the hand fills its box as it fills a training
+    crop, unlike a 256 region or a whole frame. A hand that the generator enlarges beyond the box's margin is cut off.
     """
 
     paint: Paint
@@ -57,9 +56,8 @@ class HandTranslator:
     def translate(self, hands: Sequence[Hand]) -> list[Translation]:
         """Translate hands of one size; `index` is the place in the list.
 
-        Boxes go through the generator one by one in their exact sizes. Rounded up to common sizes they could be batched,
-        but a translation would change by up to 170 grey levels at its outline, as padding, strides and statistics
-        would fall elsewhere.
+        Boxes are translated one by one in their exact sizes. Boxes rounded up to common sizes could be batched, but a
+        translation would change by up to 170 grey levels at its outline, as padding, strides and statistics would differ.
         """
         with _untuned_convolutions():
             if self.hand_box:
@@ -96,7 +94,7 @@ class HandTranslator:
 
 
 def translator_of(model: HGAN, *, direction: str = "StoR", hand_box: bool) -> HandTranslator:
-    """The averaged generator of a model in training, as it will be used."""
+    """A HandTranslator of the averaged generator of a model in training."""
     net, objective = model.averages[GENERATOR[direction]].module, model.objective
 
     def paint(images: Tensor, masks: Tensor) -> Tensor:
@@ -108,7 +106,7 @@ def translator_of(model: HGAN, *, direction: str = "StoR", hand_box: bool) -> Ha
 
 
 def composite(painted: np.ndarray, hand: Hand) -> np.ndarray:
-    """uint8 (H, W, 3): `painted` on the hand and the hand's image, to the last bit, beside it."""
+    """uint8 (H, W, 3): `painted` inside the hand's mask, and exactly the hand's image outside it."""
     return np.where(hand.mask[..., None], painted, hand.image)
 
 
@@ -129,7 +127,7 @@ def _bounds(where: np.ndarray, length: int) -> slice:
 
 @contextlib.contextmanager
 def _untuned_convolutions() -> Iterator[None]:
-    """cuDNN times all its algorithms for each new shape if asked to, and nearly every hand's box is a new shape."""
+    """A context without cuDNN's benchmark, which times all algorithms for each new shape; nearly every box is one."""
     tuned = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = False
     try:

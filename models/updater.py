@@ -1,4 +1,4 @@
-"""How losses become updates: gradient accumulation, mixed precision's scaler, several processes, and steps that are not finite."""
+"""Updates of the weights: gradient accumulation, the scaler of mixed precision, several processes, and skipped steps."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class Update:
-    """One step of one optimizer, over the parts of a batch, if all of it is finite.
+    """One step of one optimizer, over the parts of a batch; skipped if the loss or a gradient is not finite.
 
-    still: networks whose weights get no gradient meanwhile, which would be computed and thrown away. called: those that
-    training calls; within DistributedDataParallel, gradients are averaged over processes once, with the last part.
+    still: networks whose weights need no gradient in this update. called: the networks that training calls; those in
+    DistributedDataParallel average gradients over processes once, with the last part.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Update:
             net.requires_grad_(False)
 
     def over(self, parts: list[T]) -> Iterator[T]:
-        """The parts, one after another; gradients of all but the last stay in this process."""
+        """Yield the parts; gradients of all but the last stay in this process."""
         for number, part in enumerate(parts, 1):
             with contextlib.ExitStack() as stack:
                 for net in self.distributed if number < len(parts) else ():
@@ -46,12 +46,12 @@ class Update:
                 yield part
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a part's loss, already times its share of the batch."""
+        """Add the gradients of a part's loss, which is already multiplied by the part's share of the batch."""
         self.scaler.scale(loss).backward()
         self.loss = loss.detach() if self.loss is None else self.loss + loss.detach()
 
     def apply(self) -> Tensor:
-        """Update the weights. Returns 1.0 where that was skipped because something was not finite, else 0.0."""
+        """Update the weights. Returns 1.0 if the update was skipped because something was not finite, else 0.0."""
         for net in self.still:
             net.requires_grad_(True)
         return step_if_finite(self.optimizer, self.scaler, self.loss)
@@ -60,7 +60,7 @@ class Update:
 def create_adam(
     parameters: Iterable[nn.Parameter], *, lr: float, beta1: float, device: torch.device
 ) -> torch.optim.Adam:
-    """A fused Adam whose learning rate is a tensor on its device, so that a CUDA graph reads what `set_rate` writes."""
+    """A fused Adam whose learning rate is a tensor on its device, so that a CUDA graph reads the rate of `set_rate`."""
     # CUDA's kernel reads float32; on a CPU the rate is as exact as a Python number.
     rate = torch.tensor(lr, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
     betas, capturable = (beta1, 0.999), device.type == "cuda"

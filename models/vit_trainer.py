@@ -1,4 +1,4 @@
-"""A Vision Transformer that learns to name the class of a hand, in the form that the training loop takes."""
+"""The trainer of a Vision Transformer that classifies hands."""
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ class HandClassifier:
     def training_step(self, batch: dict) -> dict[str, Tensor]:
         """One update on batch["image"], (N, 3, S, S) in [-1, 1], and batch["label"], int64 (N,).
 
-        Returns the loss and the share of right answers in the batch, detached scalars, and whether the update was
+        Returns the loss and the accuracy on the batch, detached scalars, and whether the update was
         skipped because the loss or a gradient was not finite ("skipped", 0 or 1).
         """
         self.net.train()
@@ -37,8 +37,8 @@ class HandClassifier:
         self.scaler.scale(loss).backward()
         skipped = step_if_finite(self.optimizer, self.scaler, loss)
         self.scaler.update()
-        right = (logits.argmax(1) == batch["label"]).float().mean()
-        return {"loss": loss.detach(), "accuracy": right.detach(), "skipped": skipped}
+        accuracy = (logits.argmax(1) == batch["label"]).float().mean()
+        return {"loss": loss.detach(), "accuracy": accuracy, "skipped": skipped}
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class HandClassifier:
         return logits.float().softmax(1)
 
     def state_dict(self) -> dict:
-        """Everything that a resumed run needs, in plain types and tensors."""
+        """The state that a resumed run needs, in plain types and tensors."""
         return {"config": self.config} | self._trained.state_dict()
 
     def inference_state(self) -> dict:
@@ -57,6 +57,6 @@ class HandClassifier:
         return {"network": self.net.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
-        """Undo `state_dict`. Raises ValueError, naming the options that differ, for another architecture's."""
+        """Load the result of `state_dict`. Raises ValueError, naming the options that differ, for another architecture."""
         check_config(state.get("config"), self.config)
         self._trained.load_state_dict(state)

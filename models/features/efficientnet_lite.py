@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 without its classifier: the feature network of machines that cannot have the FID network.
+"""EfficientNet-Lite0 without its classifier: the feature network used where the FID network is not available.
 
 Lite models are EfficientNets (Tan and Le 2019) with ReLU6, without squeeze-and-excitation, and with stem and head of
 unscaled width. Module names follow the public PyTorch conversion of the ImageNet weights.
@@ -86,6 +86,6 @@ class EfficientNetLite0(nn.Module):
 
 
 def load_weights(net: EfficientNetLite0, path: str) -> None:
-    """Load the public weights file; its classifier (`_fc`) is left out."""
+    """Load the public weights file; its classifier (`_fc`) is ignored."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     net.load_state_dict({key: value for key, value in state.items() if not key.startswith("_fc.")})

@@ -1,8 +1,7 @@
-"""The FID network: Inception-v3 as TensorFlow's 2015-12-05 graph has it, cut after its 2048-d average pool.
+"""The FID network: Inception-v3 of TensorFlow's 2015-12-05 graph, up to its 2048-d average pool.
 
-It differs from torchvision's Inception-v3 in its average pools, which leave the padding out of the mean, in a max pool
-where Mixed_7c has an average pool, and in its 1008 classes. Module names follow the public weights files, so that
-either of them loads as it is. Sources: Szegedy et al. 2016 (the architecture), Heusel et al. 2017 (FID).
+It differs from torchvision's Inception-v3 in its average pools, whose means exclude the padding, in Mixed_7c, which has a
+max pool instead of an average pool, and in its 1008 classes. Module names follow the public weights files. Sources: Szegedy et al. 2016 (the architecture), Heusel et al. 2017 (FID).
 """
 
 import math
@@ -20,7 +19,7 @@ CLASSES = 1008
 class InceptionV3(nn.Module):
     """float (N, 3, 299, 299) in [-1, 1] -> float (N, 2048), the globally pooled output of Mixed_7c (non-negative).
 
-    `fc` is no part of the features; it is here because the weights files carry it.
+    `fc` is not used; it is here because the weights files hold it.
     """
 
     def __init__(self) -> None:
@@ -200,7 +199,7 @@ def mixed_8(in_channels: int, *, pool: str) -> Mixed:
 
 
 def load_state(net: InceptionV3, state: Mapping[str, Tensor]) -> None:
-    """Load a state dict, with or without `num_batches_tracked`. Raises ValueError, naming what does not fit."""
+    """Load a state dict, with or without `num_batches_tracked`. Raises ValueError, naming tensors that do not fit."""
     own = {key: value for key, value in net.state_dict().items() if not key.endswith("num_batches_tracked")}
     given = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     shaped = [key for key in own if key in given and given[key].shape != own[key].shape]
@@ -215,10 +214,10 @@ def load_state(net: InceptionV3, state: Mapping[str, Tensor]) -> None:
 
 
 def init_random(net: InceptionV3, seed: int) -> InceptionV3:
-    """Fill the network with seeded random weights that keep the signal's scale through all layers; returns it.
+    """Initialise the network with seeded random weights that keep the signal's scale through all layers. Returns it.
 
-    Batch norm gets random offsets as well: with zero ones every positive multiple of an image, seen about grey, would
-    have the same features up to scale.
+    Batch norm gets random offsets as well: without them, images that differ in contrast only would have the same features
+    up to scale.
     """
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Feature networks: what turns images into the rows that FID, FD and KID compare. One dict entry is one network."""
+"""The feature networks of FID, FD and KID, in a dict."""
 
 import hashlib
 import logging
@@ -18,7 +18,7 @@ from util.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-# The two public files have one content.
+# Both public files have the same content.
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 INCEPTION_URLS = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
@@ -31,12 +31,11 @@ RANDOM_SEED = 0
 
 @dataclass(frozen=True)
 class Entry:
-    """A kind of feature network.
+    """A feature network.
 
-    dim: length of a feature; metric: what the Frechet distance of its features is called, "fid" for the FID network's
-    alone; preprocessing: in words, part of every cache key; prepare: uint8 (N, 3, H, W) -> float input of the network;
-    load: --inception_weights or None -> the network in eval mode and the SHA-256 of its weights (raises Unavailable or
-    UsageError).
+    dim: length of a feature vector. metric: name of the Frechet distance of its features, "fid" only for the FID network.
+    preprocessing: a description, part of every cache key. prepare: uint8 (N, 3, H, W) -> float input of the network. load:
+    --inception_weights or None -> the network and the SHA-256 of its weights; raises Unavailable or UsageError.
     """
 
     dim: int
@@ -66,7 +65,7 @@ class FeatureNet:
     def __call__(self, images: Tensor | Sequence[np.ndarray]) -> Tensor:
         if not isinstance(images, Tensor) and not len(images):
             return torch.empty(0, self.dim, device=self.device)
-        # Scores must not hang on the training's precision: full float32, whatever surrounds the call.
+        # Scores must not depend on the training's precision, so they are always computed in float32.
         with torch.autocast(self.device.type, enabled=False), _full_float32():
             x = self._prepare_tensor(images) if isinstance(images, Tensor) else self._prepare_list(images)
             return self._net(x.contiguous(memory_format=torch.channels_last)).float()
@@ -77,7 +76,7 @@ class FeatureNet:
         return self._prepare(images.to(self.device))
 
     def _prepare_list(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Resize images of one size together and put all back in their order."""
+        """Prepare images of any sizes, those of one size together. Returns (N, 3, H, W) in their order."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, image in enumerate(images):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -92,7 +91,7 @@ class FeatureNet:
 
 
 def _full_float32():
-    """Convolutions without TF32 for a while."""
+    """A context in which convolutions do not use TF32."""
     cudnn = torch.backends.cudnn
     return cudnn.flags(
         enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
@@ -102,13 +101,13 @@ def _full_float32():
 def load_feature_net(
     name: str, *, inception_weights: str | Path | None = None, device: torch.device | str = "cpu"
 ) -> FeatureNet:
-    """Load a network of FEATURE_NETS by name, or "auto": inception if it can be had, else effnet_lite0, with a warning.
+    """Load a network of FEATURE_NETS by name, or "auto": inception if available, else effnet_lite0, with a warning.
 
-    inception_weights: a file to use in place of the cached or downloaded one. Raises a UsageError with the ways out.
+    inception_weights: a file to use instead of the cached or downloaded one. Raises UsageError, naming the alternatives.
     """
     path = Path(inception_weights) if inception_weights else None
     if path and name not in ("auto", "inception"):
-        raise UsageError(f"--inception_weights {path} has no use with --feature_net {name}: drop one of the two")
+        raise UsageError(f"--inception_weights {path} is not used with --feature_net {name}: drop one of the two")
     if name != "auto":
         return _load(name, path, device)
     if path:
@@ -155,7 +154,7 @@ def _load_inception(path: Path | None) -> tuple[nn.Module, str]:
     net = inception.InceptionV3()
     try:
         inception.load_state(net, torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch.load names neither the file nor the flag, and raises half a dozen types
+    except Exception as error:  # torch.load raises several types, which name neither the file nor the flag
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
             f"--inception_weights {path} does not hold the FID network's weights ({reason}): give "
@@ -173,7 +172,7 @@ def _find_inception() -> Path:
         except pretrained.Unavailable as reason:
             reasons.append(str(reason))
             if isinstance(reason.__cause__, OSError) and not isinstance(reason.__cause__, HTTPError):
-                break  # no way to the host: both files lie there, and waiting twice for it helps nobody
+                break  # the host cannot be reached, and both files are there
     raise pretrained.Unavailable("; ".join(reasons))
 
 
@@ -210,14 +209,14 @@ def resize_tf1(images: Tensor, size: int) -> Tensor:
 
 
 def _tf1_taps(length: int, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For each output pixel: the two input pixels and how far from the first, in [0, 1), towards the second it lies."""
+    """For each output pixel: the two input pixels, and the second one's weight in [0, 1)."""
     position = torch.arange(size, dtype=torch.float32, device=device) * torch.tensor(length / size, dtype=torch.float32)
     first = position.long()
     return first, (first + 1).clamp_max(length - 1), position - first
 
 
-def _blend(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
-    return a + (b - a) * share
+def _blend(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    return a + (b - a) * weight
 
 
 def prepare_effnet(images: Tensor) -> Tensor:

