@@ -48,18 +48,18 @@ def classify_parser() -> Parser:
         may_change=True,
         type=Path,
         default=Path("checkpoints"),
-        help="where the run NAME lies",
+        help="folder of the run NAME",
     )
     add_flag(
-        hands, "--train_per_class", basic=True, type=integer(1), default=10500, help="training images a class, at most"
+        hands, "--train_per_class", basic=True, type=integer(1), default=10500, help="most training images a class"
     )
-    add_flag(hands, "--test_per_class", basic=True, type=integer(1), default=3500, help="test images a class, at most")
+    add_flag(hands, "--test_per_class", basic=True, type=integer(1), default=3500, help="most test images a class")
     add_flag(
         hands,
         "--background_root",
         basic=True,
         type=existing_dir,
-        help="folder of photographs to paste hands on, read recursively (default: rooms that the project draws)",
+        help="folder of background photographs, read recursively (default: drawn rooms)",
     )
 
     add_strict_flag(hands)
@@ -85,24 +85,31 @@ def classify_parser() -> Parser:
     add_flag(
         training, "--lr", basic=True, type=number(0, 1, above=True), default=1e-5, help="Adam's constant learning rate"
     )
-    add_flag(training, "--seed", type=integer(0, 2**31 - 1), default=0, help="of weights, draws and backgrounds")
+    add_flag(training, "--seed", type=integer(0, 2**31 - 1), default=0, help="seed of weights, draws and backgrounds")
     add_flag(
         training,
         "--hand",
         choices=HANDS,
         default="shown",
-        help="controls: silhouette (hands filled with grey) measures what shape tells, absent what backgrounds tell",
+        help="controls: silhouette (hands filled with grey) measures the information in shapes, absent that in backgrounds",
     )
     add_switch(
         training,
         "--shuffle_labels",
         default=False,
-        help="control: labels of training images permuted at random, so that any score above chance is a leak",
+        help="control: permute the labels of training images; any score above chance is then a leak",
     )
 
     machine = parser.add_argument_group("machine and files")
     add_machine_flags(machine)
-    add_flag(machine, "--results_dir", basic=True, type=Path, default=Path("results"), help="holds classify/EXPERIMENT")
+    add_flag(
+        machine,
+        "--results_dir",
+        basic=True,
+        type=Path,
+        default=Path("results"),
+        help="results go to RESULTS_DIR/classify/EXPERIMENT",
+    )
     add_flag(machine, "--log_freq", may_change=True, type=integer(1), default=10, help="steps between logged losses")
     add_flag(
         machine,
@@ -110,7 +117,7 @@ def classify_parser() -> Parser:
         may_change=True,
         type=integer(0),
         default=5000,
-        help="steps between saves, 0 = by time alone",
+        help="steps between saves, 0 = by time only",
     )
     add_flag(
         machine,
@@ -118,7 +125,7 @@ def classify_parser() -> Parser:
         may_change=True,
         type=number(0),
         default=10,
-        help="minutes between saves, 0 = by steps alone",
+        help="minutes between saves, 0 = by steps only",
     )
     add_switch(
         machine,
@@ -126,7 +133,7 @@ def classify_parser() -> Parser:
         may_change=True,
         basic=True,
         default=False,
-        help="take up an interrupted study, skipping what is finished",
+        help="continue an interrupted study; finished trainings are skipped",
     )
     return parser
 
@@ -140,7 +147,7 @@ def multiple_of_patch(text: str) -> int:
 
 
 def parse_classify(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse argv (None: the command line); `.explicit` lists the flags it named.
+    """Parse argv (None: the command line); `.explicit` lists the given flags.
 
     Raises UsageError unless the hands come from either --name or all three folders.
     """
@@ -155,7 +162,8 @@ def parse_classify(argv: Sequence[str] | None = None) -> argparse.Namespace:
             f"no hands to classify: {', '.join(missing)} missing; give --name of a run that test.py has translated, or "
             "all of --synth_dir, --real_dir, --gen_dir"
         )
-    same = [one for one in folders if list(folders.values()).count(folders[one]) > 1 and folders[one] is not None]
+    given = [folder for folder in folders.values() if folder is not None]
+    same = [flag for flag, folder in folders.items() if given.count(folder) > 1]
     if same:
-        raise UsageError(f"{', '.join('--' + one for one in same)} are the same folder, {folders[same[0]]}")
+        raise UsageError(f"{', '.join('--' + flag for flag in same)} are the same folder, {folders[same[0]]}")
     return opt

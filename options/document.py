@@ -1,4 +1,4 @@
-"""The docs' pages that are derived from the code: python -m options.document writes docs/defaults.md and docs/old_flags.md."""
+"""Write the pages that are derived from the code, docs/defaults.md and docs/old_flags.md: python -m options.document"""
 
 from dataclasses import MISSING
 from pathlib import Path
@@ -16,18 +16,17 @@ DEFAULTS_TEXT = """# Defaults
 
 Every flag of `train.py` that decides what is trained. Without `--paper` the defaults are what worked best in our trials; with
 `--paper` they are those of the paper and its released code, and no extra runs. A flag that is given wins over both.
-`--no-mask` turns off what needs masks, and `--model silnet` has defaults of its own. "same" is the default's value, "-" a flag
-that does not apply.
+`--no-mask` turns off what needs masks, and `--model silnet` has defaults of its own. "same": the default's value. "-": the flag does not
+apply.
 
-How sure ours are: nearly all were chosen in single trials of 100 to 1,000 steps on one set of some 700 images per domain, most
-of them with `--ngf 32 --ndf 32` and smaller crops, with one seed, several changed at once, and by the look of the pictures as
-much as by scores.
+Our defaults are not certain: nearly all were chosen in single trials of 100 to 1,000 steps on some 700 images per domain, most
+of them with `--ngf 32 --ndf 32`, smaller crops and one seed. Several were changed at once, and judged by eye as much as by
+scores.
 """
 
 OLD_FLAGS_TEXT = """# Flags of the CycleGAN code base
 
-Flags and values that users of `junyanz/pytorch-CycleGAN-and-pix2pix` may try, what takes their place here, and why. The scripts
-answer them with the same words. Flags that are not listed and are not in `--help-all` do not exist here.
+Flags and values of `junyanz/pytorch-CycleGAN-and-pix2pix`, what replaces them here, and why. The scripts' errors say the same.
 """
 
 
@@ -39,12 +38,12 @@ def main() -> None:
 
 
 def pages() -> dict[str, str]:
-    """{file name in docs/: what it should hold}."""
+    """{file name in docs/: its text}."""
     return {"defaults.md": defaults_page(), "old_flags.md": old_flags_page()}
 
 
 def defaults_page() -> str:
-    """The knobs by their groups in the help, and why ours depart from the paper's."""
+    """The training options by their groups in the help, and why our defaults differ from the paper's."""
     lines = [WRITTEN.format(source="models/config.py"), "", DEFAULTS_TEXT.rstrip()]
     by_name = knobs()
     for group in train_parser()._action_groups:
@@ -55,7 +54,7 @@ def defaults_page() -> str:
                 "",
                 f"## {title.capitalize()}",
                 "",
-                "| flag | default | `--paper` | `--no-mask` | SilNet | what it is |",
+                "| flag | default | `--paper` | `--no-mask` | SilNet | meaning |",
             ]
             lines += ["| --- | --- | --- | --- | --- | --- |", *map(_row, members)]
     reasons = [f"- `--{name}`: {_sentence(knob.reason)}" for name, knob in by_name.items() if knob.reason]

@@ -1,4 +1,4 @@
-"""Flags that say how realism is scored; train.py and test.py share them."""
+"""Flags of the realism scores, which train.py and test.py share."""
 
 import argparse
 
@@ -14,8 +14,8 @@ def add_feature_net_flags(group: argparse._ActionsContainer, **marks: bool) -> N
         basic=True,
         choices=("auto", *FEATURE_NETS),
         default="auto",
-        help="network whose features are compared: inception gives FID, any other an FD; auto: inception if it can "
-        "be had, else effnet_lite0",
+        help="network whose features are compared: inception gives FID, any other an FD; auto: inception if "
+        "available, else effnet_lite0",
         **marks,
     )
     add_flag(

@@ -1,7 +1,6 @@
-"""Flags of the CycleGAN code base (junyanz/pytorch-CycleGAN-and-pix2pix), and what takes their place here.
+"""Flags of the CycleGAN code base (junyanz/pytorch-CycleGAN-and-pix2pix), and what replaces them here.
 
-Parsers answer such a flag with its line of OLD_FLAGS or OLD_VALUES, and docs/old_flags.md is written from the same tables:
-python -m options.document
+Parsers' errors quote OLD_FLAGS and OLD_VALUES, from which python -m options.document writes docs/old_flags.md.
 """
 
 from typing import NamedTuple
@@ -128,7 +127,7 @@ OLD_VALUES = {
 
 
 def explain_flag(flag: str) -> str | None:
-    """One clause on an old flag, None for any other."""
+    """What to do instead of giving an old flag; None for any other flag."""
     entry = OLD_FLAGS.get(flag)
     if entry is None:
         return None
@@ -137,5 +136,5 @@ def explain_flag(flag: str) -> str | None:
 
 
 def explain_value(flag: str, value: str) -> str | None:
-    """One clause on an old value of a flag that is still there, None for any other."""
+    """What to do instead of giving an old value; None for any other value."""
     return OLD_VALUES.get((flag, value))

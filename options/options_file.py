@@ -1,4 +1,4 @@
-"""--options FILE: flags out of a YAML file, a run's own options.yaml included."""
+"""--options FILE: flags from a YAML file, such as a run's options.yaml."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from options.parsing import Parser, as_flags, nearest
 from options.stored import fault
 from util.errors import UsageError
 
-# What a run's options.yaml says beside its flags, and flags of the moment that belong to that run alone.
+# Entries of a run's options.yaml that are not flags, or that must not be reused.
 NOT_FLAGS = ("resolved", "recipe", "continue_train")
 
 
@@ -25,7 +25,7 @@ def with_options_file(argv: list[str], parser: Parser) -> list[str]:
 
 
 def read_flags(file: Path, parser: Parser) -> dict[str, Any]:
-    """{flag: value} of the file. Raises UsageError for what is no flag, or no value that the flag takes."""
+    """{flag: value} of the file. Raises UsageError for an unknown flag or a value that the flag does not accept."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
@@ -41,7 +41,7 @@ def read_flags(file: Path, parser: Parser) -> dict[str, Any]:
             raise UsageError(
                 f"--options {file}: {parser.prog} has no flag {name}" + (f"; did you mean {near}?" if near else "")
             )
-        wrong = fault(actions[name], value)
-        if wrong:
-            raise UsageError(f"--options {file}: {name} {wrong}")
+        message = fault(actions[name], value)
+        if message:
+            raise UsageError(f"--options {file}: {name} {message}")
     return flags

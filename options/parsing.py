@@ -1,4 +1,4 @@
-"""What the parsers of all scripts share: flags with their levels of help, types with their ranges, and errors that help."""
+"""The parser of all scripts: flags with two levels of help, argument types with ranges, and errors with suggestions."""
 
 import argparse
 import difflib
@@ -20,15 +20,15 @@ from options.old_flags import explain_flag, explain_value
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser with two levels of help, whose errors are one sentence on stderr (exit status 2).
 
-    --help shows the flags marked as basic, --help-all shows every flag. An unknown flag or choice is answered with the
-    nearest known one, and one of the CycleGAN code base with what replaces it.
+    --help shows the flags marked as basic, --help-all all of them. The error for an unknown flag or choice suggests the
+    nearest known one; for a flag of the CycleGAN code base, its replacement.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, add_help=False, **kwargs)
         helps = self.add_argument_group("help")
-        helps.add_argument("-h", "--help", action=_Help, everything=False, help="the flags that matter first")
-        helps.add_argument("--help-all", action=_Help, everything=True, help="all flags")
+        helps.add_argument("-h", "--help", action=_Help, everything=False, help="show the basic flags")
+        helps.add_argument("--help-all", action=_Help, everything=True, help="show all flags")
         self._action_groups.append(self._action_groups.pop(self._action_groups.index(helps)))
 
     def error(self, message: str) -> NoReturn:
@@ -36,15 +36,15 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
     def flags(self) -> list[argparse.Action]:
-        """The flags of the script, without those that ask for help."""
+        """The script's flags, without the help flags."""
         return [action for action in self._actions if not isinstance(action, _Help)]
 
     def may_change(self) -> frozenset[str]:
-        """The options that say how long, where and how often, not what is computed: a run may be continued with others."""
+        """The options that may change when a run is continued: they do not affect what is computed."""
         return frozenset(action.dest for action in self.flags() if getattr(action, "may_change", False))
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
-        """As argparse's, but unknown flags are answered before missing ones, and with what may have been meant."""
+        """As argparse's, but reports unknown flags before missing ones, with a suggestion."""
         args = sys.argv[1:] if args is None else list(args)
         for token in args:
             if token == "--":
@@ -77,25 +77,25 @@ class Parser(argparse.ArgumentParser):
         raise argparse.ArgumentError(action, message)
 
     def format_help(self, *, everything: bool = True) -> str:
-        """The help. everything: all flags, else the basic ones, where there are any."""
-        everything = everything or not any(getattr(one, "basic", False) for one in self.flags())
+        """The help text. everything: all flags; else the basic ones, if the script has any."""
+        everything = everything or not any(getattr(action, "basic", False) for action in self.flags())
         formatter = self._get_formatter()
         formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
         formatter.add_text(self.description)
         for group in self._action_groups:
-            shown = [one for one in group._group_actions if everything or getattr(one, "basic", False)]
+            shown = [action for action in group._group_actions if everything or getattr(action, "basic", False)]
             if shown:
                 formatter.start_section(group.title)
                 formatter.add_text(group.description)
                 formatter.add_arguments(shown)
                 formatter.end_section()
-        hidden = sum(not getattr(one, "basic", False) for one in self.flags())
+        hidden = sum(not getattr(action, "basic", False) for action in self.flags())
         if not everything and hidden:
             formatter.add_text(f"{hidden} more flags: python {self.prog} --help-all")
         return formatter.format_help()
 
 
-# Where each script's parser is made.
+# {script: (module, function) of its parser}
 PARSERS = {
     "train.py": ("options.train_options", "train_parser"),
     "test.py": ("options.test_options", "test_parser"),
@@ -106,8 +106,8 @@ PARSERS = {
 
 def flags_of(script: str) -> set[str]:
     """The flags of a script, as "--name"."""
-    module, maker = PARSERS[script]
-    return set(getattr(import_module(module), maker)()._option_string_actions)
+    module, function = PARSERS[script]
+    return set(getattr(import_module(module), function)()._option_string_actions)
 
 
 class _Help(argparse.Action):
@@ -125,7 +125,7 @@ class _Help(argparse.Action):
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults in every help line, except where the default is decided later (None)."""
+    """Adds the default to every help line, unless it is decided later (None)."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34)
@@ -140,7 +140,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is most like `word`, None where none is."""
+    """The known word that is most similar to `word`; None if none is similar."""
     words = {each.lower(): each for each in known}
     return next((words[each] for each in difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.6)), None)
 
@@ -154,10 +154,10 @@ def add_flag(
     translators_only: bool = False,
     **kwargs: Any,
 ) -> argparse.Action:
-    """add_argument, and what else is to be known of a flag.
+    """add_argument with attributes of the flag.
 
-    basic: --help shows it, not --help-all alone. may_change: it says how long, where and how often, not what is computed,
-    and may differ when a run is continued. translators_only: SilNet has no use for it.
+    basic: --help shows it. may_change: it does not affect what is computed, and may change when a run is continued.
+    translators_only: SilNet does not use it.
     """
     action = group.add_argument(flag, **kwargs)
     action.basic, action.may_change, action.translators_only = basic, may_change, translators_only
@@ -172,7 +172,7 @@ def add_switch(
 
 
 def add_knob(group: argparse._ActionsContainer, knob: Knob, *, choices: tuple[str, ...] = ()) -> None:
-    """The flag of a knob; its default is None, as it may depend on other flags. choices: of a registry."""
+    """Add the flag of a knob. Its default is None, as it may depend on other flags. choices: of a registry."""
     marks = {
         "basic": knob.basic,
         "may_change": knob.may_change,
@@ -203,14 +203,14 @@ def describe_defaults(knob: Knob) -> str:
 
 
 def show(value: Any) -> str:
-    """A default as a reader writes it: on, off, 2e-05, white."""
+    """A value as text: on, off, 2e-05, white."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def as_flags(values: dict[str, Any]) -> list[str]:
-    """{"lr": 0.1, "mask": False} as a command line gives it: ["--lr=0.1", "--no-mask"]; None is left out."""
+    """Options as a command line: {"lr": 0.1, "mask": False} -> ["--lr=0.1", "--no-mask"]. None is left out."""
     tokens = []
     for name, value in values.items():
         if isinstance(value, bool):
@@ -223,10 +223,10 @@ def as_flags(values: dict[str, Any]) -> list[str]:
 
 
 def parse_with_explicit(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse argv (None: the command line); `.explicit` lists the destinations that argv itself named.
+    """Parse argv (None: the command line); `.explicit` lists the destinations of the flags in argv.
 
-    argparse fills in a default only where the namespace lacks the attribute, so a namespace that starts with a marker
-    everywhere keeps the marker wherever argv said nothing.
+    argparse sets a default only if the namespace lacks the attribute. So a namespace that starts with a marker for every
+    destination keeps it for flags that are not in argv.
     """
     argv = sys.argv[1:] if argv is None else argv
     marker = object()
@@ -280,7 +280,7 @@ def _short(text: str) -> str:
 
 
 def run_name(text: str) -> str:
-    """An argument type: the name of a run, which becomes a folder and must not lead out of its parent."""
+    """An argument type: the name of a run, which is a folder's name."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+=-]{0,99}", text):
         raise argparse.ArgumentTypeError(
             f"{text!r} cannot name a run: use up to 100 letters, digits and . _ + = - (not starting with . + = -)"
@@ -291,7 +291,7 @@ def run_name(text: str) -> str:
 def existing_dir(text: str) -> Path:
     """An argument type: a folder that exists."""
     path = Path(text)
-    if not os.path.isdir(path):  # pathlib raises for names that no system takes
+    if not os.path.isdir(path):  # pathlib raises for invalid names
         raise argparse.ArgumentTypeError(f"{_short(text)} is not a folder")
     return path
 
@@ -313,7 +313,7 @@ def existing_file(text: str) -> Path:
 
 
 def mask_values(text: str) -> str:
-    """An argument type: values of a mask file that are hand, such as 1 or 2-33,40."""
+    """An argument type: values of a mask file that mean hand, such as 1 or 2-33,40."""
     try:
         parse_values(text)
     except ValueError as error:

@@ -19,7 +19,7 @@ DEFAULTS = RefineOptions()
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; `.real_root` is resolved to a folder, `.num_workers` to a number.
 
-    Raises UsageError where a folder holds no frames or limits contradict each other.
+    Raises UsageError if the folder holds no frames or limits contradict each other.
     """
     opt = preprocess_masks_parser().parse_args(argv)
     opt.real_root = resolve_root(opt)
@@ -34,7 +34,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def refine_options(opt: argparse.Namespace) -> RefineOptions:
-    """What of the flags decides the masks."""
+    """The RefineOptions in the flags."""
     values = {field.name: getattr(opt, field.name) for field in fields(RefineOptions)}
     values["mask_values"] = parse_flag(opt.mask_values)
     return RefineOptions(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
@@ -44,18 +44,21 @@ def preprocess_masks_parser() -> Parser:
     parser = Parser(
         prog="preprocess_masks.py",
         description="Refine the masks of RealHands into <user>/mask_refined/, with a report and a preview. The sources "
-        "stay as they are.",
+        "are not changed.",
     )
     where = parser.add_argument_group("where")
     add_flag(
         where, "--dataroot", basic=True, type=existing_dir, help="folder that holds RealHands/, or is RealHands itself"
     )
-    add_flag(
-        where, "--real_root", basic=True, type=existing_dir, help="RealHands, wherever it is (instead of --dataroot)"
-    )
+    add_flag(where, "--real_root", basic=True, type=existing_dir, help="RealHands itself (instead of --dataroot)")
     add_mask_flags(where)
-    add_flag(where, "--num_workers", type=integer(0, 256), help="processes; 0: work in this one (default: one a core)")
-    add_switch(where, "--overwrite", basic=True, default=False, help="redo masks that are there already")
+    add_flag(
+        where,
+        "--num_workers",
+        type=integer(0, 256),
+        help="number of processes; 0: the main process only (default: one a core)",
+    )
+    add_switch(where, "--overwrite", basic=True, default=False, help="replace existing refined masks")
 
     steps = parser.add_argument_group("steps, in their order (kernel sizes in pixels, odd, 0 = off)")
     add_flag(
@@ -98,12 +101,17 @@ def preprocess_masks_parser() -> Parser:
         basic=True,
         type=kernel_size,
         default=DEFAULTS.erode,
-        help="erosion, off the background's pixels",
+        help="erosion, removes background pixels",
     )
 
-    drop = parser.add_argument_group("frames to drop, and what to try before")
+    drop = parser.add_argument_group("frames to drop, and the fallback before")
     add_flag(
-        drop, "--min_area", basic=True, type=number(0, 1), default=DEFAULTS.min_area, help="least fraction of the frame"
+        drop,
+        "--min_area",
+        basic=True,
+        type=number(0, 1),
+        default=DEFAULTS.min_area,
+        help="smallest fraction of the frame",
     )
     add_flag(
         drop,
@@ -132,7 +140,7 @@ def preprocess_masks_parser() -> Parser:
             nargs=3,
             default=list(default),
             metavar=("H", "S", "V"),
-            help="the screen's colour in HSV (hue to 179, others to 255), end included",
+            help="limit of the screen's colour in HSV (hue up to 179, others up to 255), inclusive",
         )
     return parser
 
@@ -146,7 +154,7 @@ def kernel_size(text: str) -> int:
 
 
 def resolve_root(opt: argparse.Namespace) -> Path:
-    """The RealHands folder meant by --real_root or --dataroot. Raises UsageError where there are no frames in it."""
+    """The RealHands folder of --real_root or --dataroot. Raises UsageError if it holds no frames."""
     if opt.real_root is None and opt.dataroot is None:
         raise UsageError("no data given: pass --dataroot DIR (DIR/RealHands, or DIR itself) or --real_root DIR")
     root = opt.real_root

@@ -14,8 +14,8 @@ def reproduce_parser() -> Parser:
     """The parser of util.reproduce."""
     parser = Parser(
         prog="python -m util.reproduce",
-        description="Train, translate, compare and classify all that the paper reports, and write one page about it: "
-        "RESULTS_DIR/paper/index.html and paper.md. What is there already and still up to date is not done again.",
+        description="Train, translate, compare and classify everything that the paper reports, and write one page: "
+        "RESULTS_DIR/paper/index.html and paper.md. Stages that are up to date are skipped.",
     )
     data = parser.add_argument_group("data")
     data.add_argument("--dataroot", type=existing_dir, metavar="DIR", help="as train.py's (default: the demo)")
@@ -24,31 +24,31 @@ def reproduce_parser() -> Parser:
     data.add_argument("--split_by", choices=("frame", "sequence"), help="as train.py's, for all trainings")
     data.add_argument("--val_size", type=integer(0), metavar="N", help="as train.py's, for all trainings")
     data.add_argument("--test_size", type=integer(0), metavar="N", help="as train.py's, for all trainings")
-    data.add_argument("--seed", type=integer(0, 2**31 - 1), default=0, metavar="N", help="of all trainings")
+    data.add_argument("--seed", type=integer(0, 2**31 - 1), default=0, metavar="N", help="seed of all trainings")
 
     what = parser.add_argument_group("what to do")
     groups = "; ".join(f"{name}: {text}" for name, text in GROUPS.items())
     what.add_argument(
-        "--only", nargs="+", default=[], metavar="STAGE", help=f"these stages alone, by name or group ({groups})"
+        "--only", nargs="+", default=[], metavar="STAGE", help=f"only these stages, by name or group ({groups})"
     )
     what.add_argument(
-        "--models", nargs="+", choices=tuple(MODELS), default=list(MODELS), metavar="MODEL", help="of Table I"
+        "--models", nargs="+", choices=tuple(MODELS), default=list(MODELS), metavar="MODEL", help="models of Table I"
     )
     what.add_argument(
-        "--figure_model", choices=tuple(MODELS), default="mshgan4", help="whose hands the figures and studies show"
+        "--figure_model", choices=tuple(MODELS), default="mshgan4", help="model of the figures and studies"
     )
-    add_switch(what, "--dry_run", default=False, help="print the plan and how long it takes, and do nothing")
+    add_switch(what, "--dry_run", default=False, help="print the plan and its duration, and do nothing else")
 
     budget = parser.add_argument_group("budget, the same for every training")
     budget.add_argument("--max_steps", type=integer(0), default=0, metavar="N", help="steps; 0: by epochs")
     budget.add_argument("--n_epochs", type=integer(1), metavar="N", help="epochs (default: train.py's)")
-    budget.add_argument("--num_test", type=integer(1), default=2000, metavar="N", help="test images a domain, at most")
+    budget.add_argument("--num_test", type=integer(1), default=2000, metavar="N", help="most test images a domain")
     budget.add_argument(
         "--classify_images",
         type=integer(1),
         default=10**6,
         metavar="N",
-        help="images a domain translated for the classifications, at most",
+        help="most images a domain that are translated for the classifications",
     )
 
     more = parser.add_argument_group('flags for single commands, in one word with "=": --train_flags="--ngf 32"')
@@ -62,16 +62,18 @@ def reproduce_parser() -> Parser:
         more.add_argument(f"--{name}_flags", type=split_flags, default=[], metavar="FLAGS", help=f"for {of}")
 
     machine = parser.add_argument_group("machine and files")
-    machine.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: CUDA where there is one"
-    )
+    machine.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: CUDA if available")
     machine.add_argument("--num_workers", type=integer(0, 256), metavar="N", help="as train.py's")
-    machine.add_argument("--gpus", type=integer(1, 64), metavar="N", help="run N commands side by side, a GPU each")
-    machine.add_argument("--jobs", type=integer(1, 256), metavar="N", help="run N commands side by side, a thread each")
+    machine.add_argument("--gpus", type=integer(1, 64), metavar="N", help="run N commands in parallel, each on a GPU")
     machine.add_argument(
-        "--checkpoints_dir", type=Path, default=Path("checkpoints") / "paper", metavar="DIR", help="holds the runs"
+        "--jobs", type=integer(1, 256), metavar="N", help="run N commands in parallel, each on a CPU thread"
     )
-    machine.add_argument("--results_dir", type=Path, default=Path("results"), metavar="DIR", help="holds paper/")
+    machine.add_argument(
+        "--checkpoints_dir", type=Path, default=Path("checkpoints") / "paper", metavar="DIR", help="folder of the runs"
+    )
+    machine.add_argument(
+        "--results_dir", type=Path, default=Path("results"), metavar="DIR", help="results go to RESULTS_DIR/paper"
+    )
     return parser
 
 

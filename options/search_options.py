@@ -12,23 +12,27 @@ def search_parser() -> Parser:
     """The parser of util.search."""
     parser = Parser(
         prog="python -m util.search",
-        description="Search for good settings as the paper did (section IV.B): many short trainings, a look at what they "
-        "paint, then validation scores. Without --keep and --drop: stage one, short trials and a contact sheet. With "
-        "one of them: the trials you kept go on under successive halving, and the winner is trained and tested.",
+        description="Search for good settings as the paper did (section IV.B): many short trainings, a selection "
+        "by eye, then validation scores. Without --keep and --drop: stage one, short trials and a contact sheet. With one "
+        "of them: the kept trials continue under successive halving, and the winner is trained and tested.",
     )
-    parser.add_argument("space", type=existing_file, metavar="SPACE.yaml", help="flags of all trials, and what varies")
-    parser.add_argument("--name", type=run_name, required=True, help="of the search: RESULTS_DIR/search/NAME")
+    parser.add_argument(
+        "space", type=existing_file, metavar="SPACE.yaml", help="flags of all trials, and the ranges that are searched"
+    )
+    parser.add_argument(
+        "--name", type=run_name, required=True, help="name of the search; its files go to RESULTS_DIR/search/NAME"
+    )
     parser.add_argument("--trials", type=integer(1, 10000), required=True, metavar="N", help="trials of stage one")
-    parser.add_argument("--steps", type=integer(1), required=True, metavar="N", help="steps of each in stage one")
+    parser.add_argument("--steps", type=integer(1), required=True, metavar="N", help="steps of each trial in stage one")
     number = {"type": integer(0, 10000), "nargs": "+", "metavar": "TRIAL"}
-    parser.add_argument("--keep", **number, help="numbers of the trials that go on")
-    parser.add_argument("--drop", **number, help="numbers of the trials that do not go on; all others do")
+    parser.add_argument("--keep", **number, help="trials that continue")
+    parser.add_argument("--drop", **number, help="trials that do not continue")
     parser.add_argument(
         "--reduction",
         type=integer(2, 100),
         default=3,
         metavar="N",
-        help="halving: one in N goes on, for N times the steps",
+        help="halving: one trial in N continues, for N times the steps",
     )
     parser.add_argument(
         "--full_steps",
@@ -37,7 +41,7 @@ def search_parser() -> Parser:
         help="steps of the winner's whole training (default: train.py's epochs); 0: end after halving",
     )
     parser.add_argument(
-        "--seed", type=integer(0, 2**31 - 1), default=0, metavar="N", help="of the draws from the space"
+        "--seed", type=integer(0, 2**31 - 1), default=0, metavar="N", help="seed of the draws from the space"
     )
     parser.add_argument(
         "--storage",
@@ -45,7 +49,9 @@ def search_parser() -> Parser:
         help="Optuna's storage (default: SQLite in the search's folder); for workers on several machines a database such "
         "as postgresql://..., with the same results folder on a shared disk",
     )
-    parser.add_argument("--results_dir", type=Path, default=Path("results"), metavar="DIR", help="holds search/NAME")
+    parser.add_argument(
+        "--results_dir", type=Path, default=Path("results"), metavar="DIR", help="results go to RESULTS_DIR/search/NAME"
+    )
     return parser
 
 
@@ -63,7 +69,7 @@ def parse_search(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def kept_trials(opt: argparse.Namespace) -> list[int] | None:
-    """The trials that go on to stage two, None for stage one alone. Raises UsageError where none is left."""
+    """The trials of stage two; None if only stage one is asked for. Raises UsageError if none is left."""
     if opt.keep is None and opt.drop is None:
         return None
     kept = sorted(set(opt.keep)) if opt.keep else [n for n in range(opt.trials) if n not in opt.drop]

@@ -15,7 +15,7 @@ CACHE_DIR = Path("datasets") / "cache"
 
 
 def add_data_flags(group: argparse._ActionsContainer, *, default_root: Path | None) -> None:
-    """Where the images lie. Existence is checked by data.roots, which makes the demo where nothing is given."""
+    """Add the flags of the data. data.roots checks that the roots exist, and makes the demo if none is given."""
     add_flag(
         group,
         "--dataroot",
@@ -24,7 +24,7 @@ def add_data_flags(group: argparse._ActionsContainer, *, default_root: Path | No
         metavar="DIR",
         basic=True,
         may_change=True,
-        help="holds SynthHands_Release/ and RealHands/, or trainA/ and trainB/ (A synthetic, B real)",
+        help="folder of SynthHands_Release/ and RealHands/, or of trainA/ and trainB/ (A synthetic, B real)",
     )
     add_flag(
         group,
@@ -32,11 +32,11 @@ def add_data_flags(group: argparse._ActionsContainer, *, default_root: Path | No
         type=Path,
         metavar="DIR",
         may_change=True,
-        help="SynthHands_Release, where it lies elsewhere",
+        help="SynthHands_Release, if it is elsewhere",
     )
-    add_flag(group, "--real_root", type=Path, metavar="DIR", may_change=True, help="RealHands, where it lies elsewhere")
+    add_flag(group, "--real_root", type=Path, metavar="DIR", may_change=True, help="RealHands, if it is elsewhere")
     add_flag(
-        group, "--dataset_mode", choices=("auto", *LAYOUTS), default="auto", help="layout; auto: by what the root holds"
+        group, "--dataset_mode", choices=("auto", *LAYOUTS), default="auto", help="layout of the root; auto: recognised"
     )
     add_mask_flags(group)
     add_flag(
@@ -52,7 +52,7 @@ def add_data_flags(group: argparse._ActionsContainer, *, default_root: Path | No
 
 
 def add_mask_flags(group: argparse._ActionsContainer) -> None:
-    """Where masks lie and how they are read; see data.masks.sources and data.masks.values."""
+    """Add the flags of mask files; see data.masks.sources and data.masks.values."""
     add_flag(
         group,
         "--masks",
@@ -66,17 +66,17 @@ def add_mask_flags(group: argparse._ActionsContainer) -> None:
         "--mask_values",
         type=mask_values,
         metavar="N-M,...",
-        help="the values of mask files that are hand, such as 2-33,40 (default: the higher of two)",
+        help="values of mask files that mean hand, such as 2-33,40 (default: the higher of two)",
     )
 
 
 def reading(opt) -> Reading:
-    """How the options say that images and masks are read; also of a stored options.yaml of before these flags.
+    """The Reading in options; a stored options.yaml may be older than these flags.
 
-    Raises UsageError where the folder of masks is gone.
+    Raises UsageError if the folder of masks does not exist.
     """
     if getattr(opt, "masks", None) and not os.path.exists(opt.masks):
-        raise UsageError(f"--masks {opt.masks} is not there; give the folder's new place")
+        raise UsageError(f"--masks {opt.masks} does not exist; give the folder's new path")
     return Reading(
         objects=getattr(opt, "objects", False),
         masks=Path(opt.masks) if getattr(opt, "masks", None) else None,
@@ -87,19 +87,19 @@ def reading(opt) -> Reading:
 
 
 def add_strict_flag(group: argparse._ActionsContainer) -> None:
-    """What becomes of images that cannot be used."""
+    """Add --strict."""
     add_switch(
         group,
         "--strict",
         default=False,
         may_change=True,
-        help="an image that is damaged, too large, of another size than its mask or without a hand ends the command, "
-        "instead of being named, counted and left out",
+        help="stop at an image that is damaged, too large, of another size than its mask or without a hand (default: report "
+        "and skip it)",
     )
 
 
 def add_machine_flags(group: argparse._ActionsContainer, *, amp: bool = True) -> None:
-    """Where and how to compute. amp: with --amp, which for train.py is a knob."""
+    """Add the flags of the machine. amp: add --amp, which train.py has as a knob."""
     add_flag(
         group,
         "--device",
@@ -107,7 +107,7 @@ def add_machine_flags(group: argparse._ActionsContainer, *, amp: bool = True) ->
         default="auto",
         basic=True,
         may_change=True,
-        help="auto: CUDA where there is one",
+        help="auto: CUDA if available",
     )
     if amp:
         add_flag(
@@ -116,7 +116,7 @@ def add_machine_flags(group: argparse._ActionsContainer, *, amp: bool = True) ->
             choices=AMPS,
             default="auto",
             may_change=True,
-            help="mixed precision; auto: bf16 where the device computes in it, else fp16 on CUDA, off on a CPU",
+            help="mixed precision; auto: bf16 if the device supports it, else fp16 on CUDA and off on a CPU",
         )
     add_flag(
         group,
@@ -130,5 +130,5 @@ def add_machine_flags(group: argparse._ActionsContainer, *, amp: bool = True) ->
 
 
 def default_workers() -> int:
-    """Enough to hide reading behind a GPU's steps; on small machines one core stays with the networks."""
+    """Half of the cores, from 1 to 8."""
     return max(1, min(8, (os.cpu_count() or 2) // 2))

@@ -1,4 +1,4 @@
-"""Options that come out of a file: held to the ranges and choices of the flags that they were given by."""
+"""Checks of options that are read from a file, by the ranges and choices of their flags."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ ROOTS = ("dataroot", "synth_root", "real_root")
 
 
 def check_stored(options: dict[str, Any], parser: Parser, file: Path, *, needed: Sequence[str]) -> None:
-    """Raise UsageError, naming the option, where a value in a run's options.yaml is none that its flag takes.
+    """Raise UsageError, naming the option, if a value in a run's options.yaml is not one that its flag accepts.
 
-    needed: options that must be there. Others may be missing, and entries that are no flags are let pass, but for the
+    needed: options that must be there. Others may be missing. Entries that are not flags are not checked, except the
     absolute roots under "resolved".
     """
     missing = [key for key in needed if key not in options]
@@ -25,13 +25,13 @@ def check_stored(options: dict[str, Any], parser: Parser, file: Path, *, needed:
     if not isinstance(roots, dict) or not all(isinstance(roots.get(key), (str, type(None))) for key in ROOTS):
         raise UsageError(f"{file} does not say where the data lies; put back the file that the run was started with")
     for action in parser.flags():
-        wrong = fault(action, options.get(action.dest))
-        if wrong:
-            raise UsageError(f"{file}: {action.dest} {wrong}; put back the file that the run was started with")
+        message = fault(action, options.get(action.dest))
+        if message:
+            raise UsageError(f"{file}: {action.dest} {message}; put back the file that the run was started with")
 
 
 def fault(action: argparse.Action, value: Any) -> str | None:
-    """Why a value out of a file is none that the flag takes ("is ..."), None for a good one."""
+    """Why the flag does not accept a value from a file ("is ..."); None if it does."""
     if value is None:
         return None
     if isinstance(action, argparse.BooleanOptionalAction):

@@ -34,9 +34,9 @@ def test_parser() -> Parser:
         type=run_name,
         nargs="+",
         metavar="NAME",
-        help="run(s) of train.py (default: the one that was written last)",
+        help="runs of train.py (default: the newest translator)",
     )
-    add_flag(run, "--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR", help="holds all runs")
+    add_flag(run, "--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR", help="folder of all runs")
     add_flag(
         run,
         "--epoch",
@@ -44,10 +44,10 @@ def test_parser() -> Parser:
         type=epoch,
         default="best",
         metavar="{best,latest,N}",
-        help="checkpoint: best by validation, latest, or the one of epoch N that --save_epoch_freq kept",
+        help="checkpoint: best by validation, latest, or that of epoch N, kept by --save_epoch_freq",
     )
     add_flag(
-        run, "--results_dir", basic=True, type=Path, default=Path("results"), metavar="DIR", help="where results go"
+        run, "--results_dir", basic=True, type=Path, default=Path("results"), metavar="DIR", help="folder of results"
     )
 
     add_flag(
@@ -60,9 +60,7 @@ def test_parser() -> Parser:
 
     what = parser.add_argument_group("what to translate")
     add_flag(what, "--phase", basic=True, choices=(*PHASES, "all"), default="test", help="split")
-    add_flag(
-        what, "--num_test", basic=True, type=integer(1), default=2000, metavar="N", help="images a domain, at most"
-    )
+    add_flag(what, "--num_test", basic=True, type=integer(1), default=2000, metavar="N", help="most images a domain")
     add_flag(
         what, "--direction", basic=True, choices=tuple(GENERATOR), default="StoR", help="synthetic to real, or back"
     )
@@ -72,7 +70,7 @@ def test_parser() -> Parser:
         basic=True,
         type=existing_path,
         metavar="DIR",
-        help="translate every image below DIR, or one image, instead of a split",
+        help="translate all images in DIR and its subfolders, or one image, instead of a split",
     )
     add_switch(
         what,
@@ -86,22 +84,22 @@ def test_parser() -> Parser:
         "--crop",
         basic=True,
         default=None,
-        help="256 centred on the hand (default), or the whole frame (default with --input)",
+        help="a region centred on the hand (default), or the whole frame (default with --input)",
     )
     add_switch(
         what,
         "--hand_box",
         default=None,
-        help="translate the hand's bounding box alone, of which it fills as much as of a training crop (default: as the run "
-        "was trained to be used)",
+        help="translate the hand's bounding box only, which the hand fills as it fills a training crop (default: the run's "
+        "setting)",
     )
     add_flag(
         what,
         "--background",
         basic=True,
         choices=WRITTEN_BACKGROUNDS,
-        help="what is written outside the hand; networks are shown what they were trained on (default: the source's own "
-        "pixels with --input, else what networks are shown)",
+        help="what is written outside the hand; networks always see the background of their training (default: the source's "
+        "pixels with --input, else the background that networks see)",
     )
     add_switch(what, "--objects", default=False, help="with --input: take SynthHands' sequences with objects, too")
     add_data_flags(what, default_root=None)
@@ -114,11 +112,11 @@ def test_parser() -> Parser:
         "--silnet",
         basic=True,
         metavar="CHECKPOINT",
-        help="SilNet that tells how well shape is kept: a run of train.py --model silnet, its folder, or a .pt file of it "
-        "(default: the one the run was trained with, if any)",
+        help="SilNet of the shape scores: a run of train.py --model silnet, its folder, or a .pt file of it (default: the one "
+        "the run was trained with, if any)",
     )
 
-    add_downstream_flags(parser.add_argument_group("what translated hands are worth"))
+    add_downstream_flags(parser.add_argument_group("study of networks trained on translated hands"))
 
     machine = parser.add_argument_group("machine")
     add_machine_flags(machine)
@@ -135,9 +133,9 @@ def test_parser() -> Parser:
 
 
 def newest_translator(checkpoints_dir: Path) -> str:
-    """The name of the run of a translator that was written last. Raises UsageError where there is none."""
+    """The name of the newest run of a translator. Raises UsageError if there is none."""
     for folder in runs_in(checkpoints_dir):
-        with contextlib.suppress(UsageError):  # a damaged run is none to choose
+        with contextlib.suppress(UsageError):  # damaged runs are skipped
             if load_options(folder).get("model") not in SEGMENTERS:
                 return folder.name
     raise UsageError(
@@ -161,7 +159,7 @@ def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if opt.crop is None:
         opt.crop = opt.input is None
     if opt.annotations and opt.crop:
-        raise UsageError("--annotations with --crop: pixels of a crop are not the annotations' pixels; add --no-crop")
+        raise UsageError("--annotations with --crop: annotations are in the pixels of the whole image; add --no-crop")
     if opt.input and len(opt.name) > 1:
         raise UsageError(f"--input takes one model, got {len(opt.name)} names; translate with each in turn")
     if len(set(opt.name)) < len(opt.name):
@@ -173,7 +171,7 @@ def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if opt.export and (len(opt.name) > 1 or opt.input):
         raise UsageError("--export writes one generator and translates nothing; give one --name and no --input")
     if "objects" in opt.explicit and not opt.input:
-        raise UsageError("--objects goes with --input; a split holds what the run was trained with")
+        raise UsageError("--objects needs --input; a split holds the frames that the run was trained with")
     if opt.silnet and not opt.metrics:
         raise UsageError("--silnet scores translations, and --no-metrics scores nothing; drop one of them")
     return opt

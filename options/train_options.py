@@ -1,4 +1,4 @@
-"""Flags of train.py. Those that decide what is trained are the knobs of models/config.py; the others are here."""
+"""Flags of train.py: the knobs of models/config.py, and those below, which do not belong to networks or objective."""
 
 import argparse
 import sys
@@ -85,9 +85,9 @@ def train_parser() -> Parser:
         type=existing_file,
         metavar="FILE",
         basic=True,
-        help="YAML file of flags, one on a line as in lr: 0.0002; a run's options.yaml will do; the command line wins",
+        help="YAML file of flags, such as lr: 0.0002, or a run's options.yaml; flags on the command line take precedence",
     )
-    add_switch(run, "--deterministic", default=False, help="make CUDA repeat itself bit for bit, more slowly")
+    add_switch(run, "--deterministic", default=False, help="make CUDA results reproducible bit for bit; slower")
 
     data = parser.add_argument_group("data")
     add_data_flags(data, default_root=DEMO_ROOT)
@@ -97,7 +97,7 @@ def train_parser() -> Parser:
         "--split_by",
         choices=("frame", "sequence"),
         default="frame",
-        help="draw single frames for test and val, as the paper does, or whole sequences and subjects",
+        help="unit of the split into train, val and test: single frames, as in the paper, or whole sequences and subjects",
     )
     add_flag(data, "--test_size", type=integer(0), metavar="N", help="test images a domain (a fifth, at most 2000)")
     add_flag(data, "--val_size", type=integer(0), metavar="N", help="validation images a domain (a tenth, at most 400)")
@@ -106,8 +106,8 @@ def train_parser() -> Parser:
         "--cache",
         default=None,
         may_change=True,
-        help="cut crops from packed hands, made once in CACHE_DIR, instead of decoding images at every step; same "
-        "samples, bit for bit (default: packs that are there, and new ones if the run is of two epochs or more)",
+        help="read crops from packed hands, made once in CACHE_DIR, instead of decoding images at every step; the samples are "
+        "the same (default: use existing packs, and make new ones for runs of two epochs or more)",
     )
     add_flag(
         data,
@@ -119,7 +119,7 @@ def train_parser() -> Parser:
         help="folder of packed hands, for all runs",
     )
 
-    model = parser.add_argument_group("model (--model sets the defaults of --netG and --netD; a flag given wins)")
+    model = parser.add_argument_group("model (--model sets the defaults of --netG and --netD)")
     add_flag(
         model,
         "--model",
@@ -134,7 +134,7 @@ def train_parser() -> Parser:
         default=False,
         basic=True,
         translators_only=True,
-        help="every default as published, instead of as measured best",
+        help="use the published defaults instead of ours",
     )
     add_flag(
         model,
@@ -142,7 +142,7 @@ def train_parser() -> Parser:
         default="auto",
         metavar=f"{{{','.join(VGG_SOURCES)},PATH}}",
         translators_only=True,
-        help="VGG16 of the perceptual discriminator; auto: imagenet if it can be had, else hed",
+        help="VGG16 of the perceptual discriminator; auto: imagenet if available, else hed",
     )
 
     losses = parser.add_argument_group("losses")
@@ -151,8 +151,7 @@ def train_parser() -> Parser:
         "--silnet",
         metavar="CHECKPOINT",
         translators_only=True,
-        help="SilNet for --lambda_geo, and for test.py's shape scores of this run: a run of --model silnet, its folder, "
-        "or a .pt file of it",
+        help="SilNet of --lambda_geo and of test.py's shape scores: a run of --model silnet, its folder, or a .pt file of it",
     )
 
     training = parser.add_argument_group("training")
@@ -165,7 +164,7 @@ def train_parser() -> Parser:
         "--compile",
         default=False,
         may_change=True,
-        help="torch.compile the networks: slow to start; not measured on CUDA so far",
+        help="compile the networks with torch.compile; slow to start, not yet measured on CUDA",
     )
     add_switch(
         machine,
@@ -173,7 +172,7 @@ def train_parser() -> Parser:
         default=False,
         may_change=True,
         translators_only=True,
-        help="record a training step as a CUDA graph and replay it; one process, bf16 or off; not measured so far",
+        help="record a training step as a CUDA graph and replay it; one process, --amp bf16 or off; not yet measured",
     )
     add_flag(
         machine,
@@ -183,8 +182,8 @@ def train_parser() -> Parser:
         metavar="N",
         may_change=True,
         translators_only=True,
-        help="compute a step in N parts of its batch, one after another: the same gradients in a fraction of the memory "
-        "(with --norm batch, statistics are those of a part)",
+        help="compute a step in N parts of its batch: less memory, same gradients (with --norm batch, statistics are those of "
+        "a part)",
     )
     add_switch(
         machine,
@@ -192,16 +191,15 @@ def train_parser() -> Parser:
         default=False,
         may_change=True,
         translators_only=True,
-        help="keep less of the generators for the backward pass and compute it again: less memory, more time, same "
-        "gradients",
+        help="recompute the generators' activations in the backward pass: less memory, more time, same gradients",
     )
 
     watch = parser.add_argument_group("watching")
     for flag, kind, default, metavar, help in (
         ("--log_freq", integer(1), 20, "N", "steps between logged losses"),
         ("--display_freq", integer(0), 200, "N", "steps between image grids; 0: none"),
-        ("--save_freq", integer(0), 5000, "N", "steps between saves of latest.pt; 0: by time alone"),
-        ("--save_minutes", number(0), 10, "M", "minutes between saves of latest.pt; 0: by steps alone"),
+        ("--save_freq", integer(0), 5000, "N", "steps between saves of latest.pt; 0: by time only"),
+        ("--save_minutes", number(0), 10, "M", "minutes between saves of latest.pt; 0: by steps only"),
         ("--save_epoch_freq", integer(0), 0, "N", "epochs between kept snapshots epoch_E.pt; 0: none"),
         ("--val_interval", number(0), 0.2, "EPOCHS", "epochs between validations; 0: never"),
     ):
@@ -212,8 +210,8 @@ def train_parser() -> Parser:
         choices=("rulers", "distance"),
         default="rulers",
         translators_only=True,
-        help="what best.pt is the best by: the distance (FID or FD) with the rulers of structure, texture, tone and fringe "
-        "(docs/scores.md), or the distance alone",
+        help="score of best.pt: the distance (FID or FD) and the rulers of structure, texture, tone and fringe (docs/scores.md), "
+        "or the distance only",
     )
     add_feature_net_flags(watch, translators_only=True)
 
@@ -231,11 +229,11 @@ def train_parser() -> Parser:
 
 
 def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse argv (None: the command line) and settle every default. Raises UsageError for combinations that cannot work."""
+    """Parse argv (None: the command line) and set all defaults. Raises UsageError for impossible combinations."""
     parser = train_parser()
     argv = with_options_file(list(sys.argv[1:] if argv is None else argv), parser)
     opt = parse_with_explicit(parser, argv)
-    del opt.options  # what it holds is now in the others
+    del opt.options  # its flags are now in the others
     opt.explicit = [name for name in opt.explicit if name != "options"]
     if opt.name is None:
         raise UsageError(no_name(opt.checkpoints_dir))
@@ -251,7 +249,7 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def no_name(checkpoints_dir: Path) -> str:
-    """What to say where no run is named: how to start one on the demo, and which runs there are."""
+    """The error for a missing --name: how to train on the demo, and which runs exist."""
     runs = runs_in(checkpoints_dir)
     known = (
         f"runs in {checkpoints_dir}: {', '.join(run.name for run in runs)}"
@@ -265,7 +263,7 @@ def no_name(checkpoints_dir: Path) -> str:
 
 
 def settle_segmenter(opt: argparse.Namespace, parser: Parser) -> None:
-    """Settle the defaults of SilNet, and drop the flags of translators; UsageError if one was given."""
+    """Set SilNet's defaults, and remove the flags of translators. Raises UsageError if one of them was given."""
     idle = [action.dest for action in parser.flags() if action.translators_only]
     given = [flag for flag in idle if flag in opt.explicit]
     if given:
@@ -277,12 +275,12 @@ def settle_segmenter(opt: argparse.Namespace, parser: Parser) -> None:
 
 
 def settle_translator(opt: argparse.Namespace) -> None:
-    """Settle the defaults of a translator. Raises UsageError for combinations that cannot work."""
+    """Set a translator's defaults. Raises UsageError for impossible combinations."""
     settle(opt, defaults(opt))
     if opt.lambda_geo and not opt.silnet:
         opt.silnet = known_silnet(opt)
     if "mask" not in opt.explicit:
-        opt.mask = not opt.lambda_geo  # as in GeoConGAN: the loss takes the mask's place
+        opt.mask = not opt.lambda_geo  # as in GeoConGAN, where the loss replaces the mask
     if not opt.mask:
         without_masks(opt)
     multiple = 8 * 2 ** (opt.d_scales - 1)
@@ -297,12 +295,12 @@ def settle_translator(opt: argparse.Namespace) -> None:
         )
     if opt.checkpoint_activations and opt.norm == "batch":
         raise UsageError(
-            "--checkpoint_activations would count every batch twice in --norm batch's averages; choose one of them"
+            "--checkpoint_activations would count every batch twice in the averages of --norm batch; drop one of them"
         )
 
 
 def defaults(opt: argparse.Namespace) -> dict[str, Any]:
-    """A translator's defaults: ours or, with --paper, the published ones; what depends on the model is the model's."""
+    """A translator's defaults: ours, or the published ones with --paper. Some depend on the model."""
     entry = MODELS[opt.model]
     values = {name: knob.paper if opt.paper else knob.default for name, knob in knobs().items()}
     values |= {"netG": entry.netG, "netD": entry.netD, "lambda_geo": entry.lambda_geo}
@@ -312,7 +310,7 @@ def defaults(opt: argparse.Namespace) -> dict[str, Any]:
 
 
 def paper_rate(opt: argparse.Namespace) -> float:
-    """The published learning rate: of --model if it is given, else of the model with such networks (by D, then by G)."""
+    """The published learning rate of --model or, if that is not given, of the model with the same D, and G if possible."""
     if "model" in opt.explicit:
         return MODELS[opt.model].paper_lr
     netG, netD = opt.netG or MODELS[opt.model].netG, opt.netD or MODELS[opt.model].netD
@@ -321,21 +319,21 @@ def paper_rate(opt: argparse.Namespace) -> float:
 
 
 def known_silnet(opt: argparse.Namespace) -> str:
-    """The run named silnet in --checkpoints_dir. Raises UsageError with the commands that make one, if there is none."""
+    """The run named silnet in --checkpoints_dir. Raises UsageError, with the commands that train one, if there is none."""
     if (opt.checkpoints_dir / "silnet").is_dir():
         return "silnet"
     reason = "--lambda_geo" if "lambda_geo" in opt.explicit else f"--model {opt.model}"
     root = f" --dataroot {opt.dataroot}" if "dataroot" in opt.explicit else ""
     raise UsageError(
         f"{reason} needs a SilNet, and there is no run {opt.checkpoints_dir / 'silnet'}; give --silnet CHECKPOINT, or "
-        f"--lambda_geo 0 for the masked variant, or make one:\n"
+        f"--lambda_geo 0 for the masked variant, or train one:\n"
         f"    python train.py --model silnet --name silnet{root}\n"
         f"    python train.py --model {opt.model} --name {opt.name} --silnet silnet{root}"
     )
 
 
 def without_masks(opt: argparse.Namespace) -> list[str]:
-    """Set the knobs that need masks to their values without, but for those given; returns the names of what changed."""
+    """Set knobs that were not given to their values with --no-mask. Returns the names of those that changed."""
     values = {name: knob.no_mask for name, knob in knobs().items() if knob.no_mask is not SAME}
     changed = [name for name, value in values.items() if name not in opt.explicit and getattr(opt, name) != value]
     for name in changed:
@@ -344,7 +342,7 @@ def without_masks(opt: argparse.Namespace) -> list[str]:
 
 
 def settle(opt: argparse.Namespace, values: dict[str, Any]) -> None:
-    """Give what no flag was given for its value."""
+    """Set the options that were not given."""
     for name, value in values.items():
         if name not in opt.explicit:
             setattr(opt, name, value)
