@@ -186,7 +186,7 @@ class Objective:
     )
     d_shift: int = knob(
         8,
-        "largest random shift of the discriminators' input",
+        "largest random shift of the discriminators' input, in pixels",
         paper=0,
         high=64,
         metavar="PX",

@@ -22,14 +22,6 @@ from models.rates import LinearDecay, warmed_up
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Learning rates of a step: the generators' and the discriminators'."""
-
-    G: float
-    D: float
-
-
-@dataclass(frozen=True)
 class Weighted:
     """A loss and its weight in the generators' objective."""
 
@@ -61,7 +53,7 @@ class Extras:
     depth edges survived, and fists dissolved; with it, .88 (the same trials).
 
     warmup, lr_decay: a discriminator without normalisation needs small first steps, and a falling rate ends the oscillation
-    of generators and discriminators; see `rates`.
+    of generators and discriminators; see `rate`.
     """
 
     input_noise: float = 0.0
@@ -110,10 +102,9 @@ class Extras:
         sources, masks = (torch.cat([getattr(h, name) for h in part.hands]) for name in ("image", "mask"))
         return {"G_edges": Weighted(self.lambda_edges, 2 * edge_loss(torch.cat(part.fakes), sources, masks))}
 
-    def rates(self, step: int, *, lr: float, decay: LinearDecay) -> Rates:
-        """Learning rates of generators and discriminators in the step numbered `step`, from 0; the paper's is lr throughout.
+    def rate(self, step: int, *, lr: float, decay: LinearDecay) -> float:
+        """The learning rate in the step numbered `step`, from 0; the paper's is lr throughout.
 
-        They rise over the first `warmup` steps (models.rates.warmed_up) and, with lr_decay "linear", are scaled by `decay`.
+        It rises over the first `warmup` steps (models.rates.warmed_up) and, with lr_decay "linear", is scaled by `decay`.
         """
-        rate = lr * warmed_up(step, self.warmup) * (decay.factor(step) if self.lr_decay == "linear" else 1.0)
-        return Rates(G=rate, D=rate)
+        return lr * warmed_up(step, self.warmup) * (decay.factor(step) if self.lr_decay == "linear" else 1.0)

@@ -216,10 +216,10 @@ class HGAN:
         return losses | {"skipped": skipped}
 
     def begin_step(self, batch: dict) -> Chances:
-        """Prepare the next step on the host: set rates, advance counters, and return every random choice."""
-        rates = self.extras.rates(self.steps, lr=self.objective.lr, decay=self.decay)
-        set_rate(self.optimizer_G, rates.G)
-        set_rate(self.optimizer_D, rates.D)
+        """Prepare the next step on the host: set the learning rate, advance counters, and return every random choice."""
+        rate = self.extras.rate(self.steps, lr=self.objective.lr, decay=self.decay)
+        for optimizer in (self.optimizer_G, self.optimizer_D):
+            set_rate(optimizer, rate)
         for average in self.averages.values():
             average.advance()
         seed = (self.seed, distributed.rank(), self.steps)

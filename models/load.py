@@ -29,7 +29,7 @@ from util.training.saving import BEST, LATEST, PREVIOUS
 
 log = logging.getLogger(__name__)
 
-# Options that a run's options.yaml must hold. Those of newer networks may be missing.
+# Options that a run's options.yaml must hold; others may be newer than the run.
 NEEDED = (
     "netG",
     "netD",

@@ -16,8 +16,8 @@ DEFAULTS_TEXT = """# Defaults
 
 Every flag of `train.py` that decides what is trained. Without `--paper` the defaults are what worked best in our trials; with
 `--paper` they are those of the paper and its released code, and no extra runs. A flag that is given wins over both.
-`--no-mask` turns off what needs masks, and `--model silnet` has defaults of its own. "same": the default's value. "-": the flag does not
-apply.
+`--no-mask` turns off what needs masks, and `--model silnet` has defaults of its own. "same": the default's value. "-": the flag
+does not apply.
 
 Our defaults are not certain: nearly all were chosen in single trials of 100 to 1,000 steps on some 700 images per domain, most
 of them with `--ngf 32 --ndf 32`, smaller crops and one seed. Several were changed at once, and judged by eye as much as by

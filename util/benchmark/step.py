@@ -291,9 +291,7 @@ def make_parser() -> Parser:
     parser.add_argument("--ndf", type=integer(1), default=64, metavar="N", help="discriminator's first width")
     add_switch(parser, "--reference", default=True, help="measure the plain transcription beside each model, too")
     add_switch(parser, "--compile", default=False, help="torch.compile the networks of the fast step")
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: CUDA where there is one"
-    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: CUDA if available")
     parser.add_argument("--amp", choices=AMPS, default="auto", help="of the fast step; the reference is in float32")
     parser.add_argument("--vit", choices=tuple(VITS), default="base", help="which Vision Transformer")
     parser.add_argument("--vit_size", type=integer(PATCH_SIZE), default=224, metavar="PX", help="side of its images")
