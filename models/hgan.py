@@ -140,7 +140,8 @@ class HGAN:
 
     @total_steps.setter
     def total_steps(self, total: int | None) -> None:
-        self.decay = self.decay.continued(total, self.steps)
+        linear = self.objective.lr_decay == "linear"
+        self.decay = self.decay.continued(total, self.steps) if linear else LinearDecay(total)
 
     def distribute(self) -> None:
         """Train with the other processes of torch.distributed: gradients are averaged over all ranks.

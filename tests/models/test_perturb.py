@@ -5,6 +5,7 @@ import torch
 from models.chances import Shifts, draw_chances
 from models.extras import Extras
 from models.image_pool import ImagePool
+from models.joining import Hands
 from models.perturb import shifted, with_fixed_noise
 
 
@@ -15,10 +16,11 @@ def draw(images: torch.Tensor, *, noise: bool = False, d_shift: int = 0, seed: i
 def test_noise_has_the_deviation_asked_for_and_none_is_none():
     images, extras = torch.zeros(2, 3, 64, 64), Extras(input_noise=0.1)
     noises = draw(images, noise=True).noise.unbind(1)
-    first, second = (extras.seen(images, noise) for noise in noises[:2])
+    hands = Hands(images, torch.ones(2, 1, 64, 64))
+    first, second = (extras.seen(hands, noise) for noise in noises[:2])
     assert len(noises) == 6 and abs(first.std().item() - 0.1) < 0.005 and abs(first.mean().item()) < 0.005
     assert not torch.equal(first, second) and not torch.equal(first[0], first[1])
-    assert draw(images).noise is None and Extras().seen(images, None) is images
+    assert draw(images).noise is None and Extras().seen(hands, None) is images
     assert with_fixed_noise(images, 0.0) is images
 
 
