@@ -18,7 +18,7 @@ from data.splits import SPLIT_FILE, load_split
 from util.drawing import beside
 from util.images import write_bytes, write_png
 from util.locks import locked
-from util.run import OPTIONS_FILE, environment, open_run, plain, save_options
+from util.run import OPTIONS_FILE, environment, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device
 from util.scores.classification import wilson_interval
 from util.strict_json import write_json
@@ -74,9 +74,8 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     notes += control_notes(opt)
 
     open_study(opt, folder)
-    options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
     resolved = {"device": str(device), "amp": amp.name, "images_per_class": counts, **environment()}
-    save_options(folder, options | {"resolved": resolved})
+    save_options(folder, plain_options(opt) | {"resolved": resolved})
 
     training = {
         name: training_samples(experiment, name, hands["train"], shuffle_labels=opt.shuffle_labels, seed=opt.seed)
@@ -138,7 +137,7 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
 
 
 def pools(opt: argparse.Namespace) -> dict:
-    """All hands there are, by part, kind and source."""
+    """All hands, by part, kind and source."""
     share = opt.test_per_class / (opt.test_per_class + opt.train_per_class)
     if opt.name:
         split = load_split(opt.checkpoints_dir / opt.name / SPLIT_FILE)
@@ -148,19 +147,19 @@ def pools(opt: argparse.Namespace) -> dict:
 
 
 def wanted(opt: argparse.Namespace, part: str) -> int:
-    """Images a class asked for."""
+    """The number of images per class that was asked for."""
     return opt.train_per_class if part == "train" else opt.test_per_class
 
 
 def shortage(part: str, count: int, asked: int) -> str | None:
-    """The sentence that says that there are fewer images than asked."""
+    """A sentence that says that there are fewer images than asked for; None where there are enough."""
     if count >= asked:
         return None
     return f"{count} {part}ing images a class, not the {asked} of --{part}_per_class: no more are there."
 
 
 def control_notes(opt: argparse.Namespace) -> list[str]:
-    """Sentences that mark a control, whose figures are no result."""
+    """Sentences that say that the study is a control, whose figures are no result."""
     notes = []
     if opt.hand != "shown":
         explanation = {
@@ -180,9 +179,9 @@ def study_folder(opt: argparse.Namespace) -> Path:
 
 
 def open_study(opt: argparse.Namespace, folder: Path) -> None:
-    """Make the study's folder ready to be written: a finished study is replaced, an unfinished one never.
+    """Prepare the study's folder. A finished study is replaced; an unfinished one is continued.
 
-    Raises UsageError.
+    Raises UsageError for an unfinished study without --continue_train.
     """
     if (folder / OPTIONS_FILE).exists() and not opt.continue_train:
         if not (folder / METRICS_FILE).exists():
@@ -192,8 +191,8 @@ def open_study(opt: argparse.Namespace, folder: Path) -> None:
             )
         log.info("replacing the finished study in %s", folder)
         shutil.rmtree(folder)
-    options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
-    open_run(folder, options, continue_train=opt.continue_train, may_change=classify_parser().may_change())
+    may_change = classify_parser().may_change()
+    open_run(folder, plain_options(opt), continue_train=opt.continue_train, may_change=may_change)
 
 
 if __name__ == "__main__":

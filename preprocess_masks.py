@@ -1,5 +1,6 @@
 """Refine RealHands' masks: python preprocess_masks.py --dataroot DIR (see --help)."""
 
+import re
 import signal
 import sys
 from collections import Counter
@@ -24,20 +25,20 @@ def main() -> int:
     except KeyboardInterrupt as interrupt:
         print("interrupted: what was done is kept, run the same command again to go on", file=sys.stderr)
         return 143 if interrupt.args else 130
-    print(summary(outcome.rows, outcome.n_before))
+    print(summary(outcome.rows, outcome.n_skipped))
     print(f"masks: {opt.real_root}/<user>/{REFINED_FOLDER}/   report: {opt.real_root / REPORT_NAME}")
     if preview:
         print(f"preview: {opt.real_root / PREVIEW_NAME}")
     return 0 if any(row.verdict == KEPT for row in outcome.rows.values()) else 1
 
 
-def summary(rows: dict[str, Verdict], n_before: int) -> str:
-    """Some lines on how many frames were kept, by what means, and why the others were dropped (three examples each)."""
+def summary(rows: dict[str, Verdict], n_skipped: int) -> str:
+    """Lines that say how many frames were kept, by what means, and why the others were dropped, with three examples each."""
     kept = [row for row in rows.values() if row.verdict == KEPT]
     dropped = {file: row for file, row in rows.items() if row.verdict != KEPT}
     lines = [f"{len(rows)} frames: {len(kept)} kept, {len(dropped)} dropped"]
-    if n_before:
-        lines[0] += f" ({n_before} of them done before)"
+    if n_skipped:
+        lines[0] += f" ({n_skipped} of them done before)"
     rescued = sum(row.source.startswith("chroma key") for row in kept)
     if rescued:
         lines.append(f"  {rescued} of the kept by chroma key, their masks being missing or of no use")
@@ -51,8 +52,8 @@ def summary(rows: dict[str, Verdict], n_before: int) -> str:
 
 
 def _kind(verdict: str) -> str:
-    """The verdict with its figures left out, so that like ones can be counted."""
-    return "".join("N" if char.isdigit() else char for char in verdict).replace("NN", "N").replace("NN", "N")
+    """The verdict with N for each number, so that verdicts of one kind can be counted together."""
+    return re.sub(r"\d+", "N", verdict)
 
 
 def _interrupt(*_) -> None:

@@ -27,7 +27,7 @@ from models import SEGMENTERS
 from options.shared import DEMO_ROOT, reading
 from util import distributed
 from util.locks import lock_run
-from util.run import environment, open_run, plain, save_options
+from util.run import environment, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device, seed_everything
 from util.training import silnet_run, translator_run
 from util.training.kind import Kind
@@ -70,7 +70,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         without_masks(opt)
         log.info("trained with CycleGAN's own losses, as with --no-mask")
     folder = opt.checkpoints_dir / opt.name
-    options = {key: plain(value) for key, value in vars(opt).items() if key != "explicit"}
+    options = plain_options(opt)
     saved = (
         open_run(folder, options, continue_train=opt.continue_train, may_change=train_parser().may_change())
         if here.rank == 0
@@ -196,7 +196,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
 def make_schedule(
     opt: argparse.Namespace, kind: Kind, chosen: dict[str, dict[str, list[Frame]]], *, images_per_step: int
 ) -> Schedule:
-    """How long and how often. An epoch is one pass over the larger domain."""
+    """The run's schedule. An epoch is one pass over the larger domain."""
     steps_per_epoch = math.ceil(max(map(len, chosen["train"].values())) / images_per_step)
     total = opt.n_epochs * steps_per_epoch
     validates = all(len(part) >= kind.LEAST_VALIDATED for part in chosen["val"].values())
@@ -233,24 +233,24 @@ def split_frames(
 
 
 def absolute_roots(opt: argparse.Namespace) -> dict[str, str | None]:
-    """The data's folders, wherever a later command is started from."""
+    """The data's folders as absolute paths, which hold wherever a later command is started."""
     roots = {flag: getattr(opt, flag) for flag in ("dataroot", "synth_root", "real_root")}
     return {flag: str(root.resolve()) if root else None for flag, root in roots.items()}
 
 
 def count_parameters(net: torch.nn.Module) -> int:
-    """Trainable or not, every parameter counts."""
+    """The number of parameters, trainable or not."""
     return sum(p.numel() for p in net.parameters())
 
 
 def device_name(device: torch.device) -> str:
-    """What the device is sold as."""
+    """The device's product name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
-def announce(opt: argparse.Namespace, what: str, resolved: dict, schedule: Schedule) -> None:
-    """Say what is about to happen."""
-    log.info("%s: %s, on %s, amp %s", opt.name, what, resolved["device_name"], resolved["amp"])
+def announce(opt: argparse.Namespace, description: str, resolved: dict, schedule: Schedule) -> None:
+    """Log the model, the device, the images and the steps."""
+    log.info("%s: %s, on %s, amp %s", opt.name, description, resolved["device_name"], resolved["amp"])
     counts = resolved["images"]["train"]
     log.info(
         "%d synthetic and %d real images to train on; %d steps of %d (%.2f epochs); tensorboard --logdir_spec %s:%s",

@@ -46,7 +46,7 @@ class Frame:
 
     relative: the image's path relative to its domain's root, with forward slashes; it names the frame in splits.json
     and in test.py's output. sequence: frames that share it show one person or one recording.
-    mask_kind: how the mask is had: "file" (the file `mask`, whose values are used as they are), "raw" (the same, to be
+    mask_kind: where the mask is read from: "file" (the file `mask`, whose values are used as they are), "raw" (the same, to be
     cleaned when read), "key" (alpha where it varies, else every pixel that is not SynthHands' key colour), "auto" (as
     "key", else the whole image) or "none" (the whole image).
     mask_origin: where `mask` lies, for people. mask_values: which of its values are hand (data.masks.values).
@@ -131,7 +131,7 @@ def find_frames(
 
 
 def as_read(frame: Frame, reading: Reading) -> Frame:
-    """The frame with what the flags say of its pixels."""
+    """The frame with the flags' mask values and scale."""
     if reading.mask_values is None and reading.load_scale == 1:
         return frame
     return replace(frame, mask_values=reading.mask_values, scale=reading.load_scale)

@@ -16,7 +16,7 @@ BACKGROUNDS = ("white", "keep")  # what networks are shown outside the hand
 WRITTEN_BACKGROUNDS = ("keep", "white", "key", "transparent")  # what is written there: data.compose
 MIN_SIDE = 16  # pixels: less cannot go through a generator
 MIN_KEYED = 0.01  # of an image's pixels must have the key colour for it to be a background
-# Raw masks are cleaned as preprocess_masks.py would, but no frame is dropped here: that is its business.
+# Raw masks are cleaned as by preprocess_masks.py, but no frame is dropped.
 _CLEANING = RefineOptions(min_area=0.0, max_area=1.0, max_contours=10**6)
 
 
@@ -78,8 +78,7 @@ def whiten(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def alpha_mask(alpha: np.ndarray | None) -> np.ndarray | None:
-    """uint8 (H, W) or None -> bool (H, W): where it is more opaque than not; None where that says nothing of a hand,
-    since it is so everywhere or nowhere."""
+    """uint8 (H, W) or None -> bool (H, W): where alpha is over one half; None where that is everywhere or nowhere."""
     if alpha is None:
         return None
     mask = alpha > 127

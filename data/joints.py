@@ -58,7 +58,7 @@ def read_joints(path: Path) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: no {N_JOINTS} joints can be read ({error})") from error
     if not (np.isfinite(joints).all() and (joints[:, 2] > 0).all()):
-        raise ImageError(f"{path}: a joint is not before the camera")
+        raise ImageError(f"{path}: a joint is not in front of the camera")
     return joints
 
 
@@ -83,7 +83,7 @@ def load_regions(folder: str | os.PathLike) -> list[dict]:
 
 
 def draw_skeleton(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """A copy of uint8 (H, W, 3) with bones between joints (21, 2), a colour a finger."""
+    """A copy of uint8 (H, W, 3) with bones between joints (21, 2), in one colour per finger."""
     image = image.copy()
     pixel = np.rint((points - 0.5) * 16).astype(int).tolist()  # OpenCV's pixels have their centres at whole numbers
     for number, (start, end) in enumerate(BONES):

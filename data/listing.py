@@ -13,12 +13,12 @@ log = logging.getLogger(__name__)
 
 MOST_NAMED = 20  # files that are left out and named one by one
 
-# Folders that systems, editors and network drives keep among a user's own; their images are copies or thumbnails.
+# Folders that systems, editors and network drives write; their images are copies or thumbnails.
 SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "__pycache__", "lost+found", "$recycle.bin", "#recycle"})
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of that name is no user's own: ._a.png, .ipynb_checkpoints, @eaDir, __MACOSX, ..."""
+    """Whether the system or an editor keeps a file or folder of that name: ._a.png, .ipynb_checkpoints, @eaDir, ..."""
     return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
 
 
@@ -31,7 +31,7 @@ def images_below(folder: Path) -> Iterator[Path]:
     entered, others = set(), Counter()
     for parent, subfolders, names in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
         real = os.path.realpath(parent)
-        if real in entered:  # a link back to where we came from
+        if real in entered:  # a link to a folder above
             subfolders.clear()
             continue
         entered.add(real)

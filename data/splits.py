@@ -1,4 +1,4 @@
-"""The split into train, val and test: drawn once, seeded, stored with the run, and used again ever after."""
+"""The split into train, val and test: drawn once, seeded, stored with the run, and used by every later command."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from util.images import write_bytes
 log = logging.getLogger(__name__)
 
 SPLIT_FILE = "splits.json"
-# The paper tests on 2000 images a domain (section IV.B); smaller sets give up no more than a fifth to it.
+# The paper tests on 2000 images a domain (section IV.B); smaller sets hold out a fifth at most.
 MAX_TEST, TEST_SHARE = 2000, 0.2
 MAX_VAL, VAL_SHARE = 400, 0.1
 

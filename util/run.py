@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from argparse import Namespace
 from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
@@ -104,6 +105,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
     return value
+
+
+def plain_options(opt: Namespace) -> dict[str, Any]:
+    """A command's options as options.yaml keeps them."""
+    return {flag: plain(value) for flag, value in vars(opt).items() if flag != "explicit"}
 
 
 def environment() -> dict[str, Any]:

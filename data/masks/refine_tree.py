@@ -33,10 +33,10 @@ CHUNK = 16  # frames a task: enough that handing them over costs nothing
 
 @dataclass(frozen=True)
 class Outcome:
-    """rows: {report_key: Verdict} of all frames, in the frames' order; n_before: how many were done before."""
+    """rows: {report_key: Verdict} of all frames, in the frames' order; n_skipped: how many an earlier run had done."""
 
     rows: dict[str, Verdict]
-    n_before: int
+    n_skipped: int
 
 
 def refine_tree(
@@ -95,14 +95,14 @@ def _refine_tree(
     rows: dict[str, Verdict] = {}
     todo = []
     for key, frame in zip(keys, frames):
-        verdict = _verdict_before(frame, done.get(key), adopt=recorded is None and not overwrite)
+        verdict = _recorded_verdict(frame, done.get(key), adopt=recorded is None and not overwrite)
         if verdict is None:
             todo.append((key, frame))
         else:
             rows[key] = verdict
-    n_before = len(rows)
+    n_skipped = len(rows)
 
-    bar = progress(total=len(frames), initial=n_before, unit="mask", desc="refining")
+    bar = progress(total=len(frames), initial=n_skipped, unit="mask", desc="refining")
     with bar:
         for finished in _work(todo, options, num_workers):
             for key, stamp, verdict in finished:
@@ -113,7 +113,7 @@ def _refine_tree(
 
     rows = {key: rows[key] for key in keys}
     write_bytes(root / REPORT_NAME, report_text(rows).encode())
-    return Outcome(rows, n_before)
+    return Outcome(rows, n_skipped)
 
 
 def report_text(rows: dict[str, Verdict]) -> str:
@@ -174,7 +174,7 @@ def _stamp(frame: RealFrame) -> list[int]:
     return stamp
 
 
-def _verdict_before(frame: RealFrame, row: dict | None, *, adopt: bool) -> Verdict | None:
+def _recorded_verdict(frame: RealFrame, row: dict | None, *, adopt: bool) -> Verdict | None:
     """What an earlier run said of the frame, or None if it is to be refined.
 
     adopt: there is no record; a refined mask that lies there, whoever made it, is kept and trained on.

@@ -1,4 +1,4 @@
-"""What the masks of a data set are, told by a sample of its files before anything is done with it.
+"""What the masks of a data set are, by a sample of its files, before the data set is used.
 
 Every file is judged again, by the same rule, when it is read. Looking first lets a command refuse masks of several
 classes at once, say where masks come from, and know whether there are any at all.
@@ -30,7 +30,7 @@ FRINGED = 0.3  # of an outline's pixels near the key colour: more than a green g
 
 
 def survey(frames: list[Frame], *, what: str) -> tuple[list[Frame], Counter]:
-    """Look at a sample of the frames: (the frames, with mask_kind "none" where no mask is to be had; {origin: count}).
+    """Look at a sample of the frames: (the frames, with mask_kind "none" where there is no mask; {origin: count}).
 
     what: the images in a word, for messages: "synthetic". Counts are of all frames; where not all were looked at, those
     of alpha and key colour are as the sample has it. Raises UsageError for mask files of more than two values, and where

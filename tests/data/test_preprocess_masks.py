@@ -235,12 +235,12 @@ def test_a_rerun_keeps_what_is_there(tmp_path, hands):
     (root / "user0/mask_refined/f000_mask.png").unlink()
     write_png(root / "user0/mask/f002_mask.png", hands[0][1])  # a changed source, and a lost output
     again = refine(root)
-    assert (first.n_before, again.n_before) == (0, 6)
+    assert (first.n_skipped, again.n_skipped) == (0, 6)
     unchanged = [path for path, at in times.items() if path.stat().st_mtime_ns == at]
     assert len(unchanged) == 6
     assert outputs(root).keys() == made.keys()
     everything = refine(root, overwrite=True)
-    assert everything.n_before == 0 and everything.rows == again.rows
+    assert everything.n_skipped == 0 and everything.rows == again.rows
 
 
 def test_other_options_are_refused_or_redo_everything(tmp_path, hands):
@@ -298,7 +298,7 @@ def test_a_second_run_at_once_is_refused(tmp_path, hands):
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match="another preprocess_masks.py"):
             refine(root)
-    assert refine(root).n_before == 0
+    assert refine(root).n_skipped == 0
 
 
 def test_a_damaged_record_or_report_is_no_obstacle(tmp_path, hands):
@@ -307,7 +307,7 @@ def test_a_damaged_record_or_report_is_no_obstacle(tmp_path, hands):
     (root / "masks_report.csv").write_bytes(b'\xff"\x00,,,\n"')
     assert read_report(root) == {}
     refine(root)
-    assert len(report(root)) == 3 and refine(root).n_before == 3
+    assert len(report(root)) == 3 and refine(root).n_skipped == 3
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, hands):
