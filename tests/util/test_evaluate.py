@@ -51,7 +51,7 @@ def test_every_kind_of_file_is_scored(tmp_path):
     assert len(images) == 6 and all(np.array_equal(image, rgb) for image in images)
 
 
-def test_unreadable_files_are_named_and_counted(tmp_path, caplog):
+def test_unreadable_files_are_named_and_counted(tmp_path):
     for i, image in enumerate(pictures(4)):
         write_png(tmp_path / f"{i}.png", image)
     (tmp_path / "1.png").write_bytes(b"")
@@ -59,10 +59,6 @@ def test_unreadable_files_are_named_and_counted(tmp_path, caplog):
     paths = sorted(tmp_path.iterdir())
     with pytest.raises(ImageError, match=r"2 of 4 images cannot be read: .*1\.png, .*3\.png"):
         extract_features(ImageFiles(paths), MeanColour())
-    files = ImageFiles(paths, skip_unreadable=True)
-    assert len(extract_features(files, MeanColour())) == 2
-    assert [path.name for path in files.unreadable] == ["1.png", "3.png"]
-    assert "2 of 4 images cannot be read" in caplog.text and "1.png" in caplog.text
 
 
 def test_features_are_cached_by_content_and_network(tmp_path, caplog):
@@ -131,6 +127,5 @@ def test_score_has_the_entries_of_metrics_json():
     assert (result["n_real"], result["n_generated"], result["kid_subset_size"]) == (60, 50, 5)
     assert (result["kid_mean"], result["kid_std"]) == metrics.kernel_distance(real, fake, subset_size=5)
     assert result["feature_net"] == "mean"
-    assert set(result) - set(score(real, fake, MeanColour(), uncertainty=False)) == {"fd_ci", "floor", "floor_n"}
     with pytest.raises(UsageError, match="--kid_subset_size"):
         score(real, fake, MeanColour(), kid_subset_size=51)

@@ -1,9 +1,8 @@
-"""Two sets of translations of the same sources compared: by how much, and how sure that is, given the images drawn.
+"""The difference between two sets of translations of the same sources, with its bootstrap interval over images.
 
 Features are arrays (N, D), one row an image, as in util.scores.distances.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +10,11 @@ import numpy as np
 from util.scores.distances import (
     checked_features,
     frechet,
+    interval_around,
     kernel,
     leading_directions,
     resampled_distance,
+    resamples,
 )
 
 
@@ -29,10 +30,8 @@ class Difference:
     draws: np.ndarray
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """(low, high): the estimate with the draws' quantiles as offsets from their mean."""
-        tail = (1.0 - level) / 2.0
-        low, high = np.quantile(self.draws, [tail, 1.0 - tail]) - self.draws.mean() + self.estimate
-        return float(low), float(high)
+        """(low, high) at the level; see interval_around."""
+        return interval_around(self.estimate, self.draws, level)
 
 
 def frechet_difference(
@@ -48,7 +47,7 @@ def frechet_difference(
     basis = leading_directions(np.concatenate([real, a, b]), rank, seed)
     sides = real @ basis, a @ basis, b @ basis
     draws = []
-    for in_real, in_fake in _resamples(len(real), len(a), rounds, seed):
+    for in_real, in_fake in resamples(len(real), len(a), rounds, seed):
         one, other = (resampled_distance((sides[0], side), (in_real, in_fake)) for side in sides[1:])
         draws.append(one - other)
     return Difference(frechet(real, a) - frechet(real, b), np.array(draws))
@@ -67,15 +66,14 @@ def kernel_difference(
     across = kernel(real, a) - kernel(real, b)
 
     def difference(in_real: np.ndarray, in_fake: np.ndarray) -> float:
-        pairs = (
-            in_fake.sum() ** 2 - (in_fake**2).sum()
-        )  # an image is in no pair with itself, however often it was drawn
+        # An image is in no pair with itself, however often it was drawn.
+        pairs = in_fake.sum() ** 2 - (in_fake**2).sum()
         return float(
             in_fake @ within @ in_fake / pairs - 2.0 * in_real @ across @ in_fake / (in_real.sum() * in_fake.sum())
         )
 
     estimate = difference(np.ones(len(real)), np.ones(len(a)))
-    return Difference(estimate, np.array([difference(*draw) for draw in _resamples(len(real), len(a), rounds, seed)]))
+    return Difference(estimate, np.array([difference(*draw) for draw in resamples(len(real), len(a), rounds, seed)]))
 
 
 def mean_difference(a: np.ndarray, b: np.ndarray, *, rounds: int = 2000, seed: int = 0) -> Difference:
@@ -98,10 +96,3 @@ def _paired(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if a.shape != b.shape:
         raise ValueError(f"features of the same sources have shapes {a.shape} and {b.shape}")
     return a, b
-
-
-def _resamples(n_real: int, n_fake: int, rounds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """How often each image is drawn, float64 (n_real,) and (n_fake,), for each of the rounds."""
-    random = np.random.default_rng(seed)
-    for _ in range(rounds):
-        yield tuple(random.multinomial(n, np.full(n, 1.0 / n)).astype(float) for n in (n_real, n_fake))

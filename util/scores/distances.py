@@ -15,7 +15,6 @@ roots of the eigenvalues of the symmetric F1 F2' F2 F1', computed directly (slow
 import functools
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
@@ -25,64 +24,23 @@ from util.errors import UsageError
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """Count, mean (D,) and scatter (D, D) of features, where the scatter is the sum of outer products of deviations.
-
-    Sums over parts combine without loss of digits, so a set may be seen in batches: start from `Statistics.empty(D)`
-    and merge.
-    """
-
-    count: int
-    mean: np.ndarray
-    scatter: np.ndarray
-
-    @classmethod
-    def empty(cls, dim: int) -> "Statistics":
-        """The statistics of no images."""
-        return cls(0, np.zeros(dim), np.zeros((dim, dim)))
-
-    @classmethod
-    def of(cls, features: np.ndarray) -> "Statistics":
-        """The statistics of features (N, D), N >= 1."""
-        features = checked_features(features, least=1)
-        mean = features.mean(0)
-        deviations = features - mean
-        return cls(len(features), mean, deviations.T @ deviations)
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """(D, D), with N - 1 in the denominator. Raises UsageError below two images."""
-        _require(self.count, least=2)
-        return self.scatter / (self.count - 1)
-
-    def merge(self, other: "Statistics") -> "Statistics":
-        """The statistics of both sets together (Chan et al. 1983)."""
-        if not self.count or not other.count:
-            return self if self.count else other
-        count = self.count + other.count
-        shift = other.mean - self.mean
-        scatter = self.scatter + other.scatter + np.outer(shift, shift) * (self.count * other.count / count)
-        return Statistics(count, self.mean + shift * (other.count / count), scatter)
-
-
-def frechet_distance(a: np.ndarray | Statistics, b: np.ndarray | Statistics) -> float:
-    """The Frechet distance between two sets, each given as features (N, D) or as Statistics.
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The Frechet distance between two sets of features (N, D).
 
     Sets smaller than D have singular covariances; the distance is then exact for what was given, but biased upwards as
     an estimate, and a warning says so. Raises UsageError below two images, ValueError for features that are not finite.
     """
-    for side in (a, b):
-        count, dim = (side.count, len(side.mean)) if isinstance(side, Statistics) else np.shape(side)
+    for count, dim in (np.shape(a), np.shape(b)):
         if count < dim:
             _warn_once(
                 f"Frechet distance from {count} images, fewer than the {dim} feature dimensions: it is biased upwards "
-                f"and compares only with figures from equally many images"
+                "and compares only with figures from equally many images"
             )
     return frechet(a, b)
 
 
-def frechet(a: np.ndarray | Statistics, b: np.ndarray | Statistics) -> float:
+def frechet(a: np.ndarray, b: np.ndarray) -> float:
+    """frechet_distance without its warning."""
     (mean_a, root_a), (mean_b, root_b) = _mean_and_root(a), _mean_and_root(b)
     product = root_a @ root_b.T
     if product.shape[0] > product.shape[1]:
@@ -98,17 +56,17 @@ def frechet(a: np.ndarray | Statistics, b: np.ndarray | Statistics) -> float:
     return max(float(apart - 2.0 * overlap), 0.0)  # rounding may leave equal sets at -1e-12
 
 
-def _mean_and_root(side: np.ndarray | Statistics) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and a factor F (R, D), R as small as comes free, with F' F the covariance."""
-    if not isinstance(side, Statistics):
-        features = checked_features(side, least=2)
-        count, dim = features.shape
-        if count <= dim:
-            return features.mean(0), _independent_rows(features) / np.sqrt(count - 1)
-        side = Statistics.of(features)
-    values, vectors = scipy.linalg.eigh(side.covariance)
+def _mean_and_root(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and a factor F (R, D), R at most min(N - 1, D), with F' F the covariance."""
+    features = checked_features(features, least=2)
+    count, dim = features.shape
+    mean = features.mean(0)
+    if count <= dim:
+        return mean, _independent_rows(features) / np.sqrt(count - 1)
+    deviations = features - mean
+    values, vectors = scipy.linalg.eigh(deviations.T @ deviations / (count - 1))
     kept = values > max(values[-1], 0.0) * len(values) * np.finfo(float).eps  # below this, rounding noise
-    return side.mean, np.sqrt(values[kept])[:, None] * vectors[:, kept].T
+    return mean, np.sqrt(values[kept])[:, None] * vectors[:, kept].T
 
 
 def _independent_rows(features: np.ndarray) -> np.ndarray:
@@ -158,11 +116,12 @@ def kernel_distance(
 
 
 def default_subset_size(n_real: int, n_fake: int) -> int:
-    """KID's subset size unless told otherwise: a tenth of the smaller set, as in the paper, and at least 2."""
+    """KID's default subset size: a tenth of the smaller set, as in the paper, and at least 2."""
     return max(2, min(n_real, n_fake) // 10)
 
 
 def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """KID's kernel of all pairs of rows: (N, D), (M, D) -> (N, M)."""
     base = x @ y.T
     base /= x.shape[1]
     base += 1.0
@@ -191,15 +150,15 @@ def _shared_sums(x: np.ndarray, in_x: np.ndarray, y: np.ndarray, in_y: np.ndarra
 
 
 def _subset_sums(x: np.ndarray, in_x: np.ndarray, y: np.ndarray, in_y: np.ndarray) -> np.ndarray:
-    """What _shared_sums computes, one subset at a time: less work where all pairs outnumber those of the subsets."""
+    """The same as _shared_sums, one subset at a time: less work where all pairs outnumber those of the subsets."""
     return np.array([kernel(x[rows], y[columns]).sum() for rows, columns in zip(in_x, in_y)])
 
 
 def floor(real: np.ndarray, *, seed: int = 0, splits: int = 4) -> float:
     """The Frechet distance between two random halves of the real set, averaged over `splits` such cuts.
 
-    This is what zero looks like: a perfect translator would not score lower. The halves hold half as many images as a
-    score, and the distance is biased upwards the more the fewer there are, so the true floor lies somewhat below.
+    A perfect translator would not score lower. The halves hold half as many images as a score, and the upward bias of
+    the distance grows as sets get smaller, so the true floor is somewhat lower.
     Raises UsageError below four images.
     """
     real = checked_features(real, least=4)
@@ -227,26 +186,34 @@ def bootstrap_interval(
     Both sets are resampled with replacement `rounds` times. Each resample's distance is taken in the span of the `rank`
     leading principal directions of both sets together, where nearly all of its spread lies and a round takes
     milliseconds. A resample repeats images, which biases its distance upwards, so the percentiles are used only as
-    offsets from the resamples' mean: the interval is the distance itself plus these. It tells how much the choice of
-    images matters at these counts; it does not tell how far more images would lower the distance. Near the floor it
-    is too wide rather than too narrow. Raises UsageError below two images.
+    offsets from the resamples' mean: the interval is the distance itself plus these. It shows how much the choice of
+    images matters at these counts, not how far more images would lower the distance. Near the floor it is too wide
+    rather than too narrow. Raises UsageError below two images.
     """
     real, fake = checked_features(real, least=2), checked_features(fake, least=2)
-    random = np.random.default_rng(seed)
-    draws = [
-        [random.multinomial(len(side), np.full(len(side), 1.0 / len(side))) for side in (real, fake)]
-        for _ in range(rounds)
-    ]
     basis = leading_directions(np.concatenate([real, fake]), rank, seed)
     sides = real @ basis, fake @ basis
-    distances = np.array([resampled_distance(sides, draw) for draw in draws])
+    draws = [resampled_distance(sides, weights) for weights in resamples(len(real), len(fake), rounds, seed)]
+    low, high = interval_around(frechet(real, fake), np.array(draws), level)
+    return max(low, 0.0), high
+
+
+def interval_around(estimate: float, draws: np.ndarray, level: float) -> tuple[float, float]:
+    """(low, high): the estimate plus the offsets of the bootstrap draws' quantiles from their mean."""
     tail = (1.0 - level) / 2.0
-    low, high = np.quantile(distances, [tail, 1.0 - tail]) - distances.mean() + frechet(real, fake)
-    return max(float(low), 0.0), float(high)
+    low, high = np.quantile(draws, [tail, 1.0 - tail]) - draws.mean() + estimate
+    return float(low), float(high)
+
+
+def resamples(n_real: int, n_fake: int, rounds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """How often each image is drawn, float64 (n_real,) and (n_fake,), for each of the rounds."""
+    random = np.random.default_rng(seed)
+    for _ in range(rounds):
+        yield tuple(random.multinomial(n, np.full(n, 1.0 / n)).astype(float) for n in (n_real, n_fake))
 
 
 def resampled_distance(sides: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> float:
-    """The Frechet distance of two sets (N, R) whose rows count as often as their weights (N,) say."""
+    """The Frechet distance of two sets (N, R); weights (N,): how often each row counts."""
     means, roots = [], []
     for side, weight in zip(sides, weights):
         mean = weight @ side / weight.sum()
@@ -293,5 +260,5 @@ def checked_features(features: np.ndarray, *, least: int) -> np.ndarray:
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    """Log a warning the first time it comes up: validation repeats all through a training run."""
+    """Log a warning once: validation repeats throughout a training run."""
     log.warning(message)

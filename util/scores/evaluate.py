@@ -28,15 +28,12 @@ WHITE = 255
 class ImageFiles:
     """Image files as an iterable of uint8 RGB arrays (H, W, 3), in the order of `paths`; iterate as often as needed.
 
-    Grey, RGB and RGBA files of 8 or 16 bits are read. A file that cannot be read raises ImageError, once the rest has
-    been looked through, so that the message names and counts all of them. With skip_unreadable they are left out
-    instead, and named and counted in a warning and in `.unreadable`.
+    Grey, RGB and RGBA files of 8 or 16 bits are read. If files cannot be read, ImageError is raised after the last
+    file, so that the message names and counts all of them.
     """
 
-    def __init__(self, paths: Iterable[str | Path], *, skip_unreadable: bool = False) -> None:
+    def __init__(self, paths: Iterable[str | Path]) -> None:
         self.paths = [Path(path) for path in paths]
-        self.skip_unreadable = skip_unreadable
-        self.unreadable: list[Path] = []
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -49,14 +46,12 @@ class ImageFiles:
             except ImageError:
                 unreadable.append(path)
                 continue
-            if not unreadable or self.skip_unreadable:
+            if not unreadable:
                 yield image
-        self.unreadable = unreadable
         if unreadable:
-            told = f"{len(unreadable)} of {len(self.paths)} images cannot be read: {', '.join(map(str, unreadable))}"
-            if not self.skip_unreadable:
-                raise ImageError(told)
-            log.warning("%s; they are not scored", told)
+            raise ImageError(
+                f"{len(unreadable)} of {len(self.paths)} images cannot be read: {', '.join(map(str, unreadable))}"
+            )
 
 
 def extract_features(
@@ -83,14 +78,13 @@ def cached_features(
     net: FeatureNet,
     cache_dir: str | Path,
     *,
-    batch_size: int = 32,
     progress: str | None = None,
 ) -> np.ndarray:
-    """What extract_features returns, kept in `cache_dir` for the next time.
+    """extract_features with its result cached in `cache_dir`.
 
     The key is a SHA-256 over the decoded pixels, in their order, the network's weights and its preprocessing: files
     that moved are found again, and images that changed are not. images must be iterable twice (a list, ImageFiles):
-    once to form the key and once, if need be, for the features. Raises TypeError for an iterator.
+    once for the key and once for the features. Raises TypeError for an iterator.
     """
     if iter(images) is images:
         raise TypeError("cached_features goes over its images twice: give a list or ImageFiles, not an iterator")
@@ -101,7 +95,7 @@ def cached_features(
                 return stored["features"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             log.warning("%s is damaged; its features are computed again", path)
-    features = extract_features(images, net, batch_size=batch_size, progress=progress)
+    features = extract_features(images, net, progress=progress)
     packed = io.BytesIO()
     np.savez(packed, features=features)
     write_bytes(path, packed.getvalue())
@@ -160,25 +154,23 @@ def score(
     *,
     kid_subset_size: int | None = None,
     kid_subsets: int = 100,
-    uncertainty: bool = True,
     seed: int = 0,
 ) -> dict[str, float | int | str | list[float]]:
     """The scores of generated features (M, D) against real ones (N, D), under the names of metrics.json.
 
-    `fid` (or `fd`: net.metric), `kid_mean`, `kid_std`, `kid_subset_size`, `n_generated`, `n_real`, `feature_net`; with
-    `uncertainty` also `fid_ci` (the 95 % bootstrap interval, [low, high]), `floor` (the distance between halves of the
-    real set) and `floor_n` (images in each half). KID's draws are torch-fidelity's (its seed 2020, real first),
+    `fid` (or `fd`: net.metric), `kid_mean`, `kid_std`, `kid_subset_size`, `n_generated`, `n_real`, `feature_net`,
+    `fid_ci` (the 95 % bootstrap interval, [low, high]), `floor` (the distance between halves of the real set) and
+    `floor_n` (images in each half). KID's draws are torch-fidelity's (its seed 2020, real first),
     whatever `seed` is. Raises UsageError for sets too small for what is asked.
     """
     if kid_subset_size is None:
         kid_subset_size = metrics.default_subset_size(len(real), len(fake))
-    result: dict[str, float | int | str | list[float]] = {net.metric: metrics.frechet_distance(real, fake)}
-    if uncertainty:
-        result[f"{net.metric}_ci"] = list(metrics.bootstrap_interval(real, fake, seed=seed))
-        result["floor"] = metrics.floor(real, seed=seed)
-        result["floor_n"] = len(real) // 2
     mean, std = metrics.kernel_distance(real, fake, subsets=kid_subsets, subset_size=kid_subset_size)
-    return result | {
+    return {
+        net.metric: metrics.frechet_distance(real, fake),
+        f"{net.metric}_ci": list(metrics.bootstrap_interval(real, fake, seed=seed)),
+        "floor": metrics.floor(real, seed=seed),
+        "floor_n": len(real) // 2,
         "kid_mean": mean,
         "kid_std": std,
         "kid_subset_size": kid_subset_size,
