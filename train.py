@@ -85,7 +85,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     if here.rank == 0:
         warn_of_sizes(chosen["train"], crop_size=opt.crop_size, batch_size=opt.batch_size)
     with distributed.rank_0_first():
-        model, frozen = kind.create_model(opt, saved=saved, amp=amp, device=device, rank=here.rank)
+        model, frozen = kind.create_model(opt, saved=saved, amp=amp, device=device)
     progress = Progress()
     if opt.continue_train and can_resume(folder):
         progress = resume(folder, model)

@@ -5,7 +5,7 @@ its text can be read in a README.
 """
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,6 +113,11 @@ def sheet(
     return canvas
 
 
+def spread(count: int, most: int) -> list[int]:
+    """Up to `most` places of a list of `count`, evenly spread from the first to the last."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
+
+
 def stacked(pictures: Sequence[np.ndarray], *, across: bool = False) -> np.ndarray:
     """Pictures of any sizes below one another, or side by side, on white."""
     axis = 1 if across else 0
@@ -214,14 +219,6 @@ def beside(charts: Sequence[Chart]) -> Chart:
         whole.texts += [(text, x + left, *rest) for text, x, *rest in chart.texts]
         left += chart.width
     return whole
-
-
-def table_of(rows: Mapping[str, Sequence[np.ndarray]], **options) -> np.ndarray:
-    """A sheet of {label: pictures}, cut to the shortest row. Raises ValueError where a row has no picture."""
-    count = min((len(row) for row in rows.values()), default=0)
-    if count == 0:
-        raise ValueError("no images to show: every row needs at least one")
-    return sheet([list(row[:count]) for row in rows.values()], labels=list(rows), **options)
 
 
 def _hex(colour: tuple[int, int, int]) -> str:

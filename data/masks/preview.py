@@ -8,6 +8,7 @@ import numpy as np
 from data.masks.ops import binarise
 from data.masks.realhands import KEPT, RealFrame, refined_path, report_key
 from data.masks.refine import Verdict, read_raw_mask
+from util.drawing import draw_outline
 from util.images import ImageError, read_mask, read_picture, write_png
 
 PREVIEW_NAME = "masks_preview.png"
@@ -64,17 +65,10 @@ def _picture(frame: RealFrame, row: Verdict) -> np.ndarray:
     width, height = (max(1, round(length * scale)) for length in rgb.shape[1::-1])
     picture = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     if raw is not None:
-        _outline(picture, binarise(raw), RAW_COLOUR)
-    _outline(picture, refined, REFINED_COLOUR)
+        draw_outline(picture, binarise(raw), RAW_COLOUR)
+    draw_outline(picture, refined, REFINED_COLOUR)
     canvas[:height, :width] = picture
     name = f"{frame.user}/{frame.name}".encode("ascii", "replace").decode()
     label = f"{name[-30:]}  {row.change:.3f}"
     cv2.putText(canvas, label, (2, SIDE + 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (40, 40, 40), 1, cv2.LINE_AA)
     return canvas
-
-
-def _outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
-    size = picture.shape[1::-1]
-    scaled = cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    contours, _ = cv2.findContours(scaled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, colour, 1)

@@ -1,7 +1,6 @@
-"""What the paper claims, put to tests that can say no.
+"""The paper's claims as statistical tests, which can fail.
 
-Every test speaks of the images that were drawn, with the trainings as they are: whether another seed would have ended
-alike, an interval over images cannot say.
+Every test is about these trainings: its interval covers the choice of images, not what another seed would have given.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 
 from scipy.stats import binomtest
 
+from util.scores.classification import wilson_interval
 from util.scores.differences import Difference
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds here", "does not hold here", "undecided here", "not tested"
@@ -78,12 +78,6 @@ def better(
     return Claim(paper, verdict, "; ".join(measured))
 
 
-def share_interval(count: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    interval = binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
 def taken_for_real(paper: str, calls: Mapping[str, tuple[int, int]] | None) -> Claim:
     """That a classifier which knows real and synthetic hands takes most generated ones for real (Table II).
 
@@ -93,13 +87,13 @@ def taken_for_real(paper: str, calls: Mapping[str, tuple[int, int]] | None) -> C
     if calls is None:
         return Claim(paper, UNTESTED, "classify.py --experiment table2 has not been run")
     shares = {kind: 100 * count / total for kind, (count, total) in calls.items()}
-    low, high = share_interval(*calls["generated"])
+    low, high = wilson_interval(*calls["generated"])
     measured = (
         f"called real: {shares['generated']:.1f} % of {calls['generated'][1]} generated hands ({100 * low:.1f} to "
         f"{100 * high:.1f} %), {shares['real']:.1f} % of real and {shares['synthetic']:.1f} % of synthetic ones"
     )
     (right, reals), (wrong, synthetics) = calls["real"], calls["synthetic"]
-    able = share_interval(right, reals)[0] > 0.5 > share_interval(wrong, synthetics)[1]
+    able = wilson_interval(right, reals)[0] > 0.5 > wilson_interval(wrong, synthetics)[1]
     if not able:
         return Claim(paper, UNTESTED, f"{measured}: the classifier does not tell real from synthetic hands itself")
     return Claim(paper, HOLDS if low > 0.5 else FAILS if high < 0.5 else OPEN, measured)
@@ -117,11 +111,11 @@ def confused_with_real(paper: str, confusion: Sequence[Sequence[int]] | None) ->
     total = as_synthetic + as_real + as_generated
     measured = f"of {total} generated hands {as_real} were called real and {as_synthetic} synthetic"
     of_synthetic, of_real = ((confusion[1][column], sum(row[column] for row in confusion)) for column in (0, 1))
-    if share_interval(*of_real)[0] <= share_interval(*of_synthetic)[1]:
+    if wilson_interval(*of_real)[0] <= wilson_interval(*of_synthetic)[1]:
         return Claim(paper, UNTESTED, f"{measured}: the classifier does not tell real from synthetic hands itself")
     if not as_synthetic + as_real:
         return Claim(paper, FAILS, f"{measured}: all were recognised")
-    low, high = share_interval(as_real, as_synthetic + as_real)
+    low, high = wilson_interval(as_real, as_synthetic + as_real)
     measured += f" (real ones among these: {100 * low:.1f} to {100 * high:.1f} %)"
     return Claim(paper, HOLDS if low > 0.5 else FAILS if high < 0.5 else OPEN, measured)
 
@@ -135,16 +129,16 @@ def mixing_helps(paper: str, right: Mapping[str, Sequence[bool]] | None) -> Clai
     """
     if right is None:
         return Claim(paper, UNTESTED, "classify.py --experiment table2 has not been run")
-    told, verdicts = [], []
+    figures, verdicts = [], []
     for other in ("syn_rea", "syn_gen"):
         pairs = list(zip(right["syn_half"], right[other], strict=True))
         gained = sum(mixed and not alone for mixed, alone in pairs)
         lost = sum(alone and not mixed for mixed, alone in pairs)
         p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
-        told.append(f"against {other}: {gained} gained, {lost} lost of {len(pairs)} (p = {p:.2g})")
+        figures.append(f"against {other}: {gained} gained, {lost} lost of {len(pairs)} (p = {p:.2g})")
         if gained > lost:
             verdicts.append(HOLDS if p < 1 - CONFIDENCE else OPEN)
         else:
             verdicts.append(FAILS if p < (1 - CONFIDENCE) / 2 else OPEN)  # either of two could fail by chance
     verdict = FAILS if FAILS in verdicts else OPEN if OPEN in verdicts else HOLDS
-    return Claim(paper, verdict, "; ".join(told))
+    return Claim(paper, verdict, "; ".join(figures))

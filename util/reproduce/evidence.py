@@ -47,8 +47,8 @@ def test_folder(opt: Namespace, model: str) -> Path:
 
 def table_rows(opt: Namespace) -> dict[str, dict]:
     """{model: its metrics.json} of the models whose test split has been translated and scored, in Table I's order."""
-    found = {model: read_json(test_folder(opt, model) / "metrics.json") for model in opt.models}
-    return {model: metrics for model, metrics in found.items() if metrics and "n_generated" in metrics}
+    scores = {model: read_json(test_folder(opt, model) / "metrics.json") for model in opt.models}
+    return {model: metrics for model, metrics in scores.items() if metrics and "n_generated" in metrics}
 
 
 def feature_net(opt: Namespace) -> FeatureNet:

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from util.drawing import sheet
+from util.drawing import sheet, spread
 from util.images import ImageError, read_mask, read_rgb, write_bytes
 from util.reproduce.evidence import common_sources, test_folder
 from util.reproduce.stages import real_root
@@ -28,10 +28,9 @@ def write_jpeg(path: Path, image: np.ndarray, *, quality: int = 88) -> Path:
     return path
 
 
-def spread(items: list, count: int) -> list:
+def some_of(items: list, count: int) -> list:
     """Up to `count` of the items, evenly spread."""
-    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
-    return [items[place] for place in places]
+    return [items[place] for place in spread(len(items), count)]
 
 
 def pair_figure(folder: Path, names: list[Path], *, source: str, labels: tuple[str, str]) -> np.ndarray:
@@ -76,17 +75,17 @@ def write_figures(opt: Namespace, models: list[str]) -> dict[str, Path]:
     written: dict[str, Path] = {}
     names = common_sources(opt, models)
     if names:
-        written["fig5"] = write_jpeg(out / "fig5.jpg", model_figure(opt, models, spread(names, ROWS)))
+        written["fig5"] = write_jpeg(out / "fig5.jpg", model_figure(opt, models, some_of(names, ROWS)))
     if opt.figure_model in models and names:
         labels = ("synthetic", "translated")
-        fig1 = pair_figure(shown, spread(names, COLUMNS), source="synthetic", labels=labels)
+        fig1 = pair_figure(shown, some_of(names, COLUMNS), source="synthetic", labels=labels)
         written["fig1"] = write_jpeg(out / "fig1.jpg", fig1)
         steps = strongest_shading(shown, names, COLUMNS)
         written["fig3"] = write_jpeg(out / "fig3.jpg", pair_figure(shown, steps, source="synthetic", labels=labels))
     back = opt.folder / opt.figure_model / "test_RtoS"
     if (back / "metrics.json").exists():
         real = sorted(path.relative_to(back / "generated") for path in (back / "generated").rglob("*.png"))
-        fig4 = pair_figure(back, spread(real, COLUMNS), source="real", labels=("real", "translated"))
+        fig4 = pair_figure(back, some_of(real, COLUMNS), source="real", labels=("real", "translated"))
         written["fig4"] = write_jpeg(out / "fig4.jpg", fig4)
     copies = {
         "fig6": opt.folder / "classify" / "table2" / "samples.png",

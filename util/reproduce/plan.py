@@ -41,8 +41,8 @@ def plan_text(runner: Runner, stages: list[Stage], *, parallel: int, estimate: C
             unknown.append(stage.name)
         else:
             known += seconds
-        told = "not known yet" if seconds is None else f"about {duration(seconds)}"
-        lines.append(f"{stage.name}: {told}\n    {children.shell_line(stage.command)}")
+        length = "not known yet" if seconds is None else f"about {duration(seconds)}"
+        lines.append(f"{stage.name}: {length}\n    {children.shell_line(stage.command)}")
     lines.append(f"in all: about {duration(known / parallel)}" + (f", {parallel} side by side" if parallel > 1 else ""))
     if unknown:
         lines.append(f"not counted, as they have not been timed on this machine: {', '.join(unknown)}")

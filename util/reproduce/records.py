@@ -11,7 +11,7 @@ from pathlib import Path
 from util.reproduce.stages import Stage
 from util.strict_json import write_json
 
-# Flags that say where and how often, not what comes out.
+# Flags that set where and how often, and do not change the result.
 IDLE_FLAGS = ("--device", "--num_workers", "--log_freq", "--save_freq", "--display_freq")
 GENERATED_NAMES = ("mask_refined", "masks_report.csv", "masks_preview.png")  # what the masks stage itself writes
 
@@ -80,8 +80,8 @@ def fingerprint(stage: Stage, inputs: Sequence[Path], data: str) -> str:
         while flag in words:
             place = words.index(flag)
             del words[place : place + 2]
-    told = {"command": words, "inputs": {str(path): file_digest(path) for path in inputs}, "data": data}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    content = {"command": words, "inputs": {str(path): file_digest(path) for path in inputs}, "data": data}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def is_done(record: Record | None, wanted: str) -> bool:

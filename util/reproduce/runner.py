@@ -111,14 +111,14 @@ class Runner:
 
     def _start(self, stage: Stage, slot: int) -> Running:
         wanted = self.fingerprint(stage)
-        before = read_record(self.records, stage.name)
+        last_record = read_record(self.records, stage.name)
         command = list(stage.command)
         if stage.run and (stage.run / OPTIONS_FILE).exists():
             if command[0] == "train.py":
                 children.wait_for_run(stage.run)
                 command.append("--continue_train")
             elif not stage.outputs[0].exists():  # an unfinished classification; a finished one is replaced
-                if before and before.fingerprint == wanted:
+                if last_record and last_record.fingerprint == wanted:
                     command.append("--continue_train")
                 else:
                     shutil.rmtree(stage.run)
@@ -142,8 +142,8 @@ class Runner:
                 write_record(self.records, name, each.record)
                 log.info("%s: done in %s", name, duration(seconds))
             else:
-                told = children.last_line(self.log_of(each.stage)) if status else f"it left no {lacking[0]}"
-                faults[name] = f"ended with status {status}: {told} (see {self.log_of(each.stage)})"
+                reason = children.last_line(self.log_of(each.stage)) if status else f"it left no {lacking[0]}"
+                faults[name] = f"ended with status {status}: {reason} (see {self.log_of(each.stage)})"
                 log.error("%s %s", name, faults[name])
 
 

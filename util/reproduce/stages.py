@@ -1,4 +1,4 @@
-"""What has to be done for the paper's tables and figures: every stage, its command, and what it reads and leaves."""
+"""The stages that produce the paper's tables and figures: their commands, inputs and outputs."""
 
 import os
 import shlex
@@ -27,8 +27,8 @@ class Stage:
 
     name: unique; group: a key of GROUPS. command: script and flags. after: names of the stages whose outputs it reads.
     outputs: files that are there once it has ended well. run: the run's folder of a training, which --continue_train
-    goes on with where it exists. clean: a file that marks an unfinished study, which --continue_train goes on with.
-    exclusive: files that no two stages may write at once share a word here.
+    goes on with where it exists.
+    exclusive: stages with the same word here write the same files and never run at once.
     """
 
     name: str
@@ -82,6 +82,7 @@ def shared_flags(opt: Namespace) -> list[str]:
 
 
 def machine_flags(opt: Namespace) -> list[str]:
+    """Flags of every command that depend on the machine."""
     words = ["--device", opt.device] if opt.device != "auto" else []
     return words + (["--num_workers", str(opt.num_workers)] if opt.num_workers is not None else [])
 
@@ -116,6 +117,7 @@ def train_stage(opt: Namespace, model: str, *, masks: bool) -> Stage:
 
 
 def test_flags(opt: Namespace, model: str) -> list[str]:
+    """Flags of every command that uses a trained model."""
     where = ["--checkpoints_dir", str(opt.checkpoints_dir), "--results_dir", str(opt.folder)]
     return ["--name", model, *where, *machine_flags(opt)]
 

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from models import MODELS
-from util.drawing import sheet
+from util.drawing import sheet, spread
 from util.images import read_rgb, write_bytes, write_png
 from util.results.browse import Column, Gallery, write_gallery
 from util.results.tested import Tested
 from util.results.verdict import score_rows
-from util.results.write import spread
 from util.scores.shape import TOLERANCE
 
 log = logging.getLogger(__name__)

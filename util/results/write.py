@@ -23,7 +23,7 @@ from data.compose import compose
 from data.frames import Frame, annotation_files
 from data.regions import Box, HandRegions, readable
 from models.translation import Translation
-from util.drawing import sheet
+from util.drawing import sheet, spread
 from util.images import read_mask, read_rgb, write_png
 from util.progress import progress
 from util.strict_json import write_json
@@ -189,11 +189,6 @@ def write_grid(folder: Path, generated: Written, source: Written, target: Writte
         labels.append(domains[1])
     write_png(folder / "grid.png", sheet(rows, labels=labels, captions=captions))
     return folder / "grid.png"
-
-
-def spread(count: int, most: int) -> list[int]:
-    """Up to `most` places of a list of `count`, evenly spread from the first to the last."""
-    return np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
 
 
 def write_metrics(folder: Path, metrics: dict) -> None:

@@ -22,7 +22,7 @@ from data.regions import HandRegions, readable
 from data.unpaired import collate
 from models.downstream_trainer import DownstreamNet
 from models.load import Translator
-from util.drawing import sheet
+from util.drawing import sheet, spread
 from util.errors import UsageError
 from util.images import ImageError, to_uint8, write_bytes, write_png
 from util.progress import progress
@@ -278,8 +278,8 @@ def notes(opt: Namespace, *, train_images: int, test_images: int) -> list[str]:
 def sample_sheet(task: str, dataset: AnnotatedHands, predicted: dict[str, np.ndarray]) -> np.ndarray:
     """Test hands in rows: the image, the truth, and what the first seed's networks say. uint8 RGB."""
     rows = []
-    for k in np.linspace(0, len(dataset) - 1, min(SAMPLES, len(dataset))).round().astype(int):
-        item = dataset[int(k)]
+    for k in spread(len(dataset), SAMPLES):
+        item = dataset[k]
         image, draw = to_uint8(item["image"]), DRAW[task]
         if task == "segmentation":
             truth = draw(image, item["mask"][0].numpy() > 0.5)

@@ -7,7 +7,7 @@ from data.hands import Hand
 from data.regions import TEST_CROP, HandRegions
 from models.hgan import HGAN
 from models.translation import translator_of
-from util.drawing import sheet
+from util.drawing import sheet, spread
 from util.images import ImageError
 
 ROWS = 4
@@ -21,10 +21,11 @@ def display_hands(frames: dict[str, list[Frame]], *, background: str, crop: int 
     chosen = {}
     for domain in DOMAINS:
         regions = HandRegions(frames[domain], crop=crop, background=background)
-        places = np.linspace(0, len(regions) - 1, min(2 * ROWS, len(regions))).round().astype(int)
-        hands = [regions[place] for place in places]  # twice as many as shown, as some may be unreadable
-        found = [hand for hand in hands if not isinstance(hand, ImageError)]
-        chosen[domain] = (found[::2] if len(found) > ROWS else found)[:ROWS]
+        hands = [
+            regions[place] for place in spread(len(regions), 2 * ROWS)
+        ]  # twice as many as shown: some may be unreadable
+        hands = [hand for hand in hands if not isinstance(hand, ImageError)]
+        chosen[domain] = (hands[::2] if len(hands) > ROWS else hands)[:ROWS]
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""What train.py needs of whatever it trains: the interface of translator_run.py and silnet_run.py, which are such modules."""
+"""The interface between train.py and what it trains. translator_run.py and silnet_run.py are modules that implement it."""
 
 import argparse
 from collections.abc import Collection
@@ -40,7 +40,7 @@ class Kind(Protocol):
     PACKABLE: bool
 
     def create_model(
-        self, opt: argparse.Namespace, *, saved: dict | None, amp: Amp, device: torch.device, rank: int
+        self, opt: argparse.Namespace, *, saved: dict | None, amp: Amp, device: torch.device
     ) -> tuple[RunModel, dict]:
         """The model, and what options.yaml records of the frozen networks that it was built with.
 

@@ -1,4 +1,4 @@
-"""What train.py needs of SilNet: model, samples, validation, pictures and words (util/training/kind.py is the interface)."""
+"""SilNet for train.py: model, samples, validation, pictures and messages. The interface is util/training/kind.py."""
 
 import argparse
 from collections.abc import Callable, Collection
@@ -25,9 +25,9 @@ PACKABLE = False  # silhouette crops show more than packs hold
 
 
 def create_model(
-    opt: argparse.Namespace, *, saved: dict | None, amp: Amp, device: torch.device, rank: int
+    opt: argparse.Namespace, *, saved: dict | None, amp: Amp, device: torch.device
 ) -> tuple[HandSegmenter, dict]:
-    """The model; it is built with no other network, so there is nothing to tell or to compare with `saved`."""
+    """The model; no frozen network is involved, so nothing is recorded or compared with `saved`."""
     model = HandSegmenter(
         base=opt.ngf, lr=opt.lr, beta1=opt.beta1, warmup=opt.warmup, background=opt.background, amp=amp, device=device
     )
@@ -37,9 +37,9 @@ def create_model(
 def create_samples(
     opt: argparse.Namespace, frames: dict[str, list[Frame]], *, bad: Collection[Frame], packs: dict[str, Pack]
 ) -> UnpairedHands:
-    """The stream of training crops, without the frames that cannot be used. Raises UsageError for images without masks, from which nothing can be learnt."""
-    for domain, found in frames.items():
-        if all(frame.mask_kind == "none" for frame in found):
+    """The stream of training crops, without the frames that cannot be used. Raises UsageError for images without masks."""
+    for domain, part in frames.items():
+        if all(frame.mask_kind == "none" for frame in part):
             raise UsageError(
                 f"SilNet learns from masks, and the {domain} images have none; add trainA_masks/, trainB_masks/"
             )
@@ -58,7 +58,7 @@ def create_samples(
 def create_validator(
     opt: argparse.Namespace, model: HandSegmenter, frames: dict[str, list[Frame]], *, folder: Path
 ) -> tuple[Callable[[], tuple[dict[str, float], float]], dict]:
-    """(validate, nothing to tell of other networks)."""
+    """(validate, {}): no other network is behind it."""
     validate = create_silnet_validation(
         model.probabilities, frames, background=opt.background, device=model.device, num_workers=opt.num_workers
     )

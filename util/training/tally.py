@@ -1,4 +1,4 @@
-"""What the loop keeps of the steps since it last looked: sums of losses, and which steps were skipped."""
+"""Losses and skipped steps between two log entries, and a watch on the discriminators."""
 
 import logging
 
@@ -15,7 +15,7 @@ SKIPPED = "skipped"
 
 
 class Tally:
-    """Sums losses where they are, for reading them would wait for the device; skipped steps count in no mean."""
+    """Sums losses on their device, as reading them would wait for it. Skipped steps count in no mean."""
 
     def __init__(self) -> None:
         self.in_a_row = 0  # skipped steps up to the last one that was read
@@ -26,16 +26,11 @@ class Tally:
         self._unread: list[tuple[int, list[str], Tensor]] = []
 
     def add(self, step: int, losses: dict[str, Tensor], batch: dict) -> None:
-        """Take in a step's losses: scalars, among them "skipped" (1.0 where the step changed nothing, else 0.0).
-
-        A model that does not tell has its losses looked at instead.
-        """
+        """Add a step's losses: scalars, among them "skipped" (1.0 if the step changed nothing, else 0.0)."""
         self._names = [name for name in losses if name != SKIPPED]
         device = losses[self._names[0]].device
         values = torch.stack([losses[name].float().to(device, non_blocking=True) for name in self._names])
-        skipped = losses.get(SKIPPED)
-        if skipped is None:
-            skipped = (~torch.isfinite(values).all()).float()
+        skipped = losses[SKIPPED]
         values = torch.where(skipped > 0, torch.zeros_like(values), values)
         self._sum = values if self._sum is None else self._sum + values
         self._skipped = skipped if self._skipped is None else self._skipped + skipped
@@ -45,19 +40,19 @@ class Tally:
             self.check()
 
     def means(self) -> dict[str, float]:
-        """The losses' means over the steps since the last call but the skipped; how many were, if any ("skipped").
+        """The losses' means over the steps since the last call, without skipped ones, whose number is "skipped".
 
-        Without any step that was not, there are no means.
+        "skipped" is missing where it is 0, and the means are missing where every step was skipped.
         """
         self.check()
         skipped = round(self._skipped.item())
         done = self._steps - skipped
-        found = dict(zip(self._names, (self._sum / done).tolist())) if done else {}
+        means = dict(zip(self._names, (self._sum / done).tolist())) if done else {}
         self._sum, self._skipped, self._steps = None, None, 0
-        return found | ({SKIPPED: skipped} if skipped else {})
+        return means | ({SKIPPED: skipped} if skipped else {})
 
     def check(self) -> None:
-        """Name the steps that were skipped since the last look. Raises RunError for too many in a row."""
+        """Log the steps that were skipped since the last check. Raises RunError for too many in a row."""
         if not self._unread:
             return
         flags = torch.stack([flag for *_, flag in self._unread]).tolist()
@@ -80,10 +75,10 @@ def batch_files(batch: dict) -> list[str]:
 
 
 class DiscriminatorWatch:
-    """Warns, once each, of discriminators that teach the generators nothing for long: blind ones and perfect ones."""
+    """Warns once of each discriminator that cannot tell real from fake for long, or never errs for long."""
 
     LONG = 500  # steps
-    BLIND, PERFECT = 0.02, 0.95  # of the gap between the means on real and on fake; 1 is what training asks of D
+    BLIND, PERFECT = 0.02, 0.95  # the gap between the means on real and on fake; D is trained towards 1
 
     def __init__(self) -> None:
         self._since: dict[str, tuple[str, int]] = {}
@@ -97,18 +92,18 @@ class DiscriminatorWatch:
                 continue
             gap = real - fake
             state = "blind" if abs(gap) < self.BLIND else "perfect" if gap > self.PERFECT else "fine"
-            before, since = self._since.get(name, ("", step))
-            if state != before:
+            last_state, since = self._since.get(name, ("", step))
+            if state != last_state:
                 since = step
             self._since[name] = (state, since)
             if state != "fine" and step - since >= self.LONG and (name, state) not in self._warned:
                 self._warned.add((name, state))
-                told = "no longer tells real from fake" if state == "blind" else "tells real from fake without error"
+                problem = "no longer tells real from fake" if state == "blind" else "tells real from fake without error"
                 log.warning(
                     "%s %s since step %d (mean %.2f on real, %.2f on fake): it teaches the generator little; look at the "
                     "pictures, and try another --lr",
                     name,
-                    told,
+                    problem,
                     since,
                     real,
                     fake,

@@ -1,4 +1,4 @@
-"""What train.py needs of a translator: model, samples, validation, pictures and words (util/training/kind.py is the interface)."""
+"""Translators for train.py: model, samples, validation, pictures and messages. The interface is util/training/kind.py."""
 
 import argparse
 from collections.abc import Callable, Collection
@@ -27,10 +27,8 @@ COLUMNS = "source | translated | cycle"
 PACKABLE = True
 
 
-def create_model(
-    opt: argparse.Namespace, *, saved: dict | None, amp: Amp, device: torch.device, rank: int
-) -> tuple[HGAN, dict]:
-    """The model, and what options.yaml is to say of the frozen networks that it was built with.
+def create_model(opt: argparse.Namespace, *, saved: dict | None, amp: Amp, device: torch.device) -> tuple[HGAN, dict]:
+    """The model, and what options.yaml records of the frozen networks that it was built with.
 
     saved: the options of the run that is continued; UsageError where its frozen networks were others.
     """
@@ -75,7 +73,7 @@ def create_samples(
 def create_validator(
     opt: argparse.Namespace, model: HGAN, frames: dict[str, list[Frame]], *, folder: Path
 ) -> tuple[Callable[[], tuple[dict[str, float], float]], dict]:
-    """(validate, what options.yaml is to say of the network behind it)."""
+    """(validate, what options.yaml records of the network behind it)."""
     net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=model.device)
     validate = create_validation(
         model,
