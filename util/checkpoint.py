@@ -1,7 +1,7 @@
 """Checkpoints: written whole or not at all, read without running any code in them.
 
-A saved file is checked before it takes its place, and the one that it replaces stays beside it (`keep`), so that at
-every instant, whenever the process dies or the disk fills up, a good file lies there under one of the two names.
+A new file is checked before it is renamed, and the file that it replaces can be kept beside it (`keep`). So at every
+moment, even if the process dies or the disk fills up, one of the two names holds a good file.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ def save_checkpoint(path: Path, content: dict, *, keep: Path | None = None) -> N
 
 
 def _write(path: Path, content: dict) -> None:
-    """Raises OSError, which torch.save would bury under an error of its own."""
+    """Raises the OSError of a failed write, which torch.save would replace by its own error."""
     with open(path, "xb", buffering=2**20) as file:
         recorder = _Recorder(file)
         try:
@@ -102,7 +102,7 @@ def replace_by_link(path: Path, other: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the folder's entries on the disk, so that a rename survives a loss of power."""
+    """Sync the folder's entries to the disk, so that a rename survives a loss of power."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -116,7 +116,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint's bytes, by its own checksums, which torch.load does not look at; or None."""
+    """What is wrong with a checkpoint's bytes by its own checksums, which torch.load does not check; None if nothing."""
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
@@ -128,7 +128,7 @@ def damage(path: Path) -> str | None:
 def load_checkpoint(path: Path) -> dict:
     """Read a checkpoint onto the CPU; only tensors and plain types are unpickled.
 
-    Raises DamagedCheckpoint for a file that is none, UsageError where there is none or it is of another format.
+    Raises DamagedCheckpoint for a file that is no checkpoint, UsageError if it is missing or of another format.
     """
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {path}")

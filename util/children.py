@@ -1,4 +1,4 @@
-"""This project's commands run as child processes, which stop, saved, when their parent stops or is killed."""
+"""This project's commands as child processes, which save and stop when their parent stops or is killed."""
 
 import contextlib
 import ctypes
@@ -51,7 +51,7 @@ def shell_line(command: Sequence[str]) -> str:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says anything, "" where there is none."""
+    """The last line of a log that is not empty, "" where there is none."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
@@ -71,7 +71,7 @@ def stop(child: subprocess.Popen, *, seconds: float = 60) -> None:
 
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM came; the children have been told to save and have ended."""
+    """SIGINT or SIGTERM was received; the children have saved and ended."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -96,7 +96,7 @@ def note_signals() -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def waiting_lock(file: Path, *, what: str, seconds: float = 60) -> Iterator[None]:
-    """Hold the lock `file`, and wait for whoever holds it now. Raises UsageError after so many seconds."""
+    """Hold the lock `file`, waiting up to `seconds` for its holder. Raises UsageError after that."""
     file.parent.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + seconds
     with contextlib.ExitStack() as held:

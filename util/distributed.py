@@ -2,7 +2,7 @@
 
 Two groups of the same processes: gradients are averaged over the default one (NCCL on GPUs, gloo on CPUs). All that the
 host decides or waits for (barriers, logged means, whether to stop) goes over a second one, gloo on the CPU, which
-waits as long as it takes: rank 0 may validate or download for longer than NCCL's watchdog allows.
+has a long timeout: rank 0 may validate or download for longer than NCCL's watchdog allows.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import torch.distributed as dist
 from util.errors import UsageError
 
 START_TIMEOUT = timedelta(minutes=2)  # for all processes to come together
-STEP_TIMEOUT = timedelta(minutes=30)  # for one gradient: then a rank hangs
+STEP_TIMEOUT = timedelta(minutes=30)  # for one gradient; after that a rank hangs
 HOST_TIMEOUT = timedelta(days=2)  # for rank 0's validation or download
 
 _host: dist.ProcessGroup | None = None  # the second group
@@ -116,7 +116,7 @@ def barrier() -> None:
 
 @contextlib.contextmanager
 def rank_0_first() -> Iterator[None]:
-    """Within the block rank 0 goes first, and the others follow: what it downloads, they find."""
+    """Rank 0 runs the block first, the others after it, so that they find what it downloaded."""
     if rank() > 0:
         barrier()
     yield
@@ -145,8 +145,8 @@ def gather(value: Any) -> list[Any] | None:
 class Agreement:
     """Flags that any process may raise, and that all see at the same step.
 
-    Processes exchange them in the background, so that no step waits for it: with several processes, `exchange` returns
-    what was raised up to the call before.
+    Processes exchange them in the background, so that no step waits: with several processes, `exchange` returns what
+    was raised up to the previous call.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What ends a command, in one sentence: mistakes that the user can mend, external failures, and signals."""
+"""How commands end: with one sentence for usage errors, external failures and signals."""
 
 import signal
 import sys
@@ -16,14 +16,14 @@ class UsageError(Exception):
 
 
 class RunError(Exception):
-    """What stops a command that was asked rightly: a full disk, losses that stay broken; exit status 1.
+    """A failure of a valid command, such as a full disk or losses that are never finite; exit status 1.
 
-    The message says what happened, what is safe, and how to go on.
+    The message says what happened, what is saved, and how to go on.
     """
 
 
 class Terminated(BaseException):
-    """SIGTERM came: what is under way is left in order, and worker processes are ended."""
+    """SIGTERM was received. Unwinding the stack cleans up and ends worker processes."""
 
 
 def run_command(main: Callable[[], int | None]) -> None:
@@ -34,7 +34,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     """
     hook = threading.excepthook
     threading.excepthook = _explain_thread(hook)
-    alone = threading.current_thread() is threading.main_thread()  # elsewhere signals are another's business
+    alone = threading.current_thread() is threading.main_thread()  # other threads may not set signal handlers
     handler = signal.signal(signal.SIGTERM, _terminate) if alone else None
     try:
         sys.exit(main() or 0)
@@ -63,9 +63,9 @@ def _terminate(*_) -> None:
 
 
 def check_flags(parse: Callable[[], object]) -> None:
-    """Read the command line and end with what is wrong in it, or with the help, if there is anything to say.
+    """Parse the command line; exit with its error, or with the help if that was asked for.
 
-    For scripts, before they import PyTorch, which takes seconds.
+    Scripts call it before they import PyTorch, which takes seconds.
     """
     try:
         parse()
@@ -75,7 +75,7 @@ def check_flags(parse: Callable[[], object]) -> None:
 
 
 def _explain_thread(otherwise: Callable) -> Callable:
-    """A hook for threads that end with an error: what can be explained is told without a traceback."""
+    """A threading.excepthook that prints explainable errors without a traceback."""
 
     def hook(args) -> None:
         message = explain(args.exc_value) if isinstance(args.exc_value, Exception) else None

@@ -1,7 +1,7 @@
 """The orientation tag of a photograph: where it is stored, and how pixels are turned by it.
 
 The tag (EXIF 2.3, 0x0112) says how stored pixels are to be shown, 1 to 8. It is read here from the files' own bytes,
-so that a size told by a header and the size of the decoded image always agree.
+so that the size in a header and the size of the decoded image always agree.
 """
 
 import numpy as np

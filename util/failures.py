@@ -1,6 +1,6 @@
 """External failures (a full disk, no memory, a lost GPU or process, a bad file) in one sentence each.
 
-Errors are known by name and message, so that commands which need no PyTorch do not import it for this.
+Errors are recognised by name and message, so that commands which need no PyTorch do not import it for this.
 """
 
 import errno
@@ -30,7 +30,7 @@ def command() -> str:
 
 
 def go_on() -> str:
-    """What became of the work so far, and how to go on with it, in this command."""
+    """How to go on after a failure of this command."""
     if command() in ("train", "classify", "script"):
         return "what was saved before is intact; go on with --continue_train"
     return "run it again"
@@ -42,7 +42,7 @@ def less_memory() -> str:
 
 
 def explain(error: BaseException) -> str | None:
-    """What happened, and what to do, in one sentence; None for an error that says nothing of the kind."""
+    """What happened and what to do, in one sentence; None for an error that is no external failure."""
     if isinstance(error, OSError):
         return _explain_os(error)
     name, text = type(error).__name__, str(error)

@@ -1,6 +1,6 @@
-"""What a file's own bytes tell of an image without decoding it: its size, its orientation, and whether it is all there.
+"""The size, orientation and completeness of an image from its file's bytes, without decoding it.
 
-PNG, JPEG, WebP, TIFF and BMP are known, by their first bytes and not by the file's name.
+PNG, JPEG, WebP, TIFF and BMP are recognised by their first bytes, not by the file's name.
 """
 
 import io
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from util.exif import TURNED, UPRIGHT, orientation_of_tiff
 
-MAX_PIXELS = 2**26  # 8192 x 8192: larger images are left out, decoded they would fill the memory
+MAX_PIXELS = 2**26  # 8192 x 8192: larger images are left out, as they would fill the memory
 MAX_BYTES = 2**29  # of a file
 FORMATS = "PNG, JPEG, WebP, TIFF and BMP"
 _PNG, _JPEG, _TIFFS = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", (b"II*\0", b"MM\0*")

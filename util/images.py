@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and processes that only read
     import torch
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
-# What people keep among their pictures and what is not read: named once, where the data are listed.
+# Other media that folders of images hold. They are not read; the scan of a data set names them.
 OTHER_SUFFIXES = frozenset(
     [
         ".mp4",
@@ -71,8 +71,8 @@ class ImageError(Exception):
 
 
 class Picture(NamedTuple):
-    """A whole file. pixels: uint8 or uint16 RGB or RGBA (H, W, 3 or 4), turned as the photograph is to be shown; stored:
-    (height, width) as they lie in the file, and the orientation tag that they were turned by."""
+    """A decoded file. pixels: uint8 or uint16 RGB or RGBA (H, W, 3 or 4), turned upright; stored: (height, width) in the
+    file; orientation: the tag by which pixels were turned."""
 
     pixels: np.ndarray
     stored: tuple[int, int]
@@ -102,15 +102,14 @@ def as_utf8(text: str) -> str:
 
 
 def load(path: str | os.PathLike) -> tuple[np.ndarray, Header]:
-    """A file's bytes, uint8 (n,), and its header, checked. Reading them ourselves keeps any file name that the system
-    allows. Raises ImageError."""
+    """A file's bytes, uint8 (n,), and its checked header. Unlike cv2.imread, this takes any file name. Raises ImageError."""
     try:
         if os.path.getsize(path) > MAX_BYTES:
             raise ImageError(f"{printable(path)}: larger than {MAX_BYTES >> 20} MiB")
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise ImageError(f"{printable(path)}: {error.strerror or error}") from error
-    try:  # some decoders fill up a truncated image and say nothing, and trust any size
+    try:  # decoders fill up truncated images silently and trust any size
         return data, check_bytes(data.data)
     except HeaderError as error:
         raise ImageError(f"{printable(path)}: {error}") from None
@@ -142,7 +141,7 @@ def to_bytes(pixels: np.ndarray) -> np.ndarray:
 
 
 def read_picture(path: str | os.PathLike) -> Picture:
-    """Read a file of any kind with all that it holds: alpha, and 16 bits where there are so many. Raises ImageError."""
+    """Read a file of any kind with its alpha and its full depth of 8 or 16 bits. Raises ImageError."""
     data, header = load(path)
     if header.alpha:
         pixels = decode(path, data, header, cv2.IMREAD_UNCHANGED)

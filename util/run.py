@@ -1,4 +1,4 @@
-"""A run's folder: its options, which it keeps, and what may change when it is continued."""
+"""A run's folder: its stored options, and which of them may change when it is continued."""
 
 import platform
 import subprocess
@@ -14,8 +14,8 @@ from util.errors import UsageError
 from util.images import write_bytes
 
 OPTIONS_FILE = "options.yaml"
-# What the same options come to compute. Raised when a step, a draw or the meaning of an option changes, so that a run that
-# was started before cannot be continued with other mathematics unnoticed.
+# The version of what options compute. Raised when a step, a draw or the meaning of an option changes, so that an older run
+# is not continued with other mathematics.
 RECIPE = 2
 
 
@@ -49,26 +49,26 @@ def open_run(
         return None
     if not continue_train:
         raise UsageError(f"{folder} holds a run already; pass --continue_train to go on with it, or another --name")
-    before = load_options(folder)
-    if before.get("recipe") != RECIPE:
-        resolved = before.get("resolved")
+    saved_options = load_options(folder)
+    if saved_options.get("recipe") != RECIPE:
+        resolved = saved_options.get("resolved")
         commit = resolved.get("git_commit", "unknown") if isinstance(resolved, dict) else "unknown"
         raise UsageError(
             f"the run in {folder} was started by another version of this program (commit {commit}, recipe "
-            f"{before.get('recipe', 1)}, here {RECIPE}), which trains differently: continue it with that version, or start "
+            f"{saved_options.get('recipe', 1)}, here {RECIPE}), which trains differently: continue it with that version, or start "
             "again under another --name; test.py still translates with it"
         )
     changed = [
-        f"{key}: was {before.get(key)!r}, now {value!r}"
+        f"{key}: was {saved_options.get(key)!r}, now {value!r}"
         for key, value in options.items()
-        if key not in may_change and before.get(key) != value and (key in before or value)
+        if key not in may_change and saved_options.get(key) != value and (key in saved_options or value)
     ]
     if changed:
         raise UsageError(
             f"the run in {folder} was started with other options; use the same ones, or another --name: "
             + "; ".join(changed)
         )
-    return before
+    return saved_options
 
 
 def save_options(folder: Path, options: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Processes that help a command (reading images, refining masks, drawing the demo): how they start, and that they end.
+"""Set-up of worker processes (reading images, refining masks, drawing the demo), and their end with the main process.
 
 Workers come by fork, forkserver or spawn, whichever Python was told to use. What they send goes through pipes as plain
 arrays: shared memory is 64 MB in Docker, and passing its descriptors takes sockets, whose paths a long TMPDIR breaks.
@@ -24,8 +24,7 @@ LONGEST_TMPDIR = 60  # bytes; a socket's path may have 107, of which Python's ow
 def before_workers(count: int) -> None:
     """Call it before `count` worker processes are started; 0: before work in this one.
 
-    OpenCV's threads do not survive a fork: a worker that counts on them hangs; one thread a process is also what many
-    processes want. A TMPDIR too long for sockets gives way to a shorter folder. Raises RunError where there is none.
+    OpenCV's threads do not survive a fork, and a worker that needs them hangs, so OpenCV gets one thread. A TMPDIR too long for sockets gives way to a shorter folder. Raises RunError where there is none.
     """
     cv2.setNumThreads(1)
     if not count or os.name != "posix" or len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TMPDIR:

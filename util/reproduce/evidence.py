@@ -1,4 +1,4 @@
-"""What the claims are tested on, read from the results of the stages."""
+"""The data for testing the claims, read from the results of the stages."""
 
 import csv
 import functools
@@ -127,11 +127,17 @@ def sharpness(image: np.ndarray, mask: np.ndarray, *, margin: int = 4) -> float:
 
     image: uint8 (H, W, 3); mask: bool (H, W). nan where no pixel lies that deep inside.
     """
-    inside = cv2.erode(np.pad(mask.astype(np.uint8), 1), np.ones((3, 3), np.uint8), iterations=margin)[1:-1, 1:-1] > 0
+    inside = deep_inside(mask, margin)
     if not inside.any():
         return float("nan")
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return float(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 1.0))[inside].mean())
+
+
+def deep_inside(mask: np.ndarray, margin: int) -> np.ndarray:
+    """bool (H, W): the pixels more than `margin` pixels inside the mask; the image's border counts as an outline."""
+    eroded = cv2.erode(np.pad(mask.astype(np.uint8), 1), np.ones((3, 3), np.uint8), iterations=margin)
+    return eroded[1:-1, 1:-1] > 0
 
 
 def classifier_claims(opt: Namespace) -> list[Claim]:

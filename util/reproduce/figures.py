@@ -8,7 +8,7 @@ import numpy as np
 
 from util.drawing import sheet, spread
 from util.images import ImageError, read_mask, read_rgb, write_bytes
-from util.reproduce.evidence import common_sources, test_folder
+from util.reproduce.evidence import common_sources, deep_inside, test_folder
 from util.reproduce.stages import real_root
 
 SIDE = 176  # pixels of a hand
@@ -52,7 +52,7 @@ def shading_step(image: np.ndarray, mask: np.ndarray, *, margin: int = 8) -> flo
     Shading discontinuities, as the paper's Fig. 3 shows them at the wrist, are such steps. The brightness is smoothed by
     a deviation of 2 pixels, and the strongest thousandth of the pixels is left out.
     """
-    inside = cv2.erode(np.pad(mask.astype(np.uint8), 1), np.ones((3, 3), np.uint8), iterations=margin)[1:-1, 1:-1] > 0
+    inside = deep_inside(mask, margin)
     if not inside.any():
         return 0.0
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 2.0)

@@ -1,4 +1,4 @@
-"""paper.md and index.html: the paper's tables and figures as they came out here, and which of its claims hold."""
+"""paper.md and index.html: the paper's tables and figures as reproduced here, and which of its claims hold."""
 
 import json
 from argparse import Namespace
@@ -35,10 +35,10 @@ def write_page(opt: Namespace, stages: list[Stage]) -> Path:
     rows = table_rows(opt)
     pictures = write_figures(opt, list(rows))
     of_models, comparisons = model_claims(opt, rows)
-    found = [*of_models, *classifier_claims(opt)]
+    all_claims = [*of_models, *classifier_claims(opt)]
     parts = [
         f"# {TITLE}",
-        claims_section(found),
+        claims_section(all_claims),
         training_section(opt, rows),
         *table_one_section(rows, comparisons),
         *(picture(pictures, name) for name in ("fig1", "fig3", "masks", "fig4", "fig5")),
@@ -56,9 +56,9 @@ def picture(pictures: Mapping[str, Path], name: str) -> str:
     return "" if name in ("masks", "downstream") else f"*Not there yet: {CAPTIONS[name]}*"
 
 
-def claims_section(found: list[Claim]) -> str:
-    """What of the paper holds here, first of all."""
-    rows = [[each.paper, f"**{each.verdict}**", each.measured.replace("; ", "<br>")] for each in found]
+def claims_section(all_claims: list[Claim]) -> str:
+    """Which of the paper's claims hold here."""
+    rows = [[each.paper, f"**{each.verdict}**", each.measured.replace("; ", "<br>")] for each in all_claims]
     return "\n\n".join(
         [
             "## Which of the paper's claims hold here",

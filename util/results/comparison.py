@@ -122,7 +122,7 @@ def write_comparison(folder: Path, tests: dict[str, Tested]) -> list[Path]:
         (folder / name).unlink(missing_ok=True)
     sources = [[path.relative_to(t.folder) for path in t.source.images] for t in tests.values()]
     if any(each != sources[0] for each in sources):
-        log.warning("the runs could not all read the same images, so that nothing is compared")
+        log.warning("the runs could not read the same images; nothing is compared")
         return []
     write_png(folder / "grid.png", grid(tests))
     written = [folder / "grid.png", write_gallery(folder, gallery(folder, tests))]

@@ -1,4 +1,4 @@
-"""Where the results of a run go: each way of translating has a folder of its own, so that none replaces another's."""
+"""Results folders: one for each phase, direction, crop and input, so that no test overwrites another."""
 
 import argparse
 import shutil
@@ -12,7 +12,7 @@ INPUT_FILE = "input.txt"  # the folder or file that --input named
 
 
 def results_folder(opt: argparse.Namespace, name: str) -> Path:
-    """results/<name>/<phase>, and for what is not the default test, <phase>_RtoS, <phase>_whole, input_<folder>, ...
+    """results/<name>/<phase> for the default test, else <phase>_RtoS, <phase>_whole, input_<folder>, ...
 
     Two inputs of one name get input_<folder> and input_<folder>_2.
     """
@@ -29,13 +29,13 @@ def results_folder(opt: argparse.Namespace, name: str) -> Path:
 
 
 def comparison_folder(opt: argparse.Namespace) -> Path:
-    """results/compare, and compare_RtoS, compare_whole, ... for what is not the default test."""
+    """results/compare for the default test, else compare_RtoS, compare_whole, ..."""
     direction = "" if opt.direction == "StoR" else f"_{opt.direction}"
     return opt.results_dir / f"compare{direction}{'' if opt.crop else '_whole'}"
 
 
 def open_folder(folder: Path, given: Path | None) -> None:
-    """Remove what an earlier test left in the folder, so that no stale image is ever scored. given: --input."""
+    """Remove the results of an earlier test, so that no stale image is scored. given: --input."""
     for part in PARTS:
         shutil.rmtree(folder / part, ignore_errors=True)
     for name in FILES:

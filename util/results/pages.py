@@ -1,4 +1,4 @@
-"""Pages that read alike in a terminal and in a browser: Markdown, and the HTML made of it."""
+"""Pages as Markdown and as HTML made from it."""
 
 import html
 from pathlib import Path

@@ -29,10 +29,10 @@ def measure_rulers(folder: Path, target: Written, generated: Written, source: Wr
     translated, untranslated = RulerScores(photographs), RulerScores(photographs)
     rows = zip(source.frames, source.images, generated.images, source.masks)
     for frame, original, image, mask_file in progress(rows, total=len(source.images), desc="rulers"):
-        before, mask = read_rgb(original), read_mask(mask_file)
+        source_image, mask = read_rgb(original), read_mask(mask_file)
         depth = region_depth(frame.image, mask)
-        translated.add(before, read_rgb(image), mask, depth)
-        untranslated.add(before, before, mask, depth)
+        translated.add(source_image, read_rgb(image), mask, depth)
+        untranslated.add(source_image, source_image, mask, depth)
     write_bytes(folder / RULERS_FILE, rulers_csv(folder, generated, translated.structures).encode())
     kept = zip(source.frames, translated.structures, strict=True)
     each = {frame.relative: structure.share for frame, structure in kept if structure.share is not None}

@@ -1,4 +1,4 @@
-"""metrics.json's scores: each ruler measures translations and untranslated sources alike, and all are joined here."""
+"""The scores of metrics.json: each is measured on translations and on untranslated sources, and all are joined here."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from util.scores.image_metrics import psnr, ssim
 
 @dataclass(frozen=True)
 class Scores:
-    """What one ruler says.
+    """The results of one measurement.
 
     translated: entries of metrics.json; baseline: the same of the untranslated sources; each: {score: {path of the
     source relative to its root: value of its translation}}, for sorting in index.html.
@@ -95,21 +95,22 @@ def measure_distances(
 
 def measure_true_pairs(folder: Path, generated: Written, source: Written, *, crop: int | None) -> Scores:
     """With the demo: mean PSNR (dB) and SSIM, on the hand, between each translation and its true real-look render."""
-    values: dict[str, list[float]] = {"psnr": [], "ssim": [], "baseline_psnr": [], "baseline_ssim": []}
+    measures = {"psnr": psnr, "ssim": ssim}
+    translated: dict[str, list[float]] = {name: [] for name in measures}
+    baseline: dict[str, list[float]] = {name: [] for name in measures}
     triples = list(zip(generated.frames, generated.images, source.images))
-    for frame, made, original in progress(triples, total=len(triples), desc="true pairs", unit="pair"):
+    for frame, image, original in progress(triples, total=len(triples), desc="true pairs", unit="pair"):
         picture, mask = true_pair(frame.relative)
         truth = Hand(whiten(picture, mask), mask)
         if crop:
             truth = centred_hand_crop(truth, crop)
-        write_png(folder / "true_pairs" / made.relative_to(folder / "generated"), truth.image)
-        for prefix, other in (("", read_rgb(made)), ("baseline_", read_rgb(original))):
-            values[f"{prefix}psnr"].append(psnr(other, truth.image, truth.mask))
-            values[f"{prefix}ssim"].append(ssim(other, truth.image, truth.mask))
-    means = {key: float(np.mean(value)) for key, value in values.items()}
-    relatives = [frame.relative for frame in generated.frames]
-    return Scores(
-        {"psnr": means["psnr"], "ssim": means["ssim"]},
-        {"psnr": means["baseline_psnr"], "ssim": means["baseline_ssim"]},
-        {"ssim": dict(zip(relatives, values["ssim"]))},
+        write_png(folder / "true_pairs" / image.relative_to(folder / "generated"), truth.image)
+        for values, file in ((translated, image), (baseline, original)):
+            pixels = read_rgb(file)
+            for name, measure in measures.items():
+                values[name].append(measure(pixels, truth.image, truth.mask))
+    means, baseline_means = (
+        {name: float(np.mean(each)) for name, each in values.items()} for values in (translated, baseline)
     )
+    relatives = [frame.relative for frame in generated.frames]
+    return Scores(means, baseline_means, {"ssim": dict(zip(relatives, translated["ssim"]))})

@@ -12,7 +12,7 @@ UNINTERESTING = ("explicit", "name")  # options that a page need not list
 
 @dataclass
 class Tested:
-    """What one run made of one set of sources.
+    """One run's translations of one set of sources.
 
     folder: what test.py wrote. domains: (of the sources, of the target). metrics: what metrics.json holds, empty for a
     folder of images that is only translated. each: {score: {path of the source: value}}.

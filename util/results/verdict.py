@@ -1,4 +1,4 @@
-"""What a test's figures mean: a sentence first, then the figures in a small table."""
+"""The scores of a test in words and in a small table."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class ScoreRow(NamedTuple):
 
 
 def verdict(metrics: dict) -> str:
-    """One sentence: whether the translations are better than the untranslated sources, and the figures that say so.
+    """One sentence: whether the translations are better than the untranslated sources, with the figures.
 
     metrics: what metrics.json holds. The distance of whole images decides, with its 95 % interval; the distance inside
     the hand stands beside it. "" without distances.
@@ -39,7 +39,7 @@ def verdict(metrics: dict) -> str:
 
 
 def patches(metrics: dict) -> str:
-    """What the 128 crops are of, for people; images without masks have no hand to be inside of."""
+    """Where the 128 crops lie, in words; images without masks have no inside of a hand."""
     return "on 128 crops" if set(metrics.get("masks", ())) == {"none"} else "inside the hand"
 
 

@@ -1,4 +1,4 @@
-"""What test.py writes of one model and one split: images, scores, figure.
+"""The files that test.py writes for one model and one split: images, regions, scores, grid.
 
 <folder>/generated/<path of the source>.png    translations
 <folder>/synthetic/..., real/...               the regions that were compared
@@ -32,12 +32,11 @@ log = logging.getLogger(__name__)
 
 GRID_COLUMNS = 6
 REGIONS_FILE = "regions.json"
-Domains = tuple[str, str]
 
 
 class Written(NamedTuple):
-    """The frames that could be read, the image file written for each, the file of its mask, and the box of the frame
-    that they show, in the same order."""
+    """The frames that could be read and, in the same order, the image file written for each, its mask file, and the box
+    of the frame that they show."""
 
     frames: list[Frame]
     images: list[Path]
@@ -72,17 +71,22 @@ def output_names(frames: list[Frame]) -> list[PurePosixPath]:
 
 
 def write_translations(
-    folder: Path, domain: str, frames: list[Frame], found: Iterable[Translation], *, background: str | None = None
+    folder: Path,
+    domain: str,
+    frames: list[Frame],
+    translations: Iterable[Translation],
+    *,
+    background: str | None = None,
 ) -> tuple[Written, Written]:
     """Write each translation, the region it was made from and its mask, and regions.json. Returns (generated, source).
 
-    background: what translations are written over (data.compose), whatever the networks were shown, where regions were
-    read with their sources; None: that.
+    background: what translations are written over (data.compose), for regions that were read with their sources; None:
+    the background that the networks saw.
     """
     names = output_names(frames)
     generated, source = Written([], [], [], []), Written([], [], [], [])
     with BackgroundWriter() as writer:
-        for each in progress(found, total=len(frames), desc="translating"):
+        for each in progress(translations, total=len(frames), desc="translating"):
             name, frame, region = names[each.index], frames[each.index], each.source
             image, original, mask = (folder / part / name for part in ("generated", domain, f"masks/{domain}"))
             written = compose(each.image, region, background) if background else each.image
@@ -95,7 +99,7 @@ def write_translations(
 
 
 def region_entries(folder: Path, written: Written) -> list[dict]:
-    """What regions.json says: {"file": below the folder, "source": the image it is of, "box": [x, y, width, height] in
+    """The entries of regions.json: {"file": below the folder, "source": the image it is of, "box": [x, y, width, height] in
     the source's pixels, as it is shown (turned by its orientation tag), "scale": pixels of the file a source's pixel}.
 
     A box may begin before its source and end behind it, where that is smaller than a crop. data.joints reads it.
@@ -110,12 +114,12 @@ def region_entries(folder: Path, written: Written) -> list[dict]:
 
 
 def write_regions(folder: Path, domain: str, regions: HandRegions, *, num_workers: int = 0) -> Written:
-    """Write the regions, and their masks, of a domain that is only compared with; their boxes: <domain>/regions.json."""
+    """Write the regions of the target domain, their masks, and <domain>/regions.json."""
     names = output_names(regions.frames)
     written = Written([], [], [], [])
-    found = readable(regions, num_workers=num_workers)
+    hands = readable(regions, num_workers=num_workers)
     with BackgroundWriter() as writer:
-        for index, hand in progress(found, total=len(regions), desc=f"writing {domain} images"):
+        for index, hand in progress(hands, total=len(regions), desc=f"writing {domain} images"):
             image, mask = folder / domain / names[index], folder / "masks" / domain / names[index]
             writer.write(image, hand.image)
             writer.write(mask, hand.mask)
@@ -125,7 +129,7 @@ def write_regions(folder: Path, domain: str, regions: HandRegions, *, num_worker
 
 
 class BackgroundWriter:
-    """Writes PNGs in threads beside what makes them, a bounded number at a time; all are written when the block ends.
+    """Writes PNGs in background threads, a bounded number at a time; all are written when the block ends.
 
     An error of a write is raised by a later one, or at the end of the block.
     """
@@ -150,9 +154,9 @@ class BackgroundWriter:
 
 
 def as_seen(generated: Written, source: Written) -> Iterator[np.ndarray]:
-    """Translations whose files have a background of their own, over what the networks saw: as they are scored."""
-    for made, original, mask in zip(generated.images, source.images, generated.masks):
-        yield np.where(read_mask(mask)[..., None], read_rgb(made), read_rgb(original))
+    """Translations over the background that the networks saw, as they are scored, from files with another background."""
+    for translated, original, mask in zip(generated.images, source.images, generated.masks):
+        yield np.where(read_mask(mask)[..., None], read_rgb(translated), read_rgb(original))
 
 
 def link_annotations(generated: Written) -> int:
@@ -162,7 +166,7 @@ def link_annotations(generated: Written) -> int:
         for file in annotation_files(frame.image):
             link = image.parent / file.name
             if link.exists() or link.is_symlink():
-                log.warning("%s is in the way: the annotation %s is not linked", link, file)
+                log.warning("%s exists already: the annotation %s is not linked", link, file)
                 continue
             try:
                 os.symlink(file.resolve(), link)
@@ -172,7 +176,9 @@ def link_annotations(generated: Written) -> int:
     return count
 
 
-def write_grid(folder: Path, generated: Written, source: Written, target: Written | None, *, domains: Domains) -> Path:
+def write_grid(
+    folder: Path, generated: Written, source: Written, target: Written | None, *, domains: tuple[str, str]
+) -> Path:
     """grid.png like the paper's Fig. 1 and 4: sources, their translations and, below them, hands of the target domain.
 
     domains: (of the sources, of the target).

@@ -52,7 +52,7 @@ def parse() -> argparse.Namespace:
         type=Path,
         help="SynthHands_Release of the data, for its _depth.png; without it, luminance edges",
     )
-    parser.add_argument("--scale", type=float, help="side of the frames / 256 (default: told from the masks)")
+    parser.add_argument("--scale", type=float, help="side of the frames / 256 (default: from the masks)")
     return parser.parse_args()
 
 

@@ -1,11 +1,11 @@
-"""How well a downstream network does on real hands, and how much of what synthetic hands lack translation gives."""
+"""Scores of downstream networks on real hands, and how much of the synthetic-to-real gap translation closes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-PCK_SHARE = 0.05  # of the picture's side, within which a joint counts as found
+PCK_SHARE = 0.05  # of the picture's side, within which a joint counts as correct
 
 
 class Measure(NamedTuple):
@@ -58,8 +58,8 @@ class Scores(NamedTuple):
 class GapClosed(NamedTuple):
     """How much of the gap between training on synthetic and on real hands translation closes.
 
-    gain: what translated hands give more than synthetic ones, and gap: what real ones do, in the measure's own unit,
-    positive if better. spread: the widest range over seeds of the three trainings. share: (b - a) / (c - a) of the
+    gain: translated over synthetic hands; gap: real over synthetic hands; both in the measure's own unit, positive if
+    better. spread: the widest range over seeds of the three trainings. share: (b - a) / (c - a) of the
     means, None where it would mean nothing; low, high: the least and greatest of the single seeds' shares. verdict:
     the same in words.
     """
@@ -92,7 +92,7 @@ def gap_closed(
         verdict = against_synthetic(b - a) + "there is no gap to close: synthetic hands train as well as real ones"
         return GapClosed(gain, gap, spread, None, None, None, verdict)
     if gap <= spread or (c <= a).any():
-        verdict = "the gap from synthetic to real is no wider than the spread over seeds: no share can be told"
+        verdict = "the gap from synthetic to real is no wider than the spread over seeds: its share is unknown"
         verdict = against_synthetic(b - a) + verdict
         return GapClosed(gain, gap, spread, None, None, None, verdict)
     share, single = float(np.mean(b - a) / gap), (b - a) / (c - a)
@@ -110,7 +110,7 @@ def gap_closed(
 
 
 def against_synthetic(gains: np.ndarray) -> str:
-    """What single seeds say of translated hands beside synthetic ones, as the first half of a verdict."""
+    """Whether translated hands beat synthetic ones by every seed, as the first half of a verdict."""
     if (gains > 0).all():
         return "by every seed, translated hands train better than synthetic ones; "
     if (gains < 0).all():

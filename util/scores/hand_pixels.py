@@ -1,4 +1,4 @@
-"""What the rulers share: a hand's colours, how deep a pixel lies inside it, and blurs that stop at its outline.
+"""Shared parts of the rulers: a hand's colours, distances from its outline, and blurs that stop there.
 
 Lengths are in pixels of a 256 region. `scale` converts them: 1 for frames of 256 pixels or more, 0.5 for frames of 128
 (`ruler_scale`).

@@ -90,10 +90,10 @@ class RulerScores:
         self.appearance.add(translated, mask)
 
     def entries(self) -> dict:
-        """What metrics.json says of the set.
+        """The set's entries of metrics.json.
 
         `structure`, `structure_chance` and `new_edges`, each 0 to 1 or None where there are no edges; `n_edges`, in
-        pixels; and what `relative_to` says.
+        pixels; and those of `relative_to`.
         """
         total = sum(self.structures, Structure())
         return {
@@ -119,8 +119,8 @@ def best_score(distance: float, rulers: dict) -> float:
 
     distance / sqrt(structure * texture * tone * fringe), where each factor is an agreement between 0.01 and 1:
     structure itself; texture, the geometric mean of min(r, 1 / r) over the bands; tone, min(r, 1 / r) of L*;
-    fringe, min(1, 1 / r). A ruler that could not be read counts as 1. distance: FID or FD; rulers:
-    RulerScores.entries. docs/scores.md says why.
+    fringe, min(1, 1 / r). A figure that could not be measured counts as 1. distance: FID or FD; rulers:
+    RulerScores.entries. docs/scores.md gives the reasons.
     """
     texture = [_closeness(ratio) for ratio in rulers["texture"].values()]
     factors = (

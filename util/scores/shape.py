@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-TOLERANCE = 2  # pixels by which a boundary may be off and still count as found
+TOLERANCE = 2  # pixels by which a boundary may be off
 
 
 def boundary_f(predicted: np.ndarray, true: np.ndarray, *, tolerance: float = TOLERANCE) -> float:
@@ -16,17 +16,17 @@ def boundary_f(predicted: np.ndarray, true: np.ndarray, *, tolerance: float = TO
     """
     if predicted.shape != true.shape:
         raise ValueError(f"silhouettes of {predicted.shape} and {true.shape} cannot be compared")
-    found, wanted = boundary(predicted), boundary(true)
-    if not found.any() or not wanted.any():
-        return float(found.any() == wanted.any())
-    precision, recall = _share_near(found, wanted, tolerance), _share_near(wanted, found, tolerance)
+    ours, theirs = boundary(predicted), boundary(true)
+    if not ours.any() or not theirs.any():
+        return float(ours.any() == theirs.any())
+    precision, recall = _share_near(ours, theirs, tolerance), _share_near(theirs, ours, tolerance)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:
     """The hand's pixels with a pixel off the hand above, below, left or right of them, bool (H, W).
 
-    What lies beyond the image is unknown, so an arm that runs out of the picture has no boundary there.
+    Pixels beyond the image are unknown, so an arm that the border cuts off has no boundary there.
     """
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     inside = cv2.erode(mask.astype(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=1)

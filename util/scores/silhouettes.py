@@ -1,4 +1,4 @@
-"""Silhouettes that SilNet sees: its validation, its pictures, and the scores of shape preservation."""
+"""SilNet's silhouettes: its validation, its pictures, and the scores of shape preservation."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -43,8 +43,8 @@ def create_silnet_validation(
         for domain in DOMAINS:
             pairs = []
             for _, hands in same_sized_batches(readable(regions[domain], num_workers=num_workers), VALIDATION_BATCH):
-                found = silhouettes(segment, [hand.image for hand in hands], device)
-                pairs += [(silhouette, hand.mask) for silhouette, hand in zip(found, hands)]
+                predicted = silhouettes(segment, [hand.image for hand in hands], device)
+                pairs += [(silhouette, hand.mask) for silhouette, hand in zip(predicted, hands)]
             scores[f"iou_{domain}"] = float(np.mean([iou(*pair) for pair in pairs]))
             scores[f"boundary_f_{domain}"] = float(np.mean([boundary_f(*pair) for pair in pairs]))
         return scores, 1 - np.mean([scores[f"iou_{domain}"] for domain in DOMAINS]).item()
@@ -68,10 +68,10 @@ def silhouette_grids(segment: Segment, hands: dict[str, list[Hand]], *, device: 
 class ShapeScores:
     """How well a generator keeps the hand's shape, gathered while hands are translated.
 
-    What is compared with the source's mask is SilNet's silhouette of what the generator painted, before it is
-    composited by the mask: a composite has the right outline whatever the generator did. Beside it stands SilNet's
-    silhouette of the source itself, the ceiling: what SilNet misses there, no generator can be blamed for. A source
-    whose mask is the whole image has no silhouette; such are left out and counted.
+    SilNet's silhouette of the generator's output is compared with the source's mask before the output is composited by
+    that mask, as a composite always has the right outline. SilNet's silhouette of the source itself gives the ceiling:
+    what SilNet misses there is not the generator's fault. A source whose mask is the whole image has no silhouette; such
+    sources are left out and counted.
     """
 
     def __init__(self, segment: Segment, device: torch.device) -> None:
@@ -80,26 +80,26 @@ class ShapeScores:
         self.each: dict[int, float] = {}  # IoU by the frame's place in its list
         self.without_mask = 0
 
-    def watch(self, found: Iterable[Translation]) -> Iterator[Translation]:
-        """Hand translations on, one by one, and measure each."""
-        for each in found:
+    def watch(self, translations: Iterable[Translation]) -> Iterator[Translation]:
+        """Yield the translations and measure each."""
+        for each in translations:
             if self.add(each.unmasked, each.source):
                 self.each[each.index] = self.rows[-1][0]
             yield each
 
     def add(self, unmasked: np.ndarray, source: Hand) -> bool:
-        """Measure one: what the generator painted, uint8 (H, W, 3), and the Hand it was made from; whether it has a shape."""
+        """Measure the generator's output, uint8 (H, W, 3), for one source. Returns False for a source without a shape."""
         if source.mask.all():
             self.without_mask += 1
             return False
-        found = silhouettes(self.segment, [unmasked, source.image], self.device)
-        self.rows.append(tuple(measure(each, source.mask) for each in found for measure in (iou, boundary_f)))
+        predicted = silhouettes(self.segment, [unmasked, source.image], self.device)
+        self.rows.append(tuple(measure(each, source.mask) for each in predicted for measure in (iou, boundary_f)))
         return True
 
     def means(self) -> dict:
         """metrics.json's `shape_iou` and `boundary_f`, means over the images, and SilNet's own under "baseline"."""
         if self.without_mask:
-            log.warning("%d images have no mask, and so no shape to keep; their shape is not scored", self.without_mask)
+            log.warning("%d images have no mask; their shape is not scored", self.without_mask)
         if not self.rows:
             return {}
         shape, edges, shape_ceiling, edges_ceiling = (float(value) for value in np.mean(self.rows, axis=0))

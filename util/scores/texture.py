@@ -16,8 +16,8 @@ def band_strengths(image: np.ndarray, mask: np.ndarray, *, scale: float = 1.0) -
     """The strength of L* bands around 6, 12 and 24 pixels (times scale) inside one hand: float64 (3,), in L*.
 
     image: uint8 RGB (H, W, 3); mask: bool (H, W), True on the hand. Strength is the robust standard deviation (1.4826
-    times the median absolute value), so that it tells the relief of the skin at large and not the few sharp outlines of
-    fingers, which are structure. None for a hand too small to have an inside.
+    times the median absolute value), so that it measures the relief of the skin and not the few sharp outlines of fingers,
+    which are structure. None for a hand too small to have an inside.
     """
     if not mask.any():
         return None

@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def search_settings(opt: argparse.Namespace) -> int:
-    """Do the stages that opt asks for, together with whoever runs the same command. Returns the exit status."""
+    """Run the stages that opt asks for, sharing the work with other processes of the same command. Returns the exit status."""
     from util.search.sheet import write_sheets
     from util.search.study import Search
     from util.search.worker import TrialFailed, finish, halve, short_trials, wait_for_others
@@ -63,7 +63,7 @@ def search_settings(opt: argparse.Namespace) -> int:
 
 
 def check_settings(opt: argparse.Namespace, space: Space) -> None:
-    """End with train.py's own words where it does not take a setting of the first trials."""
+    """Raise UsageError, with train.py's own message, if train.py rejects a setting of the first trials."""
     for number, params in zip(range(opt.trials), draw(space, seed=opt.seed)):
         flags = as_flags(space.flags(params))
         try:

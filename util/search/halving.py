@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 
 def rungs(count: int, *, steps: int, reduction: int) -> list[int]:
     """The steps at which each rung is judged, after stage one's `steps`, until one of `count` trials is left."""
-    found = []
+    steps_of_rungs = []
     while count > 1:
         count = math.ceil(count / reduction)
         steps *= reduction
-        found.append(steps)
-    return found
+        steps_of_rungs.append(steps)
+    return steps_of_rungs
 
 
 def survivors(scores: Mapping[int, float], *, reduction: int) -> list[int]:
@@ -26,6 +26,5 @@ def survivors(scores: Mapping[int, float], *, reduction: int) -> list[int]:
 
 def differing(settings: Sequence[Mapping[str, object]]) -> list[str]:
     """The flags that are not the same in all settings, in the order of the first."""
-    return (
-        [flag for flag in settings[0] if any(each[flag] != settings[0][flag] for each in settings)] if settings else []
-    )
+    first = settings[0] if settings else {}
+    return [flag for flag in first if any(each[flag] != first[flag] for each in settings)]

@@ -1,4 +1,4 @@
-"""What a search shows: contact_sheet.png, index.html, trials.csv and best.yaml."""
+"""The files of a search: contact_sheet.png, index.html, trials.csv and best.yaml."""
 
 import csv
 import io
@@ -53,7 +53,7 @@ def keep_picture(opt: Namespace, number: int) -> Path | None:
 
 
 def state_of(trial: FrozenTrial, later: FrozenTrial | None) -> str:
-    """In words, with the newest score."""
+    """The trial's state in words, with its newest score."""
     if later is not None and later.intermediate_values:
         step = max(later.intermediate_values)
         word = {TrialState.PRUNED: "pruned", TrialState.COMPLETE: "winner", TrialState.FAIL: "failed"}.get(
@@ -138,7 +138,7 @@ def reason(trial: FrozenTrial, halving: Mapping[int, FrozenTrial]) -> str:
 
 
 def trials_csv(trials: list[FrozenTrial], halving: Mapping[int, FrozenTrial], flags: list[str]) -> str:
-    """number, state, score, step, one column a varied flag, run, pruned, error; one row a trial."""
+    """trials.csv: one row a trial, with its state and scores in both stages and one column a varied flag."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(

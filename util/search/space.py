@@ -23,7 +23,7 @@ from util.errors import UsageError
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-# What the search sets itself.
+# Flags that the search sets itself.
 RESERVED = ("name", "checkpoints_dir", "continue_train", "max_steps", "help", "help_all", "options")
 RANGE_KEYS = ("low", "high", "log", "step")
 

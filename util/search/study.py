@@ -44,7 +44,7 @@ class Search:
         return optuna.create_study(study_name=name, storage=self.storage, direction="minimize", load_if_exists=True)
 
     def setup(self) -> contextlib.AbstractContextManager[None]:
-        """Held for moments, while a worker decides what to do next."""
+        """The lock held briefly while a worker decides what to do next."""
         return waiting_lock(self.folder / "locks" / "setup.lock", what="the search", seconds=SETUP_SECONDS)
 
     def _fill(self, opt: Namespace, space: Space) -> None:
@@ -87,7 +87,7 @@ class Search:
             return self.short.trials[number]
 
     def open_halving(self, kept: list[int], space: Space, *, reduction: int, steps: int) -> None:
-        """Begin stage two with these trials, or find it begun. Raises UsageError where it was begun with others."""
+        """Begin stage two with these trials, or continue it. Raises UsageError if it was begun with others."""
         with self.setup():
             self.long = self._study(f"{self.name}-halving")
             asked = {"kept": kept, "reduction": reduction}
@@ -119,7 +119,7 @@ class Search:
         optuna.trial.Trial(self.long, trial._trial_id).report(score, step)
 
     def mark(self, study: optuna.Study, trial: FrozenTrial, **attributes: Any) -> None:
-        """Keep words about a trial that is not finished."""
+        """Set user attributes of a trial that is not finished."""
         for key, value in attributes.items():
             optuna.trial.Trial(study, trial._trial_id).set_user_attr(key, value)
 

@@ -1,4 +1,4 @@
-"""What a worker does: short trials, then rungs of halving, then the winner's whole training and its test."""
+"""The work of one worker: short trials, then rungs of halving, then the winner's whole training and its test."""
 
 import contextlib
 import json
@@ -100,7 +100,7 @@ def short_trials(opt: Namespace, space: Space, search: Search, after_each: Calla
 
 
 def wait_for_others(search: Search, opt: Namespace, space: Space, after_each: Callable[[], None]) -> None:
-    """Until no trial of stage one runs any more; what a worker leaves by dying meanwhile is done here."""
+    """Wait until no trial of stage one runs; finish the trials of workers that die meanwhile."""
     while search.short.get_trials(states=(TrialState.RUNNING, TrialState.WAITING)):
         short_trials(opt, space, search, after_each)
         time.sleep(POLL_SECONDS)
@@ -154,7 +154,7 @@ def free(search: Search, number: int, held: contextlib.ExitStack) -> bool:
 
 
 def close_rung(search: Search, alive: list[FrozenTrial], step: int, *, reduction: int) -> None:
-    """Prune what does not survive the rung, and say why; does nothing to a rung that is closed."""
+    """Prune the trials that do not survive the rung, and log why; does nothing to a closed rung."""
     if any(done > step for trial in alive for done in trial.intermediate_values):
         return
     closed = set(search.long.user_attrs.get("closed", []))

@@ -1,4 +1,4 @@
-"""The classification study (paper, section IV.D): train on each training set, test, and write what came out."""
+"""The classification study (paper, section IV.D): train on each training set, test, and write the results."""
 
 import csv
 import io
@@ -81,7 +81,7 @@ def training_samples(
 ) -> list[Sample]:
     """The samples of one training set: balanced classes from equally many hands of each kind.
 
-    shuffle_labels: permute the labels at random, a control that nothing can be learnt from.
+    shuffle_labels: permute the labels at random, as a control.
     """
     shares = experiment.training_sets[name]
     samples = []
@@ -114,9 +114,9 @@ def run_training_set(
     device: torch.device,
     amp: Amp,
 ) -> list[Prediction]:
-    """Train a classifier on `samples`, or go on with the one in `folder`, and let it judge `tested`.
+    """Train a classifier on `samples`, or continue the one in `folder`, and predict `tested`.
 
-    opt: the flags of classify.py. board: TensorBoard's folder. Raises util.training.loop.Stopped on SIGINT and SIGTERM.
+    opt: the flags of classify.py. board: TensorBoard's folder. Raises util.training.signals.Stopped on SIGINT and SIGTERM.
     """
     seed_everything(opt.seed)
     model = HandClassifier(
@@ -203,7 +203,7 @@ def confusion_by_kind(predictions: Sequence[Prediction], n_classes: int) -> np.n
 
 
 def reports(experiment: Experiment, predictions: Sequence[Prediction]) -> dict[str, dict]:
-    """{test set: util.classification.report of it}, for one training set's predictions."""
+    """{test set: its util.scores.classification.report}, for one training set's predictions."""
     results = {}
     for name, kinds in experiment.test_sets.items():
         chosen = [prediction for prediction in predictions if prediction.sample.kind in kinds]
@@ -221,11 +221,11 @@ def called_real(predictions: Sequence[Prediction], kind: str = "generated") -> t
 
 
 def answer(name: str, predictions: Mapping[str, Sequence[Prediction]]) -> str:
-    """What the experiment says of generated hands, in words, and what that is worth.
+    """The experiment's result on generated hands in words.
 
-    A share of hands taken for real means little alone: a classifier that calls everything real takes all of them. So
-    it stands beside what the same classifier calls the real and the synthetic hands, and is disowned where the
-    classifier cannot tell these two apart better than chance.
+    A share of hands taken for real means little alone, as a classifier that calls everything real takes all of them. So
+    the text adds the same classifier's shares of real and of synthetic hands, and rejects the answer if it cannot tell
+    these two apart better than chance.
     """
     if name == "table2":
         judged, who = predictions["syn_rea"], "a classifier that never saw one"
@@ -271,7 +271,7 @@ def write_predictions(path: Path, experiment: Experiment, predictions: Mapping[s
 
 
 def write_training_files(path: Path, experiment: Experiment, training: Mapping[str, Sequence[Sample]]) -> None:
-    """train_files.csv: file, kind, class, train_set; the proof that nothing was trained on and tested."""
+    """train_files.csv: file, kind, class, train_set; shows that no file was both trained on and tested."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "kind", "class", "train_set"])

@@ -1,4 +1,4 @@
-"""What are translated hands worth? Train on synthetic, translated and real hands in turn, test each on real hands."""
+"""The downstream study: train on synthetic, translated and real hands in turn, and test each network on real hands."""
 
 import logging
 import random
@@ -58,7 +58,7 @@ def study(
     """Run the study --downstream names and write table.md, metrics.json and samples.png to the folder.
 
     train, test: the frames of these splits; opt: the flags of test.py. Returns the table. Raises UsageError where there
-    are no masks or too few hands, and util.training.loop.Stopped on SIGINT and SIGTERM.
+    are no masks or too few hands, and util.training.signals.Stopped on SIGINT and SIGTERM.
     """
     clear(folder)
     hands = training_hands(opt, model, train, background=background)
@@ -77,8 +77,8 @@ def study(
             stream = AnnotatedHands(hands[part], background=banks["train"], seed=seed, train=True)
             net = train_net(opt, stream, seed=seed, folder=folder / "runs" / f"{part}_{seed}", device=device, amp=amp)
             predicted, truth = predict(opt, net, testing, device=device)
-            found = score(opt.downstream, predicted, truth, size=opt.downstream_size)
-            for name, value in found.items():
+            values = score(opt.downstream, predicted, truth, size=opt.downstream_size)
+            for name, value in values.items():
                 log.info("%s on real hands: %s", measures[name].name, measures[name].form.format(value))
                 measured[name][part].append(value)
             if seed == 0:
@@ -127,18 +127,18 @@ def clear(folder: Path) -> None:
 def training_hands(
     opt: Namespace, model: Translator, frames: Domains, *, background: str
 ) -> dict[str, list[AnnotatedHand]]:
-    """Equally many hands of each set, ready to be pasted; translated ones are the synthetic ones, translated."""
-    count = min(opt.downstream_images, *(len(found) for found in frames.values()))
+    """Equally many hands of each set, ready to be pasted; translated hands are those of the synthetic set."""
+    count = min(opt.downstream_images, *(len(part) for part in frames.values()))
     chosen = {}
-    for domain, found in frames.items():
-        check_masks(found, domain)
-        chosen[domain] = random.Random(f"{TEST_SEED}-{domain}").sample(found, count)
+    for domain, part in frames.items():
+        check_masks(part, domain)
+        chosen[domain] = random.Random(f"{TEST_SEED}-{domain}").sample(part, count)
     hands: dict[str, list[AnnotatedHand]] = {part: [] for part in SETS}
     regions = HandRegions(chosen["synthetic"], background=background)
-    found = model.hands().stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
-    for each in progress(found, total=count, desc="translating"):
-        made = Hand(each.image, each.source.mask)
-        both = annotate(opt, chosen["synthetic"][each.index], "synthetic", each.source, made)
+    translations = model.hands().stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
+    for each in progress(translations, total=count, desc="translating"):
+        translated = Hand(each.image, each.source.mask)
+        both = annotate(opt, chosen["synthetic"][each.index], "synthetic", each.source, translated)
         for part, hand in zip(("synthetic", "translated"), both):
             hands[part].append(hand)
     regions = HandRegions(chosen["real"], background=background)
@@ -224,7 +224,7 @@ def train_net(
 def predict(
     opt: Namespace, net: DownstreamNet, dataset: AnnotatedHands, *, device: torch.device
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """What the network says of every item, and the items' labels by name, in their order."""
+    """The network's predictions for every item, and the items' labels by name, in their order."""
     loader = ordered_batches(dataset, opt.downstream_batch, num_workers=opt.num_workers)
     predicted, labels = [], []
     for batch in loader:
@@ -243,9 +243,9 @@ def score(task: str, predicted: np.ndarray, truth: dict[str, np.ndarray], *, siz
 
 
 def blind_guess(task: str, hands: list[AnnotatedHand], background: Background, count: int) -> np.ndarray:
-    """What a network would say that never looks, `count` times: the training pictures' commonest mask, or mean joints.
+    """A prediction that ignores the picture, `count` times: the training pictures' commonest mask, or mean joints.
 
-    Scores are worth what they are above this one's.
+    It is the baseline that every score must exceed.
     """
     stream = AnnotatedHands(hands, background=background, seed=0, train=True)
     items = collate([stream[k] for k in range(GUESS_FROM)])
@@ -258,25 +258,25 @@ def blind_guess(task: str, hands: list[AnnotatedHand], background: Background, c
 
 
 def notes(opt: Namespace, *, train_images: int, test_images: int) -> list[str]:
-    """Sentences that say what was compared, and how."""
+    """Sentences on what was compared, and how."""
     size = opt.downstream_size
-    told = [
+    sentences = [
         f"{train_images} images a set, {opt.downstream_steps} steps of {opt.downstream_batch} at {size}x{size} pixels; "
         f"{test_images} real hands of the test split, on backgrounds that were not trained on.",
     ]
     if opt.downstream_seeds > 1:
-        told.append(f"Means over {opt.downstream_seeds} seeds, lowest to highest in brackets.")
+        sentences.append(f"Means over {opt.downstream_seeds} seeds, lowest to highest in brackets.")
     if opt.downstream == "segmentation":
-        told.append("IoU: mean over hands.")
+        sentences.append("IoU: mean over hands.")
     else:
-        told.append(f"PCK: joints within {PCK_SHARE * size:.1f} pixels, {PCK_SHARE:.0%} of the side.")
-    told.append("Blind guess: what scores best without looking at the picture, from real training hands.")
-    told.append("Translation changes the look alone: poses, views and forearms stay those of synthetic hands.")
-    return told
+        sentences.append(f"PCK: joints within {PCK_SHARE * size:.1f} pixels, {PCK_SHARE:.0%} of the side.")
+    sentences.append("Blind guess: what scores best without looking at the picture, from real training hands.")
+    sentences.append("Translation changes the look alone: poses, views and forearms stay those of synthetic hands.")
+    return sentences
 
 
 def sample_sheet(task: str, dataset: AnnotatedHands, predicted: dict[str, np.ndarray]) -> np.ndarray:
-    """Test hands in rows: the image, the truth, and what the first seed's networks say. uint8 RGB."""
+    """Test hands in rows: the image, the truth, and the predictions of the first seed's networks. uint8 RGB."""
     rows = []
     for k in spread(len(dataset), SAMPLES):
         item = dataset[k]

@@ -1,4 +1,4 @@
-"""What the downstream study writes: its table and its picture."""
+"""The downstream study's table and pictures."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,8 +23,8 @@ def table(
     title: str,
     notes: Sequence[str],
 ) -> str:
-    """table.md. scores: {measure: {set: Scores}}; gaps: {measure: GapClosed}; guesses: {measure: score} of what never
-    looks; notes: sentences beneath.
+    """table.md. scores: {measure: {set: Scores}}; gaps: {measure: GapClosed}; guesses: {measure: score} of the blind guess;
+    notes: sentences beneath.
     """
     lines = [title, "", "| trained on | " + " | ".join(m.name for m in measures.values()) + " |"]
     lines.append("| --- |" + " ---: |" * len(measures))

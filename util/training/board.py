@@ -1,4 +1,4 @@
-"""TensorBoard's side of a run: tags in groups that stand in the order in which one looks at them, and what to look for."""
+"""A run in TensorBoard: tags in groups, in the order in which one looks at them, and a guide to them."""
 
 import cv2
 import numpy as np
@@ -8,19 +8,19 @@ from util.training.tally import SKIPPED
 CAPTION = 22  # pixels: the height of a caption
 
 WHAT_TO_WATCH = """\
-**1 scores** are what counts. `fd` (or `fid`) is the distance of translated from real validation hands, lower is better.
+**1 scores** matter most. `fd` (or `fid`) is the distance of translated from real validation hands, lower is better.
 `structure` is the share of the source's inner edges that the translation still shows (1: all; `structure_chance`: what
 creases everywhere would show by chance). `texture_6`, `texture_12`, `texture_24`, `tone_L` and `fringe` are 1 where they are
 the photographs' own. `score` combines them, lower is better; `best.pt` is the checkpoint with the lowest (docs/scores.md).
 
-**2 generators**: `G_cycle` and `G_identity` fall and then level off. `G_gan` does not fall to 0: it says how the two players
-stand. One that keeps rising says that the discriminators win.
+**2 generators**: `G_cycle` and `G_identity` fall and then level off. `G_gan` does not fall to 0: it shows the balance of
+the two players. If it keeps rising, the discriminators win.
 
 **3 discriminators**: `D_r_real` and `D_r_fake` are D's mean answers, 1 for real and 0 for fake. Both near 0.5: D sees no
 difference, and the generators get no signal. Near 1 and 0 for thousands of steps: D is too strong, and the generators learn
 little. In between is where training happens. `D_s` judges the other direction.
 
-**4 speed and memory**: seconds a step without validation, pictures and saving; a slow rise says that something else uses the
+**4 speed and memory**: seconds a step without validation, pictures and saving; a slow rise means that something else uses the
 machine.
 
 **Images**: look at these first and trust them last. Skin should gain texture from left to right, the outline should stay,
@@ -45,7 +45,7 @@ def score_tag(name: str) -> str:
 
 
 def captioned(picture: np.ndarray, text: str) -> np.ndarray:
-    """uint8 (H, W, 3) with the text in a white strip above it, as much of it as the width holds."""
+    """uint8 (H, W, 3) with the text in a white strip above it, cut to the width."""
     height, width = picture.shape[:2]
     sheet = np.full((CAPTION + height, width, 3), 255, np.uint8)
     sheet[CAPTION:] = picture

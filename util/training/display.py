@@ -1,4 +1,4 @@
-"""The pictures that training shows: source | translated | cycle, one row a hand."""
+"""The pictures shown during training: source | translated | cycle, one row a hand."""
 
 import numpy as np
 

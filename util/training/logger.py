@@ -1,4 +1,4 @@
-"""What a run says of itself: log.jsonl, TensorBoard, and lines and a progress bar on the terminal."""
+"""The output of a run: log.jsonl, TensorBoard, and lines and a progress bar on the terminal."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ except ImportError:  # not on Windows
     resource = None
 
 LOG_FILE = "log.jsonl"
-BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # the bar takes what the numbers leave
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # the bar fills the rest of the line
 
 
 def setup_logging(*, quiet: bool = False) -> None:
@@ -90,7 +90,7 @@ class RunLogger:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Within the block (validation, pictures, saving) time does not count towards the seconds a step."""
+        """Time within the block (validation, pictures, saving) does not count towards the seconds a step."""
         start = time.perf_counter()
         try:
             yield
@@ -98,7 +98,7 @@ class RunLogger:
             self._since += time.perf_counter() - start
 
     def losses(self, values: dict[str, float]) -> None:
-        """Write the step's numbers, with the mean seconds a step since the last time, and show them in a line."""
+        """Log the step's losses and the mean seconds a step since the last call."""
         seconds = (time.perf_counter() - self._since) / max(1, self.step - self._since_step)
         self._since, self._since_step = time.perf_counter(), self.step
         self._write({"seconds": seconds, **values}, tag)
@@ -113,12 +113,12 @@ class RunLogger:
         logging.info("%s", line if not self._bar.disable else f"{line}  {pace}")
 
     def time_left(self) -> str:
-        """hours:minutes:seconds to the end, at the pace of this run so far: validation, pictures and saving count."""
+        """hours:minutes:seconds to the end at the run's mean pace, which includes validation, pictures and saving."""
         done = max(1, self.step - self._first_step)
         return tqdm.format_interval((time.perf_counter() - self._start) / done * (self.total_steps - self.step))
 
     def scores(self, values: dict[str, float]) -> None:
-        """Write validation's numbers."""
+        """Log the scores of a validation."""
         self._write(values, score_tag)
         logging.info("validation at step %d: %s", self.step, "  ".join(f"{k} {v:.4g}" for k, v in values.items()))
 
@@ -157,7 +157,7 @@ class RunLogger:
 
 @contextlib.contextmanager
 def readable_path(folder: Path) -> Iterator[str]:
-    """The folder's path, or for a while that of a link to it where its own is not UTF-8, which TensorBoard cannot write."""
+    """The folder's path, or a temporary link to it if the path is not UTF-8, which TensorBoard cannot write."""
     if as_utf8(str(folder)) == str(folder):
         yield str(folder)
         return
@@ -169,7 +169,7 @@ def readable_path(folder: Path) -> Iterator[str]:
 
 
 def memory_gib() -> float:
-    """The most memory taken so far: the GPU's where there is one in use, else this process's."""
+    """Peak memory so far: the GPU's if one is in use, else this process's."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**30
     if resource is None:
@@ -179,7 +179,7 @@ def memory_gib() -> float:
 
 
 def _drop_after(path: Path, step: int) -> None:
-    """Forget lines of steps that a resumed run does again, and a last line that was cut short."""
+    """Remove the lines of steps that a resumed run repeats, and a last line that is incomplete."""
     if not path.exists():
         return
     kept = []

@@ -1,4 +1,4 @@
-"""The training loop that every script shares: steps, logging, validation, checkpoints, a clean stop."""
+"""The training loop of all scripts: steps, logging, validation, checkpoints, a clean stop."""
 
 import contextlib
 import logging
@@ -29,7 +29,7 @@ Display = Callable[[], dict[str, np.ndarray]]
 
 @dataclass(kw_only=True)
 class Schedule:
-    """How long and how often, in steps; 0 means never. save_every_seconds: so long, at most, between two saves."""
+    """How long and how often, in steps; 0 means never. save_every_seconds: the longest time between two saves."""
 
     total_steps: int
     steps_per_epoch: int
@@ -41,7 +41,7 @@ class Schedule:
     validate_every: int = 0
 
     def at(self, step: int, every: int) -> bool:
-        """Whether what is done every so many steps, and at the end, is done after this step."""
+        """Whether something done every `every` steps, and at the end, is due after this step."""
         return every > 0 and (step == self.total_steps or step % every == 0)
 
     def snapshot(self, step: int) -> int:
@@ -63,17 +63,17 @@ def fit(
     validate: Validate | None = None,
     display: Display | None = None,
 ) -> None:
-    """Train until `schedule.total_steps`, from where `progress` stands.
+    """Train from `progress.step` to `schedule.total_steps`.
 
-    batches: endless, beginning with the batch of step `progress.step`. seed: what the steps' random draws depend on,
-    with the process's rank and the step's number. logger: None on ranks other than 0, which neither log nor validate.
+    batches: endless, beginning with the batch of step `progress.step`. seed: with the rank and the step's number, it
+    determines the random draws of a step. logger: None on ranks other than 0, which neither log nor validate.
 
-    SIGINT or SIGTERM, to any process, finishes the step, saves and raises Stopped on all of them; reading, validation and
-    display, which change nothing, are cut short, and a validation that was is done when the run goes on. A second SIGINT
-    interrupts at once. Steps whose losses or gradients are not finite are named and change nothing; too many in a row
-    raise RunError.
+    After SIGINT or SIGTERM to any process, all of them finish the step, save and raise Stopped. Reading, validation and
+    display, which change nothing, are interrupted; an interrupted validation is repeated when the run goes on. A second
+    SIGINT stops at once. Steps whose losses or gradients are not finite are logged and change nothing; too many in a
+    row raise RunError.
     """
-    alone = distributed.world_size() == 1  # several processes must leave what they do at the same step
+    alone = distributed.world_size() == 1  # several processes must stop at the same step
     on_batches = on_device(batches, device)
     tally, watch = Tally(), DiscriminatorWatch()
     saver = Saver(folder, model, progress, tally, every_seconds=schedule.save_every_seconds)
@@ -82,7 +82,7 @@ def fit(
     with stop_on_signals() as stop:
         try:
             while progress.step < schedule.total_steps or progress.validation_due:
-                if not progress.validation_due:  # else a validation was cut short, and its step is done
+                if not progress.validation_due:  # if due, a validation was interrupted after its step
                     with stop.cut_short(alone):
                         batch = next(on_batches)
                     seed_step(seed, distributed.rank(), progress.step)
@@ -144,9 +144,9 @@ def validate_once(
     progress: Progress,
     logger: RunLogger,
 ) -> None:
-    """Score the model, log that, and keep it if it is among the best. A score that cannot be had does not end a run.
+    """Score the model, log the scores, and keep it if it is among the best. A failed validation does not end a run.
 
-    A signal cuts it short and leaves the validation due; with other processes waiting (not `alone`) it then returns.
+    A signal interrupts it and leaves the validation due; if other processes wait (not `alone`), it then returns.
     """
     try:
         with stop.cut_short():

@@ -23,7 +23,7 @@ from util.training.tally import Tally
 log = logging.getLogger(__name__)
 
 LATEST, PREVIOUS, BEST, SECOND = "latest.pt", "previous.pt", "best.pt", "second_best.pt"
-DAMAGED = "damaged.pt"  # where a latest.pt is put aside that cannot be read
+DAMAGED = "damaged.pt"  # a latest.pt that cannot be read, kept aside
 UNSAVED_AFTER = 17  # skipped steps in a row; fp16's scaler alone may skip 16 on its way from its first scale to 1
 
 
@@ -45,8 +45,8 @@ class Trainable(Protocol):
 
 @dataclass
 class Progress:
-    """Where a run stands: steps done, the validation scores of its best checkpoints (lower is better), and whether the
-    validation of this very step is still to be done, because a signal cut it short.
+    """The state of a run: steps done, the validation scores of its best checkpoints (lower is better), and whether the
+    validation of this step is still due because a signal interrupted it.
     """
 
     step: int = 0
@@ -60,11 +60,11 @@ def can_resume(folder: Path) -> bool:
 
 
 def resume(folder: Path, model: Trainable) -> Progress:
-    """Load latest.pt into the model, or previous.pt where that is damaged. All processes must call it.
+    """Load latest.pt into the model, or previous.pt if latest.pt is damaged. All processes must call it.
 
-    The number of processes may be another than when it was saved: each takes its own part where there is one, and
-    starts that part anew where there is none. A damaged latest.pt is put aside, so that it never takes the place of a
-    good previous one. Raises UsageError.
+    The number of processes may differ from that of the save: each takes its own part of the state if there is one, and
+    else starts that part anew. A damaged latest.pt is put aside, so that it never replaces a good previous.pt. Raises
+    UsageError.
     """
     content, file = load_newest(folder / LATEST, folder / PREVIOUS)
     if content["format"] != FORMAT:
@@ -115,8 +115,8 @@ def save_latest(folder: Path, model: Trainable, progress: Progress) -> None:
 class Saver:
     """Saves a run on request, and knows the step and the time of its last save.
 
-    A step that was skipped changed nothing, so it does not keep a run from being saved. Many in a row say that the
-    weights are spoilt: then the last checkpoints, which are from before, stay.
+    A single skipped step changed nothing and does not prevent a save. Many skipped steps in a row mean that the weights
+    are broken: then the last checkpoints, which are older, stay.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Saver:
         self.step, self._time = progress.step, time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether the last save is longer ago than it may be."""
+        """Whether the last save was more than every_seconds ago."""
         return 0 < self.every_seconds < time.monotonic() - self._time
 
     def save(self) -> bool:
@@ -145,7 +145,7 @@ class Saver:
 
 
 def save_snapshot(folder: Path, model: Trainable, progress: Progress, epoch: int) -> None:
-    """Write epoch_N.pt: what using the model takes, as in best.pt. Raises RunError."""
+    """Write epoch_N.pt: the state for inference, as in best.pt. Raises RunError."""
     save_checkpoint(folder / f"epoch_{epoch}.pt", {"step": progress.step, "model": model.inference_state()})
 
 
@@ -155,7 +155,7 @@ def keep_best(folder: Path, model: Trainable, progress: Progress, score: float) 
     content = {**entry, "model": model.inference_state()}
     ranking = sorted([*progress.best, entry], key=lambda e: e["score"])[:2]
     if ranking[0] is entry:
-        # A run that was killed right here, and does this step again, finds its new best in place of the one before.
+        # A run that was killed here and repeats the step finds its new best in best.pt already.
         moves = progress.best and holds_step(folder / BEST, progress.best[0]["step"])
         save_checkpoint(folder / BEST, content, keep=folder / SECOND if moves else None)
     elif entry in ranking:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while training: the step is finished and saved, what changes nothing is cut short."""
+"""SIGINT and SIGTERM while training: the step is finished and saved; validation and pictures are interrupted."""
 
 import contextlib
 import logging
@@ -17,11 +17,11 @@ class Stopped(Exception):
 
 
 class Cut(BaseException):
-    """A signal came while something was done that can be left at any moment."""
+    """A signal interrupted work that may stop at any moment."""
 
 
 class StopRequest:
-    """The signals that asked for an end so far; true if there are any."""
+    """The signals received so far; true if there are any."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
@@ -32,7 +32,7 @@ class StopRequest:
 
     @property
     def number(self) -> int:
-        """The first signal's number; SIGTERM where it was another process that got it."""
+        """The first signal's number; SIGTERM if another process received it."""
         return self.received[0] if self.received else signal.SIGTERM
 
     @contextlib.contextmanager
