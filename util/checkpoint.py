@@ -179,7 +179,7 @@ def check_config(stored: dict | None, wanted: dict) -> None:
         raise ValueError("; ".join(f"--{key} is {wanted[key]!r} here, {stored.get(key)!r} there" for key in differ))
 
 
-def first_lines(error: BaseException, count: int = 2) -> str:
-    """The first lines of an error's message as one; PyTorch's go on for pages."""
+def first_lines(error: BaseException) -> str:
+    """The first two lines of an error's message as one; PyTorch's messages can be very long."""
     lines = [line.strip() for line in str(error).strip().splitlines()]
-    return " ".join(lines[:count])[:300] or type(error).__name__
+    return " ".join(lines[:2])[:300] or type(error).__name__

@@ -118,23 +118,11 @@ def spread(count: int, most: int) -> list[int]:
     return np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
 
 
-def stacked(pictures: Sequence[np.ndarray], *, across: bool = False) -> np.ndarray:
-    """Pictures of any sizes below one another, or side by side, on white."""
-    axis = 1 if across else 0
-    size = max(picture.shape[1 - axis] for picture in pictures)
-    padded = []
-    for picture in pictures:
-        missing = [(0, 0)] * 3
-        missing[1 - axis] = (0, size - picture.shape[1 - axis])
-        padded.append(np.pad(picture, missing, constant_values=PAPER))
-    return np.concatenate(padded, axis=axis)
-
-
-def draw_outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], *, thickness: int = 1) -> None:
+def draw_outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
     """Draw a mask's outline on a picture, in place; mask: bool, of any size, scaled to the picture's."""
     scaled = cv2.resize(mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(scaled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, colour, thickness)
+    cv2.drawContours(picture, contours, -1, colour, 1)
 
 
 def mask_picture(mask: np.ndarray) -> np.ndarray:

@@ -24,44 +24,11 @@ if TYPE_CHECKING:  # torch takes seconds to import, and processes that only read
     import torch
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
-# Other media that folders of images hold. They are not read; the scan of a data set names them.
-OTHER_SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".mov",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".m4v",
-        ".mpg",
-        ".gif",
-        ".heic",
-        ".heif",
-        ".avif",
-        ".jp2",
-        ".j2k",
-        ".jxl",
-        ".exr",
-        ".hdr",
-        ".psd",
-        ".svg",
-        ".pdf",
-        ".raw",
-        ".dng",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".ppm",
-        ".pgm",
-        ".npy",
-        ".npz",
-        ".zip",
-        ".rar",
-        ".7z",
-    ]
-)
-
+# Other files that folders of images hold. They are not read; the scan of a data set names them.
+_FILMS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".gif")
+_PHOTOGRAPHS = (".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw")
+_OTHERS = (".exr", ".hdr", ".psd", ".svg", ".pdf", ".ppm", ".pgm", ".npy", ".npz", ".zip", ".rar", ".7z")
+OTHER_SUFFIXES = frozenset(_FILMS + _PHOTOGRAPHS + _OTHERS)
 
 _TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}  # by the number of channels; each undoes itself
 

@@ -48,7 +48,7 @@ def reproduce(opt: argparse.Namespace) -> int:
     )
     if real_root(opt) and not masks_wanted(opt):
         log.warning("%s cannot be written, so that its masks are not refined but taken as they are", real_root(opt))
-    estimate = functools.partial(stage_seconds, opt, runner)
+    estimate = functools.partial(stage_seconds, runner)
     if opt.dry_run:
         print(plan_text(runner, chosen, parallel=len(places), estimate=estimate))
         return 0

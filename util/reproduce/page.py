@@ -1,6 +1,5 @@
 """paper.md and index.html: the paper's tables and figures as reproduced here, and which of its claims hold."""
 
-import json
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from util.reproduce.stages import SILNET, Stage
 from util.results.comparison import table as table_one
 from util.results.pages import table, write_pages
 from util.run import load_options
-from util.training.logger import LOG_FILE
+from util.training.logger import read_log
 
 TITLE = "H-GAN, reproduced"
 CAPTIONS = {
@@ -114,15 +113,7 @@ def training_section(opt: Namespace, rows: Mapping[str, dict]) -> str:
 def training_time(run: Path) -> tuple[int, float]:
     """(steps, seconds they took in sum) by the run's log."""
     last, total = 0, 0.0
-    try:
-        lines = (run / LOG_FILE).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0, 0.0
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:  # the last line of a run that was killed
-            continue
+    for entry in read_log(run):
         if isinstance(entry.get("seconds"), (int, float)):
             total += entry["seconds"] * (entry["step"] - last)
             last = entry["step"]

@@ -49,7 +49,7 @@ def plan_text(runner: Runner, stages: list[Stage], *, parallel: int, estimate: C
     return "\n".join(lines)
 
 
-def stage_seconds(opt: Namespace, runner: Runner, stage: Stage) -> float | None:
+def stage_seconds(runner: Runner, stage: Stage) -> float | None:
     """How long the stage takes: a training by its log, or by timing its step here; others as long as the last time.
 
     None where that is not known.

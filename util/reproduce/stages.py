@@ -193,10 +193,9 @@ def choose(stages: list[Stage], only: list[str]) -> list[Stage]:
     return [stage for stage in stages if not only or stage.name in only or stage.group in only]
 
 
-def known_names(models: list[str] | None = None) -> list[str]:
+def known_names() -> list[str]:
     """Everything that --only takes."""
-    models = list(models or MODELS)
-    singles = [f"{group}_{model}" for group in ("train", "translate") for model in models]
+    singles = [f"{group}_{model}" for group in ("train", "translate") for model in MODELS]
     return [*GROUPS, *singles, "classify_hands", "classify_table2", "classify_table3"]
 
 

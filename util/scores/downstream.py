@@ -49,11 +49,6 @@ class Scores(NamedTuple):
     def mean(self) -> float:
         return float(np.mean(self.values))
 
-    @property
-    def spread(self) -> float:
-        """Highest less lowest."""
-        return max(self.values) - min(self.values)
-
 
 class GapClosed(NamedTuple):
     """How much of the gap between training on synthetic and on real hands translation closes.

@@ -18,7 +18,7 @@ from util.search.halving import rungs, survivors
 from util.search.space import Space
 from util.search.study import Search, run_folder
 from util.strict_json import write_json
-from util.training.logger import LOG_FILE
+from util.training.logger import read_log
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +69,10 @@ def run_child(opt: Namespace, command: list[str], run: Path, *, log_name: str) -
 
 def last_score(run: Path) -> float:
     """The newest validation score of a run, by its log. Raises TrialFailed where there is none."""
-    score = None
-    with contextlib.suppress(OSError):
-        for line in (run / LOG_FILE).read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            score = next((entry[key] for key in ("fid", "fd") if entry.get(key) is not None), score)
-    if score is None:
+    scores = [entry[key] for entry in read_log(run) for key in ("fid", "fd") if entry.get(key) is not None]
+    if not scores:
         raise TrialFailed(f"{run} has no validation score: give it a val split (val_size) and a feature_net")
-    return float(score)
+    return float(scores[-1])
 
 
 def short_trials(opt: Namespace, space: Space, search: Search, after_each: Callable[[], None]) -> None:

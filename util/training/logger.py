@@ -60,7 +60,7 @@ class RunLogger:
     ) -> None:
         self.folder, self.steps_per_epoch, self.images_per_step = folder, steps_per_epoch, images_per_step
         self.total_steps, self.step, self.columns = total_steps, first_step, columns
-        _drop_after(folder / LOG_FILE, first_step)
+        _drop_after(folder, first_step)
         self._log = open(folder / LOG_FILE, "a", encoding="utf-8")
         self._closes = contextlib.ExitStack()
         where = self._closes.enter_context(readable_path(board or folder / "tensorboard"))
@@ -168,6 +168,21 @@ def readable_path(folder: Path) -> Iterator[str]:
         yield str(link)
 
 
+def read_log(run: Path) -> list[dict]:
+    """The objects of a run's log.jsonl, without a last line that is incomplete; [] where there is no log."""
+    try:
+        lines = (run / LOG_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    entries = []
+    for line in lines:
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("step"), int)]
+
+
 def memory_gib() -> float:
     """Peak memory so far: the GPU's if one is in use, else this process's."""
     if torch.cuda.is_initialized():
@@ -178,15 +193,8 @@ def memory_gib() -> float:
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
 
 
-def _drop_after(path: Path, step: int) -> None:
+def _drop_after(run: Path, step: int) -> None:
     """Remove the lines of steps that a resumed run repeats, and a last line that is incomplete."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue
-    write_bytes(path, "".join(line + "\n" for line in kept).encode())
+    if (run / LOG_FILE).exists():
+        kept = [json.dumps(entry) + "\n" for entry in read_log(run) if entry["step"] <= step]
+        write_bytes(run / LOG_FILE, "".join(kept).encode())
