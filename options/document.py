@@ -19,9 +19,9 @@ Every flag of `train.py` that decides what is trained. Without `--paper` the def
 `--no-mask` turns off what needs masks, and `--model silnet` has defaults of its own. "same": the default's value. "-": the flag
 does not apply.
 
-Our defaults are not certain: nearly all were chosen in single trials of 100 to 1,000 steps on some 700 images per domain, most
-of them with `--ngf 32 --ndf 32`, smaller crops and one seed. Several were changed at once, and judged by eye as much as by
-scores.
+[study.md](study.md) shows what the defaults give over 7,000 steps and what was tried on the way. They are not certain: trials
+were of one seed each, on some 700 images per domain, with `--ngf 32 --ndf 32` and small crops, and judged by eye as much as by
+scores. Those not named there were chosen in trials of 100 to 1,000 steps.
 """
 
 OLD_FLAGS_TEXT = """# Flags of the CycleGAN code base
