@@ -36,7 +36,8 @@ class Tested:
     def write_page(self, options: dict) -> Path:
         """Write index.html. options: test.py's flags. Returns its path."""
         columns = [Column(self.domains[0], self.domains[0]), Column("translated", "generated")]
-        columns.append(Column("mask", f"masks/{self.domains[0]}"))
+        if any(frame.mask_kind != "none" for frame in self.source.frames):
+            columns.append(Column("mask", f"masks/{self.domains[0]}"))
         if (self.folder / "true_pairs").is_dir():
             columns.append(Column("true pair", "true_pairs"))
         step = f", step {self.metrics['step']:,}" if "step" in self.metrics else ""
