@@ -7,7 +7,7 @@ from data.hands import Hand
 
 
 def random_hand_crop(hand: Hand, size: int, random: np.random.Generator) -> Hand:
-    """A size x size crop centred on a random pixel of the eroded hand mask (paper section IV.A; contract: training).
+    """A size x size crop centred on a random pixel of the eroded hand mask (paper section IV.A).
 
     Erosion keeps centres off the outline. Near the border the window is moved inside the image rather than filled up;
     an image smaller than the crop is padded with white. An empty mask gives the image's centre.

@@ -35,7 +35,7 @@ def translate_split(
     net: FeatureNet | None,
     silnet: TrainedSilNet | None,
 ) -> Tested:
-    """Translate the frames by one run, write the files of the contract, and score them."""
+    """Translate the frames by one run, write the results folder, and score them."""
     run = model.options
     folder = results_folder(opt, name)
     crop = region_side(run) if opt.crop else None
