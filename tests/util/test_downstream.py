@@ -340,7 +340,7 @@ def test_keypoints_need_joints(hands_root, tmp_path, run_main):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--downstream_seeds", "2"], "--downstream_seeds without --downstream"),
+        (["--downstream_seeds", "2"], "--downstream_seeds needs --downstream"),
         (["--downstream", "segmentation", "--direction", "RtoS"], "drop --direction RtoS"),
         (["--downstream", "segmentation", "--phase", "all"], "drop --phase"),
         (["--downstream", "segmentation", "--input", "."], "--input"),

@@ -28,7 +28,7 @@ from util.checkpoint import check_config, load_checkpoint, save_checkpoint
 from util.errors import RunError, UsageError, run_command
 from util.strict_json import strict, write_json
 from util.training import saving, tally, translator_run
-from util.training.tally import DiscriminatorWatch, Tally
+from util.training.tally import DiscriminatorWatch
 
 
 @pytest.fixture
@@ -202,15 +202,6 @@ def test_too_many_broken_steps_end_the_run_with_the_checkpoint_from_before(fit, 
     status, said = fit("--max_steps", 50, "--save_freq", 1)
     assert status == 1 and "in 4 steps in a row, up to step 7" in said and "Traceback" not in said
     assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] == 3
-
-
-def test_a_tally_reads_models_that_do_not_tell():
-    counted = Tally()
-    for step, value in enumerate((1.0, math.nan, 3.0), 1):
-        counted.add(step, {"loss": torch.tensor(value)}, {"a_path": ["x.png"]})
-    assert counted.means() == {"loss": 2.0, "skipped": 1}
-    counted.add(4, {"loss": torch.tensor(math.inf)}, {})
-    assert counted.means() == {"skipped": 1}
 
 
 def test_discriminators_that_teach_nothing_are_told_once(caplog):
