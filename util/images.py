@@ -23,6 +23,10 @@ from util.image_header import MAX_BYTES, Header, HeaderError, check_bytes
 if TYPE_CHECKING:  # torch takes seconds to import, and processes that only read and write images need none of it
     import torch
 
+# OpenCV's own threads do not survive a fork: a worker that was forked after they had started has been seen to hang while
+# decoding. Reading is spread over processes, so one thread each is enough.
+cv2.setNumThreads(1)
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
 # Other files that folders of images hold. They are not read; the scan of a data set names them.
 _FILMS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".gif")
