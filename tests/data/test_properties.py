@@ -76,7 +76,7 @@ def test_distances_of_sets(n, m, dim, shift, seed):
     distance = frechet_distance(a, b)
     assert distance >= 0 and abs(distance - frechet_distance(b, a)) <= 1e-6 * (1 + distance)
     assert frechet_distance(a, a[::-1]) <= 1e-6 * (1 + np.square(a).sum())
-    turned = np.linalg.qr(random.normal(size=(dim, dim)))[0]  # distances do not hang on the axes, nor on the origin
+    turned = np.linalg.qr(random.normal(size=(dim, dim)))[0]  # distances do not depend on the axes, nor on the origin
     assert abs(frechet_distance(a @ turned + shift, b @ turned + shift) - distance) <= 1e-6 * (1 + distance + shift**2)
     size = min(n, m)
     mean, std = kernel_distance(a, a, subsets=3, subset_size=size)

@@ -231,7 +231,7 @@ def test_a_signal_in_validation_saves_at_once_and_the_validation_is_made_up_for(
         return validate
 
     def net(*_, **__):
-        torch.rand(5)  # as building a network does; what resumes must not hang on it
+        torch.rand(5)  # as building a network does; what resumes must not depend on it
         return SimpleNamespace(name="none", sha256="0")
 
     flags = ("--val_interval", 0.2, "--val_size", 3, "--dropout")
