@@ -27,13 +27,13 @@ from models import SEGMENTERS
 from options.shared import DEMO_ROOT, reading
 from util import distributed
 from util.locks import lock_run
-from util.run import environment, open_run, plain_options, save_options
+from util.run import LATEST, environment, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device, seed_everything
 from util.training import silnet_run, translator_run
 from util.training.kind import Kind
 from util.training.logger import RunLogger, setup_logging
 from util.training.loop import Schedule, fit
-from util.training.saving import LATEST, Progress, can_resume, resume, save_latest
+from util.training.saving import Progress, can_resume, resume, save_latest
 from util.training.signals import Stopped
 
 log = logging.getLogger("train")

@@ -18,37 +18,14 @@ from models.config import network_config
 from models.hgan import create_generator, translate
 from models.networks.silnet import SilNet
 from models.silnet_trainer import segment
+from models.stored import check_knobs
 from models.translation import HandTranslator, composite
-from options.stored import check_stored
-from options.train_options import train_parser
 from util.checkpoint import check_config, first_lines, load_checkpoint, load_newest
 from util.errors import UsageError
-from util.run import OPTIONS_FILE, load_options
+from util.run import BEST, LATEST, OPTIONS_FILE, PREVIOUS, load_options
 from util.runtime import Amp, resolve_amp, resolve_device
-from util.training.saving import BEST, LATEST, PREVIOUS
 
 log = logging.getLogger(__name__)
-
-# Options that a run's options.yaml must hold; others may be newer than the run.
-NEEDED = (
-    "netG",
-    "netD",
-    "ngf",
-    "norm",
-    "upsample",
-    "model",
-    "mask",
-    "input_noise",
-    "fill",
-    "hand_box",
-    "background",
-    "dataset_mode",
-    "objects",
-    "seed",
-    "dataroot",
-    "synth_root",
-    "real_root",
-)
 
 
 class Translator:
@@ -63,7 +40,7 @@ class Translator:
         options = load_options(folder)
         if options.get("model") in SEGMENTERS:
             raise UsageError(f"{folder} holds a {options['model']}, which translates nothing; give it to --silnet")
-        check_stored(options, train_parser(), folder / OPTIONS_FILE, needed=NEEDED)
+        check_knobs(options, folder / OPTIONS_FILE)
         self.options = SimpleNamespace(**options)
         content, self.checkpoint = _load_epoch(folder, epoch)
         try:

@@ -1,7 +1,6 @@
 """Checks of options that are read from a file, by the ranges and choices of their flags."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +8,23 @@ from options.parsing import Parser, existing_dir, existing_file, existing_path
 from util.errors import UsageError
 
 ROOTS = ("dataroot", "synth_root", "real_root")
+NEEDED = ("dataset_mode", "objects", "seed", *ROOTS)  # others may be newer than the run
 
 
-def check_stored(options: dict[str, Any], parser: Parser, file: Path, *, needed: Sequence[str]) -> None:
-    """Raise UsageError, naming the option, if a value in a run's options.yaml is not one that its flag accepts.
+def check_stored(options: dict[str, Any], parser: Parser, file: Path) -> None:
+    """Raise UsageError, naming the option, if a run's options.yaml does not say where its data lies, or holds a value
+    that its flag does not accept.
 
-    needed: options that must be there. Others may be missing. Entries that are not flags are not checked, except the
-    absolute roots under "resolved".
+    Knobs are checked when the run's networks are loaded (models.stored). Entries that are not flags are not checked.
     """
-    missing = [key for key in needed if key not in options]
-    if missing:
-        raise UsageError(f"{file} does not say {', '.join(missing)}; put back the file that the run was started with")
     resolved = options.get("resolved")
     roots = resolved.get("roots") if isinstance(resolved, dict) else None
-    if not isinstance(roots, dict) or not all(isinstance(roots.get(key), (str, type(None))) for key in ROOTS):
-        raise UsageError(f"{file} does not say where the data lies; put back the file that the run was started with")
+    placed = isinstance(roots, dict) and all(isinstance(roots.get(key), (str, type(None))) for key in ROOTS)
+    missing = [key for key in NEEDED if key not in options] + ["where the data lies"] * (not placed)
+    if missing:
+        raise UsageError(f"{file} does not say {', '.join(missing)}; put back the file that the run was started with")
     for action in parser.flags():
-        message = fault(action, options.get(action.dest))
+        message = None if hasattr(action, "knob") else fault(action, options.get(action.dest))
         if message:
             raise UsageError(f"{file}: {action.dest} {message}; put back the file that the run was started with")
 

@@ -1,4 +1,4 @@
-"""A run's folder: its stored options, and which of them may change when it is continued."""
+"""A run's folder: its files, its stored options, and which of them may change when it is continued."""
 
 import platform
 import subprocess
@@ -14,6 +14,7 @@ from util.errors import UsageError
 from util.images import write_bytes
 
 OPTIONS_FILE = "options.yaml"
+LATEST, PREVIOUS, BEST, SECOND = "latest.pt", "previous.pt", "best.pt", "second_best.pt"
 # The version of what options compute. Raised when a step, a draw or the meaning of an option changes, so that an older run
 # is not continued with other mathematics.
 RECIPE = 2

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from helpers import ROOT, TINY, write_hands
 
-from options.reproduce_options import parse_reproduce
 from util.errors import UsageError
 from util.reproduce import claims
 from util.reproduce.claims import FAILS, HOLDS, OPEN, UNTESTED, Comparison
 from util.reproduce.evidence import sharpness
 from util.reproduce.figures import shading_step
+from util.reproduce.flags import parse_reproduce
 from util.reproduce.records import data_fingerprint, read_record
 from util.reproduce.runner import Runner, duration, slots
 from util.reproduce.stages import Stage, choose, create_stages

@@ -13,11 +13,11 @@ import pytest
 import yaml
 from helpers import ROOT, write_hands
 
-from options.search_options import kept_trials, parse_search
 from options.train_options import parse_train
 from util.errors import UsageError
 from util.images import read_rgb, write_png
 from util.search import __main__ as command
+from util.search.flags import kept_trials, parse_search
 from util.search.halving import differing, rungs, survivors
 from util.search.space import load_space
 

@@ -4,9 +4,9 @@ import argparse
 import functools
 import logging
 
-from options.reproduce_options import parse_reproduce
 from util import children
 from util.errors import UsageError, check_flags, run_command
+from util.reproduce.flags import parse_reproduce
 
 if __name__ == "__main__":
     check_flags(parse_reproduce)  # before PyTorch is imported, which takes seconds

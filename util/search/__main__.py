@@ -6,10 +6,10 @@ import importlib.util
 import logging
 
 from options.parsing import as_flags
-from options.search_options import kept_trials, parse_search
 from options.train_options import parse_train
 from util import children
 from util.errors import UsageError, check_flags, run_command
+from util.search.flags import kept_trials, parse_search
 from util.search.space import Space, draw, load_space
 
 if __name__ == "__main__":

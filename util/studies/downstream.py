@@ -27,12 +27,13 @@ from util.errors import UsageError
 from util.images import ImageError, to_uint8, write_bytes, write_png
 from util.progress import progress
 from util.results.write import write_metrics
+from util.run import LATEST
 from util.runtime import Amp, seed_everything
 from util.scores.downstream import MEASURES, PCK_SHARE, Scores, gap_closed, pck, pixel_errors
 from util.studies.downstream_report import DRAW, SETS, enlarge, table
 from util.training.logger import RunLogger
 from util.training.loop import Schedule, fit
-from util.training.saving import LATEST, Progress
+from util.training.saving import Progress
 
 log = logging.getLogger(__name__)
 

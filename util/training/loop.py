@@ -12,9 +12,10 @@ import torch
 from data.loader import on_device
 from util import distributed
 from util.errors import RunError, UsageError
+from util.run import LATEST
 from util.runtime import seed_step
 from util.training.logger import RunLogger
-from util.training.saving import LATEST, Progress, Saver, Trainable, keep_best, save_snapshot
+from util.training.saving import Progress, Saver, Trainable, keep_best, save_snapshot
 from util.training.signals import Cut, Stopped, StopRequest, stop_on_signals
 from util.training.tally import DiscriminatorWatch, Tally
 

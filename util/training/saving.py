@@ -18,11 +18,11 @@ from util.checkpoint import (
     save_checkpoint,
 )
 from util.errors import UsageError
+from util.run import BEST, LATEST, PREVIOUS, SECOND
 from util.training.tally import Tally
 
 log = logging.getLogger(__name__)
 
-LATEST, PREVIOUS, BEST, SECOND = "latest.pt", "previous.pt", "best.pt", "second_best.pt"
 DAMAGED = "damaged.pt"  # a latest.pt that cannot be read, kept aside
 UNSAVED_AFTER = 17  # skipped steps in a row; fp16's scaler alone may skip 16 on its way from its first scale to 1
 
