@@ -20,71 +20,41 @@ from models.image_pool import ImagePool, Trades
 T = TypeVar("T")
 
 SEEN_BY_GENERATORS = 6  # images a pair of hands: two fakes, two cycles, two identities
-SEEN_BY_DISCRIMINATORS = 6  # two fakes in the generators' step; two fakes and two real ones in the discriminators'
-
-
-@dataclass(frozen=True)
-class Shifts:
-    """Source rows and columns of shifted images: int64 (N, K, H) and (N, K, W), for K images a pair."""
-
-    rows: Tensor
-    columns: Tensor
-
-    def of(self, start: int, stop: int) -> Shifts:
-        """The shifts of images start to stop - 1 of every pair, ordered by image, then by pair: (K N, H), (K N, W)."""
-        rows, columns = (x[:, start:stop].transpose(0, 1).flatten(0, 1) for x in (self.rows, self.columns))
-        return Shifts(rows, columns)
 
 
 @dataclass(frozen=True)
 class Chances:
     """The choices of a step on N pairs of hands.
 
-    noise: (N, 6, 3, H, W), standard normal, for the images that generators are given; None without noise. shifts: of the
-    images that discriminators are shown; None without shifts. pool_r, pool_s: exchanges of the two image pools.
+    noise: (N, 6, 3, H, W), standard normal, for the images that generators are given; None without noise. pool_r, pool_s: exchanges of the two image pools.
     """
 
     noise: Tensor | None
-    shifts: Shifts | None
     pool_r: Trades
     pool_s: Trades
 
 
-def draw_chances(
-    images: Tensor, *, noise: bool, d_shift: int, pools: tuple[ImagePool, ImagePool], seed: tuple[int, ...]
-) -> Chances:
+def draw_chances(images: Tensor, *, noise: bool, pools: tuple[ImagePool, ImagePool], seed: tuple[int, ...]) -> Chances:
     """Draw the choices of a step on images like these, (N, 3, H, W). seed: of the run, the rank, and the step.
 
     Noise is drawn on the images' device. The pools' counts are advanced.
     """
     noise_seed, host_seed = (int(x) for x in np.random.SeedSequence(seed).generate_state(2, np.uint64))
     count, (height, width) = len(images), images.shape[-2:]
-    generator, pool_random = np.random.default_rng(host_seed), random.Random(host_seed)
+    pool_random = random.Random(host_seed)
     noises = None
     if noise:
         noise_generator = torch.Generator(images.device).manual_seed(noise_seed % 2**63)
         shape = (count, SEEN_BY_GENERATORS, 3, height, width)
         noises = torch.randn(shape, generator=noise_generator, device=images.device, dtype=images.dtype)
-    shifts = None
-    if d_shift:
-        starts = generator.integers(-d_shift, d_shift, (count, SEEN_BY_DISCRIMINATORS, 2, 1), endpoint=True)
-        # Past the border, its pixels are repeated.
-        rows, columns = (
-            torch.from_numpy((starts[:, :, axis] + np.arange(side)).clip(0, side - 1))
-            for axis, side in enumerate((height, width))
-        )
-        shifts = Shifts(rows, columns)
     trades = [pool.plan(count, pool_random) for pool in pools]
-    return _each_tensor(lambda x: _to_device(x, images.device), Chances(noises, shifts, *trades))
+    return _each_tensor(lambda x: _to_device(x, images.device), Chances(noises, *trades))
 
 
 def split_chances(chances: Chances, sizes: list[int]) -> list[Chances]:
     """The choices for each part of a batch of these sizes. The pools' exchanges stay those of the whole batch."""
     noises = chances.noise.split(sizes) if chances.noise is not None else [None] * len(sizes)
-    shifts = [None] * len(sizes)
-    if chances.shifts is not None:
-        shifts = [Shifts(*pair) for pair in zip(chances.shifts.rows.split(sizes), chances.shifts.columns.split(sizes))]
-    return [Chances(noise, shift, chances.pool_r, chances.pool_s) for noise, shift in zip(noises, shifts)]
+    return [Chances(noise, chances.pool_r, chances.pool_s) for noise in noises]
 
 
 def copy_chances(target: Chances, source: Chances) -> None:

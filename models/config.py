@@ -184,15 +184,6 @@ class Objective:
         group="extras",
         reason="on smooth renders, generators drew ridges; noise gives them a source of texture",
     )
-    d_shift: int = knob(
-        8,
-        "largest random shift of the discriminators' input, in pixels",
-        paper=0,
-        high=64,
-        metavar="PX",
-        group="extras",
-        reason="a discriminator that sees shifted images cannot rely on the grid of its strides",
-    )
     common_mask: bool = knob(
         True,
         "discriminators see real and synthetic hands only where their masks overlap",

@@ -12,12 +12,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from models.chances import Shifts
 from models.config import Objective
 from models.fill import filled
 from models.joining import Hands, Part
 from models.losses import edge_loss
-from models.perturb import shifted
 from models.rates import LinearDecay, warmed_up
 
 
@@ -38,9 +36,6 @@ class Extras:
     wavelength of its coarsest features. Noise gives it a source of texture. Noise also covers the information that a
     generator would hide in its output for the other one to restore the source from (Bashkirova et al. 2019).
 
-    d_shift: largest random shift of discriminators' inputs, in pixels. A discriminator then cannot rely on the grid of its
-    strides (Zhao et al. 2020).
-
     common_mask: discriminators see hands only where the batch's synthetic and real hands overlap, and white elsewhere. Real
     and fake then have the same outlines, so that D cannot tell them apart by a shape that G must not change. Against such a
     D, G can only exaggerate texture.
@@ -57,7 +52,6 @@ class Extras:
     """
 
     input_noise: float = 0.0
-    d_shift: int = 0
     common_mask: bool = False
     fill: bool = False
     lambda_edges: float = 0.0
@@ -86,14 +80,10 @@ class Extras:
         return synthetic * real > 0.5 if self.common_mask else None
 
     def shown(self, images: Tensor, visible: Tensor | None) -> Tensor:
-        """Discriminators' input before shifts, for images of both hands of N pairs, (2 N, 3, H, W)."""
+        """Discriminators' input, for images of both hands of N pairs, (2 N, 3, H, W)."""
         if visible is None:
             return images
         return torch.where(visible, images.unflatten(0, (2, -1)), 1.0).flatten(0, 1)
-
-    def shifted(self, images: Tensor, shifts: Shifts | None) -> Tensor:
-        """Discriminators' input after shifts."""
-        return images if shifts is None else shifted(images, shifts)
 
     def further_losses(self, part: Part) -> dict[str, Weighted]:
         """Losses of the generators that the paper does not have, by the names under which they are logged."""

@@ -228,7 +228,6 @@ class HGAN:
         return draw_chances(
             batch["real"],
             noise=self.extras.input_noise > 0,
-            d_shift=self.extras.d_shift,
             pools=(self.pool_r, self.pool_s),
             seed=seed,
         )
@@ -283,7 +282,7 @@ class HGAN:
         part.fakes = fake_r, fake_s
         shown = self.extras.shown(torch.cat(part.fakes), part.visible)
         part.shown = finite_or_white(shown.detach()).chunk(2)
-        return self.view(self.extras.shifted(shown, part.shifts_of_fakes))
+        return self.view(shown)
 
     def _further_losses(self, part: Part, *painted: Tensor) -> dict[str, Weighted]:
         """GeoConGAN's loss, if its weight is not 0, and the extras' losses."""
@@ -307,7 +306,7 @@ class HGAN:
         real_s, real_r = self.extras.shown(torch.cat([h.image for h in part.hands]), part.visible).chunk(2)
         fake_r, fake_s = part.shown
         images = torch.cat([real_r, fake_r, real_s, fake_s])
-        return halves(self.view(self.extras.shifted(images, part.shifts_of_judged)))
+        return halves(self.view(images))
 
     def _judge(self, name: str, view: Tensor | list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """A discriminator's maps for the first half of a batch of views, which is real, and for the second, which is fake."""

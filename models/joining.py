@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from models.chances import Chances, Shifts
+from models.chances import Chances
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Part:
     """A part of a step's batch, or all of it: N pairs of hands, and the step's results for them.
 
     share: of the batch. visible: where discriminators see the hands, bool (N, 1, H, W); None: everywhere. fakes:
-    translations of the synthetic and of the real hands. shown: the same as discriminators are shown them, before shifts.
+    translations of the synthetic and of the real hands. shown: the same as discriminators are shown them.
     """
 
     synthetic: Hands
@@ -53,16 +53,6 @@ class Part:
         if self.chances.noise is None:
             return None
         return self.chances.noise[:, first : self.seen].transpose(0, 1).flatten(0, 1)
-
-    @property
-    def shifts_of_fakes(self) -> Shifts | None:
-        """Shifts of the two fakes in the generators' step."""
-        return self.chances.shifts and self.chances.shifts.of(0, 2)
-
-    @property
-    def shifts_of_judged(self) -> Shifts | None:
-        """Shifts of real, fake, synthetic and fake images in the discriminators' step."""
-        return self.chances.shifts and self.chances.shifts.of(2, 6)
 
 
 def join_hands(hands: Sequence[Hands]) -> Hands:

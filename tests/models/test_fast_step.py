@@ -21,7 +21,6 @@ from util.benchmark.reference_step import ReferenceStep, Residual
 STEPS = 5
 SHIPPED = {
     "input_noise": 0.07,
-    "d_shift": 8,
     "common_mask": True,
     "fill": True,
     "lambda_edges": 40.0,

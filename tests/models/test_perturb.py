@@ -1,16 +1,16 @@
-"""Noise for the generators and shifts for the discriminators."""
+"""Noise on the generators' input."""
 
 import torch
 
-from models.chances import Shifts, draw_chances
+from models.chances import draw_chances
 from models.extras import Extras
 from models.image_pool import ImagePool
 from models.joining import Hands
-from models.perturb import shifted, with_fixed_noise
+from models.perturb import with_fixed_noise
 
 
-def draw(images: torch.Tensor, *, noise: bool = False, d_shift: int = 0, seed: int = 0):
-    return draw_chances(images, noise=noise, d_shift=d_shift, pools=(ImagePool(0), ImagePool(0)), seed=(seed, 0, 0))
+def draw(images: torch.Tensor, *, noise: bool = False, seed: int = 0):
+    return draw_chances(images, noise=noise, pools=(ImagePool(0), ImagePool(0)), seed=(seed, 0, 0))
 
 
 def test_noise_has_the_deviation_asked_for_and_none_is_none():
@@ -41,32 +41,3 @@ def test_fixed_noise_draws_nothing_from_the_global_state():
     torch.manual_seed(0)
     with_fixed_noise(torch.zeros(1, 3, 8, 8), 0.1)
     assert torch.equal(torch.rand(1), expected)
-
-
-def test_shifts_move_each_image_by_itself_within_the_limit():
-    size, limit = 16, 3
-    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    image = torch.stack([y, x]).float().expand(40, 2, size, size)  # every pixel holds its place
-    moved = shifted(image, draw(image, d_shift=limit).shifts.of(0, 1))
-    offsets = moved[:, :, size // 2, size // 2] - size // 2
-    assert offsets.abs().max() == limit and len(offsets.unique(dim=0)) > 10
-    for k in range(40):
-        dy, dx = offsets[k].int().tolist()
-        torch.testing.assert_close(moved[k, 0], (y + dy).clamp(0, size - 1).float())  # the border is repeated
-        torch.testing.assert_close(moved[k, 1], (x + dx).clamp(0, size - 1).float())
-    assert draw(image).shifts is None and Extras().shifted(image, None) is image
-
-
-def test_shifts_of_several_images_a_pair_stay_with_them():
-    images = torch.rand(2, 3, 16, 16)
-    shifts = draw(images, d_shift=5).shifts
-    together = shifted(torch.cat([images, images + 1]), shifts.of(2, 4))
-    for k in range(2):
-        alone = Shifts(shifts.rows[:, 2 + k], shifts.columns[:, 2 + k])
-        assert torch.equal(together[2 * k : 2 * k + 2], shifted(images + k, alone))
-
-
-def test_gradients_come_back_to_where_they_belong():
-    image = torch.rand(1, 1, 8, 8, requires_grad=True)
-    shifted(image, draw(image.detach(), d_shift=2).shifts.of(0, 1)).sum().backward()
-    assert image.grad.sum() == 64 and image.grad.min() >= 0

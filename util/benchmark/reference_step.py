@@ -255,10 +255,10 @@ class ReferenceStep:
     def step(self, batch: dict, chances: Chances | None = None) -> dict[str, Tensor]:
         """The step of section III.C on a batch of models.hgan.HGAN.training_step; returns the losses that it does.
 
-        chances: those of the model's step; None: its own, without noise and shifts.
+        chances: those of the model's step; None: its own, without noise.
         """
         if chances is None:
-            chances = draw_chances(batch["real"], noise=False, d_shift=0, pools=self.plans, seed=(0, 0, self.steps))
+            chances = draw_chances(batch["real"], noise=False, pools=self.plans, seed=(0, 0, self.steps))
         goal = self.goal
         names = ("synthetic", "real", "synthetic_mask", "real_mask")
         s, r, mask_s, mask_r = (batch[name].to(self.dtype) for name in names)
@@ -281,8 +281,8 @@ class ReferenceStep:
         cycle_r = paint("G_r", fake_s, mask_r)
         seen = self.region(mask_s, mask_r)
         shown_r, shown_s = self.shown(fake_r, seen), self.shown(fake_s, seen)
-        maps_r = self.judge("D_r", self.moved(shown_r, chances, 0))
-        maps_s = self.judge("D_s", self.moved(shown_s, chances, 1))
+        maps_r = self.judge("D_r", shown_r)
+        maps_s = self.judge("D_s", shown_s)
         gan = sum(0.5 * ((d - 1) ** 2).mean() for d in maps_r + maps_s)
         cycle = self.off(cycle_s, s, mask_s) + self.off(cycle_r, r, mask_r)
         identity = torch.zeros(())
@@ -304,13 +304,13 @@ class ReferenceStep:
 
         # Discriminators.
         self.adam_D.zero_grad()
-        for name, real, fake, trades, number in (
-            ("D_r", r, shown_r, chances.pool_r, 2),
-            ("D_s", s, shown_s, chances.pool_s, 4),
+        for name, real, fake, trades in (
+            ("D_r", r, shown_r, chances.pool_r),
+            ("D_s", s, shown_s, chances.pool_s),
         ):
             old = self.pools[name].query(fake, trades) if goal.pool_size else fake.detach()
-            on_real = self.judge(name, self.moved(self.shown(real, seen), chances, number))
-            on_fake = self.judge(name, self.moved(old, chances, number + 1))
+            on_real = self.judge(name, self.shown(real, seen))
+            on_fake = self.judge(name, old)
             losses[name] = sum(0.5 * ((d - 1) ** 2).mean() for d in on_real) + sum(0.5 * (d**2).mean() for d in on_fake)
             losses[name].backward()
             losses[f"{name}_real"] = sum(d.mean() for d in on_real) / len(on_real)
@@ -350,13 +350,6 @@ class ReferenceStep:
     def shown(self, image: Tensor, seen: Tensor) -> Tensor:
         """The image there, and white elsewhere."""
         return seen * image + (1 - seen)
-
-    def moved(self, image: Tensor, chances: Chances, number: int) -> Tensor:
-        """Each image of a batch where the discriminator sees it, filled up with its border's pixels."""
-        if chances.shifts is None:
-            return image
-        places = zip(image, chances.shifts.rows[:, number].tolist(), chances.shifts.columns[:, number].tolist())
-        return torch.stack([x[:, rows][:, :, columns] for x, rows, columns in places])
 
     def judge(self, name: str, image: Tensor) -> list[Tensor]:
         """A discriminator's maps of an image."""
