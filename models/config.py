@@ -176,14 +176,6 @@ class Objective:
         reason="a generator that sees white beside the hand paints coloured fringes, of 1.7 times the photographs' "
         "chroma; with the band it is 1.0 (docs/study.md)",
     )
-    input_noise: float = knob(
-        0.07,
-        "standard deviation of the noise added to the generators' input, for images in [-1, 1]",
-        paper=0.0,
-        high=1,
-        group="extras",
-        reason="on smooth renders, generators drew ridges; noise gives them a source of texture",
-    )
     common_mask: bool = knob(
         True,
         "discriminators see real and synthetic hands only where their masks overlap",

@@ -18,22 +18,22 @@ log = logging.getLogger(__name__)
 OPSET = 18  # of ONNX's operators
 LARGEST = 2048  # quarter of the largest side in pixels
 FORMATS = (".onnx", ".pt2")
+NAMES = ("image", "mask")  # of the inputs
 
 
 class PortableGenerator(nn.Module):
     """A generator with its input's preparation, as test.py computes it, for any batch and any size.
 
     image (N, 3, H, W) in [-1, 1], RGB, white outside the hand; mask (N, 1, H, W) in {0, 1}; H and W are multiples of 4.
-    noise (N, 3, H, W), only for runs with --input_noise: standard normal, or zeros for slightly smoother skin. Returns the translated image (N, 3, H, W) in [-1, 1], composited by the mask where the run has masks.
+    Returns the translated image (N, 3, H, W) in [-1, 1], composited by the mask where the run has masks.
     """
 
-    def __init__(self, generator: ResNetGenerator, *, input_noise: float, fill: bool, masked: bool) -> None:
+    def __init__(self, generator: ResNetGenerator, *, fill: bool, masked: bool) -> None:
         super().__init__()
-        self.generator, self.input_noise, self.fill, self.masked = generator, input_noise, fill, masked
+        self.generator, self.fill, self.masked = generator, fill, masked
 
-    def forward(self, image: Tensor, mask: Tensor, noise: Tensor | None = None) -> Tensor:
-        x = filled(image, mask) if self.fill else image
-        painted = self.generator(x if noise is None else x + self.input_noise * noise)
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        painted = self.generator(filled(image, mask) if self.fill else image)
         return composite(painted, image, mask if self.masked else None)
 
 
@@ -47,25 +47,19 @@ def export_translator(model: Translator, path: Path) -> None:
     if path.suffix == ".onnx":
         _check_packages(path)
     options = model.options
-    net = PortableGenerator(
-        model.net.cpu().float().eval(), input_noise=options.input_noise, fill=options.fill, masked=options.mask
-    )
-    inputs = [torch.zeros(2, 3, 64, 96), torch.ones(2, 1, 64, 96)]
-    names = ["image", "mask"]
-    if options.input_noise:
-        inputs.append(torch.zeros(2, 3, 64, 96))
-        names.append("noise")
+    net = PortableGenerator(model.net.cpu().float().eval(), fill=options.fill, masked=options.mask)
+    inputs = (torch.zeros(2, 3, 64, 96), torch.ones(2, 1, 64, 96))
     batch = torch.export.Dim("batch", min=1, max=4096)
     height, width = (4 * torch.export.Dim(name, min=4, max=LARGEST) for name in ("quarter_height", "quarter_width"))
-    shapes = {name: {0: batch, 2: height, 3: width} for name in names}
+    shapes = {name: {0: batch, 2: height, 3: width} for name in NAMES}
     with torch.no_grad():
-        program = torch.export.export(net, tuple(inputs), dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(net, inputs, dynamic_shapes=shapes, strict=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".pt2":
         torch.export.save(program, path)
     else:
-        _write_onnx(program, path, names)
-    inputs_text = f"{', '.join(names)}: float32 (N, 3 or 1, H, W), H and W multiples of 4"
+        _write_onnx(program, path)
+    inputs_text = f"{', '.join(NAMES)}: float32 (N, 3 or 1, H, W), H and W multiples of 4"
     log.info("exported: %s (%s)", path, inputs_text + (f", opset {OPSET}" if path.suffix == ".onnx" else ""))
 
 
@@ -78,8 +72,8 @@ def _check_packages(path: Path) -> None:
         )
 
 
-def _write_onnx(program: torch.export.ExportedProgram, path: Path, names: list[str]) -> None:
+def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
     exported = torch.onnx.export(
-        program, input_names=names, output_names=["translated"], opset_version=OPSET, dynamo=True, verbose=False
+        program, input_names=list(NAMES), output_names=["translated"], opset_version=OPSET, dynamo=True, verbose=False
     )
     exported.save(str(path), external_data=False)

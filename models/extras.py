@@ -31,11 +31,6 @@ class Weighted:
 class Extras:
     """Which extras are on, and how strongly.
 
-    input_noise: standard deviation of white noise added to generators' inputs, images in [-1, 1]. Rendered skin is perfectly
-    smooth, and a deterministic network makes texture of it only by amplifying its own ripples, which gives ridges at the
-    wavelength of its coarsest features. Noise gives it a source of texture. Noise also covers the information that a
-    generator would hide in its output for the other one to restore the source from (Bashkirova et al. 2019).
-
     common_mask: discriminators see hands only where the batch's synthetic and real hands overlap, and white elsewhere. Real
     and fake then have the same outlines, so that D cannot tell them apart by a shape that G must not change. Against such a
     D, G can only exaggerate texture.
@@ -51,7 +46,6 @@ class Extras:
     of generators and discriminators; see `rate`.
     """
 
-    input_noise: float = 0.0
     common_mask: bool = False
     fill: bool = False
     lambda_edges: float = 0.0
@@ -66,10 +60,9 @@ class Extras:
             chosen[name] &= objective.mask
         return cls(**chosen)
 
-    def seen(self, hands: Hands, noise: Tensor | None) -> Tensor:
-        """Generators' input for hands, images (N, 3, H, W). noise: standard normal, of the same shape, or None."""
-        images = filled(hands.image, hands.mask) if self.fill else hands.image
-        return images if noise is None else torch.add(images, noise, alpha=self.input_noise)
+    def seen(self, hands: Hands) -> Tensor:
+        """Generators' input for hands, images (N, 3, H, W)."""
+        return filled(hands.image, hands.mask) if self.fill else hands.image
 
     def compared(self, painted: Tensor, target: Hands) -> Tensor:
         """The images that cycle and identity losses compare with the target's, from painted ones (N, 3, H, W)."""

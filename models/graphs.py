@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from models.chances import Chances, copy_chances
 from models.hgan import HGAN
+from models.image_pool import Exchange
 from util.errors import UsageError
 
 WARM_UP = 3  # steps before the recording, on a side stream, as PyTorch's documentation requires
@@ -13,7 +13,7 @@ WARM_UP = 3  # steps before the recording, on a side stream, as PyTorch's docume
 class GraphedStep:
     """Replaces a model's training_step. Create it after the model's state is loaded. CUDA only, without --amp fp16.
 
-    The first steps run normally; then one is recorded. Later ones copy their batch and choices into the recording's memory
+    The first steps run normally; then one is recorded. Later ones copy their batch and exchanges into the recording's memory
     and replay it. One recording holds the updates of generators and discriminators. Learning rates and averaging rates are
     tensors that begin_step writes. Raises UsageError if the model cannot be recorded.
     """
@@ -30,7 +30,7 @@ class GraphedStep:
         self.model, self.step = model, type(model).training_step
         self.graph: torch.cuda.CUDAGraph | None = None
         self.batch: dict[str, Tensor] = {}
-        self.chances: Chances | None = None
+        self.exchange: Exchange | None = None
         self.losses: dict[str, Tensor] = {}
         self.taken = 0
         self.stream = torch.cuda.Stream(model.device)
@@ -38,23 +38,23 @@ class GraphedStep:
     def __call__(self, batch: dict) -> dict[str, Tensor]:
         """training_step(batch); all batches must have the same shapes."""
         batch = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
-        chances = self.model.begin_step(batch)
+        exchange = self.model.begin_step(batch)
         if self.taken < WARM_UP:
             self.taken += 1
             self.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.stream):
-                losses = self.step(self.model, batch, chances)
+                losses = self.step(self.model, batch, exchange)
             torch.cuda.current_stream().wait_stream(self.stream)
             return losses
         if self.graph is None:
-            self.batch, self.chances = {name: value.clone() for name, value in batch.items()}, chances
+            self.batch, self.exchange = {name: value.clone() for name, value in batch.items()}, exchange
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # loaders use CUDA in other threads
-                self.losses = self.step(self.model, self.batch, self.chances)
+                self.losses = self.step(self.model, self.batch, self.exchange)
         for name, value in batch.items():
             self.batch[name].copy_(value)
-        if chances is not self.chances:
-            copy_chances(self.chances, chances)
+        if exchange is not self.exchange:
+            self.exchange.copy_(exchange)
         self.graph.replay()
         names = list(self.losses)
         return dict(zip(names, torch.stack([self.losses[name] for name in names]).unbind()))

@@ -1,5 +1,6 @@
 """H-GAN and its baselines: CycleGAN with masks (paper section III, Fig. 2 right)."""
 
+import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models import DISCRIMINATORS, GENERATOR, GENERATORS
-from models.chances import Chances, draw_chances, split_chances
 from models.config import NetworkConfig, Objective
 from models.ema import EMA
 from models.extras import Extras, Weighted
@@ -18,11 +18,10 @@ from models.features.vgg16 import VGG16Features
 from models.fill import filled
 from models.guard import BufferGuard, finite_or_white
 from models.half import half_weights
-from models.image_pool import ImagePool
+from models.image_pool import Exchange, ImagePool
 from models.joining import Hands, Part, halves, join_hands
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, mean_of_maps
 from models.networks.layers import init_weights
-from models.perturb import with_fixed_noise
 from models.rates import LinearDecay
 from models.trainer_state import TrainerState
 from models.updater import Update, create_adam, set_rate
@@ -60,17 +59,15 @@ def composite(generated: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
 
 
 @torch.inference_mode()
-def translate(
-    net: nn.Module, images: Tensor, masks: Tensor | None, amp: Amp, *, input_noise: float, fill: bool, masked: bool
-) -> Tensor:
+def translate(net: nn.Module, images: Tensor, masks: Tensor | None, amp: Amp, *, fill: bool, masked: bool) -> Tensor:
     """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1] of hands where masks (N, 1, H, W) are 1.
 
-    masks None: the hand is the whole image. masked: composite by the masks. input_noise, fill: those of the generator's
-    training (models/extras.py); here the noise is always the same.
+    masks None: the hand is the whole image. masked: composite by the masks. fill: that of the generator's training
+    (models/extras.py).
     """
     x = filled(images, masks) if fill and masks is not None else images
     with amp.autocast(images.device):
-        painted = net(with_fixed_noise(x, input_noise))
+        painted = net(x)
     return composite(painted, images, masks if masked else None)
 
 
@@ -163,16 +160,16 @@ class HGAN:
 
     # ------------------------------------------------------------------ training
 
-    def training_step(self, batch: dict, chances: Chances | None = None) -> dict[str, Tensor]:
+    def training_step(self, batch: dict, exchange: Exchange | None = None) -> dict[str, Tensor]:
         """One update of the generators, then one of the discriminators (section III.C).
 
         batch: "synthetic" and "real" (N, 3, H, W) in [-1, 1] with "synthetic_mask" and "real_mask" (N, 1, H, W) in
-        {0, 1}, on this model's device. chances: the result of `begin_step`, if that was called already. Returns the losses and
+        {0, 1}, on this model's device. exchange: the result of `begin_step`, if that was called already. Returns the losses and
         the discriminators' means, detached scalars, and whether an update was skipped because a loss or a gradient was not
         finite ("skipped", 0 or 1). With masks, fakes are composited; cycles and identities are not.
         """
-        chances = chances or self.begin_step(batch)
-        parts, weight, losses = self._parts(batch, chances), self.objective, {}
+        exchange = exchange or self.begin_step(batch)
+        parts, weight, losses = self._parts(batch), self.objective, {}
         self.buffers.remember()
 
         update = self._update(self.optimizer_G, still=(self.D_r, self.D_s))
@@ -198,7 +195,7 @@ class HGAN:
             add(losses, part, **{name: term.loss for name, term in terms.items()})
         skipped_G = update.apply()
 
-        self._exchange_fakes(parts, chances)
+        self._exchange_fakes(parts, exchange)
         update = self._update(self.optimizer_D)
         for part in update.over(parts):
             with self._precision("D_r", "D_s"):
@@ -216,32 +213,31 @@ class HGAN:
         self._finish_step(skipped)
         return losses | {"skipped": skipped}
 
-    def begin_step(self, batch: dict) -> Chances:
-        """Prepare the next step on the host: set the learning rate, advance counters, and return every random choice."""
+    def begin_step(self, batch: dict) -> Exchange:
+        """Prepare the next step on the host: set the learning rate, advance counters, and choose the pools' exchanges.
+
+        The choices depend on (seed, rank, step) alone, so a resumed run makes the same.
+        """
         rate = self.extras.rate(self.steps, lr=self.objective.lr, decay=self.decay)
         for optimizer in (self.optimizer_G, self.optimizer_D):
             set_rate(optimizer, rate)
         for average in self.averages.values():
             average.advance()
-        seed = (self.seed, distributed.rank(), self.steps)
+        choices = random.Random(str((self.seed, distributed.rank(), self.steps)))
         self.steps += 1
-        return draw_chances(
-            batch["real"],
-            noise=self.extras.input_noise > 0,
-            pools=(self.pool_r, self.pool_s),
-            seed=seed,
-        )
+        count = len(batch["real"])
+        return Exchange(*(pool.plan(count, choices).to(self.device) for pool in (self.pool_r, self.pool_s)))
 
-    def _parts(self, batch: dict, chances: Chances) -> list[Part]:
+    def _parts(self, batch: dict) -> list[Part]:
         """The batch in `accumulate` parts, or as many as it has images."""
         names = ("synthetic", "real", "synthetic_mask", "real_mask")
         columns = list(zip(*(batch[name].chunk(self.accumulate) for name in names)))
         sizes = [len(images) for images, *_ in columns]
         parts = []
-        for (*images, mask_s, mask_r), size, its_chances in zip(columns, sizes, split_chances(chances, sizes)):
+        for (*images, mask_s, mask_r), size in zip(columns, sizes):
             hands = [Hands(*of) for of in zip(images, (mask_s, mask_r))]
             share = size / len(batch["real"])
-            parts.append(Part(*hands, share, its_chances, visible=self.extras.visible(mask_s, mask_r)))
+            parts.append(Part(*hands, share, visible=self.extras.visible(mask_s, mask_r)))
         return parts
 
     def _update(self, optimizer: torch.optim.Optimizer, still: Iterable[nn.Module] = ()) -> Update:
@@ -266,7 +262,7 @@ class HGAN:
         painted = []
         for together in [hands] if self._joins else [[h] for h in hands]:
             joined = join_hands(together)
-            painted.append(net(self.extras.seen(joined, part.next_noise(len(joined.image)))))
+            painted.append(net(self.extras.seen(joined)))
         return list(painted[0].split(sizes)) if self._joins else painted
 
     def _masked(self, painted: Tensor, source: Hands) -> Tensor:
@@ -292,11 +288,11 @@ class HGAN:
             losses["G_geo"] = Weighted(self.objective.lambda_geo, 2 * geometric_loss(logits, masks))
         return losses
 
-    def _exchange_fakes(self, parts: list[Part], chances: Chances) -> None:
+    def _exchange_fakes(self, parts: list[Part], exchange: Exchange) -> None:
         """Exchange the shown fakes of each part for past ones, by the image pools."""
         sizes = [len(part.real.image) for part in parts]
         new_r, new_s = (torch.cat(shown) for shown in zip(*(part.shown for part in parts)))
-        old_r, old_s = self.pool_r.query(new_r, chances.pool_r), self.pool_s.query(new_s, chances.pool_s)
+        old_r, old_s = self.pool_r.query(new_r, exchange.r), self.pool_s.query(new_s, exchange.s)
         for part, *old in zip(parts, old_r.split(sizes), old_s.split(sizes)):
             part.shown = tuple(old)
 
@@ -333,8 +329,7 @@ class HGAN:
         direction: "StoR" (G_r) or "RtoS" (G_s). A model that was trained without masks does not composite.
         """
         net, trained = self.averages[GENERATOR[direction]].module, self.objective
-        settings = {"input_noise": trained.input_noise, "fill": trained.fill, "masked": trained.mask}
-        return translate(net, images, masks, self.amp, **settings)
+        return translate(net, images, masks, self.amp, fill=trained.fill, masked=trained.mask)
 
     # ------------------------------------------------------------------ state
 

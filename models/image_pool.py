@@ -22,6 +22,33 @@ class Trades:
     own: Tensor
     slots: Tensor
 
+    def to(self, device: torch.device) -> Trades:
+        """The same on a device; copies to a GPU do not wait for it."""
+        if device.type != "cuda":
+            return self
+        return Trades(*(x.pin_memory().to(device, non_blocking=True) for x in self._tensors()))
+
+    def copy_(self, other: Trades) -> None:
+        """Overwrite the tensors with those of another exchange of as many images."""
+        for mine, new in zip(self._tensors(), other._tensors()):
+            mine.copy_(new)
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.old, self.stored, self.own, self.slots
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The exchanges of a step with both pools, of fakes of D_r's domain and of D_s's."""
+
+    r: Trades
+    s: Trades
+
+    def copy_(self, other: Exchange) -> None:
+        """Overwrite the tensors with those of another step."""
+        self.r.copy_(other.r)
+        self.s.copy_(other.s)
+
 
 class ImagePool:
     """Holds up to `size` past images, detached; `query` exchanges new images for old ones with probability one half.

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from models.chances import Chances
-
 
 @dataclass(frozen=True)
 class Hands:
@@ -37,22 +35,13 @@ class Part:
     synthetic: Hands
     real: Hands
     share: float
-    chances: Chances
     visible: Tensor | None
     fakes: tuple[Tensor, ...] = ()
     shown: tuple[Tensor, ...] = ()
-    seen: int = 0  # images that generators have been given so far
 
     @property
     def hands(self) -> tuple[Hands, Hands]:
         return self.synthetic, self.real
-
-    def next_noise(self, count: int) -> Tensor | None:
-        """Noise for the next `count` images of a generator's input, a multiple of N: (count, 3, H, W), or None."""
-        first, self.seen = self.seen, self.seen + count // len(self.real.image)
-        if self.chances.noise is None:
-            return None
-        return self.chances.noise[:, first : self.seen].transpose(0, 1).flatten(0, 1)
 
 
 def join_hands(hands: Sequence[Hands]) -> Hands:

@@ -58,10 +58,7 @@ class Translator:
 
     def paint(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
         """Images (N, 3, H, W) in [-1, 1] -> the other domain, not composited by masks."""
-        options = self.options
-        return translate(
-            self.net, images, masks, self.amp, input_noise=options.input_noise, fill=options.fill, masked=False
-        )
+        return translate(self.net, images, masks, self.amp, fill=self.options.fill, masked=False)
 
     def hands(self, *, hand_box: bool | None = None) -> HandTranslator:
         """The generator as test.py uses it. hand_box: see HandTranslator; None: the run's own setting."""

@@ -98,9 +98,7 @@ def translator_of(model: HGAN, *, direction: str = "StoR", hand_box: bool) -> Ha
     net, objective = model.averages[GENERATOR[direction]].module, model.objective
 
     def paint(images: Tensor, masks: Tensor) -> Tensor:
-        return translate(
-            net, images, masks, model.amp, input_noise=objective.input_noise, fill=objective.fill, masked=False
-        )
+        return translate(net, images, masks, model.amp, fill=objective.fill, masked=False)
 
     return HandTranslator(paint, model.device, masked=objective.mask, hand_box=hand_box)
 

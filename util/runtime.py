@@ -99,7 +99,7 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
 def seed_step(seed: int, rank: int, step: int) -> None:
     """Seed PyTorch, on every device, for one training step of one process.
 
-    What a step draws (noise, dropout) then depends on (seed, rank, step) alone: ranks draw differently, and a
+    What a step draws (pool exchanges, dropout) then depends on (seed, rank, step) alone: ranks draw differently, and a
     run that goes on, on whatever device, draws what it would have drawn.
     """
     (mixed,) = np.random.SeedSequence((seed, rank, step)).generate_state(1, np.uint64)

@@ -17,7 +17,7 @@ TOLERANCES = {"off": 5e-3, "fp16": 2e-2, "bf16": 5e-2}
 
 
 def create(device: torch.device, amp: str = "off", model: str = "mshgan4", *flags: str) -> HGAN:
-    """A narrow model of the default flags, but for noise, which devices draw each their own."""
+    """A narrow model of the default flags."""
     opt = parse_train(
         [
             "--name",
@@ -29,8 +29,6 @@ def create(device: torch.device, amp: str = "off", model: str = "mshgan4", *flag
             "--ndf",
             "16",
             "--lambda_geo",
-            "0",
-            "--input_noise",
             "0",
             *flags,
         ]

@@ -20,7 +20,6 @@ from util.benchmark.reference_step import ReferenceStep, Residual
 
 STEPS = 5
 SHIPPED = {
-    "input_noise": 0.07,
     "common_mask": True,
     "fill": True,
     "lambda_edges": 40.0,
@@ -75,8 +74,8 @@ def side_by_side(vgg: nn.Module, *, model: str, dtype: torch.dtype, size: int = 
     losses = []
     for seed in range(STEPS):
         batch = {name: value.to(dtype) for name, value in uneven_batch(size, count=count, seed=seed).items()}
-        chances = fast.begin_step(batch)
-        losses.append((fast.training_step(batch, chances), plain.step(batch, chances)))
+        exchange = fast.begin_step(batch)
+        losses.append((fast.training_step(batch, exchange), plain.step(batch, exchange)))
     return fast, plain, losses
 
 

@@ -43,8 +43,8 @@ def test_every_step_is_the_same_sequence_of_operators(vgg, model):
     first = None
     for step in range(20):
         batch = make_batch(seed=step)
-        chances = trained.begin_step(batch)
-        calls = operators(lambda batch=batch, chances=chances: trained.training_step(batch, chances))
+        exchange = trained.begin_step(batch)
+        calls = operators(lambda batch=batch, exchange=exchange: trained.training_step(batch, exchange))
         if step >= 5:
             first = first or calls
             assert calls == first, step

@@ -84,7 +84,7 @@ def test_cudnn_tunes_no_shape_of_a_box(monkeypatch):
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_a_model_in_training_translates_as_its_own_average_does(masked):
-    model = build(None, netD="patch", mask=masked, input_noise=0.1)
+    model = build(None, netD="patch", mask=masked)
     image, mask = draw_hand(np.random.default_rng(0), size=64, background=(255, 255, 255))
     tensors = stack([Hand(image, mask)], CPU)
     (made,) = translator_of(model, direction="RtoS", hand_box=False).images([Hand(image, mask)])

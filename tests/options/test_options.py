@@ -138,7 +138,7 @@ def test_paper_is_the_published_training():
     assert (opt.lambda_gan, opt.lambda_cycle, opt.lambda_identity, opt.pool_size) == (1.0, 10.0, 0.5, 50)
     assert (opt.mask, opt.amp, opt.flip, opt.hand_box) == (True, "off", False, False)
     assert (opt.warmup, opt.ema, opt.lr_decay) == (0, 0.0, "none")
-    assert (opt.input_noise, opt.common_mask, opt.fill) == (0.0, False, False)
+    assert (opt.common_mask, opt.fill) == (False, False)
     assert (opt.lambda_edges, opt.lambda_geo) == (0.0, 0.0)
 
 

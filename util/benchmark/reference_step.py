@@ -8,14 +8,14 @@ the model that it is made from, and so are VGG16's weights.
 """
 
 import copy
+import random
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.chances import Chances, draw_chances
 from models.hgan import HGAN
-from models.image_pool import ImagePool, Trades
+from models.image_pool import Exchange, ImagePool, Trades
 
 NORMS = {
     "instance": lambda channels: [nn.InstanceNorm2d(channels)],
@@ -252,22 +252,20 @@ class ReferenceStep:
         self.plans = ImagePool(self.goal.pool_size), ImagePool(self.goal.pool_size)
         self.steps = 0
 
-    def step(self, batch: dict, chances: Chances | None = None) -> dict[str, Tensor]:
+    def step(self, batch: dict, exchange: Exchange | None = None) -> dict[str, Tensor]:
         """The step of section III.C on a batch of models.hgan.HGAN.training_step; returns the losses that it does.
 
-        chances: those of the model's step; None: its own, without noise.
+        exchange: of the model's step; None: its own.
         """
-        if chances is None:
-            chances = draw_chances(batch["real"], noise=False, pools=self.plans, seed=(0, 0, self.steps))
+        if exchange is None:
+            exchange = Exchange(*(pool.plan(len(batch["real"]), random.Random(self.steps)) for pool in self.plans))
         goal = self.goal
         names = ("synthetic", "real", "synthetic_mask", "real_mask")
         s, r, mask_s, mask_r = (batch[name].to(self.dtype) for name in names)
         self.set_rates()
-        noise = iter([] if chances.noise is None else chances.noise.to(self.dtype).unbind(1))
 
         def paint(name: str, image: Tensor, mask: Tensor) -> Tensor:
-            seen = with_surroundings(image, mask) if goal.fill else image
-            return self.nets[name](seen + goal.input_noise * next(noise, torch.zeros_like(image)))
+            return self.nets[name](with_surroundings(image, mask) if goal.fill else image)
 
         # Generators.
         identity_weight = goal.lambda_cycle * goal.lambda_identity
@@ -305,8 +303,8 @@ class ReferenceStep:
         # Discriminators.
         self.adam_D.zero_grad()
         for name, real, fake, trades in (
-            ("D_r", r, shown_r, chances.pool_r),
-            ("D_s", s, shown_s, chances.pool_s),
+            ("D_r", r, shown_r, exchange.r),
+            ("D_s", s, shown_s, exchange.s),
         ):
             old = self.pools[name].query(fake, trades) if goal.pool_size else fake.detach()
             on_real = self.judge(name, self.shown(real, seen))
