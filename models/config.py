@@ -127,7 +127,7 @@ class Objective:
         above=True,
         group="training",
         basic=True,
-        reason="measured together with the warm-up; the paper's rate depends on the model: 5e-5, GeoConGAN 2e-4",
+        reason="chosen together with --lr_decay; the paper's rate depends on the model: 5e-5, GeoConGAN 2e-4",
     )
     lr_decay: str = knob(
         "linear",
@@ -136,15 +136,6 @@ class Objective:
         choices=DECAYS,
         group="training",
         reason="at a constant rate, generators and discriminators oscillate; they settle as the rate falls",
-    )
-    warmup: int = knob(
-        100,
-        "steps over which the learning rate rises to its value",
-        paper=0,
-        silnet=100,
-        high=2**31 - 1,
-        group="training",
-        reason="without it, D's losses rise a hundredfold at the second step",
     )
     beta1: float = knob(0.5, "decay of Adam's first moment", silnet=0.9, high=0.9999, group="training", metavar="X")
     lambda_gan: float = knob(1.0, "weight of the adversarial loss (Eq. 1)", group="losses", basic=True)
@@ -223,14 +214,7 @@ class Setup:
         group="data",
     )
     background: str = knob("white", "what is outside the hand", choices=BACKGROUNDS, silnet=SAME, group="data")
-    flip: bool = knob(
-        True,
-        "mirror training crops at random",
-        paper=False,
-        silnet=True,
-        group="data",
-        reason="the paper does not mention it",
-    )
+    flip: bool = knob(False, "mirror training crops at random", silnet=True, group="data")
     normalize_features: bool = knob(
         True,
         "centre VGG16's scales and normalise their size, deep ones to a smaller one, before the perceptual D",

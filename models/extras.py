@@ -16,7 +16,7 @@ from models.config import Objective
 from models.fill import filled
 from models.joining import Hands, Part
 from models.losses import edge_loss
-from models.rates import LinearDecay, warmed_up
+from models.rates import LinearDecay
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,12 @@ class Extras:
     lambda_edges: weight of models.losses.edge_loss. No other loss keeps a finger in front of a palm: without it, .77 of the
     inner edges survived 3,900 steps, and fists dissolved; with it, .96 survived 7,000 (docs/study.md).
 
-    warmup, lr_decay: a discriminator without normalisation needs small first steps, and a falling rate ends the oscillation
-    of generators and discriminators; see `rate`.
+    lr_decay: at a constant rate, generators and discriminators oscillate; as it falls, they settle (docs/study.md).
     """
 
     common_mask: bool = False
     fill: bool = False
     lambda_edges: float = 0.0
-    warmup: int = 0
     lr_decay: str = "none"
 
     @classmethod
@@ -86,8 +84,5 @@ class Extras:
         return {"G_edges": Weighted(self.lambda_edges, 2 * edge_loss(torch.cat(part.fakes), sources, masks))}
 
     def rate(self, step: int, *, lr: float, decay: LinearDecay) -> float:
-        """The learning rate in the step numbered `step`, from 0; the paper's is lr throughout.
-
-        It rises over the first `warmup` steps (models.rates.warmed_up) and, with lr_decay "linear", is scaled by `decay`.
-        """
-        return lr * warmed_up(step, self.warmup) * (decay.factor(step) if self.lr_decay == "linear" else 1.0)
+        """The learning rate in the step numbered `step`, from 0; the paper's is lr throughout."""
+        return lr * decay.factor(step) if self.lr_decay == "linear" else lr

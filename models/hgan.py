@@ -77,7 +77,7 @@ class HGAN:
     vgg: the frozen features of a perceptual discriminator; None for the others. silnet: a trained SilNet for the
     geometrically consistent loss; None without it. Checkpoints hold neither of them.
 
-    total_steps: the run's length, for rates that depend on it; None: rates stay constant after the warm-up. accumulate:
+    total_steps: the run's length, for rates that depend on it; None: rates stay constant. accumulate:
     number of parts of the batch that a step computes one after another. Gradients are the same, except with batch norm,
     whose statistics are then those of a part. checkpoint_activations: see ResNetGenerator. channels_last: whether the
     perceptual discriminator and VGG16 use this memory format; None: on CUDA.

@@ -1,15 +1,6 @@
-"""Learning rates as pure functions of the step: factors on --lr, from 0 to 1."""
+"""The learning rate as a pure function of the step: a factor on --lr, from 0 to 1."""
 
 from dataclasses import dataclass
-
-
-def warmed_up(step: int, warmup: int) -> float:
-    """The rise from 1 / warmup to 1 over the first `warmup` steps; step counts from 0.
-
-    Adam's first steps move every weight by lr, whatever the gradient's size. In a discriminator without normalisation,
-    these moves add up over thousands of inputs a layer, and the losses rise a hundredfold.
-    """
-    return min(1.0, (step + 1) / max(warmup, 1))
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import LambdaLR
 
 from data.frames import DOMAINS
 from models.ema import EMA
 from models.guard import BufferGuard, step_if_finite
 from models.networks.silnet import SilNet
-from models.rates import warmed_up
 from models.trainer_state import TrainerState
 from util.checkpoint import check_config
 from util.runtime import Amp
@@ -22,20 +20,17 @@ class HandSegmenter:
     """A SilNet with its optimizer: Adam, binary cross-entropy on the hands of both domains together.
 
     The moving average of its weights is validated and stored. base: SilNet's first width. background: what surrounds the
-    hands ("white" or "keep"), recorded in the checkpoint. The learning rate rises to lr over `warmup` steps and stays.
+    hands ("white" or "keep"), recorded in the checkpoint.
     """
 
     total_steps: int | None = None  # the run's length, which its learning rate does not depend on
 
-    def __init__(
-        self, *, base: int, lr: float, beta1: float, warmup: int, background: str, amp: Amp, device: torch.device
-    ) -> None:
+    def __init__(self, *, base: int, lr: float, beta1: float, background: str, amp: Amp, device: torch.device) -> None:
         self.amp, self.device, self.background = amp, device, background
         self.net = SilNet(base=base).to(device)
         self.networks: dict[str, nn.Module] = {"SilNet": self.net}
         self.callable: nn.Module = self.net  # what training calls; distribute() wraps it
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, betas=(beta1, 0.999), fused=True)
-        self.schedule = LambdaLR(self.optimizer, lambda step: warmed_up(step, warmup))
         self.scaler = amp.grad_scaler(device)
         self.average = EMA(self.net, EMA_DECAY, average_buffers=True)
         self.buffers = BufferGuard([self.net])
@@ -43,7 +38,6 @@ class HandSegmenter:
             networks=self.networks,
             averages={"SilNet": self.average},
             optimizers={"SilNet": self.optimizer},
-            schedules={"SilNet": self.schedule},
             scaler=self.scaler,
         )
 
@@ -74,7 +68,6 @@ class HandSegmenter:
         skipped = step_if_finite(self.optimizer, self.scaler, loss)
         self.buffers.restore(skipped)
         self.scaler.update()
-        self.schedule.step()
         self.average.update(self.net)
 
         by_domain = {f"{domain}_loss": part.mean() for domain, part in zip(DOMAINS, losses.detach().chunk(2))}

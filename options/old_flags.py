@@ -27,7 +27,9 @@ OLD_FLAGS = {
     "--num_threads": Replacement("--num_workers", "the name that PyTorch's DataLoader uses"),
     "--nThreads": Replacement("--num_workers", "the name that PyTorch's DataLoader uses"),
     # data
-    "--no_flip": Replacement("--no-flip", "switches have a hyphen: --flip and --no-flip"),
+    "--no_flip": Replacement(
+        "--no-flip", "switches have a hyphen: --flip and --no-flip; crops are not flipped by default"
+    ),
     "--load_size": Replacement(
         "--load_scale", "it scales every image by one factor; by default hands keep their own size"
     ),
@@ -68,8 +70,8 @@ OLD_FLAGS = {
     "--niter": Replacement("--n_epochs", _LINEAR),
     "--niter_decay": Replacement("--n_epochs", _LINEAR),
     "--n_epochs_decay": Replacement("--n_epochs", _LINEAR),
-    "--lr_policy": Replacement("--lr", "flags give the rate's warm-up and fall; see --help-all"),
-    "--lr_decay_iters": Replacement("--lr", "flags give the rate's warm-up and fall; see --help-all"),
+    "--lr_policy": Replacement("--lr", "--lr_decay says how the rate falls"),
+    "--lr_decay_iters": Replacement("--lr", "--lr_decay says how the rate falls"),
     "--epoch_count": Replacement("--continue_train", "a run goes on from the step it was saved at"),
     # watching and saving
     "--print_freq": Replacement("--log_freq", "it counts steps, whatever the batch size"),

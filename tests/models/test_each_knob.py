@@ -19,8 +19,8 @@ ACTS_WITH = {
     "d_scales": {"netD": "perceptual"},
     "init_scaled": {"netD": "perceptual"},
 }
-# A warm-up of one step is none; helpers.build averages weights and scales the initial ones.
-OTHER = {"warmup": 3, "ema": 0.0, "init_scaled": False}
+# helpers.build averages weights and scales the initial ones.
+OTHER = {"ema": 0.0, "init_scaled": False}
 
 
 def other_value(knob: Knob, base: object) -> object:

@@ -26,13 +26,12 @@ SHIPPED = {
     "upsample": "smooth",
     "lr_decay": "linear",
     "total_steps": 7,
-    "warmup": 2,
 }
 CASES = [
     {"model": "mshgan4", "pool_size": 1, "upsample": "smooth"},
     {"model": "mshgan6", "mask": False, "ema": 0.0},
     {"model": "pixcyclegan4", "lambda_identity": 0.0, "pool_size": 0},
-    {"model": "pixcyclegan6", "pool_size": 2, "warmup": 3, "count": 3},
+    {"model": "pixcyclegan6", "pool_size": 2, "count": 3},
     {"model": "geocongan", "lambda_geo": 2.0, "size": 64},
     {"model": "pixcyclegan4", "upsample": "deconv", "init_gain": 0.02},
     {"model": "pixcyclegan4", "norm": "batch", "count": 2},

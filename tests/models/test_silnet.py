@@ -37,8 +37,6 @@ SMALL = [
     "2",
     "--lr",
     "0.01",
-    "--warmup",
-    "10",
     "--amp",
     "off",
     "--num_workers",

@@ -7,7 +7,6 @@ import torch
 from helpers import CPU
 from torch import nn
 
-from models.silnet_trainer import HandSegmenter
 from models.trainer_state import TrainerState, load_optimizer
 from models.vit_trainer import HandClassifier
 from util.runtime import Amp
@@ -54,27 +53,6 @@ def test_a_run_goes_on_in_another_precision(before, after):
     again = TrainerState(networks={"N": net}, optimizers={"N": optimizer}, scaler=scaler(after))
     again.load_state_dict(state)
     assert again.scaler.is_enabled() == after
-
-
-def test_silnets_rate_rises_and_goes_on_where_it_was():
-    def create():
-        return HandSegmenter(base=4, lr=1e-2, beta1=0.5, warmup=4, background="white", amp=Amp("off"), device=CPU)
-
-    batch = {
-        f"{domain}{part}": torch.rand(1, 1 if part else 3, 32, 32).round()
-        for domain in ("synthetic", "real")
-        for part in ("", "_mask")
-    }
-    model, rates = create(), []
-    for _ in range(3):
-        rates.append(model.optimizer.param_groups[0]["lr"])
-        model.training_step(batch)
-    again = create()
-    again.load_state_dict(copy.deepcopy(model.state_dict()))
-    for _ in range(3):
-        rates.append(again.optimizer.param_groups[0]["lr"])
-        again.training_step(batch)
-    assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
 
 
 def test_a_classifier_goes_on_exactly():

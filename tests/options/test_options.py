@@ -137,7 +137,7 @@ def test_paper_is_the_published_training():
     assert (opt.lr, opt.beta1, opt.batch_size, opt.crop_size, opt.n_epochs) == (5e-5, 0.5, 1, 128, 10)
     assert (opt.lambda_gan, opt.lambda_cycle, opt.lambda_identity, opt.pool_size) == (1.0, 10.0, 0.5, 50)
     assert (opt.mask, opt.amp, opt.flip, opt.hand_box) == (True, "off", False, False)
-    assert (opt.warmup, opt.ema, opt.lr_decay) == (0, 0.0, "none")
+    assert (opt.ema, opt.lr_decay) == (0.0, "none")
     assert (opt.common_mask, opt.fill) == (False, False)
     assert (opt.lambda_edges, opt.lambda_geo) == (0.0, 0.0)
 

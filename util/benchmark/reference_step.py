@@ -324,8 +324,8 @@ class ReferenceStep:
         return {name: value.detach() for name, value in losses.items()}
 
     def set_rates(self) -> None:
-        """Rise over the warm-up; fall linearly over the run's second half."""
-        rate = self.goal.lr * min(1, (self.steps + 1) / max(1, self.goal.warmup))
+        """Constant, or falling linearly over the run's second half."""
+        rate = self.goal.lr
         if self.goal.lr_decay == "linear" and self.total_steps and self.steps > self.total_steps / 2:
             rate = rate * 2 * (1 - self.steps / self.total_steps)
         for adam in (self.adam_G, self.adam_D):

@@ -100,7 +100,6 @@ def step_seconds(stage: Stage) -> float:
             base=opt.ngf,
             lr=opt.lr,
             beta1=opt.beta1,
-            warmup=opt.warmup,
             background=opt.background,
             amp=amp,
             device=device,

@@ -28,9 +28,7 @@ def create_model(
     opt: argparse.Namespace, *, saved: dict | None, amp: Amp, device: torch.device
 ) -> tuple[HandSegmenter, dict]:
     """The model; no frozen network is involved, so nothing is recorded or compared with `saved`."""
-    model = HandSegmenter(
-        base=opt.ngf, lr=opt.lr, beta1=opt.beta1, warmup=opt.warmup, background=opt.background, amp=amp, device=device
-    )
+    model = HandSegmenter(base=opt.ngf, lr=opt.lr, beta1=opt.beta1, background=opt.background, amp=amp, device=device)
     return model, {}
 
 
