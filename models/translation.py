@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -105,7 +106,7 @@ def translator_of(model: HGAN, *, direction: str = "StoR", hand_box: bool) -> Ha
 
 def composite(painted: np.ndarray, hand: Hand) -> np.ndarray:
     """uint8 (H, W, 3): `painted` inside the hand's mask, and exactly the hand's image outside it."""
-    return np.where(hand.mask[..., None], painted, hand.image)
+    return cv2.copyTo(painted, hand.mask.view(np.uint8), hand.image.copy())
 
 
 def hand_bounds(mask: np.ndarray) -> tuple[slice, slice]:

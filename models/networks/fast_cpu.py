@@ -1,7 +1,8 @@
 """Reflection padding, doubling, and the last convolution, with implementations that are faster on a CPU.
 
-There, PyTorch's gradients of padding and interpolation are not vectorised, autocast computes both in float32, and a
-convolution to three channels uses three of sixteen lanes. Other devices use PyTorch's operators.
+There, PyTorch's gradients of padding and interpolation are not vectorised, nor are interpolation and pooling of images that
+are not channels-last; autocast computes padding and interpolation in float32; and a convolution to three channels uses three
+of sixteen lanes. Other devices use PyTorch's operators.
 """
 
 import torch
@@ -30,7 +31,8 @@ def binomial(x: Tensor) -> Tensor:
 
     Constant images stay unchanged; a pattern of alternating pixels vanishes.
     """
-    return F.avg_pool2d(F.avg_pool2d(reflect_pad(x, 1), 2, stride=1), 2, stride=1)  # [1, 1] / 2 twice
+    x = _for_kernels(reflect_pad(x, 1))
+    return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1), 2, stride=1)  # [1, 1] / 2 twice
 
 
 class ReflectConv(nn.Conv2d):
@@ -64,6 +66,11 @@ def _plain(x: Tensor) -> bool:
     return x.device.type != "cpu" or torch.compiler.is_compiling()
 
 
+def _for_kernels(x: Tensor) -> Tensor:
+    """x as the vectorised kernels of interpolation and pooling take it on a CPU: channels-last."""
+    return x if _plain(x) else x.contiguous(memory_format=torch.channels_last)
+
+
 class _ReflectPad(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, width: int) -> Tensor:
@@ -86,7 +93,7 @@ class _ReflectPad(torch.autograd.Function):
 class _DoubleSize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        return F.interpolate(x, scale_factor=2, mode="bilinear")
+        return F.interpolate(_for_kernels(x), scale_factor=2, mode="bilinear").contiguous()
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
