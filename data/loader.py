@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data.unpaired import collate
-from util.workers import before_workers, start_worker
+from util.errors import RunError
+from util.failures import go_on
+from util.images import printable
+from util.workers import STALLED, before_workers, end_workers, start_worker, worker_context
+
+LEAST_ITEMS = 32  # of a dataset that is read once, for each worker: it takes as long to start as to read these
+POLL = 5  # seconds of waiting for a batch after which it is checked whether the workers are alive
 
 
 class StreamSampler(Sampler[list[int]]):
@@ -47,18 +54,25 @@ def stream_loader(
 
 def ordered_batches(dataset: Dataset, batch_size: int, *, num_workers: int) -> DataLoader:
     """A loader of the whole dataset, once, in order."""
-    return Loader(dataset, collate, num_workers=num_workers, batch_size=batch_size)
+    return Loader(dataset, collate, num_workers=worthwhile(num_workers, dataset), batch_size=batch_size)
 
 
 def ordered_items(dataset: Dataset, *, num_workers: int) -> DataLoader:
     """A loader of the dataset's items one by one, as they are, in order. They must hold no tensors."""
-    return Loader(dataset, None, num_workers=num_workers, batch_size=None)
+    return Loader(dataset, None, num_workers=worthwhile(num_workers, dataset), batch_size=None)
+
+
+def worthwhile(num_workers: int, dataset: Dataset) -> int:
+    """How many workers to start for one pass: fewer where a worker would be ready only when all is read."""
+    return min(num_workers, len(dataset) // LEAST_ITEMS)
 
 
 class Loader(DataLoader):
     """A DataLoader whose tensors come from the workers as arrays, through pipes rather than shared memory.
 
-    join: what makes a batch, a dict, of samples; None: items come one by one, as they are, and hold no tensors.
+    join: what makes a batch, a dict, of samples; None: items come one by one, as they are, and hold no tensors. A worker
+    that gives nothing for STALLED seconds is an error. The dataset's `files(k)`, if it has that, names what sample k is
+    read from.
     """
 
     def __init__(
@@ -70,6 +84,8 @@ class Loader(DataLoader):
             num_workers=num_workers,
             collate_fn=Collate(join),
             worker_init_fn=start_worker,
+            multiprocessing_context=worker_context() if num_workers else None,
+            timeout=POLL if num_workers else 0,
             prefetch_factor=ahead if num_workers else None,
             # Making an iterator draws a seed, which must not come from the global state.
             generator=torch.Generator().manual_seed(0),
@@ -77,8 +93,31 @@ class Loader(DataLoader):
         )
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        for k in count():
+            try:
+                batch = self._wait_for(batches, k)
+            except StopIteration:
+                return
             yield _convert(batch, np.ndarray, torch.from_numpy) if self.collate_fn.join else batch
+
+    def _wait_for(self, batches: Iterator[Any], k: int) -> Any:
+        """Batch k, the next one. Raises RunError if it does not come."""
+        for _ in range(max(1, STALLED // POLL)):  # counted, not timed: a process may be stopped for hours and go on
+            try:
+                return next(batches)
+            except RuntimeError as error:
+                if "DataLoader timed out" not in str(error):
+                    raise
+        end_workers()
+        samples = next(islice(self.batch_sampler or self.sampler, k, None))
+        read = getattr(self.dataset, "files", lambda sample: [f"sample {sample}"])
+        names = [printable(file) for sample in np.ravel(samples) for file in read(int(sample))]
+        raise RunError(
+            f"no images have come for {STALLED} s: reader process {k % self.num_workers} of {self.num_workers} hangs at "
+            f"{', '.join(names[:4])}{' ...' if len(names) > 4 else ''}; see whether these files and their disk can be "
+            f"read, or pass --num_workers 0; {go_on()}"
+        ) from None
 
 
 class Collate:

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -84,6 +85,10 @@ class HandRegions(Dataset):
             hand = crop_around(hand, y, x, self.crop)
             pixels = None if pixels is None else cut(pixels, box)
         return Region(hand.image, hand.mask, box, source.origin, pixels)
+
+    def files(self, index: int) -> list[Path]:
+        """The image file of region `index`."""
+        return [self.frames[index].image]
 
 
 def cut(pixels: np.ndarray, box: Box) -> np.ndarray:

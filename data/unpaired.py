@@ -1,6 +1,7 @@
 """Training samples: a synthetic hand with an unrelated real one."""
 
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -68,6 +69,10 @@ class UnpairedHands(Dataset):
             sample[f"{domain}_mask"] = mask_to_tensor(hand.mask)
             sample[f"{domain}_path"] = str(frame.image)
         return sample
+
+    def files(self, k: int) -> list[Path]:
+        """The image files that sample k is drawn from, if all can be used."""
+        return [self.frames[domain][self._order[domain][k]].image for domain in DOMAINS]
 
     def _read(
         self, domain: str, k: int, left_out: dict[str, str]

@@ -1,6 +1,7 @@
 """What several tests share: small data roots made of drawn blobs, small models, and where the repository is."""
 
 import contextlib
+import multiprocessing.forkserver
 import os
 import signal
 import socket
@@ -131,6 +132,7 @@ def fork_call(call: Callable[[], object], log: Path, **environment: object) -> i
     if child:
         return child
     status = 70
+    multiprocessing.forkserver._forkserver._forkserver_pid = None  # the parent's server is not this process's child
     try:
         torch.set_num_threads(1)
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -178,3 +180,9 @@ def fork_ranks(count: int, fork: Callable[..., int], log: Path) -> list[int]:
 def wait(child: int) -> int:
     """The child's exit status, negative for the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def descendants(process: int) -> list[int]:
+    """The ids of a process's children, their children and so on."""
+    children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [each for child in children for each in (child, *descendants(child))]

@@ -83,15 +83,16 @@ def sheet(
     """Lay pictures out in rows and columns.
 
     rows: equally many pictures a row, of any sizes. columns: a text over each column; labels: one left of each row;
-    captions: one below each picture; title: a line over all. side: pixels of the longer side of a picture; None: what
-    makes the sheet WIDTH pixels wide, from LEAST to MOST.
+    captions: one below each picture, of one or more lines; title: a line over all. side: pixels of the longer side of a
+    picture; None: what makes the sheet WIDTH pixels wide, from LEAST to MOST.
     """
     count = len(rows[0])
     margin = 2 * GAP + max(map(text_width, labels)) if labels else 0
     side = side or int(np.clip((WIDTH - margin - GAP) // count - GAP, LEAST, MOST))
     tall, wide = (max(image.shape[axis] for row in rows for image in row) for axis in (0, 1))
     height, width = (max(1, round(length * side / max(tall, wide))) for length in (tall, wide))
-    head, foot = LINE if columns else 0, LINE if captions else 0
+    lines = max(text.count("\n") + 1 for row in captions for text in row) if captions else 0
+    head, foot = LINE if columns else 0, LINE * lines
     top = (LINE + GAP if title else 0) + head + GAP
     canvas_width = margin + count * (width + GAP) + GAP
     canvas_width = max(canvas_width, text_width(title, bold=True) + 2 * GAP) if title else canvas_width
@@ -108,8 +109,9 @@ def sheet(
             if columns and i == 0:
                 draw_text(canvas, shortened(columns[j], width), (x + width / 2, top - GAP - LINE / 2))
             if captions:
-                caption = shortened(captions[i][j], width, 0.42)
-                draw_text(canvas, caption, (x + width / 2, y + height + LINE / 2), size=0.42, ink=PALE_INK)
+                for line, text in enumerate(captions[i][j].split("\n")):
+                    middle = (x + width / 2, y + height + LINE * (line + 0.5))
+                    draw_text(canvas, shortened(text, width, 0.42), middle, size=0.42, ink=PALE_INK)
     return canvas
 
 

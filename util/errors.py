@@ -52,6 +52,8 @@ def run_command(main: Callable[[], int | None]) -> None:
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     finally:
+        if "util.workers" in sys.modules:  # else there are none
+            sys.modules["util.workers"].end_workers()
         threading.excepthook = hook
         if alone:
             signal.signal(signal.SIGTERM, handler)

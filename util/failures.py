@@ -54,7 +54,8 @@ def explain(error: BaseException) -> str | None:
         return f"out of memory ({first}); {less_memory()}; {go_on()}"
     if runtime and any(sign in text for sign in NO_SHARED_MEMORY):
         return f"too little shared memory ({first}); give the container more (docker run --shm-size 1g), or pass --num_workers 0"
-    if runtime and ("DataLoader worker" in text or "Pin memory thread exited" in text):
+    lost_server = isinstance(error, EOFError) and text == "unexpected EOF"  # multiprocessing's, which starts workers
+    if lost_server or runtime and ("DataLoader worker" in text or "Pin memory thread exited" in text):
         return f"a process that reads images was lost ({first}), often for want of memory; {go_on()}, perhaps with a lower --num_workers"
     if runtime and NO_ENGINE in text.lower():
         return f"cuDNN found no way to compute this ({first}), often for want of memory; {less_memory()}; {go_on()}"

@@ -19,6 +19,8 @@ _TAIL = 2**16  # bytes at the end of a file in which its end mark lies, unless a
 # Start-of-frame markers of JPEG, which hold the size; C4, C8 and CC among them mean something else.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
+ASSOCIATED_ALPHA = 1  # in a TIFF: colours are stored multiplied by alpha
+
 
 class HeaderError(Exception):
     """Why a file is no image that may be decoded, in a few words."""
@@ -28,8 +30,9 @@ class HeaderError(Exception):
 class Header:
     """stored: (width, height) of the pixels in the file; size: of the image as it is to be shown, turned by its
     orientation tag. complete: False where only decoding tells whether the file is whole. alpha: the file has an alpha
-    channel or a transparent colour. lossy: pixels come out only about as they went in (JPEG, most WebP). tag_at: where
-    in a TIFF the orientation's value stands (2 bytes), 0 elsewhere."""
+    channel or a transparent colour. lossy: pixels come out only about as they went in (JPEG, most WebP). tag_at, alpha_at:
+    where in a TIFF the orientation's value and that of the kind of alpha stand (2 bytes each), 0 elsewhere. premultiplied:
+    stored colours are multiplied by alpha."""
 
     stored: tuple[int, int]
     orientation: int
@@ -37,6 +40,8 @@ class Header:
     alpha: bool = False
     lossy: bool = False
     tag_at: int = 0
+    alpha_at: int = 0
+    premultiplied: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -191,19 +196,28 @@ def _tiff(file: BinaryIO, length: int, order: str) -> Header:
         return int.from_bytes(file.read(size), order)
 
     start = number(4, 4)
-    fields, tag_at = {}, 0
+    fields, places = {}, {}
     for entry in range(start + 2, start + 2 + 12 * number(start, 2), 12):
         if entry + 12 > length:
             raise HeaderError("truncated")
         short = number(entry + 2, 2) == 3
         tag = number(entry, 2)
         fields[tag] = number(entry + 8, 2 if short else 4)
-        tag_at = entry + 8 if tag == 274 else tag_at
+        if number(entry + 4, 4) == 1:
+            places[tag] = entry + 8
     if 256 not in fields or 257 not in fields:
         raise HeaderError("truncated" if start + 2 > length else "a TIFF without a size")
     orientation = fields.get(274, UPRIGHT)
     orientation = orientation if orientation in range(1, 9) else UPRIGHT
-    return Header((fields[256], fields[257]), orientation, False, alpha=338 in fields, tag_at=tag_at)
+    return Header(
+        (fields[256], fields[257]),
+        orientation,
+        False,
+        alpha=338 in fields or (fields.get(262), fields.get(277)) == (2, 4),  # RGB and a fourth channel
+        tag_at=places.get(274, 0),
+        alpha_at=places.get(338, 0),
+        premultiplied=fields.get(338) == ASSOCIATED_ALPHA,
+    )
 
 
 def _bmp(file: BinaryIO, length: int) -> Header:

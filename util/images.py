@@ -18,13 +18,12 @@ import cv2
 import numpy as np
 
 from util.exif import UPRIGHT, turn
-from util.image_header import MAX_BYTES, Header, HeaderError, check_bytes
+from util.image_header import ASSOCIATED_ALPHA, MAX_BYTES, Header, HeaderError, check_bytes
 
 if TYPE_CHECKING:  # torch takes seconds to import, and processes that only read and write images need none of it
     import torch
 
-# OpenCV's own threads do not survive a fork: a worker that was forked after they had started has been seen to hang while
-# decoding. Reading is spread over processes, so one thread each is enough.
+# Reading is spread over processes and threads of our own, so one thread each is enough.
 cv2.setNumThreads(1)
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
@@ -92,9 +91,9 @@ def decode(path: str | os.PathLike, data: np.ndarray, header: Header, flags: int
     path: for the message of the ImageError that it raises.
     """
     if header.tag_at and header.orientation != UPRIGHT:  # OpenCV turns some TIFFs and not others: it is done here
-        data = data.copy()
-        order = "little" if data[0] == ord("I") else "big"
-        data[header.tag_at : header.tag_at + 2] = np.frombuffer(UPRIGHT.to_bytes(2, order), np.uint8)
+        data = _with_tag(data, header.tag_at, UPRIGHT)
+    if header.alpha_at:  # OpenCV multiplies colours by alpha, of 8 bits, unless that is said to have been done
+        data = _with_tag(data, header.alpha_at, ASSOCIATED_ALPHA)
     try:
         image = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION if flags >= 0 else flags)
     except (cv2.error, MemoryError):
@@ -104,6 +103,13 @@ def decode(path: str | os.PathLike, data: np.ndarray, header: Header, flags: int
     if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"{printable(path)}: {image.dtype} pixels; 8-bit and 16-bit images are read")
     return image if header.orientation == UPRIGHT else turn(image, header.orientation)
+
+
+def _with_tag(tiff: np.ndarray, at: int, value: int) -> np.ndarray:
+    """A copy of a TIFF's bytes with another value of a tag."""
+    tiff = tiff.copy()
+    tiff[at : at + 2] = np.frombuffer(value.to_bytes(2, "little" if tiff[0] == ord("I") else "big"), np.uint8)
+    return tiff
 
 
 def to_bytes(pixels: np.ndarray) -> np.ndarray:
@@ -117,9 +123,18 @@ def read_picture(path: str | os.PathLike) -> Picture:
     if header.alpha:
         pixels = decode(path, data, header, cv2.IMREAD_UNCHANGED)
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else _TO_RGB[pixels.shape[2]])
+        if header.premultiplied and pixels.shape[2] == 4:
+            pixels = _straight(pixels)
     else:
         pixels = cv2.cvtColor(decode(path, data, header, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH), cv2.COLOR_BGR2RGB)
     return Picture(pixels, header.stored[::-1], header.orientation)
+
+
+def _straight(pixels: np.ndarray) -> np.ndarray:
+    """RGBA whose colours are multiplied by alpha -> RGBA with the colours themselves, as far as they can be told."""
+    top = np.iinfo(pixels.dtype).max
+    colours = pixels[..., :3] * (top / np.maximum(pixels[..., 3:], 1))
+    return np.dstack([np.clip(np.rint(colours), 0, top).astype(pixels.dtype), pixels[..., 3]])
 
 
 def read_rgb(path: str | os.PathLike) -> np.ndarray:
@@ -127,7 +142,10 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
 
     Raises ImageError.
     """
-    image = decode(path, *load(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    data, header = load(path)
+    if header.premultiplied:
+        return read_picture(path).rgb
+    image = decode(path, data, header, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     return cv2.cvtColor(to_bytes(image), cv2.COLOR_BGR2RGB)
 
 

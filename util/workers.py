@@ -1,30 +1,44 @@
 """Set-up of worker processes (reading images, refining masks, drawing the demo), and their end with the main process.
 
-Workers come by fork, forkserver or spawn, whichever Python was told to use. What they send goes through pipes as plain
-arrays: shared memory is 64 MB in Docker, and passing its descriptors takes sockets, whose paths a long TMPDIR breaks.
+Workers come by forkserver or spawn, never by a fork of the main process: a fork that happens while one of its threads
+holds a lock leaves that lock held in the worker for ever. OpenCV takes such a lock whenever a thread that used it ends, and
+its next `imdecode` in a worker then never returns. What workers send goes through pipes as plain arrays: shared memory is
+64 MB in Docker, and passing its descriptors takes sockets, whose paths a long TMPDIR breaks.
 """
 
+import contextlib
 import logging
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import tempfile
 import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing.context import BaseContext
+from typing import TypeVar
 
 import cv2
 
 from util.errors import RunError
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
+STALLED = 300  # seconds without a result after which workers are taken to hang
+PRELOADED = ("cv2", "scipy.ndimage", "torch", "torch.utils.tensorboard")  # slow to import: once, not once a worker
 LONGEST_TMPDIR = 60  # bytes; a socket's path may have 107, of which Python's own part takes up to 40
 
 
 def before_workers(count: int) -> None:
     """Call it before `count` worker processes are started; 0: before work in this one.
 
-    OpenCV's threads do not survive a fork, and a worker that needs them hangs, so OpenCV gets one thread. A TMPDIR too long for sockets gives way to a shorter folder. Raises RunError where there is none.
+    The processes are the parallelism, so OpenCV gets one thread. A TMPDIR too long for sockets gives way to a shorter
+    folder. Raises RunError where there is none.
     """
     cv2.setNumThreads(1)
     if not count or os.name != "posix" or len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TMPDIR:
@@ -37,6 +51,15 @@ def before_workers(count: int) -> None:
         f"the folder for temporary files, {tempfile.gettempdir()}, has too long a name for worker processes, and /tmp "
         "cannot be written; set TMPDIR to a shorter one, or pass --num_workers 0"
     )
+
+
+def worker_context() -> BaseContext:
+    """How worker processes are started: as Python was told to, by forkserver in the place of fork."""
+    method = multiprocessing.get_start_method()
+    context = multiprocessing.get_context("forkserver" if method == "fork" else method)
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload([name for name in PRELOADED if name in sys.modules])
+    return context
 
 
 def start_worker(*_: object) -> None:
@@ -52,3 +75,58 @@ def start_worker(*_: object) -> None:
 def _follow(sentinel: int) -> None:
     multiprocessing.connection.wait([sentinel])
     os._exit(1)
+
+
+def end_workers() -> None:
+    """Kill the worker processes that are left. Python waits at its end for those that hang, and they ignore SIGTERM."""
+    workers = multiprocessing.active_children()
+    with contextlib.ExitStack() as restored:
+        if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+            # PyTorch's handler raises an error for a worker that was killed.
+            restored.callback(signal.signal, signal.SIGCHLD, signal.signal(signal.SIGCHLD, signal.SIG_DFL))
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.join(5)
+
+
+def in_processes(
+    function: Callable[..., Result], tasks: Iterable[tuple], *, count: int, name: Callable[[tuple], str]
+) -> Iterator[Result]:
+    """function(*task) of each task, in `count` processes; yields the results in any order, as they come.
+
+    A few tasks a process are under way at a time, so that memory does not grow with their number. name: what a task is
+    called in messages. Raises RunError where a process is lost or none ends a task for STALLED seconds.
+    """
+    before_workers(count)
+    before_workers(count)
+    tasks = iter(tasks)
+    under_way: dict[Future, tuple] = {}  # in the order in which they begin
+    with ProcessPoolExecutor(count, mp_context=worker_context(), initializer=start_worker) as pool:
+
+        def submit(more: int) -> None:
+            under_way.update({pool.submit(function, *task): task for task in islice(tasks, more)})
+
+        try:
+            submit(3 * count)
+            while under_way:
+                finished = wait(under_way, timeout=STALLED, return_when=FIRST_COMPLETED).done
+                if not finished:
+                    names = " or ".join(map(name, islice(under_way.values(), count)))
+                    raise RunError(
+                        f"worker processes have ended no work for {STALLED} s: one hangs at {names}; what was done is "
+                        "kept, run again to go on, with --num_workers 0 if that does not help"
+                    )
+                submit(len(finished))
+                for future in finished:
+                    del under_way[future]
+                    yield future.result()
+        except BrokenProcessPool as error:
+            raise RunError(
+                "a worker process was killed (often for want of memory); what was done is kept, run again to go on, "
+                "perhaps with a lower --num_workers"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_workers()
+            raise

@@ -8,11 +8,8 @@ import functools
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import re
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +25,7 @@ from data.demo.webcam import record, spoil_mask
 from util.errors import UsageError
 from util.images import write_bytes, write_png
 from util.progress import progress
-from util.workers import before_workers, start_worker
+from util.workers import in_processes
 
 SEED = 20210315
 FORMAT = 1
@@ -238,29 +235,15 @@ def ensure_demo(
     # Real-look frames take longest; begun first, they leave short ends for the last processes.
     missing.sort(key=lambda frame: frame.domain != REAL)
     chunks = [missing[i : i + 8] for i in range(0, len(missing), 8)]
-    with progress(total=len(missing), desc="demo hands (procedural stand-in)") as bar:
+    with progress(total=len(missing), desc="drawing demo hands") as bar:
         if num_workers <= 1:
             for chunk in chunks:
                 bar.update(_write_frames(str(root), chunk))
         elif chunks:
-            _write_in_processes(root, chunks, num_workers, bar.update)
+            tasks = ((str(root), chunk) for chunk in chunks)
+            processes = min(num_workers, len(chunks))
+            for count in in_processes(_write_frames, tasks, count=processes, name=lambda task: task[1][0].files[0]):
+                bar.update(count)
     sizes = {domain: sum(frame.domain == domain for frame in frames) for domain in (SYNTH, REAL)}
     text = json.dumps({"format": FORMAT, "seed": SEED, "counts": {**sizes, **counts}, "what": _NOTICE}, indent=1)
     write_bytes(root / "demo.json", (text + "\n").encode())
-
-
-def _write_in_processes(
-    root: Path, chunks: list[list[Frame]], num_workers: int, update: Callable[[int], object]
-) -> None:
-    # Not forked: a parent that has started torch's threads must not be.
-    before_workers(num_workers)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(num_workers, len(chunks)), mp_context=context, initializer=start_worker)
-    try:
-        running = {pool.submit(_write_frames, str(root), chunk) for chunk in chunks}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                update(future.result())
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

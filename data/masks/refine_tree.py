@@ -8,13 +8,9 @@ changed since and its output is there. masks_report.csv is made from the record 
 import csv
 import io
 import json
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, fields
-from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -25,7 +21,7 @@ from util.errors import UsageError
 from util.images import write_bytes
 from util.locks import try_lock
 from util.progress import progress
-from util.workers import before_workers, start_worker
+from util.workers import in_processes
 
 PROGRESS_NAME = "masks_progress.jsonl"
 CHUNK = 16  # frames a task: enough that handing them over costs nothing
@@ -45,7 +41,7 @@ def refine_tree(
     """Refine every frame that is not done yet, write the report, and return what became of each.
 
     Raises UsageError where the masks there were made with other options (unless overwrite), where another run is at
-    work on the tree, where a file cannot be written, and where a worker process is lost.
+    work on the tree, and where a file cannot be written; RunError where a worker process is lost or hangs.
     """
     try:
         with _open_record(root) as record:
@@ -54,11 +50,6 @@ def refine_tree(
         raise UsageError(
             f"cannot write under {root}: {error.strerror or error} ({error.filename or PROGRESS_NAME}); "
             "what was done is kept, run again to go on"
-        ) from error
-    except BrokenProcessPool as error:
-        raise UsageError(
-            "a worker process was killed (often for want of memory); what was done is kept, run again to go on, "
-            "perhaps with a lower --num_workers"
         ) from error
 
 
@@ -206,26 +197,15 @@ def _work(
     todo: list[tuple[str, RealFrame]], options: RefineOptions, num_workers: int
 ) -> Iterator[list[tuple[str, list[int], Verdict]]]:
     """Refine the frames chunk by chunk, in any order; yields (report_key, stamp, verdict) of each chunk's frames."""
-    chunks = iter([todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK)])
+    chunks = [todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK)]
     if num_workers == 0 or len(todo) <= CHUNK:
         for chunk in chunks:
             yield refine_chunk(chunk, options)
         return
-    before_workers(num_workers)
-    context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-    if os.name == "posix":
-        context.set_forkserver_preload([__name__])  # imported once, not once a worker
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=start_worker)
-    try:
-        # A few chunks a worker under way at a time, so that memory does not grow with the tree.
-        under_way: set[Future] = {pool.submit(refine_chunk, c, options) for c in islice(chunks, 3 * num_workers)}
-        while under_way:
-            finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-            under_way |= {pool.submit(refine_chunk, chunk, options) for chunk in islice(chunks, len(finished))}
-            for future in finished:
-                yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    tasks = ((chunk, options) for chunk in chunks)
+    yield from in_processes(
+        refine_chunk, tasks, count=num_workers, name=lambda task: f"{task[0][0][0]} (or a neighbour)"
+    )
 
 
 def refine_chunk(chunk: list[tuple[str, RealFrame]], options: RefineOptions) -> list[tuple[str, list[int], Verdict]]:

@@ -247,9 +247,16 @@ class HandsOnBackgrounds(Dataset):
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str]:
         rng = np.random.default_rng((self.seed, PARTS.index("train" if self.train else "test"), k))
-        sample = self.samples[self._order[k] if self.train else k]
+        sample = self._sample(k)
         placement = random_placement(rng) if self.train else Placement()
         background = self.background(rng)
         image, mask = read_hand_file(sample.file)
         pasted = composite(image, mask, background, placement=placement, hand=self.hand)
         return {"image": to_tensor(pasted), "label": torch.tensor(sample.label), "hand_path": str(sample.file.image)}
+
+    def files(self, k: int) -> list[Path]:
+        """The image file of item k's hand."""
+        return [self._sample(k).file.image]
+
+    def _sample(self, k: int) -> Sample:
+        return self.samples[self._order[k] if self.train else k]

@@ -132,7 +132,7 @@ class AnnotatedHands(HandsOnBackgrounds):
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str]:
         rng = np.random.default_rng((self.seed, PARTS.index("train" if self.train else "test"), k))
-        hand = self.samples[self._order[k] if self.train else k]
+        hand = self._sample(k)
         picture, filling = self.background(rng).astype(np.float32), self.background(rng)
         size, canvas = len(picture), len(hand.cutout)
         decoy = self.samples[rng.integers(len(self.samples))]
@@ -155,3 +155,7 @@ class AnnotatedHands(HandsOnBackgrounds):
             "seen": torch.from_numpy(seen),
             "hand_path": hand.name,
         }
+
+    def files(self, k: int) -> list[str]:
+        """The file of item k's hand."""
+        return [self._sample(k).name]

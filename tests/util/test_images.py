@@ -1,11 +1,24 @@
 """Reading and writing images, and their way to tensors and back."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from util.images import ImageError, mask_to_tensor, read_grey, read_mask, read_rgb, to_tensor, to_uint8, write_png
+from util.images import (
+    ImageError,
+    mask_to_tensor,
+    read_grey,
+    read_mask,
+    read_picture,
+    read_rgb,
+    to_tensor,
+    to_uint8,
+    write_png,
+)
 
 
 @pytest.fixture
@@ -35,6 +48,42 @@ def test_other_kinds_of_png(tmp_path, rgb):
     assert np.array_equal(read_rgb(tmp_path / "rgba.png"), rgb)  # alpha is dropped, not blended
     assert np.array_equal(read_rgb(tmp_path / "deep.png"), rgb)
     assert np.array_equal(read_rgb(tmp_path / "grey.png"), np.repeat(rgb[..., :1], 3, 2))
+
+
+OPACITY = np.repeat(np.array([0, 1, 100, 254, 255], np.uint8)[None], 7, 0)
+
+
+def write_tiff(path, colours, kind):
+    """An RGBA TIFF by Pillow; kind: of its alpha, 0 unspecified, 1 colours are multiplied by it, 2 they are not."""
+    Image.fromarray(np.dstack([colours, OPACITY])).save(path)
+    entry = struct.pack("<HHI", 338, 3, 1)
+    assert entry in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(entry + b"\2", entry + bytes([kind])))
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+def test_alpha_of_a_tiff_does_not_darken(tmp_path, rgb, kind):
+    """OpenCV multiplies colours by straight alpha when it reads."""
+    write_tiff(tmp_path / "a.tif", rgb, kind)
+    picture = read_picture(tmp_path / "a.tif")
+    assert np.array_equal(picture.rgb, rgb) and np.array_equal(picture.alpha, OPACITY)
+    assert np.array_equal(read_rgb(tmp_path / "a.tif"), rgb)
+
+
+def test_colours_that_a_tiff_stores_multiplied_by_alpha_come_back(tmp_path, rgb):
+    write_tiff(tmp_path / "a.tif", np.rint(rgb * (OPACITY[..., None] / 255)).astype(np.uint8), 1)
+    picture = read_picture(tmp_path / "a.tif")
+    assert np.array_equal(picture.alpha, OPACITY) and np.array_equal(picture.rgb, read_rgb(tmp_path / "a.tif"))
+    assert np.abs(picture.rgb[:, 2:].astype(int) - rgb[:, 2:]).max() <= 2
+    assert np.array_equal(picture.rgb[:, 4], rgb[:, 4]) and not picture.rgb[:, 0].any()
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_alpha_of_a_tiff_that_does_not_name_it(tmp_path, rgb, depth):
+    pixels = np.dstack([rgb[..., ::-1], OPACITY]).astype(depth) * (np.iinfo(depth).max // 255)
+    cv2.imwrite(str(tmp_path / "a.tif"), pixels)
+    picture = read_picture(tmp_path / "a.tif")
+    assert np.array_equal(picture.rgb, rgb) and np.array_equal(picture.alpha, OPACITY)
 
 
 def test_missing_files_are_image_errors(tmp_path):

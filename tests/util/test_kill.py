@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import TINY, fork_train, same, wait, write_hands
+from helpers import TINY, descendants, fork_train, same, wait, write_hands
 
 from util.checkpoint import load_checkpoint
 from util.locks import lock_run
@@ -103,7 +103,7 @@ def test_thirty_kills_change_nothing(small_root, tmp_path):
 def test_a_second_process_is_refused_and_a_crash_releases(small_root, tmp_path):
     log = tmp_path / "log"
     folder = tmp_path / "run"
-    child = fork_train(flags(small_root, tmp_path, "run", "--max_steps", 100000), log)
+    child = fork_train(flags(small_root, tmp_path, "run", "--n_epochs", 100000), log)
     try:
         assert not watch(child, (folder / "previous.pt").exists), log.read_text()
         second = tmp_path / "second"
@@ -119,10 +119,11 @@ def test_a_second_process_is_refused_and_a_crash_releases(small_root, tmp_path):
 @pytest.mark.parametrize("workers", [2])
 def test_a_killed_worker_is_an_error_and_no_hang(small_root, tmp_path, workers):
     log = tmp_path / "log"
-    child = fork_train(flags(small_root, tmp_path, "run", "--max_steps", 100000, "--num_workers", workers), log)
+    log.touch()
+    child = fork_train(flags(small_root, tmp_path, "run", "--n_epochs", 100000, "--num_workers", workers), log)
     try:
-        assert not watch(child, (tmp_path / "run" / "previous.pt").exists), log.read_text()
-        os.kill(int(Path(f"/proc/{child}/task/{child}/children").read_text().split()[0]), signal.SIGKILL)
+        assert not watch(child, lambda: "step 6/" in log.read_text(), seconds=300), log.read_text()
+        os.kill(descendants(child)[-1], signal.SIGKILL)
         status = wait(child)
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -6,7 +6,11 @@ import math
 import cv2
 import numpy as np
 import pytest
+import torch
+from helpers import TINY
 
+import test as test_script
+import train
 from data.depth import region_depth
 from util.images import write_png
 from util.scores import compare
@@ -332,3 +336,33 @@ def test_the_command_scores_a_results_folder(tmp_path, monkeypatch, capsys):
     lines = [line.split() for line in said.splitlines()]
     assert [line[1:3] for line in lines[1:3]] == [["untranslated", "1.000"], ["translated", "1.000"]]
     assert lines[1][-4] == "70.0" and lines[2][-4] == "60.0" and "scale 0.5" in said
+
+
+class MeanColour:
+    """A feature network that looks at nothing but colour."""
+
+    name, dim, metric, sha256, preprocessing = "colour", 3, "fd", "0" * 64, "none"
+
+    def __call__(self, images):
+        return torch.tensor(np.array([image.mean((0, 1)) for image in images]), dtype=torch.float32)
+
+
+def test_data_without_masks_has_no_rulers_and_says_why(tmp_path, run_main, monkeypatch):
+    monkeypatch.setattr(test_script, "load_feature_net", lambda *_, **__: MeanColour())
+    random = np.random.default_rng(0)
+    for folder in ("trainA", "trainB", "testA", "testB"):
+        for i in range(4):
+            write_png(tmp_path / "data" / folder / f"{i}.png", random.integers(0, 256, (48, 48, 3), dtype=np.uint8))
+    where = ("--name", "run", "--dataroot", tmp_path / "data", "--checkpoints_dir", tmp_path)
+    status, said = run_main(train.main, *where, *TINY, "--netD", "pixel", "--max_steps", 1, "--device", "cpu")
+    assert status == 0, said
+    options = ("--amp", "off", "--device", "cpu", "--num_workers", 0)
+    status, said = run_main(test_script.main, *where, "--results_dir", tmp_path / "results", *options)
+    assert status == 0, said
+    folder = tmp_path / "results" / "run" / "test"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    reason = "the synthetic and the real images have no masks"
+    assert metrics["not_measured"] == dict.fromkeys(("structure", "texture", "tone", "fringe"), reason)
+    assert not {"structure", "texture", "tone", "fringe"} & (metrics.keys() | metrics["baseline"].keys())
+    assert "on 128 crops" in metrics["verdict"] and "inside the hand" not in metrics["verdict"]
+    assert not (folder / "rulers.csv").exists()

@@ -7,6 +7,7 @@ import struct
 import sys
 import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +36,22 @@ def run_logger(folder: Path) -> None:
                 logger.scores({"fd": 81.2})
 
 
-def on_terminal(columns: int, folder: Path) -> str:
-    """What run_logger writes to a terminal of so many columns."""
+def show_progress(_folder: Path) -> None:
+    """A bar of a hundred thousand images, some of them done."""
+    with progress(total=100_000, desc="checking synthetic images") as bar:  # none has a longer description
+        for _ in range(3):
+            time.sleep(0.15)
+            bar.update(20_000)
+
+
+def on_terminal(columns: int, folder: Path, show: Callable[[Path], None]) -> str:
+    """What `show(folder)` writes to a terminal of so many columns."""
     main, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
     def call() -> None:
         sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1)
-        run_logger(folder)
+        show(folder)
 
     child = fork_call(call, folder / "log")
     os.close(terminal)
@@ -62,7 +71,7 @@ def on_terminal(columns: int, folder: Path) -> str:
 
 @pytest.mark.parametrize("columns", [80, 118, 200])
 def test_the_bar_is_whole(tmp_path, columns):
-    written = on_terminal(columns, tmp_path)
+    written = on_terminal(columns, tmp_path, run_logger)
     bars = [bar for bar in re.findall(r"\r([^\r\n]*\|[^\r\n]*\])", written) if "ETA" in bar]
     assert bars
     for bar in bars:
@@ -70,6 +79,16 @@ def test_the_bar_is_whole(tmp_path, columns):
         assert len(re.search(r"\|(.*)\|", bar)[1]) >= columns - 75 > 0
     lines = [line for line in re.split(r"[\r\n]+", written) if "G_gan" in line]
     assert len(lines) == 3 and all("D_s 123.456" in line and "step " in line for line in lines)
+
+
+@pytest.mark.parametrize("columns", [80, 118, 200])
+def test_bars_of_other_work_are_whole(tmp_path, columns):
+    written = on_terminal(columns, tmp_path, show_progress)
+    bars = [bar for bar in re.split(r"[\r\n]+", written) if "%|" in bar]
+    assert len(bars) >= 2
+    for bar in bars:
+        assert len(bar) <= columns and re.search(r": +\d+%\|.+\| \d+/100000 \[.*image/s\]$", bar), bar
+    assert written.endswith("\r")  # it is removed at the end
 
 
 def test_piped_output_is_plain_lines(tmp_path):

@@ -12,24 +12,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TINY, write_hands
+from helpers import ROOT, TINY, descendants, write_hands
 from torch.utils.data import Dataset
 
 from data.frames import find_frames
-from data.loader import Collate, ordered_batches, stream_loader
+from data.loader import Collate, ordered_batches, stream_loader, worthwhile
 from data.pasted.backgrounds import open_backgrounds
 from data.pasted.downstream import background_bank
 from data.regions import HandRegions
 from data.unpaired import UnpairedHands, collate
+from util.errors import RunError
 from util.images import write_png
-from util.workers import start_worker
+from util.workers import in_processes, start_worker, worker_context
 
 
 class Numbers(Dataset):
     """Item k holds k, as a tensor of some size."""
 
     def __len__(self) -> int:
-        return 6
+        return 40
 
     def __getitem__(self, k: int) -> dict:
         return {"value": torch.full((3, 64, 64), float(k)), "name": str(k)}
@@ -37,7 +38,7 @@ class Numbers(Dataset):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_are_tensors_that_came_without_shared_memory(workers):
-    for start, batch in zip((0, 2, 4), ordered_batches(Numbers(), 2, num_workers=workers)):
+    for start, batch in zip(range(0, 40, 2), ordered_batches(Numbers(), 2, num_workers=workers)):
         assert batch["value"].shape == (2, 3, 64, 64) and not batch["value"].is_shared()
         assert batch["value"][:, 0, 0, 0].tolist() == [start, start + 1] and batch["name"] == [
             str(start),
@@ -115,38 +116,114 @@ def test_classifying_with_spawned_workers(tmp_path):
     assert (tmp_path / "results" / "classify" / "table3" / "metrics.json").exists()
 
 
-ENDLESS = """
+READERS = """
 import sys, time, torch
-from util.errors import run_command
+from pathlib import Path
 from torch.utils.data import Dataset
-from data.loader import stream_loader
+from util.errors import run_command
+import data.loader
 class Big(Dataset):
     def __getitem__(self, k):
         return {"value": torch.zeros(3, 500, 500)}
+class Stuck(Big):
+    def __getitem__(self, k):
+        return super().__getitem__(k) if k < 2 else time.sleep(600)
+    def files(self, k):
+        return [Path(f"hand_{k}.png")]
 def main():
-    batches = iter(stream_loader(Big(), 1, num_workers=3))
+    dataset = Stuck() if "stuck" in sys.argv else Big()
+    batches = iter(data.loader.stream_loader(dataset, 1, num_workers=3))
     next(batches)
     print("ready", flush=True)
+    if "stuck" in sys.argv:
+        data.loader.STALLED = data.loader.POLL = int(sys.argv[2])
+        next(batches), next(batches)
     time.sleep(600)
-run_command(main)
+if __name__ == "__main__":
+    run_command(main)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
-def test_no_worker_outlives_its_command(number):
-    """Also those that wait to write into a pipe that nobody reads any more."""
-    parent = subprocess.Popen([sys.executable, "-c", ENDLESS], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert parent.stdout.readline() == "ready\n"
-    time.sleep(0.5)  # the pipes fill up
-    workers = [int(pid) for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
-    assert len(workers) >= 3
-    parent.send_signal(number)
-    assert parent.wait(60) == (-signal.SIGKILL if number == signal.SIGKILL else 128 + signal.SIGTERM)
-    end = time.monotonic() + 30
-    while any(map(running, workers)) and time.monotonic() < end:
+def start_readers(folder: Path, *argv: object) -> subprocess.Popen:
+    """A command whose three readers have begun; "stuck", N: where the third one hangs, which is noticed after N seconds."""
+    script = folder / "readers.py"
+    script.write_text(READERS)
+    command = [sys.executable, script, *map(str, argv)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    parent = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
+    assert parent.stdout.readline() == "ready\n", parent.communicate()
+    return parent
+
+
+def end_within(seconds: float, processes: list[int]) -> bool:
+    """Whether all of the processes end within so many seconds."""
+    end = time.monotonic() + seconds
+    while any(map(running, processes)) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not any(map(running, workers))
+    return not any(map(running, processes))
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("readers", [(), ("stuck", 600)], ids=["busy", "stuck"])
+def test_no_worker_outlives_its_command(tmp_path, number, readers):
+    """Also those that hang, and those that wait to write into a pipe that nobody reads any more."""
+    parent = start_readers(tmp_path, *readers)
+    time.sleep(0.5)  # the pipes fill up
+    workers = descendants(parent.pid)
+    assert len(workers) >= 4  # with the server that they are forked from
+    parent.send_signal(number)
+    parent.communicate(timeout=60)
+    assert parent.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 128 + signal.SIGTERM)
+    assert end_within(30, workers)
+
+
+@needs_proc
+def test_a_worker_that_hangs_is_one_sentence(tmp_path):
+    parent = start_readers(tmp_path, "stuck", 1)
+    workers = descendants(parent.pid)
+    _, said = parent.communicate(timeout=60)
+    assert parent.returncode == 1 and "Traceback" not in said, said
+    sentence = said.splitlines()[-1]  # after PyTorch's warning where there are fewer cores
+    assert sentence.startswith("error: no images have come for 1 s: reader process 2 of 3 hangs at hand_2.png;")
+    assert "--num_workers 0" in sentence
+    assert end_within(30, workers)
+
+
+def sleep_at(number: int) -> int:
+    """The number, at once; 3: after a while."""
+    time.sleep(600 if number == 3 else 0)
+    return number
+
+
+def test_work_that_hangs_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("util.workers.STALLED", 5)
+    tasks = [(number,) for number in range(6)]
+    results = in_processes(sleep_at, tasks[:3], count=2, name=str)
+    assert sorted(results) == [0, 1, 2]
+    with pytest.raises(RunError, match=r"for 5 s: one hangs at \(3,\); .*--num_workers 0"):
+        list(in_processes(sleep_at, tasks, count=2, name=str))
+    assert not multiprocessing.active_children()
+
+
+def test_a_lost_worker_is_one_sentence():
+    with pytest.raises(RunError, match="a worker process was killed .*--num_workers"):
+        list(in_processes(os._exit, [(1,)], count=1, name=str))
+
+
+def test_workers_are_started_where_they_are_worth_it():
+    assert [worthwhile(4, range(count)) for count in (0, 31, 32, 100, 1000)] == [0, 0, 1, 3, 4]
+
+
+def test_workers_are_no_forks_of_the_main_process():
+    """While a thread that used OpenCV ends, it holds a lock; a process forked then hangs in cv2.imdecode."""
+    loader = ordered_batches(Numbers(), 2, num_workers=1)
+    methods = {loader.multiprocessing_context.get_start_method(), worker_context().get_start_method()}
+    assert methods <= {"forkserver", "spawn"}
 
 
 def running(pid: int) -> bool:
@@ -157,10 +234,9 @@ def running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_workers_leave_signals_to_the_main_process():
     ours, theirs = multiprocessing.Pipe()
-    worker = multiprocessing.get_context("fork").Process(target=answer_signals, args=(theirs,))
+    worker = worker_context().Process(target=answer_signals, args=(theirs,))
     worker.start()
     assert ours.recv() == [signal.SIG_IGN] * 2
     worker.join(30)

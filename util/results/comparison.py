@@ -11,7 +11,7 @@ from util.drawing import sheet, spread
 from util.images import read_rgb, write_bytes, write_png
 from util.results.browse import Column, Gallery, write_gallery
 from util.results.tested import Tested
-from util.results.verdict import score_rows
+from util.results.verdict import patches, score_rows
 from util.scores.shape import TOLERANCE
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def table(rows: dict[str, dict]) -> str:
     lines += [
         "",
         f"{title}: {_meaning(metric, first)}. {first['n_generated']} generated against {first['n_real']} real images; real "
-        f"against real (halves of {first['floor_n']}) scores {first['floor']:.1f}, inside the hand {first['floor_patch']:.1f}.",
+        f"against real (halves of {first['floor_n']}) scores {first['floor']:.1f}, {patches(first)} {first['floor_patch']:.1f}.",
         "",
         "Published: Table I of the paper, FID and KID by Inception on 2000 images a side of SynthHands and RealHands; "
         "comparable with no figure that was measured on other data, with other features or on fewer images.",

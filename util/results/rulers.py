@@ -14,6 +14,7 @@ from util.scores.rulers import Appearance, RulerScores
 from util.scores.structure import Structure
 
 RULERS_FILE = "rulers.csv"
+RULERS = ("structure", "texture", "tone", "fringe")  # what looks at the inside of hands, and so needs masks
 
 
 def measure_rulers(folder: Path, target: Written, generated: Written, source: Written) -> Scores:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data.demo import is_demo
 from data.input_folder import frames_in_folder
-from data.masks.sources import sentence
+from data.masks.sources import WHOLE, sentence
 from data.masks.survey import survey
 from data.regions import HandRegions
 from models.features.registry import FeatureNet
@@ -16,7 +16,7 @@ from util.errors import UsageError
 from util.image_header import FORMATS
 from util.results import write as results
 from util.results.folders import open_folder, results_folder
-from util.results.rulers import measure_rulers
+from util.results.rulers import RULERS, measure_rulers
 from util.results.scores import Scores, joined, measure_distances, measure_true_pairs
 from util.results.selection import Domains, data_reading, data_roots, region_side
 from util.results.tested import Tested
@@ -66,7 +66,11 @@ def translate_split(
     tested = Tested(name, folder, (domain, other), source, generated, metrics)
     if net:
         parts = [measure_distances(target, generated, source, net, **distance_options(opt))]
-        parts.append(measure_rulers(folder, target, generated, source))
+        unmasked = [each for each, part in regions.items() if set(part.origins) == {WHOLE}]
+        if unmasked:
+            metrics["not_measured"] = dict.fromkeys(RULERS, f"the {' and the '.join(unmasked)} images have no masks")
+        else:
+            parts.append(measure_rulers(folder, target, generated, source))
         roots = data_roots(opt, run)
         if opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"]):
             parts.append(measure_true_pairs(folder, generated, source, crop=crop))

@@ -6,11 +6,11 @@ from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
+from util.drawing import PAPER, sheet
 from util.images import ImageError, read_rgb, write_bytes, write_png
 from util.results.pages import html_page, table
 from util.search.halving import differing
@@ -18,10 +18,8 @@ from util.search.space import Space
 from util.search.study import Search, run_folder
 from util.training.translator_run import PICTURE
 
-WIDTH = 300  # pixels of a picture
 COLUMNS = 4
-LINE = 18  # pixels of a line of text
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+NO_PICTURE = np.full((150, 300, 3), 235, np.uint8)
 
 
 def write_sheets(opt: Namespace, space: Space, search: Search) -> None:
@@ -31,9 +29,8 @@ def write_sheets(opt: Namespace, space: Space, search: Search) -> None:
     varied = differing([trial.params for trial in trials])
     write_bytes(opt.folder / "trials.csv", trials_csv(trials, halving, list(space.varied)).encode())
     pictures = {trial.number: keep_picture(opt, trial.number) for trial in trials}
-    tiles = [contact(trial, halving.get(trial.number), pictures[trial.number], varied) for trial in trials]
-    if tiles:
-        write_png(opt.folder / "contact_sheet.png", contact_sheet(tiles))
+    if trials:
+        write_png(opt.folder / "contact_sheet.png", contact_sheet(trials, halving, pictures, varied))
     text = page_text(opt, trials, halving, varied, pictures)
     write_bytes(opt.folder / "index.html", html_page(f"Search {opt.name}", text).encode())
     best = best_trial(trials, halving)
@@ -65,37 +62,37 @@ def state_of(trial: FrozenTrial, later: FrozenTrial | None) -> str:
     return trial.state.name.lower()
 
 
-def contact(trial: FrozenTrial, later: FrozenTrial | None, picture: Path | None, varied: list[str]) -> np.ndarray:
-    """One trial: its number and score above what it paints, the flags that differ beneath. uint8 RGB."""
-    image = np.full((WIDTH // 2, WIDTH, 3), 235, np.uint8)
-    if picture is not None:
-        try:
-            image = read_rgb(picture)
-        except ImageError:
-            picture = None
-    if picture is not None:
-        image = cv2.resize(image, (WIDTH, round(WIDTH * image.shape[0] / image.shape[1])), interpolation=cv2.INTER_AREA)
-    words = [f"{flag}: {trial.params[flag]}" for flag in varied]
-    sheet = np.full((26 + len(image) + LINE * len(words) + 8, WIDTH, 3), 255, np.uint8)
-    cv2.putText(sheet, str(trial.number), (2, 20), FONT, 0.7, (0, 0, 0), 2, cv2.LINE_AA)
-    cv2.putText(sheet, state_of(trial, later), (46, 19), FONT, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
-    sheet[26 : 26 + len(image)] = image
-    for line, text in enumerate(words):
-        place = (2, 26 + len(image) + 14 + LINE * line)
-        cv2.putText(sheet, text[:44], place, FONT, 0.4, (40, 40, 40), 1, cv2.LINE_AA)
-    return sheet
+def contact_sheet(
+    trials: list[FrozenTrial],
+    halving: Mapping[int, FrozenTrial],
+    pictures: Mapping[int, Path | None],
+    varied: list[str],
+) -> np.ndarray:
+    """What each trial paints, in rows of COLUMNS; below it its number, its score and the flags that differ. uint8 RGB."""
+    columns = min(COLUMNS, len(trials))
+    images = [trial_picture(pictures[trial.number]) for trial in trials]
+    captions = []
+    for trial in trials:
+        lines = [f"{trial.number}: {state_of(trial, halving.get(trial.number))}"]
+        captions.append("\n".join(lines + [f"{flag} {shown(trial.params[flag])}" for flag in varied]))
+    missing = -len(trials) % columns
+    images += [np.full((1, 1, 3), PAPER, np.uint8)] * missing
+    captions += [""] * missing
+    starts = range(0, len(images), columns)
+    return sheet([images[i : i + columns] for i in starts], captions=[captions[i : i + columns] for i in starts])
 
 
-def contact_sheet(tiles: list[np.ndarray], *, gap: int = 12) -> np.ndarray:
-    """Pictures of one width in rows of COLUMNS on white."""
-    height = max(len(tile) for tile in tiles)
-    columns = min(COLUMNS, len(tiles))
-    rows = -(-len(tiles) // columns)
-    sheet = np.full((rows * (height + gap) + gap, columns * (WIDTH + gap) + gap, 3), 255, np.uint8)
-    for index, tile in enumerate(tiles):
-        top, left = gap + index // columns * (height + gap), gap + index % columns * (WIDTH + gap)
-        sheet[top : top + len(tile), left : left + WIDTH] = tile
-    return sheet
+def shown(value: object) -> str:
+    """A flag's value for people: four digits of a number."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def trial_picture(file: Path | None) -> np.ndarray:
+    """The picture, or a pale one where there is none that can be read. uint8 RGB."""
+    try:
+        return read_rgb(file) if file else NO_PICTURE
+    except ImageError:
+        return NO_PICTURE
 
 
 def page_text(

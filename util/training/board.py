@@ -1,8 +1,8 @@
 """A run in TensorBoard: tags in groups, in the order in which one looks at them, and a guide to them."""
 
-import cv2
 import numpy as np
 
+from util.drawing import PAPER, draw_text
 from util.training.tally import SKIPPED
 
 CAPTION = 22  # pixels: the height of a caption
@@ -47,7 +47,7 @@ def score_tag(name: str) -> str:
 def captioned(picture: np.ndarray, text: str) -> np.ndarray:
     """uint8 (H, W, 3) with the text in a white strip above it, cut to the width."""
     height, width = picture.shape[:2]
-    sheet = np.full((CAPTION + height, width, 3), 255, np.uint8)
+    sheet = np.full((CAPTION + height, width, 3), PAPER, np.uint8)
     sheet[CAPTION:] = picture
-    cv2.putText(sheet, text, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
+    draw_text(sheet, text, (4, CAPTION / 2), size=0.45, anchor="start")
     return sheet

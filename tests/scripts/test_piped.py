@@ -1,0 +1,49 @@
+"""Each script, piped to a file: plain lines, no control characters, and progress, too."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers import TINY, fork_call, wait, write_hands
+
+import classify
+import preprocess_masks
+import test as test_script
+import train
+from util import progress
+from util.errors import run_command
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def piped(main: Callable[[], int | None], *argv: object, log: Path) -> str:
+    """What the script writes into a file; it shows progress at every step."""
+
+    def call() -> None:
+        progress.SECONDS = 0.0
+        sys.argv = ["script", *map(str, argv)]
+        run_command(main)
+
+    assert wait(fork_call(call, log)) == 0, log.read_text()
+    return log.read_text()
+
+
+def test_output_in_a_file_is_plain_lines(tmp_path):
+    root = write_hands(tmp_path / "data", frames=2, size=48)
+    runs, results = ("--checkpoints_dir", tmp_path), ("--results_dir", tmp_path / "results")
+    here = ("--device", "cpu", "--amp", "off", "--num_workers", 0)
+    small = (*TINY, "--netD", "pixel", "--val_interval", 1, "--display_freq", 1, "--max_steps", 2)
+    tested = tmp_path / "results" / "run" / "all"
+    folders = ("--synth_dir", tested / "synthetic", "--real_dir", tested / "real", "--gen_dir", tested / "generated")
+    least = ("--train_per_class", 2, "--test_per_class", 1, "--max_steps", 1, "--vit", "tiny", "--img_size", 32)
+    commands = {
+        preprocess_masks.main: ("--dataroot", root, "--num_workers", 0, "--max_contours", 1000),
+        train.main: ("--name", "run", "--dataroot", root, *runs, *small, *here),
+        test_script.main: ("--name", "run", "--phase", "all", *runs, *results, "--feature_net", "random", *here),
+        classify.main: ("--experiment", "table3", *folders, *results, *least, "--batch_size", 2, *here),
+    }
+    for main, argv in commands.items():
+        said = piped(main, *argv, log=tmp_path / f"{main.__module__}.log")
+        assert said.strip() and not {char for char in said if not char.isprintable()} - {"\n"}, said
