@@ -108,7 +108,8 @@ class NetworkConfig:
         "initial weights of the perceptual D keep the scale of its features, and those of its heads are small",
         paper=False,
         group="extras",
-        reason="without normalisation, the initial weights decide how long D takes to start learning",
+        reason="without normalisation, the initial weights decide how long D takes to start learning; with the paper's, hands "
+        "had fine regular stripes after 2,500 steps (docs/study.md)",
     )
     d_layers: int = knob(3, "stride-2 layers of the patch D", low=1, high=6, group="model")
     d_scales: int = knob(3, "output maps of the perceptual D", low=1, high=5, group="model")
@@ -135,7 +136,7 @@ class Objective:
         paper="none",
         choices=DECAYS,
         group="training",
-        reason="at a constant rate, generators and discriminators oscillate; they settle as the rate falls",
+        reason="at a constant rate, generators and discriminators oscillate; they settle as the rate falls (docs/study.md)",
     )
     beta1: float = knob(0.5, "decay of Adam's first moment", silnet=0.9, high=0.9999, group="training", metavar="X")
     lambda_gan: float = knob(1.0, "weight of the adversarial loss (Eq. 1)", group="losses", basic=True)
@@ -165,7 +166,7 @@ class Objective:
         no_mask=False,
         group="extras",
         reason="a generator that sees white beside the hand paints coloured fringes, of 1.7 times the photographs' "
-        "chroma; with the band it is 1.0 (docs/study.md)",
+        "chroma; with the band it is 1.1 (docs/study.md)",
     )
     common_mask: bool = knob(
         True,
@@ -173,7 +174,8 @@ class Objective:
         paper=False,
         no_mask=False,
         group="extras",
-        reason="if D can tell images apart by outlines, which G may not change, G exaggerates texture instead",
+        reason="if D can tell images apart by outlines, which G may not change, G exaggerates texture instead; without it, D's "
+        "loss fell to .1 (docs/study.md)",
     )
     pool_size: int = knob(
         50, "number of past translations kept for the discriminators; 0: none", high=10**6, group="losses"

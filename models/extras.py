@@ -37,7 +37,7 @@ class Extras:
 
     fill: generators see the hand's own colours in a band around it (models.fill.filled), and cycle and identity losses compare
     hands only. With a white background, translations had coloured fringes 1.7 to 1.9 times as strong in chroma as the
-    outlines of photographs; with the band, 1.0 times (docs/study.md).
+    outlines of photographs; with the band, 1.1 times (docs/study.md).
 
     lambda_edges: weight of models.losses.edge_loss. No other loss keeps a finger in front of a palm: without it, .77 of the
     inner edges survived 3,900 steps, and fists dissolved; with it, .96 survived 7,000 (docs/study.md).
