@@ -9,6 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from data.hands import BACKGROUNDS
+from models import MODELS
 
 SAME = object()  # "the same as the default"
 
@@ -122,7 +123,7 @@ class Objective:
     lr: float = knob(
         1e-4,
         "learning rate of Adam",
-        paper=5e-5,
+        paper=MODELS["mshgan4"].paper_lr,  # --model has its own: options.train_options.paper_rate
         silnet=1e-3,
         high=1,
         above=True,

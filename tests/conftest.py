@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import write_hands
+from helpers import TINY, write_hands
 
 
 def cores() -> int:
@@ -51,5 +51,17 @@ def run_main(monkeypatch, capsys):
         with pytest.raises(SystemExit) as exit_:
             run_command(main)
         return exit_.value.code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def fit(run_main, hands_root, tmp_path):
+    """fit(*flags) -> (exit status, stderr) of a run of train.py with the least networks, in tmp_path/run."""
+    import train
+
+    def run(*flags: object, where: Path = tmp_path) -> tuple[int, str]:
+        start = ("--name", "run", "--dataroot", hands_root, "--checkpoints_dir", where, *TINY, "--netD", "pixel")
+        return run_main(train.main, *start, *flags)
 
     return run

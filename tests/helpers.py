@@ -16,6 +16,7 @@ import torch
 from models import MODELS
 from models.config import NetworkConfig, Objective, knobs
 from models.hgan import HGAN
+from util.checkpoint import load_checkpoint
 from util.errors import run_command
 from util.images import write_png
 from util.runtime import Amp
@@ -23,6 +24,7 @@ from util.runtime import Amp
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
 KEY = (14, 255, 14)
+PHOTO = (90, 160, 90)  # a background of photographs
 
 # Flags that make a run small enough for a test.
 TINY = [
@@ -72,9 +74,27 @@ def write_hands(root: Path, *, frames: int = 3, size: int = 96, seed: int = 0) -
                 Path(f"{stem}_joint_pos.txt").write_text(",".join(["1.0"] * 63))
     for user in ("user01", "user02", "user03"):
         for number in range(frames):
-            image, mask = draw_hand(random, size=size, background=(90, 160, 90))
+            image, mask = draw_hand(random, size=size, background=PHOTO)
             write_png(root / "RealHands" / user / "color" / f"image_{number}_color.png", image)
             write_png(root / "RealHands" / user / "mask" / f"image_{number}_mask.png", mask)
+    return root
+
+
+def photographed_hands(number: int = 3, size: int = 64) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images and masks of draw_hand, on a background without the key colour."""
+    random = np.random.default_rng(7)
+    return [draw_hand(random, size=size, background=PHOTO) for _ in range(number)]
+
+
+def write_unaligned(root: Path, write_image, write_mask, number: int = 3) -> Path:
+    """trainA and trainB of hands; write_image(folder, name, image, mask), write_mask(folder of masks, name, mask)."""
+    for letter in "AB":
+        folder, masks = root / f"train{letter}", root / f"train{letter}_masks"
+        folder.mkdir(parents=True)
+        masks.mkdir()
+        for place, (image, mask) in enumerate(photographed_hands(number)):
+            write_image(folder, f"{place:03}", image, mask)
+            write_mask(masks, f"{place:03}", mask)
     return root
 
 
@@ -182,7 +202,10 @@ def wait(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def descendants(process: int) -> list[int]:
-    """The ids of a process's children, their children and so on."""
-    children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    return [each for child in children for each in (child, *descendants(child))]
+
+
+
+def stored_weights(folder: Path) -> list[torch.Tensor]:
+    """All weights in a run's latest.pt."""
+    networks = load_checkpoint(folder / "latest.pt")["model"]["networks"]
+    return [value for net in networks.values() for value in net.values()]

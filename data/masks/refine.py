@@ -59,22 +59,32 @@ class Verdict:
     change: float = 0.0
 
 
-def refine_mask(
-    grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions
-) -> tuple[np.ndarray | None, str, np.ndarray, int]:
+@dataclass(frozen=True)
+class Refined:
+    """The result of refine_mask.
+
+    mask: bool (H, W); None where fault, else "", says what is wrong with it. before: bool (H, W), the mask as binarised,
+    unfiltered. contours: the number of outlines after the median filter.
+    """
+
+    mask: np.ndarray | None
+    before: np.ndarray
+    contours: int = 0
+    fault: str = ""
+
+
+def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> Refined:
     """Refine one mask.
 
     grey: uint8 (H, W), a raw mask, in whatever state. rgb: uint8 (H, W, 3), its photograph, or None to do without.
-    Returns (refined, fault, before, contours): bool (H, W) or None; "" or what is wrong with it; bool (H, W), the
-    mask as binarised, unfiltered; the number of outlines after the median filter.
     """
     before = masks.binarise(grey, options.threshold)
     mask = masks.binarise(masks.median_filter(grey, options.median), options.threshold)
     if mask.all() or not mask.any():
-        return None, "all hand" if mask.all() else "no hand", before, 0
+        return Refined(None, before, fault="all hand" if mask.all() else "no hand")
     contours = masks.count_contours(mask)
     if contours > options.max_contours:
-        return None, f"{contours} contours, more than {options.max_contours}", before, contours
+        return Refined(None, before, contours, f"{contours} contours, more than {options.max_contours}")
     mask = masks.large_components(mask, PIECE)
 
     # All that follows happens around the hand.
@@ -84,11 +94,10 @@ def refine_mask(
     refined[window] = _refine_hand(mask[window], None if rgb is None else rgb[window], options)
 
     area = float(refined.mean())
-    if area < options.min_area:
-        return None, f"hand covers {area:.1%} of the frame, less than {options.min_area:.1%}", before, contours
-    if area > options.max_area:
-        return None, f"hand covers {area:.1%} of the frame, more than {options.max_area:.1%}", before, contours
-    return refined, "", before, contours
+    if options.min_area <= area <= options.max_area:
+        return Refined(refined, before, contours)
+    limit = f"less than {options.min_area:.1%}" if area < options.min_area else f"more than {options.max_area:.1%}"
+    return Refined(None, before, contours, f"hand covers {area:.1%} of the frame, {limit}")
 
 
 def _refine_hand(mask: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> np.ndarray:
@@ -135,24 +144,24 @@ def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | 
         return None, Verdict(f"photograph unreadable: {_reason(error, frame.image)}", "")
     rgb = picture.rgb
     grey, remark = read_raw_mask(frame.mask, picture, options.mask_values)
-    before, contours, fault = np.zeros(rgb.shape[:2], bool), 0, remark
+    refined = Refined(None, np.zeros(rgb.shape[:2], bool), fault=remark)
     if grey is not None:
-        refined, fault, before, contours = refine_mask(grey, rgb, options)
-        source = f"mask, {remark}" if remark else "mask"
-        if refined is not None:
-            return refined, _kept(refined, source, before, contours)
-    if not options.fallback:
-        return None, Verdict(f"mask: {fault}", "mask", float(before.mean()), 0.0, contours)
-    keyed = masks.chroma_key_mask(rgb, options.key_low, options.key_high)
-    refined, key_fault, key_before, key_contours = refine_mask(keyed.view(np.uint8) * 255, rgb, options)
-    if refined is None:
-        return None, Verdict(f"mask: {fault}; chroma key: {key_fault}", "mask", float(before.mean()), 0.0, contours)
-    return refined, _kept(refined, f"chroma key, mask: {fault}", key_before, key_contours)
+        refined = refine_mask(grey, rgb, options)
+        if refined.mask is not None:
+            return refined.mask, _kept(refined, f"mask, {remark}" if remark else "mask")
+    verdict = f"mask: {refined.fault}"
+    if options.fallback:
+        keyed = masks.chroma_key_mask(rgb, options.key_low, options.key_high)
+        from_key = refine_mask(keyed.view(np.uint8) * 255, rgb, options)
+        if from_key.mask is not None:
+            return from_key.mask, _kept(from_key, f"chroma key, {verdict}")
+        verdict += f"; chroma key: {from_key.fault}"
+    return None, Verdict(verdict, "mask", float(refined.before.mean()), contours=refined.contours)
 
 
-def _kept(refined: np.ndarray, source: str, before: np.ndarray, contours: int) -> Verdict:
-    change = 1.0 - masks.iou(before, refined)
-    return Verdict(KEPT, source, float(before.mean()), float(refined.mean()), contours, change)
+def _kept(refined: Refined, source: str) -> Verdict:
+    areas = float(refined.before.mean()), float(refined.mask.mean())
+    return Verdict(KEPT, source, *areas, refined.contours, 1.0 - masks.iou(refined.before, refined.mask))
 
 
 def read_raw_mask(path: Path | None, picture: Picture, values: Ranges | None) -> tuple[np.ndarray | None, str]:

@@ -5,9 +5,25 @@ are not channels-last; autocast computes padding and interpolation in float32; a
 of sixteen lanes. Other devices use PyTorch's operators.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+_as_on_gpus = False
+
+
+@contextmanager
+def as_on_gpus() -> Iterator[None]:
+    """A context in which networks on a CPU call the operators that they call on a GPU."""
+    global _as_on_gpus
+    _as_on_gpus = True
+    try:
+        yield
+    finally:
+        _as_on_gpus = False
 
 
 def reflect_pad(x: Tensor, width: int) -> Tensor:
@@ -63,7 +79,7 @@ class ReflectConvToImage(ReflectConv):
 
 
 def _plain(x: Tensor) -> bool:
-    return x.device.type != "cpu" or torch.compiler.is_compiling()
+    return x.device.type != "cpu" or torch.compiler.is_compiling() or _as_on_gpus
 
 
 def _for_kernels(x: Tensor) -> Tensor:

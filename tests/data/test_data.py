@@ -1,8 +1,6 @@
-"""Reading data roots, splitting them, and cutting crops."""
+"""Reading frames, and the streams of training samples."""
 
-import json
 import os
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,124 +8,14 @@ import pytest
 import torch
 from helpers import KEY, draw_hand, write_hands
 
-from data.frames import Frame, Reading, find_frames
+from data.frames import Frame, find_frames
 from data.hands import Hand, read_hand
-from data.input_folder import frames_in_folder
 from data.loader import StreamSampler, stream_loader
 from data.regions import HandRegions, readable, same_sized_batches
 from data.scan import LeftOut, fault, scan
-from data.splits import load_split, make_split, save_split, select, validated
-from data.transforms import centred_hand_crop, flip, random_hand_crop
 from data.unpaired import UnpairedHands
 from util.errors import UsageError
 from util.images import ImageError, write_png
-
-# ------------------------------------------------------------------ layouts
-
-
-def test_hands_layout(hands_root):
-    frames = find_frames(dataroot=hands_root)
-    assert len(frames["synthetic"]) == 12 and len(frames["real"]) == 9
-    assert frames["synthetic"][0].relative == "female_noobject/seq01/cam01/01/00000000_color.png"
-    assert {frame.sequence for frame in frames["synthetic"]} == {
-        f"{gender}_noobject/seq0{n}" for gender in ("female", "male") for n in (1, 2)
-    }
-    assert {frame.sequence for frame in frames["real"]} == {"user01", "user02", "user03"}
-
-
-def test_synthhands_as_published(tmp_path):
-    """640x480, RGB or RGBA, deep folders, files of other kinds beside; objects only when asked for."""
-    import cv2
-
-    write_hands(tmp_path, frames=1)
-    root = tmp_path / "SynthHands_Release"
-    image, mask = draw_hand(np.random.default_rng(0), size=480)
-    image = np.concatenate([image, np.full((480, 160, 3), KEY, np.uint8)], axis=1)
-    folder = root / "male_noobject" / "seq07" / "cam05" / "03"
-    folder.mkdir(parents=True)
-    rgba = np.dstack([image[..., ::-1], np.full(image.shape[:2], 255, np.uint8)])
-    cv2.imwrite(str(folder / "00000123_color.png"), rgba)
-    cv2.imwrite(str(folder / "00000123_color_on_depth.png"), rgba)
-    cv2.imwrite(str(folder / "00000123_depth.png"), np.full((480, 640), 32001, np.uint16))
-    write_png(root / "male_object" / "seq01" / "cam01" / "01" / "00000000_color.png", image)
-
-    frames = find_frames(dataroot=tmp_path)["synthetic"]
-    assert [f.relative for f in frames if "seq07" in f.relative] == ["male_noobject/seq07/cam05/03/00000123_color.png"]
-    assert not any("_object" in f.relative for f in frames)
-    hand = read_hand(next(f for f in frames if "seq07" in f.relative))
-    assert hand.image.shape == (480, 640, 3)
-    assert np.array_equal(hand.mask[:, :480], mask) and not hand.mask[:, 480:].any()
-    assert (hand.image[~hand.mask] == 255).all()
-
-    objects = find_frames(dataroot=tmp_path, reading=Reading(objects=True))["synthetic"]
-    assert len(objects) == len(frames) + 1
-
-
-def test_refined_masks_win(tmp_path):
-    write_hands(tmp_path, frames=1)
-    full = np.zeros((96, 96), bool)
-    full[10:50, 10:50] = True
-    write_png(tmp_path / "RealHands" / "user02" / "mask_refined" / "image_0_mask.png", full)
-    frames = {frame.sequence: frame for frame in find_frames(dataroot=tmp_path)["real"]}
-    assert [frames[user].mask_kind for user in ("user01", "user02", "user03")] == ["raw", "file", "raw"]
-    assert np.array_equal(read_hand(frames["user02"]).mask, full)
-
-
-def test_separate_roots(hands_root, tmp_path):
-    frames = find_frames(
-        dataroot=None, synth_root=hands_root / "SynthHands_Release", real_root=hands_root / "RealHands"
-    )
-    assert len(frames["synthetic"]) == 12 and len(frames["real"]) == 9
-
-
-def test_unaligned_layout(tmp_path):
-    random = np.random.default_rng(0)
-    for folder in ("trainA", "trainB", "testA", "testB"):
-        for name in ("a", "b", "c d é"):
-            write_png(tmp_path / folder / f"{name}.png", draw_hand(random, background=(90, 160, 90))[0])
-    mask = np.zeros((96, 96), bool)
-    mask[20:40, 20:40] = True
-    for name in ("a", "b", "c d é"):
-        write_png(tmp_path / "trainB_masks" / f"{name}.png", mask)
-    frames = find_frames(dataroot=tmp_path)
-    assert Counter(frame.phase for frame in frames["synthetic"]) == {"train": 3, "test": 3}
-    masked = next(frame for frame in frames["real"] if frame.relative == "trainB/a.png")
-    assert np.array_equal(read_hand(masked).mask, mask)
-    assert read_hand(frames["synthetic"][0]).mask.all()  # without masks the whole image is hand
-    split = make_split(frames, split_by="frame", val_size=1, test_size=None, seed=0)
-    assert {phase: len(names) for phase, names in split["synthetic"].items()} == {"train": 2, "val": 1, "test": 3}
-    assert all(name.startswith("testA/") for name in split["synthetic"]["test"])
-
-
-def test_a_root_of_neither_layout_is_named_with_the_trees_expected(tmp_path):
-    with pytest.raises(UsageError, match="trainA") as error:
-        find_frames(dataroot=tmp_path)
-    assert "SynthHands_Release" in str(error.value) and str(tmp_path) in str(error.value)
-
-
-def test_empty_domain_is_an_error(tmp_path):
-    (tmp_path / "SynthHands_Release").mkdir()
-    (tmp_path / "RealHands").mkdir()
-    with pytest.raises(UsageError, match="no synthetic images"):
-        find_frames(dataroot=tmp_path)
-
-
-def test_frames_in_a_folder(tmp_path):
-    random = np.random.default_rng(0)
-    keyed, mask = draw_hand(random)
-    write_png(tmp_path / "x" / "0_color.png", keyed)
-    write_png(tmp_path / "x" / "0_depth.png", keyed)
-    write_png(tmp_path / "y" / "photo.png", draw_hand(random, background=(90, 160, 90))[0])
-    write_png(tmp_path / "y" / "other.png", keyed)
-    write_png(tmp_path / "y" / "other_mask.png", ~mask)
-    frames = {frame.relative: frame for frame in frames_in_folder(tmp_path)}
-    assert sorted(frames) == ["x/0_color.png", "y/other.png", "y/photo.png"]
-    assert np.array_equal(read_hand(frames["x/0_color.png"]).mask, mask)
-    assert np.array_equal(read_hand(frames["y/other.png"]).mask, ~mask)
-    assert read_hand(frames["y/photo.png"]).mask.all()
-
-
-# ------------------------------------------------------------------ reading
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
@@ -158,113 +46,6 @@ def test_backgrounds(tmp_path):
     assert np.array_equal(read_hand(frame, background="keep").image, image)
     white = read_hand(frame).image
     assert (white[~mask] == 255).all() and np.array_equal(white[mask], image[mask])
-
-
-# ------------------------------------------------------------------ splits
-
-
-@pytest.mark.parametrize("split_by", ["frame", "sequence"])
-def test_split_is_disjoint_complete_and_seeded(hands_root, split_by):
-    frames = find_frames(dataroot=hands_root)
-    make = lambda seed: make_split(frames, split_by=split_by, val_size=2, test_size=3, seed=seed)  # noqa: E731
-    split = make(0)
-    for domain, parts in split.items():
-        names = [name for phase in parts.values() for name in phase]
-        assert sorted(names) == sorted(frame.relative for frame in frames[domain])
-        assert len(set(names)) == len(names)
-    assert split == make(0)
-    assert split != make(1)
-
-
-def test_split_by_frame_has_the_sizes_asked_for(hands_root):
-    split = make_split(find_frames(dataroot=hands_root), split_by="frame", val_size=2, test_size=3, seed=0)
-    assert {phase: len(names) for phase, names in split["synthetic"].items()} == {"train": 7, "val": 2, "test": 3}
-
-
-def test_split_by_sequence_keeps_sequences_whole(hands_root):
-    frames = find_frames(dataroot=hands_root)
-    split = make_split(frames, split_by="sequence", val_size=1, test_size=1, seed=0)
-    for domain, found in frames.items():
-        phase_of = {name: phase for phase, names in split[domain].items() for name in names}
-        by_sequence = {}
-        for frame in found:
-            by_sequence.setdefault(frame.sequence, set()).add(phase_of[frame.relative])
-        assert all(len(phases) == 1 for phases in by_sequence.values())
-
-
-def test_validation_reads_no_more_than_it_was_asked_for(hands_root):
-    frames = find_frames(dataroot=hands_root)
-    split = make_split(frames, split_by="sequence", val_size=2, test_size=1, seed=0)
-    whole = select(frames, split, "val")
-    assert all(len(part) > 2 for part in whole.values())  # whole sequences
-    read = validated(whole, 2)
-    assert {domain: [part[0], part[-1]] for domain, part in whole.items()} == read
-    assert validated(whole, None) == validated(whole, 1000) == whole
-    assert validated(whole, 0) == {domain: [] for domain in whole}
-
-
-def test_split_that_leaves_nothing_to_train_on(hands_root):
-    with pytest.raises(UsageError, match="--test_size"):
-        make_split(find_frames(dataroot=hands_root), split_by="frame", val_size=5, test_size=5, seed=0)
-
-
-def test_split_file_round_trip_and_selection(hands_root, tmp_path):
-    frames = find_frames(dataroot=hands_root)
-    split = make_split(frames, split_by="frame", val_size=2, test_size=3, seed=0)
-    save_split(tmp_path / "splits.json", split)
-    assert load_split(tmp_path / "splits.json") == split
-    assert [f.relative for f in select(frames, split, "test")["real"]] == split["real"]["test"]
-    assert sum(len(part) for part in select(frames, split, "all").values()) == 21
-    (tmp_path / "splits.json").write_text(json.dumps({"synthetic": {}}))
-    with pytest.raises(UsageError, match="damaged"):
-        load_split(tmp_path / "splits.json")
-
-
-# ------------------------------------------------------------------ crops
-
-
-def test_random_crops_are_centred_on_the_hand():
-    mask = np.zeros((200, 200), bool)
-    mask[60:140, 60:140] = True
-    image = np.full((200, 200, 3), 255, np.uint8)
-    image[mask] = 10
-    random = np.random.default_rng(0)
-    for _ in range(50):
-        crop = random_hand_crop(Hand(image, mask), 64, random)
-        assert crop.image.shape == (64, 64, 3) and crop.mask.shape == (64, 64)
-        assert crop.mask[32, 32]
-        assert np.array_equal(crop.mask, (crop.image == 10).all(-1))  # image and mask went through together
-
-
-def test_small_and_bordering_hands_are_cropped_inside_the_image():
-    image = np.zeros((50, 300, 3), np.uint8)
-    mask = np.zeros((50, 300), bool)
-    mask[2, 298] = True  # vanishes under erosion; at the border; image lower than the crop
-    crop = random_hand_crop(Hand(image, mask), 128, np.random.default_rng(0))
-    assert crop.mask.sum() == 1
-    assert (crop.image[:39] == 255).all() and (crop.image[39:89] == 0).all()
-
-
-def test_crop_of_an_empty_mask_is_the_middle():
-    crop = random_hand_crop(
-        Hand(np.zeros((100, 100, 3), np.uint8), np.zeros((100, 100), bool)), 32, np.random.default_rng(0)
-    )
-    assert crop.image.shape == (32, 32, 3)
-
-
-def test_centred_crop():
-    mask = np.zeros((480, 640), bool)
-    mask[100:200, 300:420] = True
-    crop = centred_hand_crop(Hand(np.zeros((480, 640, 3), np.uint8), mask), 256)
-    rows, columns = (np.flatnonzero(crop.mask.any(axis=axis)) for axis in (1, 0))
-    assert (rows[0], rows[-1]) == (78, 177) and (columns[0], columns[-1]) == (68, 187)
-
-
-def test_flip_mirrors_both():
-    hand = Hand(np.arange(12, dtype=np.uint8).reshape(2, 2, 3), np.array([[True, False], [False, False]]))
-    mirrored = flip(hand)
-    assert mirrored.mask.tolist() == [[False, True], [False, False]]
-    assert mirrored.image[0, 1].tolist() == [0, 1, 2]
 
 
 # ------------------------------------------------------------------ streams

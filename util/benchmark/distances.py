@@ -8,17 +8,16 @@ random, with a spectrum that decays as those of images do.
 
 import argparse
 import importlib.util
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import scipy.linalg
 import torch
 
 from options.parsing import Parser, integer
-from util.errors import UsageError, run_command
+from util.benchmark.report import add_json_flag, write_report
+from util.errors import run_command
 from util.scores import distances as metrics
 
 
@@ -109,16 +108,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=integer(20), default=2000, help="images in each set")
     parser.add_argument("--dim", type=integer(2), default=2048, help="feature dimensions")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to FILE, too")
+    add_json_flag(parser)
     opt: argparse.Namespace = parser.parse_args(argv)
     rows = benchmark(opt.images, opt.dim)
     print(f"two sets of {opt.images} x {opt.dim} features, {torch.get_num_threads()} threads")
     print(table(rows))
-    if opt.json:
-        try:
-            opt.json.write_text(json.dumps(rows, indent=2) + "\n")
-        except OSError as error:
-            raise UsageError(f"--json {opt.json} cannot be written ({error.strerror}): name another file") from error
+    write_report(opt.json, {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ cost of decoding a data set that is larger than the memory, and of one that is p
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -27,8 +26,9 @@ from data.packs.format import REGIONS_FILE
 from data.unpaired import UnpairedHands
 from options.parsing import Parser, integer
 from util.benchmark.masks import draw_hand
-from util.errors import UsageError, run_command
-from util.images import write_bytes, write_png
+from util.benchmark.report import add_json_flag, write_report
+from util.errors import run_command
+from util.images import write_png
 
 
 def measure(
@@ -142,12 +142,8 @@ def run(argv: Sequence[str] | None = None) -> None:
     )
     for row in rows:
         print(f"{row['what']:52} {row['value']:>10,.4g} {row['unit']}")
-    if opt.json:
-        about = {"width": opt.width, "height": opt.height, "crop_size": opt.crop_size, "cores": os.cpu_count()}
-        try:
-            write_bytes(opt.json, json.dumps({**about, "rows": rows}, indent=2).encode() + b"\n")
-        except OSError as error:
-            raise UsageError(f"cannot write --json {opt.json}: {error.strerror or error}") from error
+    about = {"width": opt.width, "height": opt.height, "crop_size": opt.crop_size, "cores": os.cpu_count()}
+    write_report(opt.json, about | {"rows": rows})
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -161,7 +157,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--crop_size", type=integer(32, 4096), default=128, help="side of a crop, pixels")
     parser.add_argument("--batch_size", type=integer(1), default=1, help="samples a batch")
     parser.add_argument("--num_workers", type=integer(0, 256), default=0, help="loader processes; 0: this one")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    add_json_flag(parser)
     return parser
 
 

@@ -6,7 +6,6 @@ start of the processes included.
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -21,8 +20,9 @@ from data.masks.realhands import KEPT, find_real_frames
 from data.masks.refine import RefineOptions
 from data.masks.refine_tree import refine_chunk, refine_tree
 from options.parsing import Parser, integer
-from util.errors import UsageError, run_command
-from util.images import write_bytes, write_png
+from util.benchmark.report import add_json_flag, write_report
+from util.errors import run_command
+from util.images import write_png
 
 
 def draw_hand(rng: np.random.Generator, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -113,11 +113,7 @@ def run(argv: Sequence[str] | None = None) -> None:
         f"with {opt.num_workers} workers on {os.cpu_count()} cores, PNG reading and writing included ({n_kept} kept)\n"
         f"{1000 * cpu_seconds:.1f} ms of processor time an image, on a busy machine the surer figure"
     )
-    if opt.json:
-        try:
-            write_bytes(opt.json, json.dumps(result, indent=2).encode() + b"\n")
-        except OSError as error:
-            raise UsageError(f"cannot write --json {opt.json}: {error.strerror or error}") from error
+    write_report(opt.json, result)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -126,7 +122,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--width", type=integer(160, 8192), default=640, help="of a frame, pixels")
     parser.add_argument("--height", type=integer(120, 8192), default=480, help="of a frame, pixels")
     parser.add_argument("--num_workers", type=integer(0, 256), default=2, help="processes")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    add_json_flag(parser)
     return parser
 
 

@@ -1,13 +1,13 @@
 """The operators that a step calls: the kernels that a GPU launches for it, their shapes, and the bytes they read and write."""
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
-from unittest import mock
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from models.networks.fast_cpu import as_on_gpus
 
 # Operators that launch no kernel.
 FREE = (
@@ -47,13 +47,6 @@ class OperatorLog(TorchDispatchMode):
             shapes = tuple(tuple(x.shape) for x in tensors)
             self.calls.append(Operator(name, shapes, sum(x.nbytes for x in tensors)))
         return result
-
-
-@contextmanager
-def as_on_gpus():
-    """A context in which networks call the operators that they call on a GPU, not those that are faster on a CPU."""
-    with mock.patch("models.networks.fast_cpu._plain", lambda x: True):
-        yield
 
 
 def operators(step: Callable[[], object]) -> list[Operator]:

@@ -7,7 +7,6 @@ The images are noise: the time of a step does not depend on them.
 """
 
 import argparse
-import json
 import platform
 import statistics
 import threading
@@ -30,8 +29,8 @@ from util.benchmark import distances as benchmark_metrics
 from util.benchmark import loader as benchmark_loader
 from util.benchmark.operators import operators
 from util.benchmark.reference_step import ReferenceStep
-from util.errors import UsageError, run_command
-from util.images import write_bytes
+from util.benchmark.report import add_json_flag, write_report
+from util.errors import run_command
 from util.runtime import Amp, resolve_amp, resolve_device
 
 MIB = 2**20
@@ -299,7 +298,7 @@ def make_parser() -> Parser:
         "--metric_images", type=integer(20), default=2000, metavar="N", help="images a side of the distances"
     )
     parser.add_argument("--metric_dim", type=integer(2), default=2048, metavar="N", help="dimensions of their features")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    add_json_flag(parser)
     return parser
 
 
@@ -319,11 +318,7 @@ def main(argv: list[str] | None = None) -> None:
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     rows = [row for section in opt.sections for row in SECTIONS[section](opt, device, amp)]
     print(table(rows))
-    if opt.json:
-        try:
-            write_bytes(opt.json, json.dumps({**machine, "rows": rows}, indent=2).encode() + b"\n")
-        except OSError as error:
-            raise UsageError(f"cannot write --json {opt.json}: {error.strerror or error}") from error
+    write_report(opt.json, machine | {"rows": rows})
 
 
 if __name__ == "__main__":

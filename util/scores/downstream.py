@@ -40,16 +40,6 @@ def pck(errors: np.ndarray, threshold: float) -> float:
     return float(np.mean(np.asarray(errors) <= threshold))
 
 
-class Scores(NamedTuple):
-    """One measure after training on one set: its value for each seed."""
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        return float(np.mean(self.values))
-
-
 class GapClosed(NamedTuple):
     """How much of the gap between training on synthetic and on real hands translation closes.
 

@@ -29,7 +29,7 @@ from util.progress import progress
 from util.results.write import write_metrics
 from util.run import LATEST
 from util.runtime import Amp, seed_everything
-from util.scores.downstream import MEASURES, PCK_SHARE, Scores, gap_closed, pck, pixel_errors
+from util.scores.downstream import MEASURES, PCK_SHARE, gap_closed, pck, pixel_errors
 from util.studies.downstream_report import DRAW, SETS, enlarge, table
 from util.training.logger import RunLogger
 from util.training.loop import Schedule, fit
@@ -85,7 +85,6 @@ def study(
             if seed == 0:
                 shown[part] = predicted
 
-    scores = {name: {part: Scores(tuple(values)) for part, values in sets.items()} for name, sets in measured.items()}
     guess = blind_guess(opt.downstream, hands["real"], banks["train"], len(tested))
     guesses = score(opt.downstream, guess, truth, size=opt.downstream_size)
     gaps = {
@@ -94,7 +93,7 @@ def study(
     }
     title = f"{opt.downstream.capitalize()} of real hands, by what the network was trained on."
     counts = {"train_images": len(hands["real"]), "test_images": len(tested)}
-    text = table(measures, scores, gaps, guesses=guesses, title=title, notes=notes(opt, **counts))
+    text = table(measures, measured, gaps, guesses=guesses, title=title, notes=notes(opt, **counts))
     write_bytes(folder / "table.md", text.encode())
     write_png(folder / "samples.png", sample_sheet(opt.downstream, testing, shown))
     flags = {key: value for key, value in vars(opt).items() if key.startswith("downstream_")}
@@ -108,8 +107,8 @@ def study(
             **flags,
             "background_root": str(opt.background_root) if opt.background_root else None,
             "scores": {
-                name: {part: {"mean": each.mean, "values": list(each.values)} for part, each in sets.items()}
-                for name, sets in scores.items()
+                name: {part: {"mean": float(np.mean(values)), "values": values} for part, values in sets.items()}
+                for name, sets in measured.items()
             },
             "blind_guess": guesses,
             "gap_closed": {name: gap._asdict() for name, gap in gaps.items()},

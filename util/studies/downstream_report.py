@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from data.joints import BONES
-from util.scores.downstream import GapClosed, Measure, Scores
+from util.scores.downstream import GapClosed, Measure
 
 SETS = {"synthetic": "(a) synthetic", "translated": "(b) translated", "real": "(c) real"}
 SHOWN = 160  # pixels: side of a picture in samples.png
@@ -16,14 +16,14 @@ FINGERS = ((230, 60, 60), (240, 160, 30), (60, 190, 60), (60, 120, 240), (180, 7
 
 def table(
     measures: Mapping[str, Measure],
-    scores: Mapping[str, Mapping[str, Scores]],
+    scores: Mapping[str, Mapping[str, Sequence[float]]],
     gaps: Mapping[str, GapClosed],
     *,
     guesses: Mapping[str, float],
     title: str,
     notes: Sequence[str],
 ) -> str:
-    """table.md. scores: {measure: {set: Scores}}; gaps: {measure: GapClosed}; guesses: {measure: score} of the blind guess;
+    """table.md. scores: {measure: {set: one value a seed}}; gaps: {measure: GapClosed}; guesses: {measure: score} of the blind guess;
     notes: sentences beneath.
     """
     lines = [title, "", "| trained on | " + " | ".join(m.name for m in measures.values()) + " |"]
@@ -37,11 +37,9 @@ def table(
     return "\n".join([*lines, "", " ".join(notes)]) + "\n"
 
 
-def _cell(measure: Measure, scores: Scores) -> str:
-    text = measure.form.format(scores.mean)
-    if len(scores.values) > 1:
-        text += f" ({measure.form.format(min(scores.values))} to {measure.form.format(max(scores.values))})"
-    return text
+def _cell(measure: Measure, values: Sequence[float]) -> str:
+    mean, low, high = (measure.form.format(value) for value in (np.mean(values), min(values), max(values)))
+    return f"{mean} ({low} to {high})" if len(values) > 1 else mean
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:

@@ -1,0 +1,76 @@
+"""Steps whose losses or gradients are not finite change nothing, are named, and end a run if they do not stop."""
+
+import json
+import math
+
+import pytest
+import torch
+from helpers import stored_weights
+
+from models.guard import step_if_finite
+from models.hgan import HGAN
+from util.checkpoint import load_checkpoint
+from util.training import saving, tally
+from util.training.tally import DiscriminatorWatch
+
+
+def test_a_broken_update_changes_nothing_and_a_good_one_is_adams():
+    start = torch.randn(6)
+    guarded, plain = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    ours, theirs = (torch.optim.Adam([p], lr=0.1, fused=True) for p in (guarded, plain))
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    for step in range(6):
+        if step in (2, 3):  # moments and their count stay, too
+            guarded.grad = torch.full((6,), [math.nan, 3e38][step - 2])
+            assert step_if_finite(ours, scaler, torch.tensor(1.0)).item() == 1
+        guarded.grad = torch.arange(6.0) - step
+        assert step_if_finite(ours, scaler, torch.tensor(math.inf)).item() == 1
+        assert step_if_finite(ours, scaler, torch.tensor(1.0)).item() == 0
+        plain.grad = torch.arange(6.0) - step
+        theirs.step()
+    assert torch.equal(guarded, plain)
+
+
+def spoil_steps(monkeypatch, steps) -> None:
+    """Have train.py meet images that are no numbers at these steps (from 0)."""
+    step = HGAN.training_step
+
+    def spoilt(self, batch):
+        if self.steps in steps:
+            batch["real"] = torch.full_like(batch["real"], math.nan)
+        return step(self, batch)
+
+    monkeypatch.setattr(HGAN, "training_step", spoilt)
+
+
+@pytest.mark.parametrize("flags", [(), ("--norm", "batch")], ids=["instance", "batch"])
+def test_broken_steps_are_skipped_named_and_logged(fit, tmp_path, monkeypatch, flags):
+    spoil_steps(monkeypatch, {2, 3})
+    status, said = fit("--max_steps", 6, "--log_freq", 5, "--pool_size", 3, *flags)
+    assert status == 0 and said.count("update skipped") == 2
+    assert "step 3: " in said and "step 4: " in said and "_color.png" in said
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
+    assert [line.get("skipped") for line in lines] == [None, 2, None]
+    assert all(math.isfinite(value) for line in lines for value in line.values())
+    assert all(value.isfinite().all() for value in stored_weights(tmp_path / "run"))
+    (state,) = load_checkpoint(tmp_path / "run" / "latest.pt")["ranks"]
+    assert all(state["pools"][name]["images"].isfinite().all() for name in "rs")
+
+
+def test_too_many_broken_steps_end_the_run_with_the_checkpoint_from_before(fit, tmp_path, monkeypatch):
+    monkeypatch.setattr(tally, "SKIPPED_IN_A_ROW", 4)
+    monkeypatch.setattr(saving, "UNSAVED_AFTER", 1)
+    spoil_steps(monkeypatch, range(3, 99))
+    status, said = fit("--max_steps", 50, "--save_freq", 1)
+    assert status == 1 and "in 4 steps in a row, up to step 7" in said and "Traceback" not in said
+    assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] == 3
+
+
+def test_discriminators_that_teach_nothing_are_told_once(caplog):
+    watch = DiscriminatorWatch()
+    for step in range(0, 3000, 20):
+        blind = 0.5 if step < 2000 else 0.9
+        watch.look({"D_r_real": blind, "D_r_fake": 0.5, "D_s_real": 0.99, "D_s_fake": 0.01, "G_gan": 1.0}, step)
+    told = [record.message for record in caplog.records]
+    assert len(told) == 2 and any("D_r no longer tells" in text for text in told)
+    assert any("D_s tells real from fake without error" in text for text in told)
