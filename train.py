@@ -139,7 +139,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
             "roots": absolute_roots(opt),
             "packs": {domain: str(pack.folder) for domain, pack in packs.items()},
             "images": {phase: {d: len(part[d]) for d in part} for phase, part in chosen.items()},
-            "parameters": {name: count_parameters(net) for name, net in model.networks.items()},
+            "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in model.networks.items()},
             **environment(),
         }
         if schedule.validate_every:
@@ -236,11 +236,6 @@ def absolute_roots(opt: argparse.Namespace) -> dict[str, str | None]:
     """The data's folders as absolute paths, which hold wherever a later command is started."""
     roots = {flag: getattr(opt, flag) for flag in ("dataroot", "synth_root", "real_root")}
     return {flag: str(root.resolve()) if root else None for flag, root in roots.items()}
-
-
-def count_parameters(net: torch.nn.Module) -> int:
-    """The number of parameters, trainable or not."""
-    return sum(p.numel() for p in net.parameters())
 
 
 def device_name(device: torch.device) -> str:

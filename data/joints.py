@@ -82,14 +82,18 @@ def load_regions(folder: str | os.PathLike) -> list[dict]:
         raise UsageError(f"{file} cannot be read ({error}); it is written by test.py") from error
 
 
-def draw_skeleton(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """A copy of uint8 (H, W, 3) with bones between joints (21, 2), in one colour per finger."""
-    image = image.copy()
+def draw_skeleton(image: np.ndarray, points: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
+    """A copy of uint8 (H, W, 3) with bones between joints (21, 2), in one colour per finger.
+
+    seen: bool (21,), the joints that are drawn; None: all.
+    """
+    image, seen = image.copy(), np.ones(N_JOINTS, bool) if seen is None else seen
     pixel = np.rint((points - 0.5) * 16).astype(int).tolist()  # OpenCV's pixels have their centres at whole numbers
     for number, (start, end) in enumerate(BONES):
-        cv2.line(image, pixel[start], pixel[end], _FINGERS[number // 4], 1, cv2.LINE_AA, shift=4)
-    for place in pixel:
-        cv2.circle(image, place, 24, (255, 255, 255), -1, cv2.LINE_AA, shift=4)
+        if seen[start] and seen[end]:
+            cv2.line(image, pixel[start], pixel[end], _FINGERS[number // 4], 1, cv2.LINE_AA, shift=4)
+    for joint in np.flatnonzero(seen):
+        cv2.circle(image, pixel[joint], 24, (255, 255, 255), -1, cv2.LINE_AA, shift=4)
     return image
 
 

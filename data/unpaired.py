@@ -51,7 +51,6 @@ class UnpairedHands(Dataset):
     ) -> None:
         self.frames, self.crop_size, self.seed = frames, crop_size, seed
         self.background, self.flips, self.crop, self.packs = background, flips, crop, packs or {}
-        self.epoch_length = max(len(frames[domain]) for domain in DOMAINS)
         self._bad = set(bad)
         self._order = {
             domain: Shuffled(len(frames[domain]), seed=(seed, stream)) for stream, domain in enumerate(DOMAINS)
@@ -90,11 +89,6 @@ class UnpairedHands(Dataset):
         raise ImageError(
             f"{attempt + 1} {domain} images in a row cannot be used (the last one: {printable(frame.image)}); check --dataroot"
         )
-
-    @property
-    def packable(self) -> bool:
-        """Whether packs hold all that crops are drawn from: those of another crop than random_hand_crop may need more."""
-        return self.crop is random_hand_crop
 
     def _crops(self, domain: str, frame: Frame) -> Callable[[np.random.Generator], Hand]:
         """What draws random crops of a frame. Raises ImageError."""

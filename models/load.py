@@ -1,6 +1,5 @@
 """Trained networks, rebuilt from their runs' folders: a translator, and SilNet."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,7 +20,8 @@ from models.silnet_trainer import segment
 from models.stored import check_knobs
 from models.translation import HandTranslator, composite
 from util.checkpoint import check_config, first_lines, load_checkpoint, load_newest
-from util.errors import UsageError
+from util.errors import UsageError, first_line
+from util.pretrained import sha256
 from util.run import BEST, LATEST, OPTIONS_FILE, PREVIOUS, load_options
 from util.runtime import Amp, resolve_amp, resolve_device
 
@@ -179,9 +179,9 @@ def load_silnet(where: str, *, checkpoints_dir: Path, background: str, device: t
         net.load_state_dict(state["network"], assign=True)
         trained_on = state["background"]
     except (KeyError, RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--silnet {path} holds no SilNet ({reason}); train one with --model silnet") from error
+        raise UsageError(
+            f"--silnet {path} holds no SilNet ({first_line(error)}); train one with --model silnet"
+        ) from error
     if trained_on != background:
         log.warning("%s was trained with --background %s and is used with %s", path, trained_on, background)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return TrainedSilNet(net.to(device).eval().requires_grad_(False), path, digest, trained_on)
+    return TrainedSilNet(net.to(device).eval().requires_grad_(False), path, sha256(path), trained_on)

@@ -135,8 +135,3 @@ def explain_flag(flag: str) -> str | None:
         return None
     use = f"use {entry.use}" if entry.use and entry.use != flag else "nothing replaces it" if not entry.use else ""
     return "; ".join(part for part in (use, entry.why) if part)
-
-
-def explain_value(flag: str, value: str) -> str | None:
-    """What to do instead of giving an old value; None for any other value."""
-    return OLD_VALUES.get((flag, value))

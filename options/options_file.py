@@ -4,11 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from options.parsing import Parser, as_flags, nearest
 from options.stored import fault
 from util.errors import UsageError
+from util.run import read_mapping
 
 # Entries of a run's options.yaml that are not flags, or that must not be reused.
 NOT_FLAGS = ("resolved", "recipe", "continue_train")
@@ -26,13 +25,7 @@ def with_options_file(argv: list[str], parser: Parser) -> list[str]:
 
 def read_flags(file: Path, parser: Parser) -> dict[str, Any]:
     """{flag: value} of the file. Raises UsageError for an unknown flag or a value that the flag does not accept."""
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"--options {file} cannot be read ({reason})") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"--options {file} holds no flags; write one on a line, as in lr: 0.0002")
+    content = read_mapping(file, name=f"--options {file}")
     actions = {action.dest: action for action in parser.flags()}
     flags = {str(key).removeprefix("--"): value for key, value in content.items() if key not in NOT_FLAGS}
     for name, value in flags.items():

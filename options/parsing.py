@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import math
 import os
 import re
 import sys
@@ -14,7 +13,7 @@ from typing import Any, NoReturn
 
 from data.masks.values import parse_values
 from models.config import SAME, Knob
-from options.old_flags import explain_flag, explain_value
+from options.old_flags import OLD_VALUES, explain_flag
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,7 +69,7 @@ class Parser(argparse.ArgumentParser):
             return
         flag = action.option_strings[0]
         message = f"{value!r} is not one of {', '.join(map(str, action.choices))}"
-        hint = explain_value(flag, str(value))
+        hint = OLD_VALUES.get((flag, str(value)))
         near = nearest(str(value), map(str, action.choices))
         if hint or near:
             message += f"; {hint or f'did you mean {near}?'}"
@@ -241,29 +240,21 @@ def parse_with_explicit(parser: Parser, argv: Sequence[str] | None) -> argparse.
 
 def integer(minimum: int, maximum: int = 2**31 - 1) -> Callable[[str], int]:
     """An argument type: an integer in [minimum, maximum]."""
-
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{_short(text)} is not an integer") from None
-        if not minimum <= value <= maximum:
-            raise argparse.ArgumentTypeError(f"{_short(text)} is not {_range(minimum, maximum)}")
-        return value
-
-    return convert
+    return _in_range(int, "an integer", minimum, maximum)
 
 
 def number(minimum: float, maximum: float = 1e6, *, above: bool = False) -> Callable[[str], float]:
     """An argument type: a finite number in [minimum, maximum], or in (minimum, maximum] if `above`."""
+    return _in_range(float, "a number", minimum, maximum, above)
 
+
+def _in_range(kind: type, name: str, minimum: float, maximum: float, above: bool = False) -> Callable:
     def convert(text: str) -> float:
         try:
-            value = float(text)
+            value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{_short(text)} is not a number") from None
-        too_low = value <= minimum if above else value < minimum
-        if not math.isfinite(value) or too_low or value > maximum:
+            raise argparse.ArgumentTypeError(f"{_short(text)} is not {name}") from None
+        if not ((value > minimum if above else value >= minimum) and value <= maximum):  # nor does nan
             raise argparse.ArgumentTypeError(f"{_short(text)} is not {_range(minimum, maximum, above)}")
         return value
 
@@ -288,28 +279,20 @@ def run_name(text: str) -> str:
     return text
 
 
-def existing_dir(text: str) -> Path:
-    """An argument type: a folder that exists."""
-    path = Path(text)
-    if not os.path.isdir(path):  # pathlib raises for invalid names
-        raise argparse.ArgumentTypeError(f"{_short(text)} is not a folder")
-    return path
+def _existing(exists: Callable[[str], bool], name: str) -> Callable[[str], Path]:
+    """An argument type: a path that passes the test, one of os.path's, as pathlib's raise for invalid names."""
+
+    def convert(text: str) -> Path:
+        if not exists(text):
+            raise argparse.ArgumentTypeError(f"{_short(text)} is {name}")
+        return Path(text)
+
+    return convert
 
 
-def existing_path(text: str) -> Path:
-    """An argument type: a folder or a file that exists."""
-    path = Path(text)
-    if not os.path.exists(path):
-        raise argparse.ArgumentTypeError(f"{_short(text)} is neither a folder nor a file")
-    return path
-
-
-def existing_file(text: str) -> Path:
-    """An argument type: a file that exists."""
-    path = Path(text)
-    if not os.path.isfile(path):
-        raise argparse.ArgumentTypeError(f"{_short(text)} is not a file")
-    return path
+existing_dir = _existing(os.path.isdir, "not a folder")
+existing_path = _existing(os.path.exists, "neither a folder nor a file")
+existing_file = _existing(os.path.isfile, "not a file")
 
 
 def mask_values(text: str) -> str:

@@ -15,6 +15,11 @@ class UsageError(Exception):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its kind if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class RunError(Exception):
     """A failure of a valid command, such as a full disk or losses that are never finite; exit status 1.
 

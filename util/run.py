@@ -1,5 +1,6 @@
 """A run's folder: its files, its stored options, and which of them may change when it is continued."""
 
+import os
 import platform
 import subprocess
 from argparse import Namespace
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from util.errors import UsageError
+from util.errors import UsageError, first_line
 from util.images import write_bytes
 
 OPTIONS_FILE = "options.yaml"
@@ -83,20 +84,22 @@ def save_options(folder: Path, options: dict[str, Any]) -> None:
 def load_options(folder: Path) -> dict[str, Any]:
     """Read options.yaml, as plain types only. Raises UsageError where it is missing or damaged."""
     file = folder / OPTIONS_FILE
-    try:
-        options = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not os.path.exists(file):
         runs = sorted(path.parent.name for path in folder.parent.glob(f"*/{OPTIONS_FILE}"))
         known = f"; runs there: {', '.join(runs)}" if runs else ""
-        raise UsageError(
-            f"there is no run in {folder} (no {OPTIONS_FILE}); check --name and --checkpoints_dir{known}"
-        ) from None
+        raise UsageError(f"there is no run in {folder} (no {OPTIONS_FILE}); check --name and --checkpoints_dir{known}")
+    return read_mapping(file, name=str(file))
+
+
+def read_mapping(file: Path, *, name: str) -> dict[Any, Any]:
+    """Read a YAML file that holds a mapping, as plain types only. name: of the file in the UsageError."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"{file} cannot be read ({reason})") from error
-    if not isinstance(options, dict):
-        raise UsageError(f"{file} holds no options")
-    return options
+        raise UsageError(f"{name} cannot be read ({first_line(error)})") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{name} holds no options; write one on a line, as in lr: 0.0002")
+    return content
 
 
 def plain(value: Any) -> Any:

@@ -5,7 +5,6 @@ one a finished frame and the state of its source files. A frame is done if the r
 changed since and its output is there. masks_report.csv is made from the record when all frames are done.
 """
 
-import csv
 import io
 import json
 import os
@@ -17,6 +16,7 @@ import cv2
 
 from data.masks.realhands import KEPT, REPORT_NAME, RealFrame, refined_path, report_key
 from data.masks.refine import RefineOptions, Verdict, refine_frame
+from util.csv_text import csv_text
 from util.errors import UsageError
 from util.images import write_bytes
 from util.locks import try_lock
@@ -109,13 +109,11 @@ def _refine_tree(
 
 def report_text(rows: dict[str, Verdict]) -> str:
     """masks_report.csv: one line a frame; areas are fractions of the frame."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", *(field.name for field in fields(Verdict))])
-    for key, row in rows.items():
-        areas = f"{row.area_before:.6f}", f"{row.area_after:.6f}"
-        writer.writerow([key, row.verdict, row.source, *areas, row.contours, f"{row.change:.6f}"])
-    return text.getvalue()
+    lines = [
+        [key, *(f"{value:.6f}" if isinstance(value, float) else value for value in vars(row).values())]
+        for key, row in rows.items()
+    ]
+    return csv_text(["file", *(field.name for field in fields(Verdict))], lines)
 
 
 # The record

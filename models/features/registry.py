@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from models.features import efficientnet_lite, inception
 from util import pretrained
-from util.errors import UsageError
+from util.errors import UsageError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -155,9 +155,8 @@ def _load_inception(path: Path | None) -> tuple[nn.Module, str]:
     try:
         inception.load_state(net, torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises several types, which name neither the file nor the flag
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
-            f"--inception_weights {path} does not hold the FID network's weights ({reason}): give "
+            f"--inception_weights {path} does not hold the FID network's weights ({first_line(error)}): give "
             f"{Path(INCEPTION_URLS[0]).name}"
         ) from error
     return net, sha256

@@ -194,7 +194,7 @@ def test_a_run_s_own_options_start_another_one_alike(tmp_path, flags):
         ("mask: 1", "neither true nor false"),
         ("netD: patches", "not one of"),
         ("lr: [1, 2]", "which no flag gives"),
-        ("- lr", "holds no flags"),
+        ("- lr", "holds no options"),
         ("lr: {", "cannot be read"),
         ("options: a.yaml", "no flag options"),
     ],

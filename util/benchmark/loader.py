@@ -1,4 +1,4 @@
-"""How fast training samples are made, decoding and from packed hands: python -m util.benchmark.loader (see --help).
+"""How fast training samples are made, decoding and from packed hands.
 
 It writes drawn hands as 640x480 PNG files into a temporary folder, key-coloured renders and noisy photographs with
 clean masks in the published layouts, packs them, and draws the same samples both ways, by turns, through the loader of
@@ -6,17 +6,12 @@ train.py. A sample is two images and their masks. Files are read from memory her
 cost of decoding a data set that is larger than the memory, and of one that is packed the less so, as packs are smaller.
 """
 
-import argparse
-import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from data.frames import find_frames
 from data.loader import stream_loader
@@ -24,10 +19,7 @@ from data.masks.ops import SYNTHETIC_KEY
 from data.packs.build import open_packs
 from data.packs.format import REGIONS_FILE
 from data.unpaired import UnpairedHands
-from options.parsing import Parser, integer
 from util.benchmark.masks import draw_hand
-from util.benchmark.report import add_json_flag, write_report
-from util.errors import run_command
 from util.images import write_png
 
 
@@ -41,20 +33,17 @@ def measure(
     crop_size: int = 128,
     batch_size: int = 1,
     num_workers: int = 0,
-    root: Path | None = None,
 ) -> list[dict]:
     """Rows {"what": str, "value": float, "unit": str}: images a second both ways, their ratio, ms a sample, size.
 
-    n_images a domain are drawn (root: a data root to take instead); each of n_runs draws n_samples samples of crop_size
-    both ways, by turns; medians are returned. Wall time, but for the rows that say processor time, which other
+    n_images a domain are drawn; each of n_runs draws n_samples samples of crop_size both ways, by turns; medians are returned. Wall time, but for the rows that say processor time, which other
     work on the machine does not change; those are of the main process, so they tell all only without workers.
     """
     wall: dict[str, list[float]] = {"decoding": [], "packed": []}
     processor: dict[str, list[float]] = {"decoding": [], "packed": []}
     with tempfile.TemporaryDirectory() as folder:
-        if root is None:
-            root = Path(folder, "hands")
-            write_tree(root, n_images, width, height)
+        root = Path(folder, "hands")
+        write_tree(root, n_images, width, height)
         frames = find_frames(dataroot=root)
         start = time.perf_counter()
         packs = open_packs(
@@ -124,42 +113,3 @@ def write_tree(root: Path, n_images: int, width: int, height: int) -> None:
         image, mask = draw_hand(rng, width, height)
         write_png(user / "color" / f"{i:05d}_color.png", image)
         write_png(user / "mask_refined" / f"{i:05d}_mask.png", mask)
-
-
-def run(argv: Sequence[str] | None = None) -> None:
-    opt = make_parser().parse_args(argv)
-    torch.set_num_threads(1)  # as in a worker
-    rows = measure(
-        n_images=opt.num_images,
-        n_samples=opt.num_samples,
-        n_runs=opt.runs,
-        width=opt.width,
-        height=opt.height,
-        crop_size=opt.crop_size,
-        batch_size=opt.batch_size,
-        num_workers=opt.num_workers,
-        root=opt.dataroot,
-    )
-    for row in rows:
-        print(f"{row['what']:52} {row['value']:>10,.4g} {row['unit']}")
-    about = {"width": opt.width, "height": opt.height, "crop_size": opt.crop_size, "cores": os.cpu_count()}
-    write_report(opt.json, about | {"rows": rows})
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m util.benchmark.loader", description=__doc__.split("\n\n")[1])
-    parser.add_argument("--dataroot", type=Path, metavar="DIR", help="hands to read instead of drawn ones")
-    parser.add_argument("--num_images", type=integer(1, 100_000), default=60, help="images to draw a domain")
-    parser.add_argument("--num_samples", type=integer(1, 10**6), default=120, help="samples a run")
-    parser.add_argument("--runs", type=integer(1, 1000), default=5, help="runs each way; medians are printed")
-    parser.add_argument("--width", type=integer(160, 8192), default=640, help="of a drawn image, pixels")
-    parser.add_argument("--height", type=integer(120, 8192), default=480, help="of a drawn image, pixels")
-    parser.add_argument("--crop_size", type=integer(32, 4096), default=128, help="side of a crop, pixels")
-    parser.add_argument("--batch_size", type=integer(1), default=1, help="samples a batch")
-    parser.add_argument("--num_workers", type=integer(0, 256), default=0, help="loader processes; 0: this one")
-    add_json_flag(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    run_command(lambda: run(sys.argv[1:]))

@@ -1,16 +1,13 @@
-"""How fast preprocess_masks.py is: python -m util.benchmark.masks (see --help).
+"""How fast preprocess_masks.py is.
 
 It writes photographs and raw masks of a drawn hand on a noisy green screen as PNG into a temporary folder, refines them
 with the defaults, and prints images a second, from the first file read to the last mask and the report written, the
 start of the processes included.
 """
 
-import argparse
 import os
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -19,9 +16,6 @@ import numpy as np
 from data.masks.realhands import KEPT, find_real_frames
 from data.masks.refine import RefineOptions
 from data.masks.refine_tree import refine_chunk, refine_tree
-from options.parsing import Parser, integer
-from util.benchmark.report import add_json_flag, write_report
-from util.errors import run_command
 from util.images import write_png
 
 
@@ -77,54 +71,22 @@ def write_tree(root: Path, n_images: int, width: int, height: int) -> None:
                 os.link(path.parent / f"{first}_{ending}.png", path)
 
 
-def _cpu_seconds_of_one_process(root: Path, n_images: int) -> float:
-    """Processor seconds to read, refine and write one frame, the mean of some."""
-    frames = find_real_frames(root)[:n_images]
-    cv2.setNumThreads(1)
-    start = time.process_time()
-    refine_chunk([(frame.name, frame) for frame in frames], RefineOptions())
-    return (time.process_time() - start) / len(frames)
-
-
-def run(argv: Sequence[str] | None = None) -> None:
-    opt = make_parser().parse_args(argv)
+def measure(*, n_images: int = 300, width: int = 640, height: int = 480, num_workers: int = 2) -> list[dict]:
+    """Rows {"what": str, "value": float, "unit": str}: images a second, processor time an image, images kept."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_tree(root, opt.num_images, opt.width, opt.height)
+        write_tree(root, n_images, width, height)
         frames = find_real_frames(root)
         start = time.perf_counter()
-        outcome = refine_tree(root, frames, RefineOptions(), num_workers=opt.num_workers, overwrite=False)
+        outcome = refine_tree(root, frames, RefineOptions(), num_workers=num_workers, overwrite=False)
         seconds = time.perf_counter() - start
-        cpu_seconds = _cpu_seconds_of_one_process(root, min(100, opt.num_images))
-        n_kept = sum(row.verdict == KEPT for row in outcome.rows.values())
-    result = {
-        "images_per_second": round(opt.num_images / seconds, 2),
-        "seconds": round(seconds, 3),
-        "images": opt.num_images,
-        "cpu_seconds_per_image": round(cpu_seconds, 5),
-        "kept": n_kept,
-        "width": opt.width,
-        "height": opt.height,
-        "num_workers": opt.num_workers,
-        "cores": os.cpu_count(),
-    }
-    print(
-        f"{result['images_per_second']} images/s: {opt.num_images} of {opt.width}x{opt.height} in {seconds:.1f} s "
-        f"with {opt.num_workers} workers on {os.cpu_count()} cores, PNG reading and writing included ({n_kept} kept)\n"
-        f"{1000 * cpu_seconds:.1f} ms of processor time an image, on a busy machine the surer figure"
-    )
-    write_report(opt.json, result)
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m util.benchmark.masks", description=__doc__.split("\n\n")[1])
-    parser.add_argument("--num_images", type=integer(20, 100_000), default=1200, help="frames to refine")
-    parser.add_argument("--width", type=integer(160, 8192), default=640, help="of a frame, pixels")
-    parser.add_argument("--height", type=integer(120, 8192), default=480, help="of a frame, pixels")
-    parser.add_argument("--num_workers", type=integer(0, 256), default=2, help="processes")
-    add_json_flag(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    run_command(lambda: run(sys.argv[1:]))
+        some = [(frame.name, frame) for frame in find_real_frames(root)[:100]]
+        start = time.process_time()
+        refine_chunk(some, RefineOptions())
+        cpu_seconds = (time.process_time() - start) / len(some)
+    n_kept = sum(row.verdict == KEPT for row in outcome.rows.values())
+    return [
+        {"what": f"masks, {num_workers} processes", "value": n_images / seconds, "unit": "images/s"},
+        {"what": "masks, processor time", "value": 1000 * cpu_seconds, "unit": "ms"},
+        {"what": "masks, kept", "value": n_kept, "unit": "images"},
+    ]

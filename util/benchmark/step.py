@@ -1,4 +1,4 @@
-"""How fast everything is: python -m util.benchmark.step (see --help).
+"""How fast everything is: python -m util.benchmark (see --help).
 
 The training step of each model runs against its plain transcription, util/benchmark/reference_step.py, in turns in one process,
 and the medians are compared. Each row also gives the operators that a GPU launches for a step, the bytes that they read and
@@ -25,13 +25,14 @@ from models.hgan import HGAN
 from models.vit_trainer import HandClassifier
 from options.parsing import Parser, add_switch, as_flags, integer
 from options.train_options import parse_train
-from util.benchmark import distances as benchmark_metrics
-from util.benchmark import loader as benchmark_loader
+from util.benchmark.distances import compare
+from util.benchmark.loader import measure as measure_loader
+from util.benchmark.masks import measure as measure_masks
 from util.benchmark.operators import operators
 from util.benchmark.reference_step import ReferenceStep
-from util.benchmark.report import add_json_flag, write_report
-from util.errors import run_command
+from util.errors import UsageError
 from util.runtime import Amp, resolve_amp, resolve_device
+from util.strict_json import write_json
 
 MIB = 2**20
 
@@ -104,23 +105,17 @@ def vit(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
 
 def metrics(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
     """Rows for the Frechet and kernel distances, on the CPU; see util.benchmark.distances."""
-    rows = benchmark_metrics.benchmark(opt.metric_images, opt.metric_dim)
-    return [
-        {
-            "what": row["what"],
-            "amp": "off",
-            "ms": 1000 * row["seconds"],
-            "ratio": row["ratio"],
-            "against": row["against"],
-        }
-        for row in rows
-    ]
+    return compare(opt.metric_images, opt.metric_dim)
 
 
 def loader(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
     """Rows for reading training samples, decoded and packed, on the CPU; see util.benchmark.loader."""
-    rows = benchmark_loader.measure(crop_size=opt.crop_size, batch_size=opt.batch_size)
-    return [{"what": row["what"], "value": row["value"], "unit": row["unit"]} for row in rows]
+    return measure_loader(crop_size=opt.crop_size, batch_size=opt.batch_size)
+
+
+def masks(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
+    """Rows for refining RealHands' masks, on the CPU; see util.benchmark.masks."""
+    return measure_masks()
 
 
 # What --sections chooses from: functions (options, device, amp) -> rows with "what" and whatever COLUMNS they have.
@@ -129,6 +124,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace, torch.device, Amp], list[dict]
     "vit": vit,
     "metrics": metrics,
     "loader": loader,
+    "masks": masks,
 }
 COLUMNS = {
     "amp": ("amp", "{}"),
@@ -142,6 +138,7 @@ COLUMNS = {
     "gigabytes": ("GB moved", "{:.2f}"),
     "gflop": ("GFLOP", "{:.1f}"),
     "share_of_matmul": ("of matmul", "{:.0%}"),
+    "difference": ("difference", "{:.1e}"),
     "value": ("value", "{:,.4g}"),
     "unit": ("unit", "{}"),
 }
@@ -278,7 +275,7 @@ def table(rows: list[dict]) -> str:
 
 
 def make_parser() -> Parser:
-    parser = Parser(prog="python -m util.benchmark.step", description=__doc__.split("\n\n")[1])
+    parser = Parser(prog="python -m util.benchmark", description=__doc__.split("\n\n")[1])
     parser.add_argument("--sections", nargs="+", choices=tuple(SECTIONS), default=["steps"], help="what to measure")
     parser.add_argument("--models", nargs="+", choices=tuple(MODELS), default=list(MODELS), help="whose steps")
     parser.add_argument(
@@ -298,7 +295,7 @@ def make_parser() -> Parser:
         "--metric_images", type=integer(20), default=2000, metavar="N", help="images a side of the distances"
     )
     parser.add_argument("--metric_dim", type=integer(2), default=2048, metavar="N", help="dimensions of their features")
-    add_json_flag(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     return parser
 
 
@@ -318,8 +315,8 @@ def main(argv: list[str] | None = None) -> None:
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     rows = [row for section in opt.sections for row in SECTIONS[section](opt, device, amp)]
     print(table(rows))
-    write_report(opt.json, machine | {"rows": rows})
-
-
-if __name__ == "__main__":
-    run_command(main)
+    if opt.json:
+        try:
+            write_json(opt.json, machine | {"rows": rows})
+        except OSError as error:
+            raise UsageError(f"cannot write --json {opt.json}: {error.strerror or error}") from error

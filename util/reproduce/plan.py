@@ -15,6 +15,7 @@ from models.networks.silnet import SilNet
 from models.silnet_trainer import HandSegmenter
 from options.train_options import network_config, objective, parse_train
 from util import children
+from util.benchmark.step import noise
 from util.errors import UsageError
 from util.reproduce.page import training_time
 from util.reproduce.records import read_record
@@ -112,21 +113,10 @@ def step_seconds(stage: Stage) -> float:
         )
         silnet = SilNet().to(device).requires_grad_(False) if opt.lambda_geo else None
         model = HGAN(network_config(opt), objective(opt), vgg=vgg, amp=amp, device=device, silnet=silnet, seed=0)
-    batch = random_batch(opt.batch_size, opt.crop_size, device)
+    batch = noise(opt.batch_size, opt.crop_size, device)
     model.training_step(batch)
     started = time.perf_counter()
     for _ in range(TIMED_STEPS):
         losses = model.training_step(batch)
     {name: float(value) for name, value in losses.items()}  # waits for the device
     return (time.perf_counter() - started) / TIMED_STEPS
-
-
-def random_batch(count: int, size: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """A batch of noise with square hands."""
-    batch = {}
-    for domain in ("synthetic", "real"):
-        mask = torch.zeros(count, 1, size, size, device=device)
-        mask[..., size // 8 : -size // 8, size // 8 : -size // 8] = 1
-        batch[domain] = torch.rand(count, 3, size, size, device=device) * 2 - 1
-        batch[f"{domain}_mask"] = mask
-    return batch

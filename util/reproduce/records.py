@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from util.pretrained import sha256
 from util.reproduce.stages import Stage
 from util.strict_json import write_json
 
@@ -53,8 +54,7 @@ def file_digest(path: Path) -> str | None:
 
 @functools.lru_cache(maxsize=1000)
 def _digest(path: Path, _size: int, _time: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path)
 
 
 def data_fingerprint(roots: Iterable[Path | None]) -> str:

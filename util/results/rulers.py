@@ -1,10 +1,9 @@
 """The rulers' part of metrics.json, and rulers.csv: each image's own structure."""
 
-import csv
-import io
 from pathlib import Path
 
 from data.depth import region_depth
+from util.csv_text import csv_text
 from util.images import read_mask, read_rgb, write_bytes
 from util.progress import progress
 from util.results.scores import Scores
@@ -42,11 +41,9 @@ def measure_rulers(folder: Path, target: Written, generated: Written, source: Wr
 
 def rulers_csv(folder: Path, generated: Written, structures: list[Structure]) -> str:
     """Columns: file, structure, structure_chance, new_edges (0 to 1; empty where there is no edge) and n_edges."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "structure", "structure_chance", "new_edges", "n_edges"))
+    rows = []
     for image, each in zip(generated.images, structures, strict=True):
         shares = (each.share, each.chance_share, each.new_share)
         cells = ("" if share is None else f"{share:.4f}" for share in shares)
-        writer.writerow((image.relative_to(folder).as_posix(), *cells, each.edges))
-    return text.getvalue()
+        rows.append((image.relative_to(folder).as_posix(), *cells, each.edges))
+    return csv_text(("file", "structure", "structure_chance", "new_edges", "n_edges"), rows)

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from options.train_options import train_parser
 from util.errors import UsageError
+from util.run import read_mapping
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -46,11 +45,8 @@ class Space:
 
 def load_space(path: Path) -> Space:
     """Read a space and check its flags and ranges. Raises UsageError, which names the flag."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or set(content) - {"fixed", "space"} or not content.get("space"):
+    content = read_mapping(path, name=str(path))
+    if set(content) - {"fixed", "space"} or not content.get("space"):
         raise UsageError(f"{path} must hold a mapping `space:` of flags that vary and, if you like, `fixed:` of others")
     fixed, varied = content.get("fixed") or {}, content["space"]
     if not isinstance(fixed, dict) or not isinstance(varied, dict):

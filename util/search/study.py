@@ -18,7 +18,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from util.children import waiting_lock
-from util.errors import UsageError
+from util.errors import UsageError, first_line
 from util.locks import locked
 from util.search.space import Space, draw
 
@@ -131,8 +131,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     except Exception as error:  # of the database's own driver
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"--storage {url} cannot be opened ({reason[:300]})") from error
+        raise UsageError(f"--storage {url} cannot be opened ({first_line(error)[:300]})") from error
 
 
 def run_folder(folder: Path, number: int) -> Path:

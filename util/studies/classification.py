@@ -1,7 +1,5 @@
 """The classification study (paper, section IV.D): train on each training set, test, and write the results."""
 
-import csv
-import io
 import logging
 import math
 from argparse import Namespace
@@ -16,6 +14,7 @@ from data.loader import ordered_batches, stream_loader, to_device
 from data.pasted.backgrounds import open_backgrounds
 from data.pasted.classification import KINDS, HandFile, HandsOnBackgrounds, Sample
 from models.vit_trainer import HandClassifier
+from util.csv_text import csv_text
 from util.drawing import sheet
 from util.images import as_utf8, to_uint8, write_bytes
 from util.progress import progress
@@ -256,29 +255,27 @@ def write_predictions(path: Path, experiment: Experiment, predictions: Mapping[s
 
     A hand that belongs to two test sets has a row in each, so that each (train_set, test_set) stands for itself.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    chances = [f"p_{name}" for name in experiment.classes]
-    writer.writerow(["file", "true", "predicted", *chances, "train_set", "test_set"])
+    rows = []
     for train_set, judged in predictions.items():
         for test_set, kinds in experiment.test_sets.items():
             for one in judged:
                 if one.sample.kind in kinds:
                     names = experiment.classes[one.sample.label], experiment.classes[one.predicted]
                     numbers = (f"{p:.9g}" for p in one.probabilities)
-                    writer.writerow([one.sample.file.image.as_posix(), *names, *numbers, train_set, test_set])
-    write_bytes(path, as_utf8(text.getvalue()).encode())
+                    rows.append([one.sample.file.image.as_posix(), *names, *numbers, train_set, test_set])
+    chances = [f"p_{name}" for name in experiment.classes]
+    text = csv_text(["file", "true", "predicted", *chances, "train_set", "test_set"], rows)
+    write_bytes(path, as_utf8(text).encode())
 
 
 def write_training_files(path: Path, experiment: Experiment, training: Mapping[str, Sequence[Sample]]) -> None:
     """train_files.csv: file, kind, class, train_set; shows that no file was both trained on and tested."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "kind", "class", "train_set"])
-    for train_set, samples in training.items():
-        for sample in samples:
-            writer.writerow([sample.file.image.as_posix(), sample.kind, experiment.classes[sample.label], train_set])
-    write_bytes(path, as_utf8(text.getvalue()).encode())
+    rows = [
+        [sample.file.image.as_posix(), sample.kind, experiment.classes[sample.label], train_set]
+        for train_set, samples in training.items()
+        for sample in samples
+    ]
+    write_bytes(path, as_utf8(csv_text(["file", "kind", "class", "train_set"], rows)).encode())
 
 
 def sample_sheet(hands: Mapping[str, Sequence[HandFile]], opt: Namespace, *, columns: int = 8) -> np.ndarray:

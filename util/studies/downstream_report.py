@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from data.joints import BONES
+from data.joints import draw_skeleton
 from util.scores.downstream import GapClosed, Measure
 
 SETS = {"synthetic": "(a) synthetic", "translated": "(b) translated", "real": "(c) real"}
 SHOWN = 160  # pixels: side of a picture in samples.png
 TINT = (255, 60, 150)  # of what is taken for hand: a colour that hands and rooms do not have
-FINGERS = ((230, 60, 60), (240, 160, 30), (60, 190, 60), (60, 120, 240), (180, 70, 220))  # thumb to little finger
 
 
 def table(
@@ -59,13 +58,8 @@ def draw_joints(image: np.ndarray, joints: np.ndarray, seen: np.ndarray | None =
 
     seen: bool (21,), joints that are drawn; None for all.
     """
-    canvas = (enlarge(image) * 0.6 + 255 * 0.4).astype(np.uint8)
-    points = np.round(joints * (SHOWN / len(image)) * 16).astype(int)
-    for number, (start, end) in enumerate(BONES):
-        if seen is None or (seen[start] and seen[end]):
-            ends = [tuple(int(v) for v in points[i]) for i in (start, end)]
-            cv2.line(canvas, *ends, FINGERS[number // 4], 2, cv2.LINE_AA, 4)
-    return canvas
+    pale = (enlarge(image) * 0.6 + 255 * 0.4).astype(np.uint8)
+    return draw_skeleton(pale, joints * (SHOWN / len(image)), seen)
 
 
 DRAW = {"segmentation": draw_mask, "keypoints": draw_joints}
