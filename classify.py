@@ -63,12 +63,13 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     device = resolve_device(opt.device)
     amp = resolve_amp(opt.amp, device)
     experiment = EXPERIMENTS[opt.experiment]
+    wanted = {"train": opt.train_per_class, "test": opt.test_per_class}
     hands = {
-        part: draw_balanced(pool, per_class=wanted(opt, part), seed=opt.seed, strict=opt.strict)
+        part: draw_balanced(pool, per_class=wanted[part], seed=opt.seed, strict=opt.strict)
         for part, pool in pools(opt).items()
     }
     counts = {part: len(hands[part]["real"]) for part in PARTS}
-    notes = [note for part in PARTS if (note := shortage(part, counts[part], wanted(opt, part)))]
+    notes = [note for part in PARTS if (note := shortage(part, counts[part], wanted[part]))]
     for note in notes:
         log.warning(note)
     notes += control_notes(opt)
@@ -144,11 +145,6 @@ def pools(opt: argparse.Namespace) -> dict:
         return pools_of_run(opt.results_dir / opt.name, split, seed=opt.seed, test_share=share)
     folders = {"synthetic": opt.synth_dir, "real": opt.real_dir, "generated": opt.gen_dir}
     return pools_of_folders(folders, seed=opt.seed, test_share=share)
-
-
-def wanted(opt: argparse.Namespace, part: str) -> int:
-    """The number of images per class that was asked for."""
-    return opt.train_per_class if part == "train" else opt.test_per_class
 
 
 def shortage(part: str, count: int, asked: int) -> str | None:

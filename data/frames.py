@@ -115,12 +115,14 @@ def find_frames(
         frames = {domain: list(_unaligned_frames(dataroot, letter, reading)) for domain, letter in zip(DOMAINS, "AB")}
         places = {"synthetic": f"{dataroot}/trainA", "real": f"{dataroot}/trainB"}
     else:
-        roots = domain_roots(dataroot=dataroot, layout=layout, synth_root=synth_root, real_root=real_root)
-        frames = {
-            "synthetic": list(_synthetic_frames(roots["synthetic"], reading)),
-            "real": _real_frames(roots["real"], reading),
+        places = {
+            "synthetic": synth_root or dataroot / SYNTH_FOLDER,
+            "real": real_root or dataroot / REAL_FOLDER,
         }
-        places = roots
+        frames = {
+            "synthetic": list(_synthetic_frames(places["synthetic"], reading)),
+            "real": _real_frames(places["real"], reading),
+        }
     for domain in DOMAINS:
         if not frames[domain]:
             hint = " (sequences with objects need --objects)" if domain == "synthetic" and not reading.objects else ""
@@ -135,18 +137,6 @@ def as_read(frame: Frame, reading: Reading) -> Frame:
     if reading.mask_values is None and reading.load_scale == 1:
         return frame
     return replace(frame, mask_values=reading.mask_values, scale=reading.load_scale)
-
-
-def domain_roots(
-    *, dataroot: Path | None, layout: str, synth_root: Path | None = None, real_root: Path | None = None
-) -> dict[str, Path]:
-    """The folder that each domain's relative paths start from."""
-    if layout == "unaligned":
-        return dict.fromkeys(DOMAINS, dataroot)
-    return {
-        "synthetic": synth_root or dataroot / SYNTH_FOLDER,
-        "real": real_root or dataroot / REAL_FOLDER,
-    }
 
 
 def _evenly(frames: list[Frame], most: int | None) -> list[Frame]:

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from util.image_header import FORMATS
@@ -22,25 +22,30 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
 
 
-def images_below(folder: Path) -> Iterator[Path]:
-    """Every image file below a folder, sorted; links to folders are followed, but no folder is entered twice.
-
-    Folders that cannot be read, and links that lead nowhere, are named in warnings; so are, once and by their number,
-    pictures and films of formats that are not read.
-    """
-    entered, others = set(), Counter()
-    for parent, subfolders, names in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
+def folders_below(root: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, list, list]]:
+    """As os.walk, in order and without what is_hidden; links to folders are followed, but no folder is entered twice."""
+    entered = set()
+    for parent, subfolders, names in os.walk(root, followlinks=True, onerror=onerror):
         real = os.path.realpath(parent)
         if real in entered:  # a link to a folder above
             subfolders.clear()
             continue
         entered.add(real)
         subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
-        for name in sorted(names):
+        yield parent, subfolders, sorted(name for name in names if not is_hidden(name))
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """Every image file below a folder, in the order of folders_below.
+
+    Folders that cannot be read, and links that lead nowhere, are named in warnings; so are, once and by their number,
+    pictures and films of formats that are not read.
+    """
+    others = Counter()
+    for parent, _, names in folders_below(folder, _warn_unreadable):
+        for name in names:
             path = Path(parent, name)
             suffix = path.suffix.lower()
-            if is_hidden(name):
-                continue
             if suffix not in IMAGE_SUFFIXES:
                 others[suffix] += suffix in OTHER_SUFFIXES
             elif os.path.isfile(path):
@@ -64,6 +69,15 @@ def warn_left_out(reasons: list[str], *, what: str) -> None:
         log.warning("left out: %s", reason)
     more = f", the first {MOST_NAMED} above" if len(reasons) > MOST_NAMED else ""
     log.warning("%s left out%s", what, more)
+
+
+def file_stamp(path: Path | None) -> tuple[int, int] | None:
+    """Size in bytes and time of change in ns; None where there is no file."""
+    try:
+        state = os.stat(path) if path else None
+    except OSError:
+        return None
+    return (state.st_size, state.st_mtime_ns) if state else None
 
 
 def _warn_unreadable(error: OSError) -> None:

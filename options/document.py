@@ -57,7 +57,9 @@ def defaults_page() -> str:
                 "| flag | default | `--paper` | `--no-mask` | SilNet | meaning |",
             ]
             lines += ["| --- | --- | --- | --- | --- | --- |", *map(_row, members)]
-    reasons = [f"- `--{name}`: {_sentence(knob.reason)}" for name, knob in by_name.items() if knob.reason]
+    reasons = [
+        f"- `--{name}`: {knob.reason[0].upper()}{knob.reason[1:]}." for name, knob in by_name.items() if knob.reason
+    ]
     return "\n".join([*lines, "", "## Why ours differ from the paper's", "", *reasons, ""])
 
 
@@ -73,10 +75,6 @@ def _other(value: object, knob: Knob) -> str:
     if value is MISSING:
         return "-"
     return "same" if value is SAME or value == knob.default else show(value)
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + "."
 
 
 def old_flags_page() -> str:

@@ -7,11 +7,10 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from util.errors import UsageError
+from util.errors import signals_to
 from util.locks import LOCK_FILE, locked
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,37 +81,13 @@ class Interrupted(Exception):
 def note_signals() -> Iterator[list[int]]:
     """Within the block SIGINT and SIGTERM do nothing but append their numbers to the list that it yields."""
     received: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        received.append(number)
-
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals_to(lambda number, _: received.append(number)):
         yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def waiting_lock(file: Path, *, what: str, seconds: float = 60) -> Iterator[None]:
-    """Hold the lock `file`, waiting up to `seconds` for its holder. Raises UsageError after that."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + seconds
-    with contextlib.ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(locked(file, what=what, remedy="stop it"))
-                break
-            except UsageError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.2)
-        yield
 
 
 def wait_for_run(folder: Path) -> None:
     """Wait until no process trains in the run's folder: a child whose parent was killed takes a moment to save."""
-    if (folder / LOCK_FILE).exists():
-        with waiting_lock(folder / LOCK_FILE, what=f"the run in {folder}"):
+    file = folder / LOCK_FILE
+    if file.exists():
+        with locked(file, what=f"the run in {folder}", remedy="stop it", seconds=60):
             pass

@@ -1,9 +1,10 @@
 """How commands end: with one sentence for usage errors, external failures and signals."""
 
+import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from util.failures import explain
 
@@ -62,6 +63,17 @@ def run_command(main: Callable[[], int | None]) -> None:
         threading.excepthook = hook
         if alone:
             signal.signal(signal.SIGTERM, handler)
+
+
+@contextlib.contextmanager
+def signals_to(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Within the block, SIGINT and SIGTERM call the handler."""
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, last in previous.items():
+            signal.signal(number, last)
 
 
 def _terminate(*_) -> None:

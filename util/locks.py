@@ -44,15 +44,17 @@ def wait_for_lock(handle: int) -> None:
 
 
 @contextlib.contextmanager
-def locked(file: Path, *, what: str, remedy: str) -> Iterator[None]:
-    """Hold the lock `file` within the block.
+def locked(file: Path, *, what: str, remedy: str, seconds: float = 0) -> Iterator[None]:
+    """Hold the lock `file` within the block, waiting for it up to `seconds`.
 
     what: the thing that is locked, for the message; remedy: what to change. Raises UsageError, which names the holder,
-    if the lock is taken, by another process or by this one.
+    if the lock is still taken, by another process or by this one.
     """
     handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        state = try_lock(handle)
+        end = time.monotonic() + seconds
+        while (state := try_lock(handle)) is False and time.monotonic() < end:
+            time.sleep(0.2)
         if state is False:
             raise UsageError(f"{what} is in use by {_holder(handle)}; wait for it to end, or {remedy}")
         if state is None:

@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.listing import is_hidden, warn_of_others
+from data.listing import folders_below, is_hidden, warn_of_others
 from data.masks.sources import MaskFolders
 from util.images import IMAGE_SUFFIXES, OTHER_SUFFIXES, as_utf8
 
@@ -74,14 +74,7 @@ def find_real_frames(root: str | os.PathLike, masks: Path | None = None) -> list
     """
     root = Path(root)
     frames = []
-    entered = set()
-    for folder, subfolders, _ in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in entered:
-            subfolders.clear()
-            continue
-        entered.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
+    for folder, subfolders, _ in folders_below(root):
         if COLOUR_FOLDER in subfolders:
             frames += _user_frames(Path(folder), root)
             # A user's own folders hold files, no further users.

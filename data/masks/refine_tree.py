@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 
+from data.listing import file_stamp
 from data.masks.realhands import KEPT, REPORT_NAME, RealFrame, refined_path, report_key
 from data.masks.refine import RefineOptions, Verdict, refine_frame
 from util.csv_text import csv_text
@@ -79,7 +80,8 @@ def _refine_tree(
     if overwrite or recorded is None:
         record.seek(0)
         record.truncate()
-        _append(record, {"options": wanted})
+        record.write(json.dumps({"options": wanted}) + "\n")
+        record.flush()  # before any mask is replaced
     _remove_leftovers(frames)
 
     keys = [report_key(frame, root) for frame in frames]
@@ -146,21 +148,9 @@ def _read_record(record: io.TextIOBase) -> tuple[dict | None, dict[str, dict]]:
     return parsed[0]["options"], {entry["file"]: entry for entry in parsed[1:] if isinstance(entry.get("file"), str)}
 
 
-def _append(record: io.TextIOBase, entry: dict) -> None:
-    record.write(json.dumps(entry) + "\n")
-    record.flush()
-
-
 def _stamp(frame: RealFrame) -> list[int]:
     """The state of a frame's sources: sizes in bytes and times of change in ns; zeros for what is not there."""
-    stamp = []
-    for path in (frame.image, frame.mask):
-        try:
-            state = os.stat(path) if path else None
-        except OSError:
-            state = None
-        stamp += [state.st_size, state.st_mtime_ns] if state else [0, 0]
-    return stamp
+    return [number for path in (frame.image, frame.mask) for number in file_stamp(path) or (0, 0)]
 
 
 def _recorded_verdict(frame: RealFrame, row: dict | None, *, adopt: bool) -> Verdict | None:

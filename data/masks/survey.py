@@ -17,7 +17,7 @@ from data.frames import Frame, has_alpha
 from data.hands import read_source
 from data.masks.ops import SYNTHETIC_KEY
 from data.masks.sources import KEY, WHOLE, plural, sentence
-from data.masks.values import is_grey, is_soft, read_values, refusal
+from data.masks.values import covers, is_grey, is_soft, read_values, refusal
 from util.errors import UsageError
 from util.images import ImageError
 
@@ -84,13 +84,9 @@ def check_values(frames: list[Frame], *, what: str) -> None:
     if chosen is None and len(together) > 2:
         reason = refusal(together, coloured=together[-1] > 65535)
         raise UsageError(f"{looked_at[0].mask.parent} ({what}): in {plural(len(held), 'file')} looked at, {reason}")
-    if chosen is not None and held:
-        hand = [value for value in together.tolist() if any(low <= value <= high for low, high in chosen)]
-        if not hand:
-            shown = ", ".join(map(str, together[:20].tolist()))
-            raise UsageError(
-                f"--mask_values: none of these values is in the {what} masks looked at, which hold {shown}"
-            )
+    if chosen is not None and held and not any(covers(chosen, value) for value in together.tolist()):
+        shown = ", ".join(map(str, together[:20].tolist()))
+        raise UsageError(f"--mask_values: none of these values is in the {what} masks looked at, which hold {shown}")
 
 
 def sample(frames: list) -> list:

@@ -29,6 +29,7 @@ import numpy as np
 
 from data import hands, transforms
 from data.frames import DOMAINS, Frame
+from data.listing import file_stamp
 from data.masks import ops as masks
 from data.masks import refine, values
 from data.packs import format as packed
@@ -93,19 +94,10 @@ def pack_name(domain: str, frames: list[Frame], *, background: str, crop_size: i
         digest.update(Path(module.__file__).read_bytes())
     for frame in frames:
         mask = os.path.relpath(frame.mask, frame.image.parent) if frame.mask else ""
-        stamps = _stamp(frame.image), _stamp(frame.mask) if frame.mask else None
+        stamps = file_stamp(frame.image), file_stamp(frame.mask)
         row = (frame.relative, frame.mask_kind, frame.mask_values, frame.scale, mask, *stamps)
         digest.update(os.fsencode(repr(row)))
     return f"{domain}-{digest.hexdigest()[:16]}"
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Size in bytes and time of change in ns; None for a file that is not there."""
-    try:
-        state = os.stat(path)
-    except OSError:
-        return None
-    return state.st_size, state.st_mtime_ns
 
 
 def build_pack(

@@ -9,6 +9,7 @@ import colorsys
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -36,18 +37,8 @@ def open_backgrounds(root: str | os.PathLike | None, *, size: int, part: str) ->
     if part not in ("train", "test"):
         raise ValueError(f"part is {part!r}; it must be train or test")
     if root is None:
-        return Rooms(size)
+        return partial(draw_room, size)  # unlike a lambda, it can be sent to workers
     return Photographs(split_photographs(list_photographs(root))[part], size=size, root=root)
-
-
-class Rooms:
-    """Draws rooms of `size` pixels a side. A class, like Photographs, so that it can be sent to workers."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __call__(self, rng: np.random.Generator) -> np.ndarray:
-        return draw_room(self.size, rng)
 
 
 class Photographs:

@@ -108,24 +108,17 @@ def load_feature_net(
     path = Path(inception_weights) if inception_weights else None
     if path and name not in ("auto", "inception"):
         raise UsageError(f"--inception_weights {path} is not used with --feature_net {name}: drop one of the two")
-    if name != "auto":
-        return _load(name, path, device)
-    if path:
-        return _load("inception", path, device)
-    try:
-        return FeatureNet("inception", *_load_inception(None), device=device)
-    except pretrained.Unavailable as reason:
-        log.warning(
-            "the FID network cannot be had (%s); scores come from effnet_lite0 instead and are called fd, not fid",
-            reason,
-        )
-    try:
-        return FeatureNet("effnet_lite0", *_load_effnet_lite0(None), device=device)
-    except pretrained.Unavailable as reason:
-        raise UsageError(f"no feature network can be had, not even effnet_lite0 ({reason}): {_ways_out()}") from None
-
-
-def _load(name: str, path: Path | None, device: torch.device | str) -> FeatureNet:
+    if name == "auto" and path is None:
+        try:
+            return FeatureNet("inception", *_load_inception(None), device=device)
+        except pretrained.Unavailable as reason:
+            log.warning(
+                "the FID network cannot be had (%s); scores come from effnet_lite0 instead and are called fd, not fid",
+                reason,
+            )
+        name = "effnet_lite0"
+    elif name == "auto":
+        name = "inception"
     if name not in FEATURE_NETS:
         raise UsageError(f"--feature_net {name} is unknown: choose from auto, {', '.join(FEATURE_NETS)}")
     try:

@@ -84,7 +84,9 @@ class VGG16Features(nn.Module):
         return super().train(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        return self._calibrated(self.activations(image))
+        scales = self.activations(image)
+        constants = self._constants(scales[0])[1]  # in the scales' precision
+        return [torch.addcmul(affine.shift, affine.factor, x) for x, affine in zip(scales, constants)]
 
     def activations(self, image: Tensor) -> list[Tensor]:
         """The four scales as VGG16 computes them."""
@@ -98,11 +100,6 @@ class VGG16Features(nn.Module):
             else:
                 x = layer(x)
         return [*computed, x]
-
-    def _calibrated(self, scales: list[Tensor]) -> list[Tensor]:
-        """Subtract the channels' offsets and divide by the divisors, in the scales' precision."""
-        constants = self._constants(scales[0])[1]
-        return [torch.addcmul(affine.shift, affine.factor, x) for x, affine in zip(scales, constants)]
 
     def _constants(self, like: Tensor) -> tuple[Affine, list[Affine]]:
         """The affine maps of an image in [-1, 1] to VGG16's input and of the scales to the output, in the precision of `like`."""

@@ -54,9 +54,6 @@ def binomial(x: Tensor) -> Tensor:
 class ReflectConv(nn.Conv2d):
     """A convolution of odd kernel that keeps (H, W), reflecting at the border."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_size)
-
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(reflect_pad(x, self.kernel_size[0] // 2))
 

@@ -15,7 +15,7 @@ from util.scores.classification import (
     taken_for_real,
     wilson_interval,
 )
-from util.studies.classification_figures import draw_confusion, draw_samples
+from util.studies.classification_figures import draw_confusion
 from util.studies.classification_tables import (
     CLASSES,
     PUBLISHED_FIG7,
@@ -147,17 +147,6 @@ def test_confusion_figure_is_shaded_by_column_share(tmp_path) -> None:
     assert {"synthetic", "real", "n = 10", "n = 0", "9", "90 %", "True class", "Predicted class"} <= set(texts)
     with pytest.raises(ValueError, match="does not fit"):
         draw_confusion(np.zeros((2, 2), int), ["a", "b", "c"])
-
-
-def test_samples_sheet_shows_equally_many_of_each_class() -> None:
-    rows = {
-        name: [np.full((160, 160, 3), (i, 99, j), np.uint8) for j in range(3 + i)] for i, name in enumerate(CLASSES)
-    }
-    sheet = draw_samples(rows)
-    for i in range(3):
-        assert [(sheet == (i, 99, j)).all(-1).sum() > 90**2 for j in range(4)] == [True, True, True, False]
-    with pytest.raises(ValueError, match="no images"):
-        draw_samples({"real": []})
 
 
 def test_options_default_to_the_paper(tmp_path) -> None:

@@ -1,13 +1,14 @@
 """Flags of python -m util.reproduce."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from models import MODELS
 from options.parsing import Parser, add_switch, existing_dir, integer
 from util.errors import UsageError
-from util.reproduce.stages import GROUPS, known_names, split_flags
+from util.reproduce.stages import GROUPS, known_names
 
 
 def reproduce_parser() -> Parser:
@@ -59,7 +60,7 @@ def reproduce_parser() -> Parser:
         ("classify", "classify.py"),
         ("downstream", "test.py --downstream segmentation"),
     ):
-        more.add_argument(f"--{name}_flags", type=split_flags, default=[], metavar="FLAGS", help=f"for {of}")
+        more.add_argument(f"--{name}_flags", type=shlex.split, default=[], metavar="FLAGS", help=f"for {of}")
 
     machine = parser.add_argument_group("machine and files")
     machine.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: CUDA if available")

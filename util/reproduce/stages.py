@@ -1,7 +1,6 @@
 """The stages that produce the paper's tables and figures: their commands, inputs and outputs."""
 
 import os
-import shlex
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,8 +196,3 @@ def known_names() -> list[str]:
     """Everything that --only takes."""
     singles = [f"{group}_{model}" for group in ("train", "translate") for model in MODELS]
     return [*GROUPS, *singles, "classify_hands", "classify_table2", "classify_table3"]
-
-
-def split_flags(text: str) -> list[str]:
-    """An argument type: flags for another command in one word, "--crop_size 64 --ngf 32"."""
-    return shlex.split(text)

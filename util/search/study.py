@@ -17,7 +17,6 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from util.children import waiting_lock
 from util.errors import UsageError, first_line
 from util.locks import locked
 from util.search.space import Space, draw
@@ -33,7 +32,7 @@ class Search:
     def __init__(self, opt: Namespace, space: Space) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder, self.name = opt.folder, opt.name
-        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "locks").mkdir(parents=True, exist_ok=True)
         self.url = opt.storage or f"sqlite:///{self.folder / 'study.db'}"
         with self.setup():
             self.storage = open_storage(self.url)
@@ -45,7 +44,7 @@ class Search:
 
     def setup(self) -> contextlib.AbstractContextManager[None]:
         """The lock held briefly while a worker decides what to do next."""
-        return waiting_lock(self.folder / "locks" / "setup.lock", what="the search", seconds=SETUP_SECONDS)
+        return locked(self.folder / "locks" / "setup.lock", what="the search", remedy="stop it", seconds=SETUP_SECONDS)
 
     def _fill(self, opt: Namespace, space: Space) -> None:
         """Add waiting trials up to opt.trials, no two alike. Raises UsageError for another space than before."""

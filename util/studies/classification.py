@@ -20,7 +20,6 @@ from util.images import as_utf8, to_uint8, write_bytes
 from util.progress import progress
 from util.runtime import Amp, seed_everything
 from util.scores.classification import percent, report, taken_for_real, wilson_interval
-from util.studies.classification_figures import draw_samples
 from util.training.logger import RunLogger
 from util.training.loop import Schedule, fit
 from util.training.saving import Progress, can_resume, resume
@@ -288,4 +287,4 @@ def sample_sheet(hands: Mapping[str, Sequence[HandFile]], opt: Namespace, *, col
         dataset = test_dataset([*samples[:1] * offset, *samples], opt)
         rows[kind] = [to_uint8(dataset[offset + k]["image"]) for k in range(len(samples))]
         offset += columns
-    return draw_samples(rows)
+    return sheet(list(rows.values()), labels=list(rows))

@@ -1,10 +1,10 @@
-"""The classification study's two figures: the confusion matrix (paper, Fig. 7) and hands on backgrounds (Fig. 6)."""
+"""The classification study's confusion matrix (paper, Fig. 7)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from util.drawing import INK, PALE_INK, Chart, sheet, text_width
+from util.drawing import INK, PALE_INK, Chart, text_width
 
 CELL = 150  # pixels
 PALE, DEEP = np.array([247.0, 251.0, 255.0]), np.array([8.0, 69.0, 148.0])  # cells of 0 and of 100 %
@@ -48,14 +48,3 @@ def _cell(chart: Chart, x: int, y: int, count: int, share: float) -> None:
     ink = (255, 255, 255) if share > 0.5 else INK
     chart.text(str(count), x + CELL / 2, y + CELL / 2 - 14, size=20, ink=ink, bold=True)
     chart.text(f"{100 * share:.0f} %", x + CELL / 2, y + CELL / 2 + 24, size=14, ink=ink)
-
-
-def draw_samples(images: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
-    """Fig. 6 for every class: one labelled row of uint8 RGB (S, S, 3) a class, cut to the shortest row's length.
-
-    Raises ValueError if a class has no image.
-    """
-    count = min((len(row) for row in images.values()), default=0)
-    if count == 0:
-        raise ValueError("no images to show: every row needs at least one")
-    return sheet([list(row[:count]) for row in images.values()], labels=list(images))

@@ -5,6 +5,8 @@ import logging
 import signal
 from collections.abc import Iterator
 
+from util.errors import signals_to
+
 log = logging.getLogger(__name__)
 
 
@@ -60,9 +62,5 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Within the block, SIGINT and SIGTERM are noted in what it yields; a second SIGINT raises KeyboardInterrupt."""
     stop = StopRequest()
-    handlers = {number: signal.signal(number, stop.receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals_to(stop.receive):
         yield stop
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
