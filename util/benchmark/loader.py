@@ -36,8 +36,9 @@ def measure(
 ) -> list[dict]:
     """Rows {"what": str, "value": float, "unit": str}: images a second both ways, their ratio, ms a sample, size.
 
-    n_images a domain are drawn; each of n_runs draws n_samples samples of crop_size both ways, by turns; medians are returned. Wall time, but for the rows that say processor time, which other
-    work on the machine does not change; those are of the main process, so they tell all only without workers.
+    n_images a domain are drawn; each of n_runs draws n_samples samples of crop_size both ways, by turns; medians are
+    returned. Wall time, but for the rows that say processor time, which other work on the machine does not change; those
+    are of the main process, so they tell all only without workers.
     """
     wall: dict[str, list[float]] = {"decoding": [], "packed": []}
     processor: dict[str, list[float]] = {"decoding": [], "packed": []}

@@ -1,7 +1,7 @@
 """How fast preprocess_masks.py is.
 
 It writes photographs and raw masks of a drawn hand on a noisy green screen as PNG into a temporary folder, refines them
-with the defaults, and prints images a second, from the first file read to the last mask and the report written, the
+with the defaults, and counts images a second, from the first file read to the last mask and the report written, the
 start of the processes included.
 """
 
