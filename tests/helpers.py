@@ -202,7 +202,10 @@ def wait(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-
+def descendants(process: int) -> list[int]:
+    """The ids of a process's children, their children and so on."""
+    children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [each for child in children for each in (child, *descendants(child))]
 
 
 def stored_weights(folder: Path) -> list[torch.Tensor]:

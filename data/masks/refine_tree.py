@@ -7,7 +7,6 @@ changed since and its output is there. masks_report.csv is made from the record 
 
 import io
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
