@@ -150,3 +150,9 @@ def test_a_caption_stands_above_the_picture():
     assert np.array_equal(sheet[-20:], picture) and sheet.shape[1] == 200
     strip = sheet[:-20]
     assert strip.min() < 100 and (strip == 255).mean() > 0.7
+
+
+def test_a_caption_can_be_read_where_tensorboard_shows_a_wide_picture_small():
+    sheet = captioned(np.full((20, 900, 3), 255, np.uint8), "step 400")
+    rows = np.flatnonzero((sheet < 128).any((1, 2)))
+    assert rows[-1] - rows[0] >= 24 and sheet.shape == (20 + 66, 900, 3)  # capitals of 8 pixels at a third of the size

@@ -5,7 +5,8 @@ import numpy as np
 from util.drawing import PAPER, draw_text
 from util.training.tally import SKIPPED
 
-CAPTION = 22  # pixels: the height of a caption
+CAPTION = 22  # pixels: the height of a caption on a card
+CARD = 300  # pixels: the width at which TensorBoard shows a picture
 
 WHAT_TO_WATCH = """\
 **1 scores** matter most. `fd` (or `fid`) is the distance of translated from real validation hands, lower is better.
@@ -45,9 +46,11 @@ def score_tag(name: str) -> str:
 
 
 def captioned(picture: np.ndarray, text: str) -> np.ndarray:
-    """uint8 (H, W, 3) with the text in a white strip above it, cut to the width."""
+    """uint8 (H, W, 3) with the text in a white strip above it, cut to the width, as large as a CARD needs it."""
     height, width = picture.shape[:2]
-    sheet = np.full((CAPTION + height, width, 3), PAPER, np.uint8)
-    sheet[CAPTION:] = picture
-    draw_text(sheet, text, (4, CAPTION / 2), size=0.45, anchor="start")
+    scale = max(1.0, width / CARD)
+    strip = round(CAPTION * scale)
+    sheet = np.full((strip + height, width, 3), PAPER, np.uint8)
+    sheet[strip:] = picture
+    draw_text(sheet, text, (4 * scale, strip / 2), size=0.45 * scale, anchor="start", bold=scale > 2)
     return sheet

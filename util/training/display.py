@@ -38,7 +38,5 @@ def display_grids(model: HGAN, hands: dict[str, list[Hand]], *, hand_box: bool) 
             inputs = [Hand(image, hand.mask) for image, hand in zip(columns[-1], hands[source])]
             columns.append(translator_of(model, direction=direction, hand_box=hand_box).images(inputs))
         if hands[source]:
-            pictures[f"{source}_translated_cycle"] = sheet(
-                list(zip(*columns)), columns=(source, "translated", "cycle"), title=f"step {model.steps}"
-            )
+            pictures[f"{source}_translated_cycle"] = sheet(list(zip(*columns)), columns=(source, "translated", "cycle"))
     return pictures
