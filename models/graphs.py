@@ -25,6 +25,11 @@ class GraphedStep:
             raise UsageError(
                 "--cuda_graphs cannot be combined with --amp fp16, whose scaler skips steps; give --amp bf16 or off"
             )
+        if model.config.dropout and model.G_r.checkpointing:
+            raise UsageError(
+                "--cuda_graphs cannot record --checkpoint_activations with --dropout, which sets random states within the step; "
+                "drop one of them"
+            )
         if any(net is not model.callables[name] for name, net in model.networks.items()):
             raise UsageError("--cuda_graphs trains in one process; drop it, or run without torchrun")
         self.model, self.step = model, type(model).training_step

@@ -78,6 +78,7 @@ class ResNetGenerator(nn.Module):
         upsample: str = "resize",
     ) -> None:
         super().__init__()
+        self.dropout = dropout
         up = UPSAMPLERS[upsample]
         wide = ngf * 4
         self.net = nn.Sequential(
@@ -106,7 +107,7 @@ class ResNetGenerator(nn.Module):
         x = _pad(x)
         if self.checkpointing and torch.is_grad_enabled():
             for part in self._parts():
-                x = checkpoint(part, x, use_reentrant=False)
+                x = checkpoint(part, x, use_reentrant=False, preserve_rng_state=self.dropout)
         else:
             x = self.net(x)
         out = x[..., :height, :width]

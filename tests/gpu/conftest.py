@@ -31,6 +31,13 @@ def cuda() -> torch.device:
     return torch.device("cuda", 0)
 
 
+@pytest.fixture(autouse=True)
+def exact_products(monkeypatch):
+    """float32 as on a CPU: no TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+
+
 def pytest_runtest_logreport(report):
     if "tests/gpu/" in report.nodeid and (report.when == "call" or report.outcome == "failed"):
         outcomes.append((report.nodeid.removeprefix("tests/gpu/"), report.outcome, report.duration))

@@ -42,26 +42,21 @@ def batch_on(device: torch.device, seed: int = 0) -> dict:
     return {name: value.to(device) for name, value in make_batch(64, seed=seed).items()}
 
 
-@pytest.fixture(autouse=True)
-def exact_products(monkeypatch):
-    """float32 as on a CPU: no TF32."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-
-
 @pytest.mark.parametrize("amp", TOLERANCES)
 @pytest.mark.parametrize("model", MODELS)
 def test_a_step_computes_what_a_cpu_computes(cuda, figure, model, amp):
     there, here = create(cuda, amp, model), create(CPU, "off", model)
     theirs, ours = there.training_step(batch_on(cuda)), here.training_step(batch_on(CPU))
+    ours.pop("skipped")  # fp16's scaler may skip its first steps, until the scale fits
     worst = max(abs(theirs[name].item() - ours[name].item()) / max(1.0, abs(ours[name].item())) for name in ours)
     figure(f"largest difference of a loss, {model}, {amp}", worst)
     assert worst < TOLERANCES[amp]
 
 
-def test_no_step_waits_for_the_host(cuda):
-    model, batches = create(cuda, "bf16"), [batch_on(cuda, seed) for seed in range(4)]
-    model.training_step(batches[0])
+@pytest.mark.parametrize("amp", TOLERANCES)
+def test_no_step_waits_for_the_host(cuda, amp):
+    model, batches = create(cuda, amp), [batch_on(cuda, seed) for seed in range(4)]
+    model.training_step(batches[0])  # makes constants and the optimizers' state
     torch.cuda.set_sync_debug_mode("error")
     try:
         for batch in batches:
@@ -82,14 +77,17 @@ def test_memory_is_flat_over_500_steps(cuda, figure):
     assert grown < 2**20
 
 
-@pytest.mark.parametrize("model", ["mshgan4", "pixcyclegan4"])
-def test_recorded_steps_are_those_that_are_not(cuda, figure, model):
-    plain, recorded = create(cuda, "off", model), create(cuda, "off", model)
+@pytest.mark.parametrize(
+    ("model", "amp", "tolerance"), [("mshgan4", "off", 1e-2), ("mshgan4", "bf16", 5e-2), ("pixcyclegan4", "off", 1e-2)]
+)
+def test_recorded_steps_are_those_that_are_not(cuda, model, amp, tolerance):
+    plain, recorded = create(cuda, amp, model), create(cuda, amp, model)
     recorded.training_step = GraphedStep(recorded)
     for seed in range(10):
         ours, theirs = plain.training_step(batch_on(cuda, seed)), recorded.training_step(batch_on(cuda, seed))
         for name in ours:
-            torch.testing.assert_close(theirs[name], ours[name], rtol=1e-2, atol=1e-3)
+            torch.testing.assert_close(theirs[name], ours[name], rtol=tolerance, atol=tolerance / 10)
+    assert recorded.training_step.graph is not None
 
 
 def test_compiled_networks_compute_the_same(cuda):

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -139,7 +140,10 @@ assert torch.equal(*other)
 
 def test_two_processes_share_a_card_by_gloo(cuda):
     """Gradients are averaged: both ranks, which draw differently, hold equal weights."""
-    environment = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     command = [sys.executable, "-c", SHARED_CARD]
     ranks = [
         subprocess.Popen(command, cwd=ROOT, env=environment | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
@@ -151,7 +155,8 @@ def test_two_processes_share_a_card_by_gloo(cuda):
 
 
 def test_out_of_memory_is_one_sentence(cuda, tmp_path, root):
-    flags = ["--crop_size", 4096, "--batch_size", 64, "--ngf", 64, "--max_steps", 1, "--device", "cuda"]
+    # Some 18 GB of activations for each of twelve images that a generator is given: too much for a card, not for the host.
+    flags = ["--crop_size", 2048, "--batch_size", 2, "--ngf", 64, "--max_steps", 1, "--device", "cuda"]
     command = [
         sys.executable,
         "train.py",
@@ -166,15 +171,3 @@ def test_out_of_memory_is_one_sentence(cuda, tmp_path, root):
     ]
     done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 1 and "--accumulate" in done.stderr and "Traceback" not in done.stderr, done.stderr
-
-
-def test_memory_is_flat(cuda, figure):
-    model = create(cuda, "bf16")
-    steps(model, range(60))  # the pools are full
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    steps(model, range(60, 560))
-    torch.cuda.synchronize()
-    grown = torch.cuda.memory_allocated() - before
-    figure("memory grown over 500 steps, MiB", grown / 2**20)
-    assert grown < 2**20

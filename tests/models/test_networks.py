@@ -93,6 +93,12 @@ def test_vgg_is_frozen_in_eval_mode(vgg):
     assert image.grad.abs().sum() > 0
 
 
+def test_views_stay_in_half_precision(vgg):
+    """Nothing promotes VGG16's scales, the largest tensors of a step, to float32 under autocast."""
+    with torch.autocast("cpu", torch.bfloat16):
+        assert {scale.dtype for scale in vgg(torch.rand(1, 3, 16, 16))} == {torch.bfloat16}
+
+
 def test_vgg_agrees_with_torchvision(vgg):
     """The same weights in torchvision's VGG16 give the same four activations."""
     from torchvision.models import vgg16

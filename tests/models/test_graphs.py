@@ -1,0 +1,103 @@
+"""Steps as CUDA graphs, as far as a CPU can show it: a recording, replayed operator by operator."""
+
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import CPU, build, make_batch, same
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from models.features.vgg16 import load_vgg16
+from models.graphs import WARM_UP, GraphedStep
+from util.errors import UsageError
+
+EXTRAS = {"common_mask": True, "fill": True, "lambda_edges": 40.0, "lr_decay": "linear", "total_steps": 10}
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    return load_vgg16("random", calibrated=True)[0]
+
+
+class Recording(TorchDispatchMode):
+    """In place of torch.cuda.CUDAGraph: operators with the very tensors that they read and write, to be called again.
+
+    As after a capture, memory is left as it was before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.overwritten = [], []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        for place, argument in enumerate(func._schema.arguments):
+            if argument.alias_info and argument.alias_info.is_write:
+                value = args[place] if place < len(args) else kwargs.get(argument.name)
+                self.overwritten += [(x, x.clone()) for x in tree_leaves(value) if isinstance(x, Tensor)]
+        result = func(*args, **kwargs)
+        self.calls.append((func, args, kwargs, result))
+        return result
+
+    @torch.no_grad()
+    def undo(self) -> None:
+        for tensor, content in reversed(self.overwritten):
+            tensor.copy_(content)
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for func, args, kwargs, result in self.calls:
+            for recorded, new in zip(tree_leaves(result), tree_leaves(func(*args, **kwargs))):
+                if isinstance(recorded, Tensor) and recorded.data_ptr() != new.data_ptr():
+                    recorded.copy_(new)
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """torch.cuda's streams and graphs for a CPU."""
+
+    @contextlib.contextmanager
+    def capture(recording, **_):
+        with recording:
+            yield
+        recording.undo()
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    for name, value in {
+        "Stream": lambda device: stream,
+        "current_stream": lambda: stream,
+        "stream": lambda stream: contextlib.nullcontext(),
+        "CUDAGraph": Recording,
+        "graph": capture,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+
+
+def graphed(model) -> GraphedStep:
+    model.device = torch.device("cuda")
+    step = GraphedStep(model)
+    model.device = CPU
+    return step
+
+
+@pytest.mark.parametrize(("model", "amp"), [("mshgan4", "off"), ("mshgan4", "bf16"), ("pixcyclegan4", "off")])
+def test_replayed_steps_are_those_that_are_not_recorded(vgg, recordings, model, amp):
+    """To the last bit: nothing that changes from step to step is a constant of the recording."""
+    plain, recorded = (build(vgg, model, amp=amp, **EXTRAS) for _ in range(2))
+    step = graphed(recorded)
+    for seed in range(WARM_UP + 5):  # the pools of 3 are full, the rate falls
+        batch = make_batch(seed=seed)
+        assert same(step(batch), plain.training_step(batch)), seed
+    assert step.graph.calls and same(recorded.state_dict(), plain.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"amp": "fp16"}, "--amp fp16"), ({"dropout": True, "checkpoint_activations": True}, "--checkpoint_activations")],
+)
+def test_what_cannot_be_recorded_is_refused(vgg, recordings, changes, words):
+    with pytest.raises(UsageError, match=words):
+        graphed(build(vgg, "mshgan4", **changes))
