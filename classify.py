@@ -18,7 +18,7 @@ from data.splits import SPLIT_FILE, load_split
 from util.drawing import beside
 from util.images import write_bytes, write_png
 from util.locks import locked
-from util.run import OPTIONS_FILE, environment, open_run, plain_options, save_options
+from util.run import OPTIONS_FILE, environment, make_folder, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device
 from util.scores.classification import wilson_interval
 from util.strict_json import write_json
@@ -49,10 +49,7 @@ def main() -> int:
     opt = parse_classify()
     setup_logging()
     folder = study_folder(opt)
-    try:
-        opt.results_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--results_dir {opt.results_dir} cannot be made ({error.strerror or error})") from error
+    make_folder(opt.results_dir, flag="--results_dir")
     lock = opt.results_dir / f".classify_{folder.name}.lock"
     with locked(lock, what=f"the study in {folder}", remedy="choose another --results_dir"):
         return study(opt, folder)

@@ -90,6 +90,10 @@ def detect_layout(root: Path) -> str:
         return "unaligned"
     if (root / SYNTH_FOLDER).is_dir() and (root / REAL_FOLDER).is_dir():
         return "hands"
+    halves = [("trainA", "trainB"), (SYNTH_FOLDER, REAL_FOLDER)]
+    for there, missing in (*halves, *(half[::-1] for half in halves)):
+        if (root / there).is_dir():
+            raise UsageError(f"--dataroot {root} holds {there}/ but no {missing}/. Expected one of\n{EXPECTED_TREE}")
     raise UsageError(
         f"--dataroot {root} holds neither {SYNTH_FOLDER}/ and {REAL_FOLDER}/ nor trainA/ and trainB/. "
         f"Expected one of\n{EXPECTED_TREE}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data.frames import AS_IT_IS, OBJECTS_ARE_HAND, Frame, Reading, as_read, with_mask
 from data.listing import images_below
-from data.masks.sources import ON_DEPTH, MaskFolders, normal
+from data.masks.sources import ON_DEPTH, MaskFolders, names_of_mask, normal, plural
 from util.errors import UsageError
 from util.image_header import FORMATS, HeaderError, check_file
 from util.images import printable
@@ -20,10 +20,20 @@ def frames_in_folder(root: Path, reading: Reading = AS_IT_IS) -> list[Frame]:
 
     Where a folder holds *_color images, only they and *_color_on_depth images are sources; elsewhere all but *_mask and
     *_depth are. Folders of masks (<folder>_masks/ beside <folder>/) hold none, and SynthHands' sequences with objects
-    are left out unless asked for. Masks are found by data.masks.sources. Raises UsageError for a file that is no image.
+    are left out unless asked for. Masks are found by data.masks.sources. Raises UsageError for a file that is no image, and where
+    --masks fits none of the images.
     """
-    if root.is_file():
-        return [_single(root, reading)]
+    frames = [_single(root, reading)] if root.is_file() else _below(root, reading)
+    if reading.masks and frames and all(frame.mask is None for frame in frames):
+        image = frames[0].image.name
+        raise UsageError(
+            f"--masks {printable(reading.masks)} fits none of {plural(len(frames), 'image')} of {printable(root)}: "
+            f"{printable(image)} wants one named {names_of_mask(image)[0]}.png"
+        )
+    return frames
+
+
+def _below(root: Path, reading: Reading) -> list[Frame]:
     masks = MaskFolders(root, reading.masks)
     by_folder: dict[Path, list[Path]] = {}
     for path in images_below(root):

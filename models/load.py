@@ -19,13 +19,16 @@ from models.networks.silnet import SilNet
 from models.silnet_trainer import segment
 from models.stored import check_knobs
 from models.translation import HandTranslator, composite
-from util.checkpoint import check_config, first_lines, load_checkpoint, load_newest
+from util.checkpoint import DamagedCheckpoint, check_config, first_lines, load_checkpoint, load_newest
 from util.errors import UsageError, first_line
 from util.pretrained import sha256
 from util.run import BEST, LATEST, OPTIONS_FILE, PREVIOUS, load_options
 from util.runtime import Amp, resolve_amp, resolve_device
 
 log = logging.getLogger(__name__)
+
+
+ABSENT = ": was the file read?"  # cv2.imread returns None for a file that is not there
 
 
 class Translator:
@@ -75,7 +78,7 @@ class Translator:
         the same sizes, equal to the output of `test.py --no-crop`; outside the mask the image stays unchanged. Raises
         TypeError or ValueError for arrays of another type or shape, and for an empty mask.
         """
-        if isinstance(rgb, np.ndarray):
+        if not isinstance(rgb, (list, tuple)):
             return self._translate_array(rgb, mask)
         masks = [None] * len(rgb) if mask is None else mask
         if isinstance(masks, np.ndarray) or len(masks) != len(rgb):
@@ -93,7 +96,9 @@ def hand_of_arrays(rgb: np.ndarray, mask: np.ndarray | None) -> Hand:
     """A Hand from an image and its mask or None; see Translator.__call__."""
     if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         kind = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
-        raise TypeError(f"an image must be a uint8 array (H, W, 3), RGB from 0 to 255; got {kind}")
+        raise TypeError(
+            f"an image must be a uint8 array (H, W, 3), RGB from 0 to 255; got {kind}{ABSENT if rgb is None else ''}"
+        )
     if min(rgb.shape[:2]) < MIN_SIDE:
         raise ValueError(f"an image of {rgb.shape[1]}x{rgb.shape[0]} pixels; at least {MIN_SIDE} a side are needed")
     if mask is None:
@@ -122,6 +127,8 @@ def load_translator(
     """
     if direction not in GENERATOR:
         raise ValueError(f"direction must be one of {', '.join(GENERATOR)}; got {direction!r}")
+    if not (Path(run_folder) / OPTIONS_FILE).is_file():
+        raise UsageError(f"{run_folder} is no run's folder; give one that train.py wrote, such as checkpoints/msh4")
     torch_device = resolve_device(device)
     amp = resolve_amp("auto", torch_device)
     return Translator(Path(run_folder), epoch=str(epoch), direction=direction, device=torch_device, amp=amp)
@@ -130,7 +137,10 @@ def load_translator(
 def _load_epoch(folder: Path, epoch: str) -> tuple[dict, Path]:
     """The content of best.pt, latest.pt or epoch_N.pt, and the file that was read."""
     if epoch == "best" and (folder / BEST).exists():
-        return load_checkpoint(folder / BEST), folder / BEST
+        try:
+            return load_checkpoint(folder / BEST), folder / BEST
+        except DamagedCheckpoint as error:
+            raise UsageError(f"{error}; take the newest with --epoch latest") from error
     if epoch in ("best", "latest"):
         return load_newest(folder / LATEST, folder / PREVIOUS)
     path = folder / f"epoch_{epoch}.pt"

@@ -122,6 +122,7 @@ OLD_VALUES = {
     ("--model", "colorization"): f"{_UNPAIRED}: leave --model out, or choose one of Table I",
     ("--netG", "unet_256"): "generators are ResNets: use resnet_9blocks for images of 256 pixels and more",
     ("--netG", "unet_128"): "generators are ResNets: use resnet_6blocks for crops of 128 pixels",
+    ("--device", "gpu"): "a GPU is cuda",
     ("--netD", "basic"): "CycleGAN's basic discriminator is patch",
     ("--netD", "n_layers"): "patch is CycleGAN's 70x70 PatchGAN of three layers",
     ("--upsample", "basic"): "transposed convolutions are deconv",

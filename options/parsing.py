@@ -273,6 +273,8 @@ def _short(text: str) -> str:
 def run_name(text: str) -> str:
     """An argument type: the name of a run, which is a folder's name."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+=-]{0,99}", text):
+        if "/" in text and Path(text).is_dir():
+            raise argparse.ArgumentTypeError(f"{text!r} is a folder; give the run's name, {Path(text).name}")
         raise argparse.ArgumentTypeError(
             f"{text!r} cannot name a run: use up to 100 letters, digits and . _ + = - (not starting with . + = -)"
         )

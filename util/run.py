@@ -29,6 +29,16 @@ def runs_in(checkpoints_dir: Path) -> list[Path]:
     return sorted(newest, key=newest.__getitem__, reverse=True)
 
 
+def make_folder(folder: Path, *, flag: str) -> None:
+    """Make a folder, if it is not there. Raises UsageError, naming the flag that chooses it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder {folder} cannot be made ({error.strerror or error}); give another {flag}"
+        ) from error
+
+
 def open_run(
     folder: Path, options: dict[str, Any], *, continue_train: bool, may_change: Collection[str]
 ) -> dict[str, Any] | None:
@@ -42,12 +52,7 @@ def open_run(
     if not file.exists():
         if continue_train:
             raise UsageError(f"--continue_train, but there is no run in {folder} (no {OPTIONS_FILE}); check --name")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"the run's folder {folder} cannot be made ({error.strerror or error}); give another --checkpoints_dir"
-            ) from error
+        make_folder(folder, flag="--checkpoints_dir")
         return None
     if not continue_train:
         raise UsageError(f"{folder} holds a run already; pass --continue_train to go on with it, or another --name")

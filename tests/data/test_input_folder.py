@@ -36,6 +36,19 @@ def test_published_data_sets_in_a_folder(tmp_path, caplog):
     assert len(frames_in_folder(tmp_path / "male_object")) == 2  # named itself, it is asked for
 
 
+def test_masks_that_fit_no_image_are_refused(tmp_path):
+    image, mask = photographed_hands(1)[0]
+    for name in ("one", "two"):
+        write_png(tmp_path / "in" / f"{name}.png", image)
+    write_png(tmp_path / "masks" / "three.png", mask)
+    reading = Reading(masks=tmp_path / "masks")
+    for given in (tmp_path / "in", tmp_path / "in" / "one.png"):
+        with pytest.raises(UsageError, match=r"fits none of .* image.*one.*\.png"):
+            frames_in_folder(given, reading)
+    write_png(tmp_path / "masks" / "two.png", mask)
+    assert [frame.mask is None for frame in frames_in_folder(tmp_path / "in", reading)] == [True, False]
+
+
 def test_one_image_and_what_is_none(tmp_path):
     image, mask = photographed_hands(1)[0]
     write_png(tmp_path / "a" / "x.png", image)

@@ -77,6 +77,21 @@ def test_arrays_of_other_kinds_are_refused(run_folder):
         load_translator(run_folder, direction="AtoB")
 
 
+def test_an_image_that_was_not_read_is_said_to_be_none(run_folder):
+    with pytest.raises(TypeError, match="NoneType: was the file read"):
+        load_translator(run_folder, device="cpu")(None)
+
+
+def test_a_folder_that_is_no_run_and_a_damaged_best_are_explained(run_folder, tmp_path):
+    with pytest.raises(UsageError, match="give one that train.py wrote"):
+        load_translator(run_folder.parent)
+    shutil.copytree(run_folder, tmp_path / "b")
+    (tmp_path / "b" / "best.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(UsageError, match="--epoch latest"):
+        load_translator(tmp_path / "b", device="cpu")
+    load_translator(tmp_path / "b", device="cpu", epoch="latest")
+
+
 def test_an_epoch_that_was_not_kept_is_named(run_folder):
     with pytest.raises(UsageError, match="--epoch 7.*keeps no epoch"):
         load_translator(run_folder, epoch=7)

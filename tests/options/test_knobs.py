@@ -108,6 +108,7 @@ def test_every_replacement_is_a_flag_that_some_script_has():
         ("train", ["--num_test", "4"], ["test.py"]),
         ("test", ["--direction", "AtoB"], ["StoR"]),
         ("test", ["--dataset_mode", "single"], ["--input"]),
+        ("test", ["--device", "gpu"], ["cuda"]),
         ("test", ["--gpu_ids", "-1"], ["--device"]),
         ("test", ["--netG", "resnet_9blocks"], ["options.yaml"]),
         ("test", ["--lambda_gan", "2"], ["it is a flag of train.py"]),

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from util.images import write_bytes
+from util.run import make_folder
 
 PARTS = ("generated", "synthetic", "real", "masks", "true_pairs")
 FILES = ("metrics.json", "grid.png", "index.html", "regions.json", "rulers.csv")
@@ -35,7 +36,8 @@ def comparison_folder(opt: argparse.Namespace) -> Path:
 
 
 def open_folder(folder: Path, given: Path | None) -> None:
-    """Remove the results of an earlier test, so that no stale image is scored. given: --input."""
+    """Make the folder and remove the results of an earlier test, so that no stale image is scored. given: --input."""
+    make_folder(folder, flag="--results_dir")
     for part in PARTS:
         shutil.rmtree(folder / part, ignore_errors=True)
     for name in FILES:
