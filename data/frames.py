@@ -90,8 +90,8 @@ def detect_layout(root: Path) -> str:
         return "unaligned"
     if (root / SYNTH_FOLDER).is_dir() and (root / REAL_FOLDER).is_dir():
         return "hands"
-    halves = [("trainA", "trainB"), (SYNTH_FOLDER, REAL_FOLDER)]
-    for there, missing in (*halves, *(half[::-1] for half in halves)):
+    pairs = [("trainA", "trainB"), (SYNTH_FOLDER, REAL_FOLDER)]
+    for there, missing in (*pairs, *(pair[::-1] for pair in pairs)):
         if (root / there).is_dir():
             raise UsageError(f"--dataroot {root} holds {there}/ but no {missing}/. Expected one of\n{EXPECTED_TREE}")
     raise UsageError(

@@ -99,7 +99,6 @@ def in_processes(
     called in messages. Raises RunError where a process is lost or none ends a task for STALLED seconds.
     """
     before_workers(count)
-    before_workers(count)
     tasks = iter(tasks)
     under_way: dict[Future, tuple] = {}  # in the order in which they begin
     with ProcessPoolExecutor(count, mp_context=worker_context(), initializer=start_worker) as pool:

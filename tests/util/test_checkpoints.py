@@ -1,8 +1,11 @@
 """Checkpoints: written whole or not at all, checked when they are read, and replaced by the one before if damaged."""
 
+import contextlib
 import errno
 import os
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +14,18 @@ from helpers import stored_weights
 import test as test_script
 from util.checkpoint import check_config, load_checkpoint, save_checkpoint
 from util.errors import RunError, UsageError
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    """An empty file system in memory, mounted with these options at a new folder; skips where that is not allowed."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("no right to mount a file system")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
@@ -65,11 +80,7 @@ def test_formats_are_told_apart(tmp_path):
 def test_a_full_disk_keeps_the_last_good_checkpoint(fit, tmp_path):
     """On a real file system without room: training ends with a sentence, and goes on when there is room again."""
     small = tmp_path / "small"
-    small.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", small], capture_output=True)
-    if mount.returncode:
-        pytest.skip("no right to mount a small file system")
-    try:
+    with mounted(small, "size=12m"):
         assert fit("--max_steps", 3, where=small)[0] == 0
         step_of = lambda: load_checkpoint(small / "run" / "latest.pt")["step"]  # noqa: E731
         assert step_of() == 3
@@ -82,8 +93,6 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(fit, tmp_path):
         os.unlink(small / "filler")
         assert fit("--max_steps", 6, "--continue_train", where=small)[0] == 0
         assert step_of() == 6
-    finally:
-        subprocess.run(["umount", "-l", small], check=True)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
@@ -101,12 +110,6 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, code):
 
 def test_a_read_only_folder_is_one_sentence(fit, tmp_path):
     folder = tmp_path / "fixed"
-    folder.mkdir()
-    bound = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True)
-    if bound.returncode:
-        pytest.skip("no right to mount a read-only file system")
-    try:
+    with mounted(folder, "ro"):
         status, said = fit("--max_steps", 1, where=folder)
         assert status == 2 and "--checkpoints_dir" in said and "Traceback" not in said, said
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)

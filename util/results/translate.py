@@ -45,6 +45,12 @@ def translate_split(
     options = {"crop": crop, "background": run.background, "strict": opt.strict}
     regions = {each: HandRegions(part, **options, keep_source=each == domain) for each, part in frames.items()}
     shape = ShapeScores(silnet.segment, model.device) if silnet else None
+    if shape and run.fill:
+        log.warning(
+            "%s was trained with --fill, so what it paints beside a hand is cut away and not trained: its shape scores, "
+            "which look at that, do not tell whether the shape is kept",
+            name,
+        )
     generated, source = translate(opt, model, regions[domain], folder, domain, shape, opt.background)
     target = results.write_regions(folder, other, regions[other], num_workers=opt.num_workers)
     if not target.images:
