@@ -1,8 +1,13 @@
 """Batches from worker processes: endless streams that start at any step, or a data set once, in order."""
 
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, islice
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
 from typing import Any
 
 import numpy as np
@@ -94,6 +99,9 @@ class Loader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:
         batches = super().__iter__()
+        if self.num_workers:
+            parts = (batches._workers, batches._workers_done_event, batches._worker_result_queue)
+            threading.Thread(target=_watch, args=parts, daemon=True).start()
         for k in count():
             try:
                 batch = self._wait_for(batches, k)
@@ -118,6 +126,18 @@ class Loader(DataLoader):
             f"{', '.join(names[:4])}{' ...' if len(names) > 4 else ''}; see whether these files and their disk can be "
             f"read, or pass --num_workers 0; {go_on()}"
         ) from None
+
+
+def _watch(workers: list[BaseProcess], done: Event, results: Queue) -> None:
+    """Make the loss of a worker an error at once. One that is killed while it writes leaves a part of a batch in the pipe,
+    and a lock held; the main process would wait for the rest for ever, in a read that no time limit of DataLoader ends.
+    Here the pipe is closed at all of its other ends, so that the read returns and DataLoader looks after its workers.
+    """
+    wait([worker.sentinel for worker in workers])
+    if not done.is_set():
+        for worker in workers:
+            worker.kill()
+        results._writer.close()
 
 
 class Collate:

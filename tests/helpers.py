@@ -1,12 +1,12 @@
 """What several tests share: small data roots made of drawn blobs, small models, and where the repository is."""
 
-import contextlib
-import multiprocessing.forkserver
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,7 @@ from util.checkpoint import load_checkpoint
 from util.errors import run_command
 from util.images import write_png
 from util.runtime import Amp
+from util.workers import worker_context
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -143,63 +144,59 @@ def same(a, b) -> bool:
     return a == b
 
 
-def fork_call(call: Callable[[], object], log: Path, **environment: object) -> int:
-    """Call it in a fork of this process, which has imported PyTorch already; returns the child's id.
+def start_call(call: Callable[[], object], log: Path, **environment: object) -> BaseProcess:
+    """Start a process that calls it, as a script would: a fork of a server that has imported PyTorch, never of this one.
 
-    log: where its output goes. environment: variables that it sees.
+    call: something that can be pickled. log: where its output goes. environment: variables that it sees.
     """
-    child = os.fork()
-    if child:
-        return child
-    status = 70
-    multiprocessing.forkserver._forkserver._forkserver_pid = None  # the parent's server is not this process's child
-    try:
-        torch.set_num_threads(1)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        with open(log, "ab", buffering=0) as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
-        os.environ.update({name: str(value) for name, value in environment.items()})
-        call()
-        status = 0
-    except SystemExit as exit_:
-        status = exit_.code
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(BaseException):
-            sys.stderr.flush()
-        os._exit(status if isinstance(status, int) else 71)
+    context = worker_context()
+    context.set_forkserver_preload(["helpers", "train"])  # for as long as the server does not run yet
+    child = context.Process(target=_call, args=(call, log, environment))
+    child.start()
+    return child
 
 
-def fork_train(argv: list[str], log: Path, **environment: object) -> int:
-    """Run train.py in a fork of this process; returns the child's id."""
+def _call(call: Callable[[], object], log: Path, environment: dict[str, object]) -> None:
+    torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    with open(log, "ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+    os.environ.update({name: str(value) for name, value in environment.items()})
+    call()
 
-    def call() -> None:
-        import train
 
-        sys.argv = ["train.py", *map(str, argv)]
-        run_command(train.main)
-
-    return fork_call(call, log, **environment)
+def start_train(argv: list[object], log: Path, **environment: object) -> BaseProcess:
+    """Start train.py with these arguments."""
+    return start_call(partial(_train, [*map(str, argv)]), log, **environment)
 
 
-def fork_ranks(count: int, fork: Callable[..., int], log: Path) -> list[int]:
-    """Fork `count` processes that train together, by fork(log, **environment); returns their exit statuses."""
+def _train(argv: list[str]) -> None:
+    import train
+
+    sys.argv = ["train.py", *argv]
+    run_command(train.main)
+
+
+def run_ranks(count: int, start: Callable[..., BaseProcess], log: Path) -> list[int]:
+    """Run `count` processes that train together, by start(log, **environment); returns their exit statuses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         shared = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": probe.getsockname()[1]}
-    ranks = [fork(log, **shared, RANK=rank, LOCAL_RANK=rank, LOCAL_WORLD_SIZE=count) for rank in range(count)]
+    ranks = [start(log, **shared, RANK=rank, LOCAL_RANK=rank, LOCAL_WORLD_SIZE=count) for rank in range(count)]
     return [wait(rank) for rank in ranks]
 
 
-def wait(child: int) -> int:
-    """The child's exit status, negative for the signal that ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def wait(child: BaseProcess, *, seconds: float = 300) -> int:
+    """The child's exit status, negative for the signal that ended it. One that hangs is killed, and fails the test."""
+    child.join(seconds)
+    if child.exitcode is None:
+        child.kill()
+        child.join()
+        raise TimeoutError(f"process {child.pid} hangs")
+    return child.exitcode
 
 
 def descendants(process: int) -> list[int]:

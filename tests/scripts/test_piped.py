@@ -1,12 +1,11 @@
 """Each script, piped to a file: plain lines, no control characters, and progress, too."""
 
-import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import pytest
-from helpers import TINY, fork_call, wait, write_hands
+from helpers import TINY, start_call, wait, write_hands
 
 import classify
 import preprocess_masks
@@ -15,18 +14,17 @@ import train
 from util import progress
 from util.errors import run_command
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+def run_script(main: Callable[[], int | None], argv: list[str]) -> None:
+    """The script as the command line runs it; it shows progress at every step."""
+    progress.SECONDS = 0.0
+    sys.argv = ["script", *argv]
+    run_command(main)
 
 
 def piped(main: Callable[[], int | None], *argv: object, log: Path) -> str:
-    """What the script writes into a file; it shows progress at every step."""
-
-    def call() -> None:
-        progress.SECONDS = 0.0
-        sys.argv = ["script", *map(str, argv)]
-        run_command(main)
-
-    assert wait(fork_call(call, log)) == 0, log.read_text()
+    """What the script writes into a file."""
+    assert wait(start_call(partial(run_script, main, [*map(str, argv)]), log)) == 0, log.read_text()
     return log.read_text()
 
 

@@ -1,24 +1,25 @@
 """A run that is killed, at any moment, comes back and ends where it would have ended."""
 
-import contextlib
 import json
 import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from helpers import TINY, descendants, fork_train, same, wait, write_hands
+from helpers import ROOT, TINY, descendants, same, start_train, wait, write_hands
 
 from util.checkpoint import load_checkpoint
 from util.locks import lock_run
 
 KILLS = 30
 STEPS = 40
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 def flags(root: Path, runs: Path, name: str, *more: object) -> list[str]:
@@ -34,14 +35,17 @@ def inode(path: Path) -> int | None:
         return None
 
 
-def watch(child: int, until: Callable[[], bool], *, seconds: float = 60) -> bool:
-    """Wait for something to happen, at most so long; returns whether the child ended before."""
+def wait_until(happened: Callable[[], bool], *, seconds: float = 60) -> None:
+    """Wait for something to happen, at most so long."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end and not until():
-        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-            return True
+    while time.monotonic() < end and not happened():
         time.sleep(0.0005)
-    return False
+
+
+def watch(child: BaseProcess, until: Callable[[], bool], *, seconds: float = 60) -> bool:
+    """Wait for something to happen, at most so long; returns whether the child ended before."""
+    wait_until(lambda: until() or child.exitcode is not None, seconds=seconds)
+    return not until() and child.exitcode is not None
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,7 @@ def test_thirty_kills_change_nothing(small_root, tmp_path):
     """SIGKILL at 30 random moments, half of them as a checkpoint is written; the run ends bit for bit as one that was
     left alone, having started again from a good file every time."""
     log = tmp_path / "log"
-    assert wait(fork_train(flags(small_root, tmp_path, "straight", "--max_steps", STEPS), log)) == 0, log.read_text()
+    assert wait(start_train(flags(small_root, tmp_path, "straight", "--max_steps", STEPS), log)) == 0, log.read_text()
 
     folder = tmp_path / "killed"
     part, latest = folder / ".latest.pt.part", folder / "latest.pt"
@@ -63,7 +67,7 @@ def test_thirty_kills_change_nothing(small_root, tmp_path):
         more = ["--continue_train"] * (folder / "options.yaml").exists()
         said = len(log.read_bytes())
         stale = inode(part)
-        child = fork_train(flags(small_root, tmp_path, "killed", "--max_steps", STEPS, *more), log)
+        child = start_train(flags(small_root, tmp_path, "killed", "--max_steps", STEPS, *more), log)
         # At any time after the start, or some saves later, at any time after one or while one is written.
         if kills % 3 == 0:
             ended = watch(child, lambda: False, seconds=draw.uniform(0, 0.6))
@@ -76,7 +80,7 @@ def test_thirty_kills_change_nothing(small_root, tmp_path):
                 ended = ended or watch(child, lambda stale=stale: inode(part) not in (None, stale))
             else:
                 ended = ended or watch(child, lambda: False, seconds=draw.uniform(0, 0.05))
-        os.kill(child, signal.SIGKILL)
+        child.kill()
         status = wait(child)
         if ended:  # it was done before its time came: as good as never killed, so begin another
             assert status == 0, log.read_bytes()[said:].decode()
@@ -90,7 +94,7 @@ def test_thirty_kills_change_nothing(small_root, tmp_path):
     assert writes_hit >= 5 and len(set(reached)) >= 3, (writes_hit, reached)
 
     more = ["--continue_train"] * (folder / "options.yaml").exists()
-    assert wait(fork_train(flags(small_root, tmp_path, "killed", "--max_steps", STEPS, *more), log)) == 0, (
+    assert wait(start_train(flags(small_root, tmp_path, "killed", "--max_steps", STEPS, *more), log)) == 0, (
         log.read_text()
     )
     straight, killed = (load_checkpoint(tmp_path / name / "latest.pt") for name in ("straight", "killed"))
@@ -103,31 +107,32 @@ def test_thirty_kills_change_nothing(small_root, tmp_path):
 def test_a_second_process_is_refused_and_a_crash_releases(small_root, tmp_path):
     log = tmp_path / "log"
     folder = tmp_path / "run"
-    child = fork_train(flags(small_root, tmp_path, "run", "--n_epochs", 100000), log)
+    child = start_train(flags(small_root, tmp_path, "run", "--n_epochs", 100000), log)
     try:
         assert not watch(child, (folder / "previous.pt").exists), log.read_text()
         second = tmp_path / "second"
-        status = wait(fork_train(flags(small_root, tmp_path, "run", "--max_steps", 100000, "--continue_train"), second))
-        assert status == 2 and f"in use by process {child} on" in second.read_text()
+        status = wait(
+            start_train(flags(small_root, tmp_path, "run", "--max_steps", 100000, "--continue_train"), second)
+        )
+        assert status == 2 and f"in use by process {child.pid} on" in second.read_text()
     finally:
-        os.kill(child, signal.SIGKILL)
+        child.kill()
         wait(child)
     with lock_run(folder):
         pass
 
 
-@pytest.mark.parametrize("workers", [2])
-def test_a_killed_worker_is_an_error_and_no_hang(small_root, tmp_path, workers):
+def test_a_killed_worker_is_an_error_and_no_hang(small_root, tmp_path):
     log = tmp_path / "log"
-    log.touch()
-    child = fork_train(flags(small_root, tmp_path, "run", "--n_epochs", 100000, "--num_workers", workers), log)
+    argv = flags(small_root, tmp_path, "run", "--n_epochs", 100000, "--num_workers", 2)
+    with log.open("wb") as file:
+        parent = subprocess.Popen([sys.executable, "train.py", *argv], cwd=ROOT, stdout=file, stderr=file)
     try:
-        assert not watch(child, lambda: "step 6/" in log.read_text(), seconds=300), log.read_text()
-        os.kill(descendants(child)[-1], signal.SIGKILL)
-        status = wait(child)
+        wait_until(lambda: "step 6/" in log.read_text() or parent.poll() is not None, seconds=300)
+        os.kill(descendants(parent.pid)[-1], signal.SIGKILL)
+        status = parent.wait(timeout=120)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
+        parent.kill()
     said = log.read_text()
     assert status == 1 and "a process that reads images was lost" in said and "--num_workers" in said, said
     assert "Traceback" not in said

@@ -1,18 +1,21 @@
 """What training shows: a whole bar at any width on a terminal, plain lines in a pipe; groups and captions in TensorBoard."""
 
+import contextlib
 import fcntl
 import os
 import re
 import struct
 import sys
 import termios
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import fork_call, wait
+from helpers import start_call, wait
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from util import progress as progress_module
@@ -44,29 +47,32 @@ def show_progress(_folder: Path) -> None:
             bar.update(20_000)
 
 
+def show_on(terminal: str, show: Callable[[Path], None], folder: Path) -> None:
+    sys.stderr = open(os.open(terminal, os.O_WRONLY | os.O_NOCTTY), "w", buffering=1)
+    show(folder)
+
+
 def on_terminal(columns: int, folder: Path, show: Callable[[Path], None]) -> str:
     """What `show(folder)` writes to a terminal of so many columns."""
     main, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-
-    def call() -> None:
-        sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1)
-        show(folder)
-
-    child = fork_call(call, folder / "log")
-    os.close(terminal)
-    written = b""
-    while True:
-        try:
-            chunk = os.read(main, 65536)
-        except OSError:  # how Linux says that the other end is closed
-            chunk = b""
-        if not chunk:
-            break
-        written += chunk
+    child = start_call(partial(show_on, os.ttyname(terminal), show, folder), folder / "log")
+    written = []
+    reader = threading.Thread(target=lambda: written.extend(chunks(main)))
+    reader.start()
+    status = wait(child)
+    os.close(terminal)  # the last holder: the reader comes to the end
+    reader.join(60)
     os.close(main)
-    assert wait(child) == 0, (folder / "log").read_text()
-    return written.decode()
+    assert status == 0, (folder / "log").read_text()
+    return b"".join(written).decode()
+
+
+def chunks(terminal: int) -> Iterator[bytes]:
+    """What is written to a terminal, until nobody holds its other end."""
+    with contextlib.suppress(OSError):  # how Linux says so
+        while chunk := os.read(terminal, 65536):
+            yield chunk
 
 
 @pytest.mark.parametrize("columns", [80, 118, 200])
@@ -93,7 +99,7 @@ def test_bars_of_other_work_are_whole(tmp_path, columns):
 
 def test_piped_output_is_plain_lines(tmp_path):
     log = tmp_path / "log"
-    assert wait(fork_call(lambda: run_logger(tmp_path), log)) == 0
+    assert wait(start_call(partial(run_logger, tmp_path), log)) == 0
     said = log.read_text()
     assert "\r" not in said and "\x1b" not in said
     assert len(re.findall(r"step \d/150000 .* G_gan 123.456 .* ETA [\d:]+, [\d.]+ images/s", said)) == 3

@@ -138,6 +138,9 @@ def main():
     if "stuck" in sys.argv:
         data.loader.STALLED = data.loader.POLL = int(sys.argv[2])
         next(batches), next(batches)
+    while "slow" in sys.argv:
+        time.sleep(1)
+        next(batches)
     time.sleep(600)
 if __name__ == "__main__":
     run_command(main)
@@ -145,7 +148,10 @@ if __name__ == "__main__":
 
 
 def start_readers(folder: Path, *argv: object) -> subprocess.Popen:
-    """A command whose three readers have begun; "stuck", N: where the third one hangs, which is noticed after N seconds."""
+    """A command whose three readers have begun, and which takes no more of what they read.
+
+    "stuck", N: the third one hangs, which is noticed after N seconds. "slow": it takes a batch a second.
+    """
     script = folder / "readers.py"
     script.write_text(READERS)
     command = [sys.executable, script, *map(str, argv)]
@@ -191,6 +197,27 @@ def test_a_worker_that_hangs_is_one_sentence(tmp_path):
     sentence = said.splitlines()[-1]  # after PyTorch's warning where there are fewer cores
     assert sentence.startswith("error: no images have come for 1 s: reader process 2 of 3 hangs at hand_2.png;")
     assert "--num_workers 0" in sentence
+    assert end_within(30, workers)
+
+
+def writes(process: int) -> bool:
+    """Whether a thread of the process waits to write into a pipe."""
+    return any("pipe_write" in (task / "wchan").read_text() for task in Path(f"/proc/{process}/task").iterdir())
+
+
+@needs_proc
+def test_a_worker_that_is_killed_while_it_writes_is_one_sentence(tmp_path):
+    """It leaves a part of a batch in the pipe that all workers share, and the lock on it."""
+    parent = start_readers(tmp_path, "slow")
+    try:
+        time.sleep(0.5)  # the pipe fills up
+        workers = descendants(parent.pid)
+        os.kill(next(filter(writes, workers), workers[-1]), signal.SIGKILL)
+        _, said = parent.communicate(timeout=60)
+    finally:
+        parent.kill()
+    assert parent.returncode == 1 and "Traceback" not in said, said
+    assert "a process that reads images was lost" in said.splitlines()[-1]
     assert end_within(30, workers)
 
 
