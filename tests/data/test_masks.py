@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from drawn_hands import draw_hand, spoil
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -10,7 +11,6 @@ from scipy import ndimage
 
 from data.masks import ops as masks
 from data.masks.refine import RefineOptions, encode_mask, refine_mask
-from util.benchmark.masks import draw_hand, spoil
 
 BOOL_IMAGES = arrays(bool, st.tuples(st.integers(3, 24), st.integers(3, 24)))
 

@@ -24,7 +24,6 @@ from data.packs.format import INDEX_FILE, REGIONS_FILE, Pack, encode, is_whole
 from data.transforms import random_hand_crop
 from data.unpaired import UnpairedHands
 from util import locks
-from util.benchmark.loader import measure
 from util.checkpoint import load_checkpoint
 from util.errors import UsageError
 from util.images import write_png
@@ -370,12 +369,6 @@ def test_real_hands_are_cut_the_same(real_hands, tmp_path):
     frames = {domain: found[:: max(1, len(found) // 6)] for domain, found in find_frames(dataroot=real_hands).items()}
     packs = make_packs(frames, tmp_path, crop_size=128)
     assert_same_samples(frames, packs, crop_size=128, background="white", n=8)
-
-
-def test_the_benchmark_has_its_rows():
-    rows = measure(n_images=2, n_samples=2, n_runs=1, width=160, height=120, crop_size=32)
-    assert all(set(row) == {"what", "value", "unit"} and row["value"] > 0 for row in rows)
-    assert {"images/s", "ms", "times", "kB"} == {row["unit"] for row in rows}
 
 
 @pytest.mark.gpu

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from drawn_hands import draw_hand, spoil
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,6 @@ from data.masks.realhands import KEPT, RealFrame, find_real_frames, read_report,
 from data.masks.refine import RefineOptions, judge_frame, refine_frame
 from data.masks.refine_tree import PROGRESS_NAME, refine_tree
 from options.preprocess_masks_options import parse, preprocess_masks_parser, refine_options
-from util.benchmark.masks import draw_hand, spoil
 from util.errors import UsageError
 from util.images import read_mask, read_rgb, write_png
 

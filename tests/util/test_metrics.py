@@ -5,7 +5,6 @@ import pytest
 import scipy.linalg
 import torch
 
-from util.benchmark.distances import make_features, sqrtm_frechet
 from util.errors import UsageError
 from util.scores import distances as metrics
 from util.scores.image_metrics import psnr, ssim
@@ -31,6 +30,25 @@ def test_commuting_covariances_by_hand():
     # Covariances diag(8/3, 2/3) and diag(2/3, 8/3), equal means: 2 (sqrt(8/3) - sqrt(2/3))^2 = 4/3.
     wide = np.array([[2.0, 1.0], [2.0, -1.0], [-2.0, 1.0], [-2.0, -1.0]]) / np.sqrt(2.0)
     assert metrics.frechet_distance(wide, wide[:, ::-1]) == pytest.approx(4.0 / 3.0)
+
+
+def make_features(images: int, dim: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Two different sets of non-negative float32 features (images, dim), correlated and skewed as pooled ReLUs are."""
+    random = np.random.default_rng(seed)
+    mixing = random.standard_normal((dim, dim)) * np.exp(-np.arange(dim) / (dim / 8))[:, None] / np.sqrt(dim / 8)
+    sets = []
+    for strength, offset in ((1.0, 0.0), (1.1, 0.1)):
+        hidden = random.standard_normal((images, dim)) * strength
+        sets.append(np.abs(0.4 + offset + 0.3 * hidden @ mixing).astype(np.float32))
+    return sets[0], sets[1]
+
+
+def sqrtm_frechet(real: np.ndarray, fake: np.ndarray) -> float:
+    """The Frechet distance by the textbook: both covariances, their product, its square root."""
+    real, fake = real.astype(np.float64), fake.astype(np.float64)
+    cov_real, cov_fake = np.cov(real, rowvar=False), np.cov(fake, rowvar=False)
+    root = np.real(scipy.linalg.sqrtm(cov_real @ cov_fake))
+    return float(np.sum((real.mean(0) - fake.mean(0)) ** 2) + np.trace(cov_real + cov_fake - 2.0 * root))
 
 
 @pytest.mark.parametrize("count", [300, 40])

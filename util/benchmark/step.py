@@ -8,7 +8,6 @@ The images are noise: the time of a step does not depend on them.
 
 import argparse
 import platform
-import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -25,12 +24,10 @@ from models.hgan import HGAN
 from models.vit_trainer import HandClassifier
 from options.parsing import Parser, add_switch, as_flags, integer
 from options.train_options import parse_train
-from util.benchmark.distances import compare
-from util.benchmark.loader import measure as measure_loader
-from util.benchmark.masks import measure as measure_masks
 from util.benchmark.operators import operators
+from util.benchmark.others import distance_rows, loader_rows, mask_rows
 from util.benchmark.reference_step import ReferenceStep
-from util.errors import UsageError
+from util.benchmark.timing import alternate, wait
 from util.runtime import Amp, resolve_amp, resolve_device
 from util.strict_json import write_json
 
@@ -63,21 +60,26 @@ def _model_rows(name: str, opt: argparse.Namespace, device: torch.device, amp: A
     seconds = alternate({subject: step for subject, (step, _) in subjects.items()}, opt.steps, device)
     rows = []
     for subject, (_, precision) in subjects.items():
-        cost, (took, processor) = costs[subject], seconds[subject]
-        rows.append(
-            {
-                "what": f"{name}, {subject}",
-                "amp": precision.name,
-                "ms": 1000 * took,
-                "processor_ms": 1000 * processor,
-                "ratio": took / seconds["reference"][0] if opt.reference else None,
-                "processor_ratio": processor / seconds["reference"][1] if opt.reference else None,
-                "images_per_second": 2 * opt.batch_size / took,
-                **cost_columns(cost),
-                "share_of_matmul": cost.flop / took / matmul_rate(device, precision),
-            }
-        )
+        ratios = zip(seconds[subject], seconds["reference"]) if opt.reference else ()
+        row = _row(f"{name}, {subject}", precision, costs[subject], seconds[subject], device, images=2 * opt.batch_size)
+        rows.append(row | dict(zip(("ratio", "processor_ratio"), (took / plain for took, plain in ratios))))
     return rows
+
+
+def _row(what: str, amp: Amp, cost: "Cost", seconds: tuple[float, float], device: torch.device, *, images: int) -> dict:
+    took, processor = seconds
+    return {
+        "what": what,
+        "amp": amp.name,
+        "ms": 1000 * took,
+        "processor_ms": 1000 * processor,
+        "images_per_second": images / took,
+        "peak_mib": cost.peak_mib,
+        "operators": cost.operators,
+        "gigabytes": cost.bytes / 1e9,
+        "gflop": cost.flop / 1e9,
+        "share_of_matmul": cost.flop / took / matmul_rate(device, amp),
+    }
 
 
 def vit(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
@@ -89,42 +91,16 @@ def vit(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
     }
     step = lambda: model.training_step(batch)  # noqa: E731
     cost = count(step, device)
-    took, processor = alternate({"vit": step}, opt.steps, device)["vit"]
-    return [
-        {
-            "what": f"ViT {opt.vit}, {opt.vit_size} pixels",
-            "amp": amp.name,
-            "ms": 1000 * took,
-            "processor_ms": 1000 * processor,
-            "images_per_second": opt.batch_size / took,
-            **cost_columns(cost),
-            "share_of_matmul": cost.flop / took / matmul_rate(device, amp),
-        }
-    ]
+    seconds = alternate({"vit": step}, opt.steps, device)["vit"]
+    return [_row(f"ViT {opt.vit}, {opt.vit_size} pixels", amp, cost, seconds, device, images=opt.batch_size)]
 
 
-def metrics(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
-    """Rows for the Frechet and kernel distances, on the CPU; see util.benchmark.distances."""
-    return compare(opt.metric_images, opt.metric_dim)
-
-
-def loader(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
-    """Rows for reading training samples, decoded and packed, on the CPU; see util.benchmark.loader."""
-    return measure_loader(crop_size=opt.crop_size, batch_size=opt.batch_size)
-
-
-def masks(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
-    """Rows for refining RealHands' masks, on the CPU; see util.benchmark.masks."""
-    return measure_masks()
-
-
-# What --sections chooses from: functions (options, device, amp) -> rows with "what" and whatever COLUMNS they have.
 SECTIONS: dict[str, Callable[[argparse.Namespace, torch.device, Amp], list[dict]]] = {
     "steps": steps,
     "vit": vit,
-    "metrics": metrics,
-    "loader": loader,
-    "masks": masks,
+    "metrics": lambda opt, *_: distance_rows(opt.metric_images, opt.metric_dim),
+    "loader": lambda opt, *_: loader_rows(crop_size=opt.crop_size, batch_size=opt.batch_size, rounds=opt.steps),
+    "masks": lambda *_: mask_rows(),
 }
 COLUMNS = {
     "amp": ("amp", "{}"),
@@ -138,9 +114,6 @@ COLUMNS = {
     "gigabytes": ("GB moved", "{:.2f}"),
     "gflop": ("GFLOP", "{:.1f}"),
     "share_of_matmul": ("of matmul", "{:.0%}"),
-    "difference": ("difference", "{:.1e}"),
-    "value": ("value", "{:,.4g}"),
-    "unit": ("unit", "{}"),
 }
 
 
@@ -186,16 +159,6 @@ def count(step: Callable[[], object], device: torch.device) -> Cost:
     return Cost(counter.get_total_flops(), len(calls), sum(call.bytes for call in calls), _peak(step, device))
 
 
-def cost_columns(cost: Cost) -> dict:
-    """A cost as columns of the table."""
-    return {
-        "peak_mib": cost.peak_mib,
-        "operators": cost.operators,
-        "gigabytes": cost.bytes / 1e9,
-        "gflop": cost.flop / 1e9,
-    }
-
-
 def _peak(step: Callable[[], object], device: torch.device) -> float | None:
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -227,26 +190,6 @@ def _resident() -> int:
     return int(line.split()[1])
 
 
-def alternate(
-    subjects: dict[str, Callable[[], object]], rounds: int, device: torch.device
-) -> dict[str, tuple[float, float]]:
-    """Run each in turn, `rounds` times. Returns the median seconds of each, by the clock and of the processors."""
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in subjects}
-    for _ in range(rounds):
-        for name, step in subjects.items():
-            _wait(device)
-            clock, processor = time.perf_counter(), time.process_time()
-            step()
-            _wait(device)
-            seconds[name].append((time.perf_counter() - clock, time.process_time() - processor))
-    return {name: tuple(statistics.median(column) for column in zip(*times)) for name, times in seconds.items()}
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
 def matmul_rate(device: torch.device, amp: Amp) -> float:
     """Floating-point operations a second in a large matrix product of that precision, the best of five."""
     size = 8192 if device.type == "cuda" else 1024
@@ -254,10 +197,10 @@ def matmul_rate(device: torch.device, amp: Amp) -> float:
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     seconds = []
     for _ in range(6):  # the first one warms up
-        _wait(device)
+        wait(device)
         start = time.perf_counter()
         a @ b
-        _wait(device)
+        wait(device)
         seconds.append(time.perf_counter() - start)
     return 2 * size**3 / min(seconds[1:])
 
@@ -316,7 +259,4 @@ def main(argv: list[str] | None = None) -> None:
     rows = [row for section in opt.sections for row in SECTIONS[section](opt, device, amp)]
     print(table(rows))
     if opt.json:
-        try:
-            write_json(opt.json, machine | {"rows": rows})
-        except OSError as error:
-            raise UsageError(f"cannot write --json {opt.json}: {error.strerror or error}") from error
+        write_json(opt.json, machine | {"rows": rows})
