@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from data.frames import annotation_prefix
-from data.transforms import hand_centre, window_start
+from data.transforms import hand_centre, window, window_start
 
 NO_DEPTH = 32000  # from here on a value says that there is no hand; SynthHands writes 32001
 LEAST_OVERLAP = 0.85  # of the depth map's hand and the colour image's, as IoU, for them to show one view
@@ -39,11 +39,7 @@ def region_depth(image: Path, mask: np.ndarray, box: Sequence[int] | None = None
     if box is None:
         y, x = hand_centre(has_depth(depth))
         box = window_start(x, depth.shape[1], width), window_start(y, depth.shape[0], height), width, height
-    x, y = box[:2]
-    region = np.zeros(mask.shape, depth.dtype)
-    part = depth[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)]
-    top, left = max(0, -y), max(0, -x)
-    region[top : top + part.shape[0], left : left + part.shape[1]] = part
+    region = window(depth, box[1], box[0], height, width, beyond=0)
     region[~has_depth(region)] = 0
     hand = region > 0
     return region if (hand & mask).sum() >= LEAST_OVERLAP * (hand | mask).sum() else None

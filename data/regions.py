@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from data.frames import Frame
 from data.hands import Hand, read_source, seen
 from data.loader import ordered_items
-from data.transforms import crop_around, hand_centre, window_start
+from data.transforms import crop_around, hand_centre, window, window_start
 from util.errors import UsageError
 from util.images import ImageError
 
@@ -83,24 +83,14 @@ class HandRegions(Dataset):
             y, x = hand_centre(hand.mask)
             box = Box(window_start(x, width, self.crop), window_start(y, height, self.crop), self.crop, self.crop)
             hand = crop_around(hand, y, x, self.crop)
-            pixels = None if pixels is None else cut(pixels, box)
+            if pixels is not None:  # white, and transparent, beyond the image
+                white = [np.iinfo(pixels.dtype).max] * 3 + [0] * (pixels.shape[2] - 3)
+                pixels = window(pixels, box.y, box.x, box.height, box.width, beyond=white)
         return Region(hand.image, hand.mask, box, source.origin, pixels)
 
     def files(self, index: int) -> list[Path]:
         """The image file of region `index`."""
         return [self.frames[index].image]
-
-
-def cut(pixels: np.ndarray, box: Box) -> np.ndarray:
-    """The box of pixels (H, W, C), white (and transparent) where it reaches beyond them."""
-    height, width, channels = pixels.shape
-    white = np.iinfo(pixels.dtype).max
-    part = np.full((box.height, box.width, channels), white, pixels.dtype)
-    part[..., 3:] = 0
-    top, left = max(0, box.y), max(0, box.x)
-    bottom, right = min(height, box.y + box.height), min(width, box.x + box.width)
-    part[top - box.y : bottom - box.y, left - box.x : right - box.x] = pixels[top:bottom, left:right]
-    return part
 
 
 class ReadableImages:

@@ -10,14 +10,10 @@ def random_hand_crop(hand: Hand, size: int, random: np.random.Generator) -> Hand
     """A size x size crop centred on a random pixel of the eroded hand mask (paper section IV.A).
 
     Erosion keeps centres off the outline. Near the border the window is moved inside the image rather than filled up;
-    an image smaller than the crop is padded with white. An empty mask gives the image's centre.
+    an image smaller than the crop is padded with white.
     """
     centres = crop_centres(hand.mask)
-    height, width = hand.mask.shape
-    if len(centres):
-        y, x = divmod(int(centres[random.integers(len(centres))]), width)
-    else:
-        y, x = height // 2, width // 2
+    y, x = divmod(int(centres[random.integers(len(centres))]), hand.mask.shape[1])
     return crop_around(hand, y, x, size)
 
 
@@ -43,34 +39,28 @@ def hand_centre(mask: np.ndarray) -> tuple[int, int]:
 
 def crop_around(hand: Hand, y: int, x: int, size: int) -> Hand:
     """The size x size window whose centre is nearest to (y, x) inside the image; padded where the image is smaller."""
-    hand = pad_to(hand, size)
     height, width = hand.mask.shape
-    top, left = window_start(y, height, size), window_start(x, width, size)
-    window = np.s_[top : top + size, left : left + size]
-    return Hand(hand.image[window], hand.mask[window])
+    place = window_start(y, height, size), window_start(x, width, size), size, size
+    return Hand(window(hand.image, *place, beyond=255), window(hand.mask, *place, beyond=False))
 
 
 def window_start(centre: int, side: int, size: int) -> int:
     """Where a window of `size` pixels about `centre` begins along a side; it is kept inside.
 
-    Negative where the side is shorter than the window: that many pixels are padded before the image (`pad_to`).
+    Negative where the side is shorter than the window: that many pixels lie before the image.
     """
     if side < size:
         return -((size - side) // 2)
     return min(max(centre - size // 2, 0), side - size)
 
 
-def pad_to(hand: Hand, size: int) -> Hand:
-    """Pad with white (and no hand), evenly on both sides, until neither side is shorter than size."""
-    height, width = hand.mask.shape
-    vertical, horizontal = max(0, size - height), max(0, size - width)
-    if not vertical and not horizontal:
-        return hand
-    sides = ((vertical // 2, vertical - vertical // 2), (horizontal // 2, horizontal - horizontal // 2))
-    return Hand(
-        np.pad(hand.image, (*sides, (0, 0)), constant_values=255),
-        np.pad(hand.mask, sides, constant_values=False),
-    )
+def window(pixels: np.ndarray, top: int, left: int, height: int, width: int, *, beyond: object) -> np.ndarray:
+    """A window (height, width, ...) of pixels (H, W, ...); `beyond` where it reaches beyond them, one value or one a channel."""
+    part = np.full((height, width, *pixels.shape[2:]), beyond, pixels.dtype)
+    y, x = max(0, top), max(0, left)
+    inside = pixels[y : max(0, top + height), x : max(0, left + width)]
+    part[y - top : y - top + inside.shape[0], x - left : x - left + inside.shape[1]] = inside
+    return part
 
 
 def flip(hand: Hand) -> Hand:

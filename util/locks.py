@@ -19,7 +19,6 @@ except ImportError:  # Windows: nothing keeps two processes apart
 log = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
-_held: set[int] = set()  # descriptors of this process's locks
 
 
 def try_lock(handle: int) -> bool | None:
@@ -38,14 +37,9 @@ def try_lock(handle: int) -> bool | None:
     return True
 
 
-def wait_for_lock(handle: int) -> None:
-    """Wait for the lock on an open file for which try_lock returned False."""
-    fcntl.flock(handle, fcntl.LOCK_EX)
-
-
 @contextlib.contextmanager
-def locked(file: Path, *, what: str, remedy: str, seconds: float = 0) -> Iterator[None]:
-    """Hold the lock `file` within the block, waiting for it up to `seconds`.
+def locked(file: Path, *, what: object, remedy: str, seconds: float = 0) -> Iterator[bool]:
+    """Hold the lock `file` within the block, waiting for it up to `seconds`. Yields False where nothing can be locked.
 
     what: the thing that is locked, for the message; remedy: what to change. Raises UsageError, which names the holder,
     if the lock is still taken, by another process or by this one.
@@ -53,17 +47,19 @@ def locked(file: Path, *, what: str, remedy: str, seconds: float = 0) -> Iterato
     handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         end = time.monotonic() + seconds
-        while (state := try_lock(handle)) is False and time.monotonic() < end:
+        state = try_lock(handle)
+        if state is False and seconds:
+            log.info("%s is in use by %s; waiting for it", what, _holder(handle))
+        while state is False and time.monotonic() < end:
             time.sleep(0.2)
+            state = try_lock(handle)
         if state is False:
             raise UsageError(f"{what} is in use by {_holder(handle)}; wait for it to end, or {remedy}")
         if state is None:
             log.warning("%s cannot be locked: make sure that no second process works on it", what)
-        _held.add(handle)
         _sign(handle)
-        yield
+        yield state is True
     finally:
-        _held.discard(handle)
         os.close(handle)
 
 
@@ -86,15 +82,3 @@ def _holder(handle: int) -> str:
         return f"process {int(record['pid'])} on {str(record['host'])[:100]} since {str(record['since'])[:30]}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
-
-
-def _let_go() -> None:
-    """In a forked child: close the parent's locks, which a worker that outlives it would keep."""
-    for handle in _held:
-        with contextlib.suppress(OSError):
-            os.close(handle)
-    _held.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)

@@ -10,16 +10,15 @@ with the process, however it ends. Threads, not processes, read the images: deco
 threads need neither start-up nor copies, and leave nothing behind when the process is killed.
 """
 
-import collections
-import contextlib
+import errno
 import hashlib
 import json
 import logging
+import math
 import os
-import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -33,18 +32,17 @@ from data.listing import file_stamp
 from data.masks import ops as masks
 from data.masks import refine, values
 from data.packs import format as packed
-from data.packs.format import FIELDS, INDEX_FILE, PACK_FILE, REGIONS_FILE, Pack, describe, encode, is_whole
+from data.packs.format import FIELDS, INDEX_FILE, REGIONS_FILE, Pack, encode, is_whole
 from util import exif, images
 from util.errors import UsageError
-from util.images import ImageError, write_bytes
-from util.locks import try_lock, wait_for_lock
+from util.images import ImageError
+from util.locks import locked
 from util.progress import progress
-from util.workers import before_workers
 
 log = logging.getLogger(__name__)
 
 PASSES = 2  # packing costs about one pass over the images; a run of fewer is over before it pays
-PROBED = 24  # frames that the size is estimated from
+CHUNK = 64  # frames that are read together, and after which the room that is left is looked at
 CODE = (exif, images, hands, masks, values, refine, transforms, packed)  # what decides a pack's bytes
 
 
@@ -110,16 +108,14 @@ def build_pack(
     read = partial(_read_record, background=background, crop_size=crop_size)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder) as alone:
-            if alone:
-                remove_leftovers(folder)
+        lock = folder.with_name(f".lock-{folder.name}")
+        with locked(lock, what=folder, remedy="give another --cache_dir", seconds=math.inf) as alone:
             if is_whole(folder):
                 return
-            check_room(folder.parent, frames, read, title=title)
-            if folder.exists():
-                log.warning("%s is damaged and is made anew", folder)
-                shutil.rmtree(folder)
-            _build(folder, frames, read, num_workers=num_workers, title=title, background=background)
+            if alone:  # a killed builder's
+                for part in folder.parent.glob(f".part-{folder.name}-*"):
+                    shutil.rmtree(part, ignore_errors=True)
+            _build(folder, frames, read, num_workers=num_workers, title=title)
     except OSError as error:
         raise UsageError(
             f"--cache_dir {folder.parent}: {error.strerror or error} ({error.filename or folder}); "
@@ -134,37 +130,38 @@ def _build(
     *,
     num_workers: int,
     title: str,
-    background: str,
 ) -> None:
-    part = folder.with_name(f".part-{folder.name}-{secrets.token_hex(8)}")
+    log.info("packing %d %s images into %s, once for all runs", len(frames), title, folder)
+    index = np.zeros((len(frames), len(FIELDS)), np.int64)
+    part = folder.with_name(f".part-{folder.name}-{os.getpid()}")
     part.mkdir()
     try:
-        index = np.zeros((len(frames), len(FIELDS)), np.int64)
         bar = progress(total=len(frames), desc=f"packing {title} images")
-        with open(part / REGIONS_FILE, "wb") as file, bar:
-            for place, (fields, record) in enumerate(_in_order(read, frames, num_workers)):
-                index[place] = [file.tell(), *fields]
-                file.write(record)
-                bar.update()
+        with open(part / REGIONS_FILE, "wb") as file, ThreadPoolExecutor(max(1, num_workers)) as pool, bar:
+            for start in range(0, len(frames), CHUNK):
+                for place, (fields, record) in enumerate(pool.map(read, frames[start : start + CHUNK]), start):
+                    index[place] = [file.tell(), *fields]
+                    file.write(record)
+                    bar.update()
+                needed = file.tell() / (place + 1) * (len(frames) - place - 1)
+                if needed > shutil.disk_usage(part).free:
+                    raise OSError(errno.ENOSPC, f"no room for another {needed / 1e9:.1f} GB of {title} images")
             file.flush()
             os.fsync(file.fileno())  # or a power cut could leave a complete-looking file of zeros
         np.save(part / INDEX_FILE, index)
-        write_bytes(part / PACK_FILE, describe(part, images=len(frames), background=background))
-        try:
-            part.rename(folder)
-        except OSError:
-            if not is_whole(folder):
-                raise
-        unreadable = int((index[:, -1] == 0).sum())
-        if unreadable:
-            log.warning(
-                "%d of %d %s images cannot be used; they are named when their turn comes",
-                unreadable,
-                len(frames),
-                title,
-            )
+        if not is_whole(folder):  # damaged
+            shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    except OSError:
+        if not is_whole(folder):  # made by another process, where nothing can be locked
+            raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    unreadable = int((index[:, -1] == 0).sum())
+    if unreadable:
+        log.warning(
+            "%d of %d %s images cannot be used; they are named when their turn comes", unreadable, len(frames), title
+        )
 
 
 def _read_record(frame: Frame, *, background: str, crop_size: int) -> tuple[list[int], bytes]:
@@ -173,74 +170,3 @@ def _read_record(frame: Frame, *, background: str, crop_size: int) -> tuple[list
         return encode(hands.read_hand(frame, background=background), background=background, crop_size=crop_size)
     except ImageError:
         return [0] * (len(FIELDS) - 1), b""
-
-
-def _in_order(read: Callable, frames: Iterable[Frame], num_workers: int) -> Iterator[tuple[list[int], bytes]]:
-    """read(frame) of each, in order; a few of them in memory at a time."""
-    before_workers(0)  # these threads are the parallelism
-    pool = ThreadPoolExecutor(max(1, num_workers))
-    try:
-        under_way = collections.deque()
-        for frame in frames:
-            under_way.append(pool.submit(read, frame))
-            if len(under_way) > 4 * max(1, num_workers):
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def check_room(cache_dir: Path, frames: list[Frame], read: Callable, *, title: str) -> None:
-    """Say how large the pack will be, by some of its frames. Raises UsageError where there is no room for it."""
-    probed = frames[:: max(1, len(frames) // PROBED)]
-    needed = sum(len(read(frame)[1]) for frame in probed) * len(frames) / len(probed) * 1.05
-    free = shutil.disk_usage(cache_dir).free
-    if needed > free:
-        raise UsageError(
-            f"packing {len(frames):,} {title} images takes about {size(needed)}, and {cache_dir} has {size(free)} "
-            "free; give a roomier folder with --cache_dir, or --no-cache to decode images at every step"
-        )
-    others = [path.stat().st_size for path in cache_dir.glob("*-*/" + REGIONS_FILE)]
-    held = f"; other packs there: {len(others)}, {size(sum(others))}" if others else ""
-    log.info(
-        "packing %s %s images, once for all runs: about %s in %s, of %s free%s",
-        f"{len(frames):,}",
-        title,
-        size(needed),
-        cache_dir,
-        size(free),
-        held,
-    )
-
-
-def size(n_bytes: float) -> str:
-    """12.3 GB, 840 MB."""
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{max(1, round(n_bytes / 1e6))} MB"
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[bool]:
-    """Hold the right to make the pack `folder`, waiting for it; False: nobody can, as the file system has no locks."""
-    with open(_lock_file(folder), "a") as file:  # closing it releases the lock
-        state = try_lock(file.fileno())
-        if state is False:
-            log.info("another run is packing these images; waiting for it")
-            wait_for_lock(file.fileno())
-        yield state is not None
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed builders left beside `folder`, whose lock is held; builders at work are left alone."""
-    for part in folder.parent.glob(".part-*"):
-        owner = part.with_name(part.name.removeprefix(".part-").rpartition("-")[0])
-        if owner == folder:
-            shutil.rmtree(part, ignore_errors=True)
-            continue
-        with open(_lock_file(owner), "a") as file:
-            if try_lock(file.fileno()):
-                shutil.rmtree(part, ignore_errors=True)
-
-
-def _lock_file(folder: Path) -> Path:
-    return folder.with_name(f".lock-{folder.name}")

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from data.masks.ops import SYNTHETIC_KEY
+from data.transforms import window
 
 WINDOW = 2.1  # side of the crop over the root of the hand's area: the hand covers 1 / 2.1^2 = 23 % of the output
 HANDS = ("shown", "silhouette", "absent")
@@ -97,7 +98,8 @@ def place_hand(
         raise ValueError("the mask is empty: there is no hand to paste")
     inside = mask.astype(np.float32)
     premultiplied = np.dstack([image * inside[..., None], inside])  # colour x coverage, coverage
-    layers = _resize(_crop(premultiplied, *_window(mask, placement)), size)
+    left, top, side = _window(mask, placement)
+    layers = _resize(window(premultiplied, top, left, side, side, beyond=0), size)
     coverage = layers[..., 3]
     colours = np.clip(layers[..., :3] / np.maximum(coverage, 1e-3)[..., None], 0, 255)
     alpha = _border(coverage)
@@ -123,17 +125,6 @@ def _window(mask: np.ndarray, placement: Placement) -> tuple[int, int, int]:
     left = columns.mean() - side * (0.5 + placement.right)
     top = rows.mean() - side * (0.5 + placement.down)
     return math.floor(left + 0.5), math.floor(top + 0.5), side  # round() sends halves to the even neighbour
-
-
-def _crop(layers: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
-    """The square of (H, W, C) at that place, (side, side, C), zero beyond the border."""
-    height, width, channels = layers.shape
-    crop = np.zeros((side, side, channels), layers.dtype)
-    rows, columns = slice(max(0, top), min(height, top + side)), slice(max(0, left), min(width, left + side))
-    part = layers[rows, columns]
-    y, x = rows.start - top, columns.start - left
-    crop[y : y + part.shape[0], x : x + part.shape[1]] = part
-    return crop
 
 
 def _resize(layers: np.ndarray, size: int) -> np.ndarray:

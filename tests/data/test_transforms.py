@@ -28,13 +28,6 @@ def test_small_and_bordering_hands_are_cropped_inside_the_image():
     assert (crop.image[:39] == 255).all() and (crop.image[39:89] == 0).all()
 
 
-def test_crop_of_an_empty_mask_is_the_middle():
-    crop = random_hand_crop(
-        Hand(np.zeros((100, 100, 3), np.uint8), np.zeros((100, 100), bool)), 32, np.random.default_rng(0)
-    )
-    assert crop.image.shape == (32, 32, 3)
-
-
 def test_centred_crop():
     mask = np.zeros((480, 640), bool)
     mask[100:200, 300:420] = True

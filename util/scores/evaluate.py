@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data.transforms import window
 from models.features.registry import FeatureNet
 from util.images import ImageError, read_rgb, write_bytes
 from util.progress import progress as show_progress
@@ -118,10 +119,7 @@ def patch_crops(
     So a translation, the image it came from and its true pair, at the same place of their lists, give the same crop.
     """
     for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
-        try:
-            yield patch_crop(image, mask, size=size, seed=(seed, i))
-        except ValueError as error:
-            raise ValueError(f"image {i}: {error}") from error
+        yield patch_crop(image, mask, size=size, seed=(seed, i))
 
 
 def patch_crop(image: np.ndarray, mask: np.ndarray, *, size: int = 128, seed: int | Sequence[int] = 0) -> np.ndarray:
@@ -129,22 +127,14 @@ def patch_crop(image: np.ndarray, mask: np.ndarray, *, size: int = 128, seed: in
 
     The centre is drawn from the hand's pixels that lie at least 0.9 times as far from the hand's border as its deepest
     one; the image's border counts as the hand's. Pixels off the hand, and beyond the image where the crop leaves it,
-    are white, for real and generated images alike, so backgrounds never enter the score. Raises ValueError for an empty
-    mask or one of another size.
+    are white, for real and generated images alike, so backgrounds never enter the score.
     """
-    if mask.shape != image.shape[:2]:
-        raise ValueError(f"the mask is {mask.shape} for an image of {image.shape[:2]}")
-    if not mask.any():
-        raise ValueError("the mask is empty, so there is no crop inside the hand")
     framed = np.pad(mask.astype(np.uint8), 1)
     depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     rows, columns = np.nonzero(depth >= 0.9 * depth.max())
     pick = np.random.default_rng(seed).integers(len(rows))
     white = np.where(mask[..., None], image, np.uint8(WHITE))
-    margin = size // 2 + size % 2
-    padded = np.pad(white, ((margin, margin), (margin, margin), (0, 0)), constant_values=WHITE)
-    top, left = rows[pick] + margin - size // 2, columns[pick] + margin - size // 2
-    return padded[top : top + size, left : left + size].copy()
+    return window(white, rows[pick] - size // 2, columns[pick] - size // 2, size, size, beyond=WHITE)
 
 
 def score(
