@@ -20,8 +20,7 @@ from data.masks.realhands import usable_frames
 from data.masks.sources import ON_DEPTH, MaskFile, MaskFolders, is_mask_of_another, names_of_mask, normal, plural
 from data.masks.values import Ranges
 from util.errors import UsageError
-from util.image_header import HeaderError, check_file
-from util.images import printable
+from util.images import ImageError, printable, read_header
 
 log = logging.getLogger(__name__)
 
@@ -253,8 +252,8 @@ def _only_masked(folder: Path, frames: list[Frame], *, expected: bool) -> list[F
 def has_alpha(path: Path) -> bool:
     """Whether a file's header says that it has an alpha channel; False for what cannot be read."""
     try:
-        return check_file(path).alpha
-    except (HeaderError, OSError):
+        return read_header(path).alpha
+    except ImageError:
         return False
 
 

@@ -7,8 +7,8 @@ from data.frames import AS_IT_IS, OBJECTS_ARE_HAND, Frame, Reading, as_read, wit
 from data.listing import images_below
 from data.masks.sources import ON_DEPTH, MaskFolders, names_of_mask, normal, plural
 from util.errors import UsageError
-from util.image_header import FORMATS, HeaderError, check_file
-from util.images import printable
+from util.image_header import FORMATS
+from util.images import ImageError, printable, read_header
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def _frame(path: Path, root: Path, masks: MaskFolders) -> Frame:
 
 def _single(path: Path, reading: Reading) -> Frame:
     try:
-        check_file(path)
-    except (HeaderError, OSError) as error:
-        raise UsageError(f"--input {printable(path)}: {error}; give an image ({FORMATS}) or a folder") from error
+        read_header(path)
+    except ImageError as error:
+        raise UsageError(f"--input {error}; give an image ({FORMATS}) or a folder") from error
     return as_read(_frame(path, path.parent, MaskFolders(path.parent, reading.masks)), reading)

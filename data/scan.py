@@ -4,6 +4,7 @@ What it cannot see (damage inside, a mask without a hand) turns up when the file
 left out alike.
 """
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,7 @@ from data.hands import MIN_SIDE
 from data.listing import warn_left_out
 from util import distributed
 from util.errors import UsageError
-from util.image_header import Header, HeaderError, check_file
-from util.images import ImageError, printable, read_grey, write_bytes
+from util.images import ImageError, printable, read_grey, read_header, write_bytes
 from util.progress import progress
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,10 @@ def warn_of_sizes(frames: dict[str, list[Frame]], *, crop_size: int, batch_size:
     """Say where crops are larger than the images, by their headers, or a batch is larger than a domain."""
     for domain, domain_frames in frames.items():
         looked_at = domain_frames[:: max(1, len(domain_frames) // 48)]
-        headers = [header for header, _ in (_look(frame.image) for frame in looked_at) if header]
-        sides = [max(header.size) * frame.scale for header, frame in zip(headers, looked_at)]
+        sides = []
+        for frame in looked_at:
+            with contextlib.suppress(ImageError):
+                sides.append(max(read_header(frame.image).size) * frame.scale)
         if sides and max(sides) < crop_size:
             log.warning(
                 "--crop_size %d is larger than the %s images (%.0f pixels at most, of %d looked at): they are padded with "
@@ -68,31 +70,20 @@ def warn_of_sizes(frames: dict[str, list[Frame]], *, crop_size: int, batch_size:
 
 def fault(frame: Frame) -> str | None:
     """Why a frame cannot be used, by the headers of its files, beginning with the file's path; None if it can."""
-    image, reason = _look(frame.image)
-    if not reason and min(image.size) * frame.scale < MIN_SIDE:
-        width, height = (round(side * frame.scale) for side in image.size)
-        reason = f"{printable(frame.image)}: {width}x{height} pixels; at least {MIN_SIDE} a side are needed"
-    if reason or frame.mask is None:
-        return reason
-    mask, reason = _look(frame.mask)
-    if not reason and mask.size not in (image.size, image.stored):  # of the latter it is turned along with the image
-        reason = "{}: a mask of {}x{} for an image of {}x{}".format(printable(frame.mask), *mask.size, *image.size)
-    return reason
-
-
-def _look(path: Path) -> tuple[Header | None, str | None]:
-    """(header, what is wrong or None)."""
     try:
-        header = check_file(path)
-        if not header.complete:
-            read_grey(path)
-        return header, None
-    except HeaderError as error:
-        return None, f"{printable(path)}: {error}"
+        headers = {file: read_header(file) for file in (frame.image, frame.mask) if file}
+        for file, header in headers.items():
+            if not header.complete:
+                read_grey(file)
     except ImageError as error:
-        return None, str(error)
-    except OSError as error:
-        return None, f"{printable(path)}: {error.strerror or error}"
+        return str(error)
+    image, mask = headers[frame.image], headers.get(frame.mask)
+    if min(image.size) * frame.scale < MIN_SIDE:
+        width, height = (round(side * frame.scale) for side in image.size)
+        return f"{printable(frame.image)}: {width}x{height} pixels; at least {MIN_SIDE} a side are needed"
+    if mask and mask.size not in (image.size, image.stored):  # of the latter it is turned along with the image
+        return "{}: a mask of {}x{} for an image of {}x{}".format(printable(frame.mask), *mask.size, *image.size)
+    return None
 
 
 class LeftOut:

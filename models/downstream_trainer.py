@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from data.joints import N_JOINTS
-from models.guard import step_if_finite
 from models.networks.silnet import SilNet
-from models.trainer_state import TrainerState
+from models.supervised import Supervised
 from util.runtime import Amp
 
 LEVELS = 4  # resolutions of the U-Net: a pixel sees most of a 96-pixel picture
@@ -79,58 +78,25 @@ TASKS = {
 }
 
 
-class DownstreamNet:
-    """A U-Net (SilNet's, with LEVELS levels) for one of TASKS: Adam, its rate falling linearly to 0 over total_steps.
+class DownstreamNet(Supervised):
+    """A U-Net (SilNet's, with LEVELS levels) for one of TASKS; Adam's rate falls linearly to 0 over total_steps.
 
-    With a falling rate, the result depends little on the last few steps, so that runs differ by their training sets.
+    It trains on batches of data.pasted.downstream.AnnotatedHands. With a falling rate, the result depends little on the last
+    few steps, so that runs differ by their training sets.
     """
 
     def __init__(self, task: str, *, width: int, lr: float, total_steps: int, amp: Amp, device: torch.device) -> None:
-        self.task, self.amp, self.device = TASKS[task], amp, device
+        self.task = TASKS[task]
         net = SilNet(out_channels=self.task.out_channels, base=width, levels=LEVELS)
-        self.net = net.to(device, memory_format=torch.channels_last)  # a third quicker on CPUs
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, fused=True)
-        self.schedule = LambdaLR(self.optimizer, lambda step: 1 - step / total_steps)
-        self.scaler = amp.grad_scaler(device)
-        self._trained = TrainerState(
-            networks={"UNet": self.net},
-            optimizers={"UNet": self.optimizer},
-            schedules={"UNet": self.schedule},
-            scaler=self.scaler,
-        )
+        net.to(memory_format=torch.channels_last)  # a third quicker on CPUs
+        super().__init__("UNet", net, lr=lr, config=net.config, amp=amp, device=device)
+        self.schedules["UNet"] = LambdaLR(self.optimizer, lambda step: 1 - step / total_steps)
 
-    def training_step(self, batch: dict) -> dict[str, Tensor]:
-        """One update on a batch of data.pasted.downstream.AnnotatedHands. Returns the loss, a detached scalar, and
-        whether the update was skipped because it or a gradient was not finite ("skipped", 0 or 1).
-        """
-        self.net.train()
-        loss = self.task.loss(self._logits(batch["image"]), batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        skipped = step_if_finite(self.optimizer, self.scaler, loss)
-        self.scaler.update()
-        self.schedule.step()
-        return {"loss": loss.detach(), "skipped": skipped}
+    def losses(self, logits: Tensor, batch: dict) -> dict[str, Tensor]:
+        """The task's loss."""
+        return {"loss": self.task.loss(logits, batch)}
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
         """Images (N, 3, S, S) in [-1, 1] -> bool masks (N, S, S), or joints (N, 21, 2) in pixels."""
-        self.net.eval()
-        return self.task.predict(self._logits(images))
-
-    def _logits(self, images: Tensor) -> Tensor:
-        with self.amp.autocast(self.device):
-            logits = self.net(images.contiguous(memory_format=torch.channels_last))
-        return logits.float()
-
-    def state_dict(self) -> dict:
-        """The state that a resumed run needs, in plain types and tensors."""
-        return self._trained.state_dict()
-
-    def inference_state(self) -> dict:
-        """The network alone."""
-        return {"network": self.net.state_dict()}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Load the result of `state_dict`."""
-        self._trained.load_state_dict(state)
+        return self.task.predict(self.logits(self.net.eval(), images))

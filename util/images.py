@@ -9,8 +9,10 @@ Three forms, and only these, travel through the project:
 
 from __future__ import annotations  # tensors are named in signatures before torch is imported
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +20,7 @@ import cv2
 import numpy as np
 
 from util.exif import UPRIGHT, turn
-from util.image_header import ASSOCIATED_ALPHA, MAX_BYTES, Header, HeaderError, check_bytes
+from util.image_header import ASSOCIATED_ALPHA, MAX_BYTES, Header, HeaderError, check_bytes, check_file
 
 if TYPE_CHECKING:  # torch takes seconds to import, and processes that only read and write images need none of it
     import torch
@@ -71,18 +73,30 @@ def as_utf8(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def load(path: str | os.PathLike) -> tuple[np.ndarray, Header]:
-    """A file's bytes, uint8 (n,), and its checked header. Unlike cv2.imread, this takes any file name. Raises ImageError."""
+@contextlib.contextmanager
+def _naming(path: str | os.PathLike) -> Iterator[None]:
+    """Errors within the block become ImageErrors, which name the file."""
     try:
-        if os.path.getsize(path) > MAX_BYTES:
-            raise ImageError(f"{printable(path)}: larger than {MAX_BYTES >> 20} MiB")
-        data = np.fromfile(path, np.uint8)
+        yield
     except OSError as error:
         raise ImageError(f"{printable(path)}: {error.strerror or error}") from error
-    try:  # decoders fill up truncated images silently and trust any size
-        return data, check_bytes(data.data)
     except HeaderError as error:
         raise ImageError(f"{printable(path)}: {error}") from None
+
+
+def read_header(path: str | os.PathLike) -> Header:
+    """A file's header, by a few kilobytes of it. Raises ImageError."""
+    with _naming(path):
+        return check_file(path)
+
+
+def load(path: str | os.PathLike) -> tuple[np.ndarray, Header]:
+    """A file's bytes, uint8 (n,), and its checked header. Unlike cv2.imread, this takes any file name. Raises ImageError."""
+    with _naming(path):
+        if os.path.getsize(path) > MAX_BYTES:
+            raise HeaderError(f"larger than {MAX_BYTES >> 20} MiB")
+        data = np.fromfile(path, np.uint8)
+        return data, check_bytes(data.data)  # decoders fill up truncated images silently and trust any size
 
 
 def decode(path: str | os.PathLike, data: np.ndarray, header: Header, flags: int) -> np.ndarray:

@@ -5,7 +5,6 @@ max pool instead of an average pool, and in its 1008 classes. Module names follo
 """
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -196,21 +195,6 @@ def mixed_8(in_channels: int, *, pool: str) -> Mixed:
             [pool, ("branch_pool", 192, 1)],
         ],
     )
-
-
-def load_state(net: InceptionV3, state: Mapping[str, Tensor]) -> None:
-    """Load a state dict, with or without `num_batches_tracked`. Raises ValueError, naming tensors that do not fit."""
-    own = {key: value for key, value in net.state_dict().items() if not key.endswith("num_batches_tracked")}
-    given = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    shaped = [key for key in own if key in given and given[key].shape != own[key].shape]
-    for what, keys in (
-        ("lacks", own.keys() - given.keys()),
-        ("has a foreign", given.keys() - own.keys()),
-        ("has another shape of", shaped),
-    ):
-        if keys:
-            raise ValueError(f"it {what} {min(keys)}" + (f" and {len(keys) - 1} more tensors" if len(keys) > 1 else ""))
-    net.load_state_dict(given, strict=False)
 
 
 def init_random(net: InceptionV3, seed: int) -> InceptionV3:

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from models.features import efficientnet_lite, inception
 from util import pretrained
-from util.errors import UsageError, first_line
+from util.checkpoint import first_lines
+from util.errors import UsageError
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,7 @@ class Entry:
 class FeatureNet:
     """A loaded feature network.
 
-    Call it with a uint8 tensor (N, 3, H, W), or with a list of uint8 arrays (H, W, 3) of any sizes; it returns float32
-    features (N, dim) on its device. Attributes: name, dim, metric ("fid" or "fd"), sha256 of the weights,
+    Call it with a list of uint8 arrays (H, W, 3) of any sizes; it returns float32 features (N, dim) on its device. Attributes: name, dim, metric ("fid" or "fd"), sha256 of the weights,
     preprocessing, device.
     """
 
@@ -62,32 +62,12 @@ class FeatureNet:
         self._net = net.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def __call__(self, images: Tensor | Sequence[np.ndarray]) -> Tensor:
-        if not isinstance(images, Tensor) and not len(images):
-            return torch.empty(0, self.dim, device=self.device)
+    def __call__(self, images: Sequence[np.ndarray]) -> Tensor:
         # Scores must not depend on the training's precision, so they are always computed in float32.
         with torch.autocast(self.device.type, enabled=False), _full_float32():
-            x = self._prepare_tensor(images) if isinstance(images, Tensor) else self._prepare_list(images)
+            tensors = (torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device) for image in images)
+            x = torch.cat([self._prepare(tensor) for tensor in tensors])
             return self._net(x.contiguous(memory_format=torch.channels_last)).float()
-
-    def _prepare_tensor(self, images: Tensor) -> Tensor:
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"feature networks take uint8 (N, 3, H, W), not {images.dtype} {tuple(images.shape)}")
-        return self._prepare(images.to(self.device))
-
-    def _prepare_list(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Prepare images of any sizes, those of one size together. Returns (N, 3, H, W) in their order."""
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for i, image in enumerate(images):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise ValueError(f"image {i} is {image.dtype} {image.shape}; feature networks take uint8 (H, W, 3)")
-            groups.setdefault(image.shape, []).append(i)
-        prepared: list[Tensor] = [torch.empty(0)] * len(images)
-        for places in groups.values():
-            stack = torch.from_numpy(np.stack([images[i] for i in places])).permute(0, 3, 1, 2)
-            for i, x in zip(places, self._prepare_tensor(stack)):
-                prepared[i] = x
-        return torch.stack(prepared)
 
 
 def _full_float32():
@@ -119,8 +99,6 @@ def load_feature_net(
         name = "effnet_lite0"
     elif name == "auto":
         name = "inception"
-    if name not in FEATURE_NETS:
-        raise UsageError(f"--feature_net {name} is unknown: choose from auto, {', '.join(FEATURE_NETS)}")
     try:
         return FeatureNet(name, *FEATURE_NETS[name].load(path), device=device)
     except pretrained.Unavailable as reason:
@@ -139,17 +117,18 @@ def _load_inception(path: Path | None) -> tuple[nn.Module, str]:
     """The FID network with the weights in `path`, or in the cache, or from their download."""
     if path is None:
         path = _find_inception()
-    sha256 = pretrained.sha256(path) if path.is_file() else ""
-    if not sha256:
-        raise UsageError(f"--inception_weights {path} is not a file: give {Path(INCEPTION_URLS[0]).name}")
+    sha256 = pretrained.sha256(path)
     if sha256 != INCEPTION_SHA256:
         log.warning("%s is not the published FID network: its figures compare only with others of the same file", path)
     net = inception.InceptionV3()
     try:
-        inception.load_state(net, torch.load(path, map_location="cpu", weights_only=True))
+        counters = {key: value for key, value in net.state_dict().items() if key.endswith("num_batches_tracked")}
+        net.load_state_dict(
+            counters | torch.load(path, map_location="cpu", weights_only=True)
+        )  # older files lack these
     except Exception as error:  # torch.load raises several types, which name neither the file nor the flag
         raise UsageError(
-            f"--inception_weights {path} does not hold the FID network's weights ({first_line(error)}): give "
+            f"--inception_weights {path} does not hold the FID network's weights ({first_lines(error)}): give "
             f"{Path(INCEPTION_URLS[0]).name}"
         ) from error
     return net, sha256

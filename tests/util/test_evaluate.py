@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from util.errors import UsageError
-from util.images import ImageError, write_png
 from util.scores import distances as metrics
 from util.scores.evaluate import ImageFiles, cached_features, extract_features, patch_crop, patch_crops, score
 
@@ -49,16 +48,6 @@ def test_every_kind_of_file_is_scored(tmp_path):
     cv2.imwrite(str(tmp_path / "rgba16.png"), np.concatenate([rgb, opaque], -1).astype(np.uint16) * 257)
     images = list(ImageFiles(sorted(tmp_path.iterdir())))
     assert len(images) == 6 and all(np.array_equal(image, rgb) for image in images)
-
-
-def test_unreadable_files_are_named_and_counted(tmp_path):
-    for i, image in enumerate(pictures(4)):
-        write_png(tmp_path / f"{i}.png", image)
-    (tmp_path / "1.png").write_bytes(b"")
-    (tmp_path / "3.png").write_bytes((tmp_path / "3.png").read_bytes()[:40])
-    paths = sorted(tmp_path.iterdir())
-    with pytest.raises(ImageError, match=r"2 of 4 images cannot be read: .*1\.png, .*3\.png"):
-        extract_features(ImageFiles(paths), MeanColour())
 
 
 def test_features_are_cached_by_content_and_network(tmp_path, caplog):

@@ -17,7 +17,7 @@ import numpy as np
 
 from data.transforms import window
 from models.features.registry import FeatureNet
-from util.images import ImageError, read_rgb, write_bytes
+from util.images import read_rgb, write_bytes
 from util.progress import progress as show_progress
 from util.scores import distances as metrics
 
@@ -29,8 +29,7 @@ WHITE = 255
 class ImageFiles:
     """Image files as an iterable of uint8 RGB arrays (H, W, 3), in the order of `paths`; iterate as often as needed.
 
-    Grey, RGB and RGBA files of 8 or 16 bits are read. If files cannot be read, ImageError is raised after the last
-    file, so that the message names and counts all of them.
+    Grey, RGB and RGBA files of 8 or 16 bits are read. Raises ImageError.
     """
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
@@ -40,19 +39,7 @@ class ImageFiles:
         return len(self.paths)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        unreadable = []
-        for path in self.paths:
-            try:
-                image = read_rgb(path)
-            except ImageError:
-                unreadable.append(path)
-                continue
-            if not unreadable:
-                yield image
-        if unreadable:
-            raise ImageError(
-                f"{len(unreadable)} of {len(self.paths)} images cannot be read: {', '.join(map(str, unreadable))}"
-            )
+        yield from map(read_rgb, self.paths)
 
 
 def extract_features(
