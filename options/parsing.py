@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -45,12 +46,10 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
         """As argparse's, but reports unknown flags before missing ones, with a suggestion."""
         args = sys.argv[1:] if args is None else list(args)
-        for token in args:
-            if token == "--":
-                break
-            flag = token.partition("=")[0]
-            if re.match(r"--?[A-Za-z]", flag) and flag not in self._option_string_actions:
-                self.error(self._explain_unknown(flag))
+        flags = [token.partition("=")[0] for token in takewhile(lambda token: token != "--", args)]
+        unknown = [f for f in flags if re.match(r"--?[A-Za-z]", f) and f not in self._option_string_actions]
+        if unknown:
+            self.error(". ".join(map(self._explain_unknown, dict.fromkeys(unknown))))
         return super().parse_known_args(args, namespace)
 
     def _explain_unknown(self, flag: str) -> str:

@@ -106,6 +106,11 @@ def test_every_replacement_is_a_flag_that_some_script_has():
         ("train", ["--name", "x", "--netD", "basic"], ["patch"]),
         ("train", ["--batchsize", "4"], ["did you mean --batch_size?"]),
         ("train", ["--num_test", "4"], ["test.py"]),
+        (
+            "train",
+            ["--gpu_ids", "0", "--load_size", "286", "--batchsize", "4"],
+            ["--device", "--load_scale", "--batch_size"],
+        ),
         ("test", ["--direction", "AtoB"], ["StoR"]),
         ("test", ["--dataset_mode", "single"], ["--input"]),
         ("test", ["--device", "gpu"], ["cuda"]),

@@ -26,6 +26,8 @@ except ImportError:  # not on Windows
     resource = None
 
 LOG_FILE = "log.jsonl"
+DISTANCES = ("fd", "fid", "score", "mse")  # of a validation's scores
+NOT_JUDGED = ("structure_chance", "new_edges", "n_edges")  # they explain others; log.jsonl and TensorBoard have them
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # the bar fills the rest of the line
 
 
@@ -120,7 +122,14 @@ class RunLogger:
     def scores(self, values: dict[str, float]) -> None:
         """Log the scores of a validation."""
         self._write(values, score_tag)
-        logging.info("validation at step %d: %s", self.step, "  ".join(f"{k} {v:.4g}" for k, v in values.items()))
+        distances = [f"{name} {value:.4g}" for name, value in values.items() if name in DISTANCES]
+        rulers = [f"{name} {value:.3g}" for name, value in values.items() if name not in (*DISTANCES, *NOT_JUDGED)]
+        shown = [
+            f"{'  '.join(part)} ({best})"
+            for part, best in ((distances, "lower is better"), (rulers, "best is 1"))
+            if part
+        ]
+        logging.info("validation at step %d: %s", self.step, ";  ".join(shown))
 
     @property
     def epoch(self) -> float:
