@@ -71,8 +71,8 @@ class RunLogger:
             total=total_steps, initial=first_step, disable=not on_terminal(), dynamic_ncols=True, bar_format=BAR
         )
         self._redirect = logging_redirect_tqdm()
-        self._start, self._first_step = time.perf_counter(), first_step
-        self._since, self._since_step = self._start, first_step
+        self._since, self._since_step = time.perf_counter(), first_step
+        self._paced_from: tuple[int, float] | None = None  # a step and when it ended
 
     def __enter__(self) -> "RunLogger":
         self._redirect.__enter__()
@@ -88,6 +88,8 @@ class RunLogger:
     def advance(self) -> None:
         """Count one more step."""
         self.step += 1
+        if self._paced_from is None:  # the first step is slow, and says nothing of the others
+            self._paced_from = self.step, time.perf_counter()
         self._bar.update()
 
     @contextlib.contextmanager
@@ -115,9 +117,14 @@ class RunLogger:
         logging.info("%s", line if not self._bar.disable else f"{line}  {pace}")
 
     def time_left(self) -> str:
-        """hours:minutes:seconds to the end at the run's mean pace, which includes validation, pictures and saving."""
-        done = max(1, self.step - self._first_step)
-        return tqdm.format_interval((time.perf_counter() - self._start) / done * (self.total_steps - self.step))
+        """hours:minutes:seconds to the end at the mean pace since the first step, which includes validation, pictures and
+        saving; "?" before the second."""
+        first, start = self._paced_from or (self.step, 0.0)
+        if self.step == first:
+            return "?"
+        return tqdm.format_interval(
+            (time.perf_counter() - start) / (self.step - first) * (self.total_steps - self.step)
+        )
 
     def scores(self, values: dict[str, float]) -> None:
         """Log the scores of a validation."""
