@@ -48,7 +48,7 @@ METRICS_FILE = "metrics.json"
 def main() -> int:
     opt = parse_classify()
     setup_logging()
-    folder = study_folder(opt)
+    folder = opt.results_dir / "classify" / opt.experiment
     make_folder(opt.results_dir, flag="--results_dir")
     lock = opt.results_dir / f".classify_{folder.name}.lock"
     with locked(lock, what=f"the study in {folder}", remedy="choose another --results_dir"):
@@ -69,16 +69,12 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     notes = [note for part in PARTS if (note := shortage(part, counts[part], wanted[part]))]
     for note in notes:
         log.warning(note)
-    notes += control_notes(opt)
 
     open_study(opt, folder)
     resolved = {"device": str(device), "amp": amp.name, "images_per_class": counts, **environment()}
     save_options(folder, plain_options(opt) | {"resolved": resolved})
 
-    training = {
-        name: training_samples(experiment, name, hands["train"], shuffle_labels=opt.shuffle_labels, seed=opt.seed)
-        for name in experiment.training_sets
-    }
+    training = {name: training_samples(experiment, name, hands["train"]) for name in experiment.training_sets}
     write_training_files(folder / "train_files.csv", experiment, training)
     write_png(folder / "samples.png", sample_sheet(hands["test"], opt))
     tested = test_samples(experiment, hands["test"])
@@ -149,26 +145,6 @@ def shortage(part: str, count: int, asked: int) -> str | None:
     if count >= asked:
         return None
     return f"{count} {part}ing images a class, not the {asked} of --{part}_per_class: no more are there."
-
-
-def control_notes(opt: argparse.Namespace) -> list[str]:
-    """Sentences that say that the study is a control, whose figures are no result."""
-    notes = []
-    if opt.hand != "shown":
-        explanation = {
-            "silhouette": "hands were filled with grey: what is scored is what shape tells",
-            "absent": "no hand was pasted: what is scored is what backgrounds tell",
-        }[opt.hand]
-        notes.append(f"A control (--hand {opt.hand}): {explanation}.")
-    if opt.shuffle_labels:
-        notes.append("A control (--shuffle_labels): training labels were permuted, so that nothing could be learnt.")
-    return notes
-
-
-def study_folder(opt: argparse.Namespace) -> Path:
-    """Where the study goes. Controls get folders of their own, so that they do not replace what they control."""
-    controls = [f"hand-{opt.hand}"] * (opt.hand != "shown") + ["shuffled"] * opt.shuffle_labels
-    return opt.results_dir / "classify" / "_".join([opt.experiment, *controls])
 
 
 def open_study(opt: argparse.Namespace, folder: Path) -> None:

@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.pasted.composite import HANDS
 from models import PATCH_SIZE, VITS
 from options.parsing import Parser, add_flag, add_switch, existing_dir, integer, number, parse_with_explicit, run_name
 from options.shared import add_machine_flags, add_strict_flag
@@ -86,20 +85,6 @@ def classify_parser() -> Parser:
         training, "--lr", basic=True, type=number(0, 1, above=True), default=1e-5, help="Adam's constant learning rate"
     )
     add_flag(training, "--seed", type=integer(0, 2**31 - 1), default=0, help="seed of weights, draws and backgrounds")
-    add_flag(
-        training,
-        "--hand",
-        choices=HANDS,
-        default="shown",
-        help="controls: silhouette (hands filled with grey) measures the information in shapes, absent that in backgrounds",
-    )
-    add_switch(
-        training,
-        "--shuffle_labels",
-        default=False,
-        help="control: permute the labels of training images; any score above chance is then a leak",
-    )
-
     machine = parser.add_argument_group("machine and files")
     add_machine_flags(machine)
     add_flag(

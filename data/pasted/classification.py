@@ -4,7 +4,6 @@ A hand is known by its source: the path of its file below its folder, without th
 source of the synthetic hand it was translated from and always goes where that goes, to training or to testing.
 """
 
-import json
 import logging
 import random
 from collections.abc import Iterable, Sequence
@@ -81,11 +80,6 @@ def pools_of_run(results: Path, split: Split, *, seed: int, test_share: float) -
             f"{results} holds no translated hands; first run `python test.py --name {results.name} --phase all "
             "--num_test 20000` (or give --synth_dir, --real_dir, --gen_dir)"
         )
-    if translates_real_hands(results / phase):
-        raise UsageError(
-            f"{results / phase} holds real hands made synthetic (--direction RtoS); the study judges the other "
-            f"direction: run `python test.py --name {results.name} --phase {phase}` again"
-        )
     if phase == "test":
         log.warning(
             "%s is missing, so %s alone is divided into training and test images; test.py --phase all finds more",
@@ -105,14 +99,6 @@ def pools_of_run(results: Path, split: Split, *, seed: int, test_share: float) -
             kind: {source: file for source, file in pool[kind].items() if source in known[kind]} for kind in KINDS
         }
     return parts
-
-
-def translates_real_hands(folder: Path) -> bool:
-    """Whether test.py says that it wrote the folder with --direction RtoS."""
-    try:
-        return json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("direction") == "RtoS"
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def pools_of_folders(folders: dict[str, Path], *, seed: int, test_share: float) -> dict[str, Pool]:
@@ -208,22 +194,24 @@ def take_usable(files: Sequence[HandFile], count: int, *, kind: str, strict: boo
 
 
 def read_hand_file(file: HandFile) -> tuple[np.ndarray, np.ndarray]:
-    """Image, uint8 RGB (H, W, 3), and mask, bool (H, W). Raises ImageError."""
+    """Image, uint8 RGB (H, W, 3), and mask, bool (H, W). Raises ImageError where the hand cannot be pasted."""
     image = read_rgb(file.image)
-    return image, mask_of_crop(image) if file.mask is None else read_mask(file.mask)
+    mask = mask_of_crop(image) if file.mask is None else read_mask(file.mask)
+    if mask.shape != image.shape[:2]:
+        raise ImageError(f"{file.mask}: not of the size of {file.image}")
+    if mask.all() or not mask.any():
+        fault = "no white or key-coloured background around the hand" if mask.all() else "no hand in it"
+        raise ImageError(f"{file.image}: {fault}")
+    return image, mask
 
 
 def find_fault(file: HandFile) -> str | None:
     """Why the hand cannot be pasted on a background; None if it can."""
     try:
-        image, mask = read_hand_file(file)
+        read_hand_file(file)
     except ImageError as error:
         return str(error)
-    if mask.shape != image.shape[:2]:
-        return f"{file.mask}: not of the size of {file.image}"
-    if not mask.any():
-        return f"{file.image}: no hand in it"
-    return f"{file.image}: no white or key-coloured background around the hand" if mask.all() else None
+    return None
 
 
 class HandsOnBackgrounds(Dataset):
@@ -235,11 +223,8 @@ class HandsOnBackgrounds(Dataset):
     keeps neighbours independent.
     """
 
-    def __init__(
-        self, samples: Sequence[Sample], *, background: Background, seed: int, train: bool, hand: str = "shown"
-    ) -> None:
-        self.samples, self.background = list(samples), background
-        self.seed, self.train, self.hand = seed, train, hand
+    def __init__(self, samples: Sequence[Sample], *, background: Background, seed: int, train: bool) -> None:
+        self.samples, self.background, self.seed, self.train = list(samples), background, seed, train
         self._order = Shuffled(len(self.samples), seed=(seed, len(PARTS)))
 
     def __len__(self) -> int:
@@ -251,7 +236,7 @@ class HandsOnBackgrounds(Dataset):
         placement = random_placement(rng) if self.train else Placement()
         background = self.background(rng)
         image, mask = read_hand_file(sample.file)
-        pasted = composite(image, mask, background, placement=placement, hand=self.hand)
+        pasted = composite(image, mask, background, placement=placement)
         return {"image": to_tensor(pasted), "label": torch.tensor(sample.label), "hand_path": str(sample.file.image)}
 
     def files(self, k: int) -> list[Path]:

@@ -11,8 +11,7 @@ The study asks whether the look of a hand tells its class, so nothing else may. 
 - Source resolution: a hand that is small in its source is enlarged and so softer. Output no larger than the sources
   evens this; what is left of it, as noise and compression marks in the photographs themselves, is part of the look.
 - Silhouette: poses, forearms and views differ between data sets, and no processing hides that. A generated hand has
-  exactly the silhouette of its synthetic source. `hand="silhouette"` measures what shape alone gives away, and
-  `hand="absent"` what the background does.
+  exactly the silhouette of its synthetic source.
 """
 
 import math
@@ -25,7 +24,6 @@ from data.masks.ops import SYNTHETIC_KEY
 from data.transforms import window
 
 WINDOW = 2.1  # side of the crop over the root of the hand's area: the hand covers 1 / 2.1^2 = 23 % of the output
-HANDS = ("shown", "silhouette", "absent")
 
 
 class Placement(NamedTuple):
@@ -61,25 +59,10 @@ def mask_of_crop(image: np.ndarray) -> np.ndarray:
 
 
 def composite(
-    image: np.ndarray,
-    mask: np.ndarray,
-    background: np.ndarray,
-    *,
-    placement: Placement = AS_IT_IS,
-    hand: str = "shown",
+    image: np.ndarray, mask: np.ndarray, background: np.ndarray, *, placement: Placement = AS_IT_IS
 ) -> np.ndarray:
-    """The hand of `image`, uint8 RGB (H, W, 3) with `mask`, bool (H, W), on `background`, uint8 RGB (S, S, 3), as such.
-
-    hand: "shown"; "silhouette", filled with middle grey; "absent", the bare background.
-    Raises ValueError if the mask is empty or the arguments do not fit one another.
-    """
-    if hand not in HANDS:
-        raise ValueError(f"hand is {hand!r}; known are {', '.join(HANDS)}")
-    if hand == "absent":
-        return background.copy()
+    """The hand of `image`, uint8 RGB (H, W, 3) with `mask`, bool (H, W), on `background`, uint8 RGB (S, S, 3), as such."""
     colours, alpha = place_hand(image, mask, size=len(background), placement=placement)
-    if hand == "silhouette":
-        colours = np.full_like(colours, 128)
     blended = background + alpha[..., None] * (colours - background)
     return np.rint(blended).astype(np.uint8)
 
@@ -90,12 +73,7 @@ def place_hand(
     """Crop and scale a hand: colours, float32 (size, size, 3) in [0, 255], and opacity, float32 (size, size) in [0, 1].
 
     Colours come from inside the mask alone. What lies beyond the source's border is transparent.
-    Raises ValueError if the mask is empty or not of the image's size.
     """
-    if mask.shape != image.shape[:2]:
-        raise ValueError(f"a mask of {mask.shape} does not fit an image of {image.shape[:2]}")
-    if not mask.any():
-        raise ValueError("the mask is empty: there is no hand to paste")
     inside = mask.astype(np.float32)
     premultiplied = np.dstack([image * inside[..., None], inside])  # colour x coverage, coverage
     left, top, side = _window(mask, placement)

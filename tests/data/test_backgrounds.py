@@ -165,20 +165,6 @@ def test_placement_moves_zooms_and_mirrors() -> None:
     assert 70 < sum(p.mirror for p in drawn) < 130
 
 
-def test_controls_hide_the_hand() -> None:
-    background = draw_room(96, np.random.default_rng(1))
-    grey = [composite(*disc(colour=colour), background, hand="silhouette") for colour in ((9, 9, 9), (200, 120, 90))]
-    assert np.array_equal(*grey) and (grey[0][48, 48] == 128).all() and not np.array_equal(grey[0], background)
-    assert np.array_equal(composite(*disc(), background, hand="absent"), background)
-
-
-def test_impossible_hands_are_refused() -> None:
-    image, mask = disc()
-    with pytest.raises(ValueError, match="empty"):
-        composite(image, np.zeros_like(mask), flat())
-    with pytest.raises(ValueError, match="does not fit"):
-        composite(image, mask[:-1], flat())
-    with pytest.raises(ValueError, match="silhouette"):
-        composite(image, mask, flat(), hand="ghost")
+def test_another_part_is_refused() -> None:
     with pytest.raises(ValueError, match="train or test"):
         open_backgrounds(None, size=32, part="val")

@@ -95,7 +95,7 @@ def test_every_flag_is_read_by_its_own_script_and_explained(script):
 
 def test_a_flag_that_only_another_script_reads_is_seen():
     assert "annotations" in options_read("test.py") and "annotations" not in options_read("train.py")
-    assert "shuffle_labels" in options_read("classify.py") and "shuffle_labels" not in options_read("test.py")
+    assert "gen_dir" in options_read("classify.py") and "gen_dir" not in options_read("test.py")
     assert "overwrite" in options_read("preprocess_masks.py") and "overwrite" not in options_read("classify.py")
 
 

@@ -158,8 +158,8 @@ def test_options_default_to_the_paper(tmp_path) -> None:
     for flag in ("synth_dir", "real_dir", "gen_dir"):
         (tmp_path / flag).mkdir()
         folders += [f"--{flag}", str(tmp_path / flag)]
-    opt = parse_classify(["--experiment", "table2", *folders, "--no-shuffle_labels", "--hand", "absent"])
-    assert opt.gen_dir == tmp_path / "gen_dir" and opt.hand == "absent" and not opt.shuffle_labels
+    opt = parse_classify(["--experiment", "table2", *folders])
+    assert opt.gen_dir == tmp_path / "gen_dir"
 
 
 def test_options_that_cannot_be_are_refused(tmp_path, capsys) -> None:

@@ -74,13 +74,8 @@ class Prediction:
         return int(np.argmax(self.probabilities))
 
 
-def training_samples(
-    experiment: Experiment, name: str, hands: Mapping[str, Sequence[HandFile]], *, shuffle_labels: bool, seed: int
-) -> list[Sample]:
-    """The samples of one training set: balanced classes from equally many hands of each kind.
-
-    shuffle_labels: permute the labels at random, as a control.
-    """
+def training_samples(experiment: Experiment, name: str, hands: Mapping[str, Sequence[HandFile]]) -> list[Sample]:
+    """The samples of one training set: balanced classes from equally many hands of each kind."""
     shares = experiment.training_sets[name]
     samples = []
     for label in range(len(experiment.classes)):
@@ -90,9 +85,6 @@ def training_samples(
             count = total - taken if kind == kinds[-1] else math.floor(total * shares[kind])
             samples += [Sample(file, kind, label) for file in hands[kind][:count]]
             taken += count
-    if shuffle_labels:
-        order = np.random.default_rng((seed, 3)).permutation(len(samples))
-        samples = [sample._replace(label=samples[i].label) for sample, i in zip(samples, order)]
     return samples
 
 
@@ -134,7 +126,7 @@ def run_training_set(
         save_every_seconds=60 * opt.save_minutes,
     )
     drawn = open_backgrounds(opt.background_root, size=opt.img_size, part="train")
-    stream = HandsOnBackgrounds(samples, background=drawn, seed=opt.seed, train=True, hand=opt.hand)
+    stream = HandsOnBackgrounds(samples, background=drawn, seed=opt.seed, train=True)
     loader = stream_loader(stream, opt.batch_size, num_workers=opt.num_workers, start_step=state.step)
     with RunLogger(
         folder,
@@ -181,7 +173,7 @@ def judge(model: HandClassifier, samples: list[Sample], *, opt: Namespace, devic
 def test_dataset(samples: Sequence[Sample], opt: Namespace) -> HandsOnBackgrounds:
     """The samples as they are tested: the same backgrounds whatever the training set."""
     drawn = open_backgrounds(opt.background_root, size=opt.img_size, part="test")
-    return HandsOnBackgrounds(samples, background=drawn, seed=opt.seed, train=False, hand=opt.hand)
+    return HandsOnBackgrounds(samples, background=drawn, seed=opt.seed, train=False)
 
 
 def shares_right(predictions: Sequence[Prediction]) -> dict[str, float]:
@@ -279,12 +271,7 @@ def write_training_files(path: Path, experiment: Experiment, training: Mapping[s
 
 def sample_sheet(hands: Mapping[str, Sequence[HandFile]], opt: Namespace, *, columns: int = 8) -> np.ndarray:
     """Fig. 6: the first test hands of each kind as the classifier sees them, a row a kind, uint8 RGB."""
-    rows = {}
-    offset = 0
-    for kind in KINDS:
-        samples = [Sample(file, kind, 0) for file in hands[kind][:columns]]
-        # Distinct places in the list, and so distinct backgrounds, for each row.
-        dataset = test_dataset([*samples[:1] * offset, *samples], opt)
-        rows[kind] = [to_uint8(dataset[offset + k]["image"]) for k in range(len(samples))]
-        offset += columns
-    return sheet(list(rows.values()), labels=list(rows))
+    count = min(columns, len(hands["real"]))
+    dataset = test_dataset([Sample(file, kind, 0) for kind in KINDS for file in hands[kind][:count]], opt)
+    images = [to_uint8(dataset[k]["image"]) for k in range(len(dataset))]
+    return sheet([images[row * count : (row + 1) * count] for row in range(len(KINDS))], labels=KINDS)
