@@ -23,7 +23,7 @@ from torch import Tensor
 
 from data.hands import Hand
 from data.joints import N_JOINTS
-from data.pasted.backgrounds import Background, open_backgrounds
+from data.pasted.backgrounds import Background, noisy, open_backgrounds
 from data.pasted.classification import PARTS, HandsOnBackgrounds
 from data.pasted.composite import Placement, place_hand, place_points
 from util.images import mask_to_tensor, to_tensor
@@ -93,10 +93,7 @@ def photograph(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Brightness, blur and noise over the whole of a float32 (S, S, 3) in [0, 255]; returns uint8."""
     gain, blur, noise = rng.uniform(0.85, 1.15), rng.uniform(0.2, 0.8), rng.uniform(0, 4)
     picture = cv2.GaussianBlur(picture * np.float32(gain), (0, 0), blur)
-    grain = np.empty(picture.shape, np.int16)
-    cv2.setRNGSeed(int(rng.integers(2**31)))
-    cv2.randn(grain, (0, 0, 0), (1000.0,) * 3)
-    return np.clip(np.rint(picture + grain * np.float32(noise / 1000)), 0, 255).astype(np.uint8)
+    return noisy(picture, noise, rng)
 
 
 def background_bank(root: str | None, *, size: int, part: str, seed: int) -> Background:
