@@ -5,12 +5,12 @@ moment, even if the process dies or the disk fills up, one of the two names hold
 """
 
 import contextlib
+import io
 import logging
 import os
 import pickle
 import zipfile
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 
@@ -58,35 +58,13 @@ def save_checkpoint(path: Path, content: dict, *, keep: Path | None = None) -> N
 
 
 def _write(path: Path, content: dict) -> None:
-    """Raises the OSError of a failed write, which torch.save would replace by its own error."""
-    with open(path, "xb", buffering=2**20) as file:
-        recorder = _Recorder(file)
-        try:
-            torch.save(content, recorder)
-            file.flush()
-            os.fsync(file.fileno())
-        except RuntimeError:
-            if recorder.error is None:
-                raise
-            raise recorder.error from None
-
-
-class _Recorder:
-    """A file for torch.save that remembers the error that stopped it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.error: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        try:
-            return self.file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        pass
+    """Raises OSError. torch.save would replace the OSError of a failed write by its own error, so it writes into memory."""
+    packed = io.BytesIO()
+    torch.save(content, packed)
+    with open(path, "xb") as file:
+        file.write(packed.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def replace_by_link(path: Path, other: Path) -> None:
@@ -103,16 +81,10 @@ def replace_by_link(path: Path, other: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Sync the folder's entries to the disk, so that a rename survives a loss of power."""
-    try:
+    with contextlib.suppress(OSError), contextlib.ExitStack() as opened:  # some network file systems sync no folders
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
+        opened.callback(os.close, handle)
         os.fsync(handle)
-    except OSError:
-        pass  # some network file systems sync no folders
-    finally:
-        os.close(handle)
 
 
 def damage(path: Path) -> str | None:

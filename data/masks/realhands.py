@@ -10,18 +10,14 @@ A user's folder may have any name and lie at any depth; what makes it one is the
 
 import csv
 import io
-import logging
 import os
 import unicodedata
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.listing import folders_below, is_hidden, warn_of_others
+from data.listing import folders_below, images_below
 from data.masks.sources import MaskFolders
-from util.images import IMAGE_SUFFIXES, OTHER_SUFFIXES, as_utf8
-
-log = logging.getLogger(__name__)
+from util.images import as_utf8
 
 COLOUR_FOLDER = "color"
 MASK_FOLDERS = ("mask", "masks")
@@ -92,7 +88,7 @@ def _user_frames(user: Path, root: Path) -> list[RealFrame]:
     masks = {}
     for folder in reversed(MASK_FOLDERS):  # mask/ has the last word
         masks |= {matched(name): path for name, path in _by_name(user / folder, "_mask").items()}
-    refined = set(_files(user / REFINED_FOLDER))
+    refined = {path.name for path in _files(user / REFINED_FOLDER)}
     return [
         RealFrame(
             image=image,
@@ -112,36 +108,18 @@ def matched(name: str) -> str:
 
 def _by_name(folder: Path, ending: str) -> dict[str, Path]:
     """{name: path} of a folder's images; the preferred file of a name is the last one written."""
-    ranked, others = [], Counter()
-    for entry in _files(folder):
-        stem, suffix = os.path.splitext(entry)
-        if suffix.lower() not in IMAGE_SUFFIXES:
-            others[suffix.lower()] += suffix.lower() in OTHER_SUFFIXES
-            continue
-        marked = stem.casefold().endswith(ending) and stem.casefold() != ending
-        name = stem[: -len(ending)] if marked else stem
-        ranked.append((marked, suffix == ".png", suffix.lower() == ".png", entry, name))
-    warn_of_others(folder, others)
-    return {name: folder / entry for *_, entry, name in sorted(ranked)}
+
+    def marked(path: Path) -> bool:
+        return path.stem.casefold().endswith(ending) and path.stem.casefold() != ending
+
+    ranks = lambda path: (marked(path), path.suffix == ".png", path.suffix.lower() == ".png", path.name)  # noqa: E731
+    files = sorted(_files(folder), key=ranks)
+    return {path.stem[: -len(ending)] if marked(path) else path.stem: path for path in files}
 
 
-def _files(folder: Path) -> list[str]:
-    """Names of the files (links to files included, broken links not) in a folder; none if it cannot be read."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if not is_hidden(entry.name) and _is_file(entry)]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        log.warning("left out: %s: a folder that cannot be read (%s)", folder, error.strerror)
-        return []
-
-
-def _is_file(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a link that loops
-        return False
+def _files(folder: Path) -> list[Path]:
+    """The image files of the folder itself; none if it cannot be read."""
+    return [path for path in images_below(folder) if path.parent == folder]
 
 
 def read_report(root: str | os.PathLike) -> dict[str, str]:
@@ -151,11 +129,8 @@ def read_report(root: str | os.PathLike) -> dict[str, str]:
     """
     try:
         text = (Path(root) / REPORT_NAME).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return {}
-    try:
         rows = list(csv.DictReader(io.StringIO(text.replace("\0", ""), newline="")))
-    except csv.Error:
+    except (OSError, csv.Error):
         return {}
     return {row["file"]: row["verdict"] for row in rows if row.get("file") and row.get("verdict")}
 

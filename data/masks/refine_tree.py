@@ -64,8 +64,6 @@ def _refine_tree(
 ) -> Outcome:
     wanted = json.loads(json.dumps(asdict(options)))  # tuples as the lists that come back
     recorded, done = _read_record(record)
-    if recorded is not None:
-        recorded = {"mask_values": None} | recorded  # records of before the option
     if recorded is not None and recorded != wanted and not overwrite:
         differ = [name for name in wanted if recorded.get(name) != wanted[name]]
         changes = [f"--{name} {recorded.get(name)} (now {wanted[name]})" for name in differ]

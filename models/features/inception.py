@@ -4,8 +4,6 @@ It differs from torchvision's Inception-v3 in its average pools, whose means exc
 max pool instead of an average pool, and in its 1008 classes. Module names follow the public weights files. Sources: Szegedy et al. 2016 (the architecture), Heusel et al. 2017 (FID).
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -197,23 +195,18 @@ def mixed_8(in_channels: int, *, pool: str) -> Mixed:
     )
 
 
-def init_random(net: InceptionV3, seed: int) -> InceptionV3:
-    """Initialise the network with seeded random weights that keep the signal's scale through all layers. Returns it.
+def create_random(seed: int) -> InceptionV3:
+    """The network with seeded random weights that keep the signal's scale through all layers.
 
     Batch norm gets random offsets as well: without them, images that differ in contrast only would have the same features
     up to scale.
     """
-    random = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = InceptionV3()
         for module in net.modules():
             if isinstance(module, nn.Conv2d):
-                module.weight.normal_(0.0, math.sqrt(2.0 / module.weight[0].numel()), generator=random)
+                nn.init.kaiming_normal_(module.weight)
             elif isinstance(module, nn.BatchNorm2d):
-                module.weight.uniform_(0.8, 1.2, generator=random)
-                module.bias.normal_(0.0, 0.1, generator=random)
-                module.running_mean.normal_(0.0, 0.1, generator=random)
-                module.running_var.uniform_(0.8, 1.2, generator=random)
-            elif isinstance(module, nn.Linear):
-                module.weight.normal_(0.0, 0.01, generator=random)
-                module.bias.zero_()
+                nn.init.normal_(module.bias, 0.0, 0.1)
     return net

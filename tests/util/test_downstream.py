@@ -33,8 +33,8 @@ from options.test_options import parse_test
 from util.errors import UsageError
 from util.images import ImageError, read_rgb
 from util.runtime import Amp
-from util.scores.downstream import gap_closed, pck, pixel_errors
-from util.studies.downstream import blind_guess, predict, score
+from util.scores.downstream import gap_closed
+from util.studies.downstream import predict, score
 from util.studies.downstream_report import draw_joints, draw_mask
 
 CPU = torch.device("cpu")
@@ -52,13 +52,9 @@ def test_errors_and_pck_by_hand():
     true = np.zeros((2, 3, 2))
     predicted = np.array([[[3, 4], [0, 0], [9, 9]], [[0, 2], [50, 50], [6, 8]]])
     seen = np.array([[True, True, False], [True, False, True]])
-    errors = pixel_errors(predicted, true, seen)
-    assert errors.tolist() == [5, 0, 2, 10]
-    assert [pck(errors, limit) for limit in (1.9, 2, 5, 10)] == [0.25, 0.5, 0.75, 1.0]
-    with pytest.raises(ValueError, match="no joint"):
-        pck(errors[:0], 1)
-    with pytest.raises(ValueError, match="fit"):
-        pixel_errors(predicted, true, seen[:1])
+    for size, share in ((40, 0.5), (100, 0.75), (200, 1.0)):  # errors of 5, 0, 2 and 10 pixels
+        scores = score("keypoints", predicted, {"joints": true, "seen": seen}, size=size)
+        assert scores == {"pck": share, "error": 4.25}
 
 
 def test_iou_is_the_mean_over_hands():
@@ -73,12 +69,11 @@ def test_iou_is_the_mean_over_hands():
 def test_share_of_the_gap_by_hand():
     closed = gap_closed([0.60, 0.62], [0.66, 0.70], [0.70, 0.72])
     assert (closed.share, closed.gap, closed.spread) == (pytest.approx(0.7), pytest.approx(0.1), pytest.approx(0.04))
-    assert (closed.low, closed.high) == (pytest.approx(0.6), pytest.approx(0.8))
     assert closed.verdict == "translation closes 70 % of the gap (60 % to 80 % over 2 seeds)"
     errors = gap_closed([10.0, 11.0], [9.0, 10.0], [6.0, 7.0], lower_is_better=True)
     assert errors.share == pytest.approx(0.25) and errors.gap == pytest.approx(4)
     worse = gap_closed([0.6, 0.6], [0.55, 0.62], [0.7, 0.7])
-    assert worse.share == pytest.approx(-0.15) and "may be nothing" in worse.verdict
+    assert worse.share == pytest.approx(-0.15)
 
 
 def test_no_share_of_a_gap_that_may_be_chance():
@@ -86,16 +81,11 @@ def test_no_share_of_a_gap_that_may_be_chance():
     assert narrow.share is None and "no wider than the spread" in narrow.verdict
     crossed = gap_closed([0.0, 0.6], [0.5, 0.5], [1.0, 0.6])  # wide, but one seed finds none
     assert crossed.share is None
-    assert narrow.gain == pytest.approx(0.03) and narrow.verdict.startswith("translated hands train no better or worse")
-    worse = gap_closed([0.60, 0.70], [0.50, 0.55], [0.65, 0.75])
-    assert worse.share is None and worse.verdict.startswith("by every seed, translated hands train worse")
+    assert narrow.gain == pytest.approx(0.03) and narrow.verdict.endswith("by 1 of 2 seeds")
     reversed_ = gap_closed([0.7], [0.6], [0.6])
-    assert reversed_.share is None and "no gap" in reversed_.verdict
+    assert reversed_.share is None
     single = gap_closed([0.5], [0.6], [0.7])
-    assert single.share == pytest.approx(0.5) and "spread is unknown" in single.verdict
-    for wrong in (([], [], []), ([1], [1], [1, 2])):
-        with pytest.raises(ValueError, match="seeds"):
-            gap_closed(*wrong)
+    assert single.share == pytest.approx(0.5) and "by one seed" in single.verdict
 
 
 # ---------------------------------------------------------------------- labels and pixels
@@ -172,15 +162,6 @@ def test_parts_share_no_background():
     train_bank, test_bank = (background_bank(None, size=32, part=part, seed=0) for part in ("train", "test"))
     drawn = [{bank(np.random.default_rng(k)).tobytes() for k in range(150)} for bank in (train_bank, test_bank)]
     assert drawn[0] and drawn[1] and not drawn[0] & drawn[1]
-
-
-def test_the_blind_guess_knows_where_hands_are():
-    bank = background_bank(None, size=64, part="test", seed=0)
-    hand, spot = dotted_hand()
-    hands = [cut_out(hand, size=64, name="x", joints=np.tile(spot, (21, 1)))]
-    masks = blind_guess("segmentation", hands, bank, 3)
-    assert masks.shape == (3, 64, 64) and masks[:, 32, 32].all() and not masks[:, :4].any()
-    assert np.abs(blind_guess("keypoints", hands, bank, 2) - 32).max() < 8  # mirrored and turned, they average out
 
 
 def test_photographs_keep_their_mean():
@@ -310,9 +291,8 @@ def test_a_study_from_the_command_line(task, demo_run, tmp_path, run_main, capsy
     assert run_main(test_script.main, *flags)[0] == 0
     folder = tmp_path / "d" / "downstream" / task
     table, metrics = (folder / "table.md").read_text(), json.loads((folder / "metrics.json").read_text())
-    assert all(label in table for label in ("blind guess", "(a) synthetic", "(b) translated", "(c) real"))
+    assert all(label in table for label in ("(a) synthetic", "(b) translated", "(c) real"))
     assert set(metrics["scores"]) == ({"iou"} if task == "segmentation" else {"pck", "error"})
-    assert set(metrics["blind_guess"]) == set(metrics["scores"])
     for name, parts in metrics["scores"].items():
         assert list(parts) == ["synthetic", "translated", "real"]
         for part in parts.values():

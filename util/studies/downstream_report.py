@@ -18,16 +18,12 @@ def table(
     scores: Mapping[str, Mapping[str, Sequence[float]]],
     gaps: Mapping[str, GapClosed],
     *,
-    guesses: Mapping[str, float],
     title: str,
     notes: Sequence[str],
 ) -> str:
-    """table.md. scores: {measure: {set: one value a seed}}; gaps: {measure: GapClosed}; guesses: {measure: score} of the blind guess;
-    notes: sentences beneath.
-    """
+    """table.md. scores: {measure: {set: one value a seed}}; gaps: {measure: GapClosed}; notes: sentences beneath."""
     lines = [title, "", "| trained on | " + " | ".join(m.name for m in measures.values()) + " |"]
     lines.append("| --- |" + " ---: |" * len(measures))
-    lines.append("| blind guess | " + " | ".join(m.form.format(guesses[name]) for name, m in measures.items()) + " |")
     for part, label in SETS.items():
         cells = [_cell(measure, scores[name][part]) for name, measure in measures.items()]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")

@@ -17,7 +17,7 @@ from util.runtime import seed_step
 from util.training.logger import RunLogger
 from util.training.saving import Progress, Saver, Trainable, keep_best, save_snapshot
 from util.training.signals import Cut, Stopped, StopRequest, stop_on_signals
-from util.training.tally import DiscriminatorWatch, Tally
+from util.training.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def fit(
     """
     alone = distributed.world_size() == 1  # several processes must stop at the same step
     on_batches = on_device(batches, device)
-    tally, watch = Tally(), DiscriminatorWatch()
+    tally = Tally()
     saver = Saver(folder, model, progress, tally, every_seconds=schedule.save_every_seconds)
     agreement = distributed.Agreement()
 
@@ -97,7 +97,6 @@ def fit(
                         means = distributed.mean(tally.means())
                         if logger:
                             logger.losses(means)
-                            watch.look(means, progress.step)
                     if logger and display and schedule.at(progress.step, schedule.display_every):
                         with logger.pause():
                             with stop.cut_short(alone):

@@ -72,39 +72,3 @@ class Tally:
 def batch_files(batch: dict) -> list[str]:
     """The paths in a batch."""
     return [path for key, value in batch.items() if key.endswith("_path") for path in value]
-
-
-class DiscriminatorWatch:
-    """Warns once of each discriminator that cannot tell real from fake for long, or never errs for long."""
-
-    LONG = 500  # steps
-    BLIND, PERFECT = 0.02, 0.95  # the gap between the means on real and on fake; D is trained towards 1
-
-    def __init__(self) -> None:
-        self._since: dict[str, tuple[str, int]] = {}
-        self._warned: set[tuple[str, str]] = set()
-
-    def look(self, means: dict[str, float], step: int) -> None:
-        """means: logged losses, with D_r_real and D_r_fake and the like among them."""
-        for name in [key.removesuffix("_real") for key in means if key.endswith("_real")]:
-            real, fake = means[f"{name}_real"], means.get(f"{name}_fake")
-            if fake is None:
-                continue
-            gap = real - fake
-            state = "blind" if abs(gap) < self.BLIND else "perfect" if gap > self.PERFECT else "fine"
-            last_state, since = self._since.get(name, ("", step))
-            if state != last_state:
-                since = step
-            self._since[name] = (state, since)
-            if state != "fine" and step - since >= self.LONG and (name, state) not in self._warned:
-                self._warned.add((name, state))
-                problem = "no longer tells real from fake" if state == "blind" else "tells real from fake without error"
-                log.warning(
-                    "%s %s since step %d (mean %.2f on real, %.2f on fake): it teaches the generator little; look at the "
-                    "pictures, and try another --lr",
-                    name,
-                    problem,
-                    since,
-                    real,
-                    fake,
-                )
