@@ -58,8 +58,6 @@ class ImagePool:
     """
 
     def __init__(self, size: int) -> None:
-        if size < 0:
-            raise ValueError(f"size of an image pool must be at least 0, got {size}")
         self.size = size
         self.count = 0  # slots in use
         self.images: Tensor | None = None  # (size + 1, C, H, W), from the first query on

@@ -182,10 +182,7 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
         image = image.astype(np.uint8) * 255
     if image.ndim == 3:
         image = cv2.cvtColor(image, _TO_RGB[image.shape[2]])
-    encoded, data = cv2.imencode(".png", image)
-    if not encoded:
-        raise ImageError(f"{path}: could not encode an array of shape {image.shape} as PNG")
-    write_bytes(path, data.tobytes())
+    write_bytes(path, cv2.imencode(".png", image)[1].tobytes())
 
 
 def write_bytes(path: str | os.PathLike, data: bytes, *, sync: bool = False) -> None:

@@ -200,7 +200,4 @@ def encode_mask(mask: np.ndarray) -> bytes:
     settings = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_COMPRESSION, 1]
     if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since OpenCV 4.11
         settings += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
-    encoded, data = cv2.imencode(".png", mask.view(np.uint8) * 255, settings)
-    if not encoded:
-        raise ValueError(f"could not encode a mask of shape {mask.shape}")
-    return data.tobytes()
+    return cv2.imencode(".png", mask.view(np.uint8) * 255, settings)[1].tobytes()

@@ -34,8 +34,6 @@ def open_backgrounds(root: str | os.PathLike | None, *, size: int, part: str) ->
     part: "train" or "test". No photograph serves in both; drawn rooms never repeat.
     Raises UsageError if `root` holds fewer than ten photographs.
     """
-    if part not in ("train", "test"):
-        raise ValueError(f"part is {part!r}; it must be train or test")
     if root is None:
         return partial(draw_room, size)  # unlike a lambda, it can be sent to workers
     return Photographs(split_photographs(list_photographs(root))[part], size=size, root=root)

@@ -82,14 +82,8 @@ class PerceptualDiscriminator(nn.Module):
         self.lateral = nn.ModuleList(_convolve(CHANNELS[i + 1], widths[i]) for i in range(3))
         self.tail = nn.ModuleList(_halve(stacks[3], stacks[3]) for _ in range(scales - 1))
         self.heads = nn.ModuleList(nn.Conv2d(stacks[3], 1, 3, padding=1) for _ in range(scales))
-        self.multiple = 8 * 2 ** (scales - 1)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        height, width = features[0].shape[-2:]
-        if height % self.multiple or width % self.multiple:
-            raise ValueError(
-                f"this perceptual discriminator takes multiples of {self.multiple} pixels, got {height}x{width}"
-            )
         x = features[0]
         for halve, lateral, scale in zip(self.trunk, self.lateral, features[1:]):
             x = torch.cat([halve(x), lateral(scale)], dim=1)

@@ -19,8 +19,6 @@ class SilNet(nn.Module):
 
     def __init__(self, *, in_channels: int = 3, out_channels: int = 1, base: int = 64, levels: int = 3) -> None:
         super().__init__()
-        if min(in_channels, out_channels, base, levels) < 1:
-            raise ValueError(f"sizes must be at least 1, got {in_channels=}, {out_channels=}, {base=}, {levels=}")
         self.config = {"in_channels": in_channels, "out_channels": out_channels, "base": base, "levels": levels}
         widths = [base * 2**level for level in range(levels)]
         self.down = nn.ModuleList(_convolve(*channels) for channels in zip([in_channels, *widths], widths))

@@ -163,8 +163,3 @@ def test_placement_moves_zooms_and_mirrors() -> None:
     drawn = [random_placement(np.random.default_rng(i)) for i in range(200)]
     assert max(abs(p.right) for p in drawn) <= 0.06 and 0.9 <= min(p.zoom for p in drawn) < 0.92
     assert 70 < sum(p.mirror for p in drawn) < 130
-
-
-def test_another_part_is_refused() -> None:
-    with pytest.raises(ValueError, match="train or test"):
-        open_backgrounds(None, size=32, part="val")

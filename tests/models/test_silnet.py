@@ -73,11 +73,6 @@ def test_a_logit_depends_on_its_surroundings_alone():
     assert not torch.allclose(whole[..., 20:22, 50:70], crop[..., 0:2, 30:50], atol=1e-6)
 
 
-def test_nonsense_is_refused():
-    with pytest.raises(ValueError, match="at least 1"):
-        SilNet(levels=0)
-
-
 # ------------------------------------------------------------------ training crops
 
 

@@ -123,15 +123,3 @@ def test_first_logits_are_small_and_a_batch_is_independent() -> None:
         alone = model(images(64, 64)[1:])
     assert both.abs().max() < 1  # training starts near the loss of chance
     torch.testing.assert_close(both[1:], alone)
-
-
-def test_impossible_sizes_and_names_are_refused() -> None:
-    with pytest.raises(ValueError, match="multiples of 16"):
-        small_vit()(images(64, 40))
-    with pytest.raises(ValueError, match="tiny, small, base"):
-        create_vit("huge", img_size=224, num_classes=2)
-    with pytest.raises(ValueError, match="100"):
-        create_vit("tiny", img_size=100, num_classes=2)
-    with pytest.raises(ValueError, match="heads"):
-        VisionTransformer(width=50, depth=1, heads=4, img_size=64, num_classes=2)
-    assert list(VITS) == ["tiny", "small", "base"]

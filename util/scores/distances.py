@@ -239,20 +239,14 @@ def leading_directions(features: np.ndarray, rank: int, seed: int) -> np.ndarray
 
 
 def checked_features(features: np.ndarray, *, least: int) -> np.ndarray:
-    """The features in float64. Raises UsageError for fewer images, ValueError for another shape or values not finite."""
-    features = np.asarray(features, np.float64)
-    if features.ndim != 2:
-        raise ValueError(f"features have shape {features.shape}; (images, dimensions) is needed")
+    """The features in float64. Raises UsageError for fewer images."""
     count = len(features)
     if count < least:
         raise UsageError(
             f"a set holds {count} image{'s' * (count != 1)}, but a distance between sets needs at least {least}: "
             f"raise --num_test, or --val_size and --test_size"
         )
-    finite = np.isfinite(features).all(1)
-    if not finite.all():
-        raise ValueError(f"the features of {np.count_nonzero(~finite)} of {len(finite)} images are not finite")
-    return features
+    return np.asarray(features, np.float64)
 
 
 @functools.cache

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import io
 import logging
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -72,20 +71,17 @@ def cached_features(
 
     The key is a SHA-256 over the decoded pixels, in their order, the network's weights and its preprocessing: files
     that moved are found again, and images that changed are not. images must be iterable twice (a list, ImageFiles):
-    once for the key and once for the features. Raises TypeError for an iterator.
+    once for the key and once for the features.
     """
-    if iter(images) is images:
-        raise TypeError("cached_features goes over its images twice: give a list or ImageFiles, not an iterator")
-    path = Path(cache_dir) / f"{net.name}-{_content_key(images, net)[:32]}.npz"
+    path = Path(cache_dir) / f"{net.name}-{_content_key(images, net)[:32]}.npy"
     if path.exists():
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                return stored["features"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
             log.warning("%s is damaged; its features are computed again", path)
     features = extract_features(images, net, progress=progress)
     packed = io.BytesIO()
-    np.savez(packed, features=features)
+    np.save(packed, features)
     write_bytes(path, packed.getvalue())
     return features
 

@@ -16,11 +16,9 @@ def draw_confusion(
     """Fig. 7: counts and, below, percent of the column; darker is more.
 
     matrix: integers (R, C), rows predicted, columns true; names: R labels; true_names: C labels, `names` where None.
-    Each column says how many hands it holds. Raises ValueError if matrix and names do not fit.
+    Each column says how many hands it holds.
     """
-    matrix, true_names = np.asarray(matrix), names if true_names is None else true_names
-    if matrix.shape != (len(names), len(true_names)):
-        raise ValueError(f"a matrix of {matrix.shape} does not fit {len(names)} and {len(true_names)} names")
+    true_names = true_names or names
     totals = matrix.sum(axis=0)
     shares = matrix / np.maximum(totals, 1)
     longest = max(text_width(name, 0.7) for name in names)
