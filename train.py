@@ -23,18 +23,20 @@ from data.packs.build import open_packs
 from data.roots import has_masks, open_frames
 from data.scan import LEFT_OUT_FILE, LeftOut, scan, warn_of_sizes
 from data.splits import SPLIT_FILE, check_complete, load_split, make_split, save_split, select, validated
+from data.unpaired import UnpairedHands
 from models import SEGMENTERS
 from options.shared import DEMO_ROOT, reading
 from util import distributed
 from util.locks import lock_run
 from util.run import LATEST, environment, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device, seed_everything
-from util.training import silnet_run, translator_run
 from util.training.kind import Kind
 from util.training.logger import RunLogger, setup_logging
 from util.training.loop import Schedule, fit
 from util.training.saving import Progress, can_resume, resume, save_latest
 from util.training.signals import Stopped
+from util.training.silnet_run import SILNET
+from util.training.translator_run import TRANSLATOR
 
 log = logging.getLogger("train")
 
@@ -52,7 +54,7 @@ def main() -> int:
 
 def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.device, held: contextlib.ExitStack) -> int:
     """Build everything, train, and return the exit status. held: keeps the run's lock until all is done."""
-    kind: Kind = silnet_run if opt.model in SEGMENTERS else translator_run
+    kind = SILNET if opt.model in SEGMENTERS else TRANSLATOR
     amp = resolve_amp(opt.amp, device)
     seed_everything(opt.seed, deterministic=opt.deterministic)
 
@@ -65,7 +67,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         demo_root=DEMO_ROOT,
         num_workers=opt.num_workers,
     )
-    if kind is translator_run and not has_masks(frames) and "mask" not in opt.explicit:
+    if kind is TRANSLATOR and not has_masks(frames) and "mask" not in opt.explicit:
         opt.mask = False
         without_masks(opt)
         log.info("trained with CycleGAN's own losses, as with --no-mask")
@@ -111,7 +113,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         return 0
     packs = open_packs(
         frames,
-        cache=opt.cache if kind.PACKABLE else False,
+        cache=opt.cache if kind.packable else False,
         cache_dir=opt.cache_dir,
         crop_size=opt.crop_size,
         background=opt.background,
@@ -119,8 +121,18 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         num_workers=opt.num_workers,
         builder=here.local_rank == 0,
     )
+    stream = UnpairedHands(
+        chosen["train"],
+        crop_size=opt.crop_size,
+        seed=opt.seed,
+        background=opt.background,
+        flips=opt.flip,
+        crop=kind.random_crop(opt, chosen["train"]),
+        bad=faults,
+        packs=packs,
+    )
     loader = stream_loader(
-        kind.create_samples(opt, chosen["train"], bad=faults, packs=packs),
+        stream,
         opt.batch_size,
         num_workers=opt.num_workers,
         start_step=progress.step,
@@ -157,7 +169,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
             total_steps=schedule.total_steps,
             steps_per_epoch=schedule.steps_per_epoch,
             images_per_step=opt.batch_size * here.world_size,
-            columns=kind.COLUMNS,
+            columns=kind.columns,
         )
         logger.text("options", options_table(options))
         logger.guide()
@@ -188,7 +200,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
             log.warning("%d images were left out, see %s", len(left_out.reasons), folder / LEFT_OUT_FILE)
         log.info("done: %s", folder / LATEST)
         if opt.display_freq:
-            log.info("look at %s (%s)", folder / kind.PICTURE, kind.COLUMNS)
+            log.info("look at %s (%s)", folder / kind.picture, kind.columns)
         log.info("now: %s", kind.next_command(opt))
     return 0
 
@@ -199,7 +211,7 @@ def make_schedule(
     """The run's schedule. An epoch is one pass over the larger domain."""
     steps_per_epoch = math.ceil(max(map(len, chosen["train"].values())) / images_per_step)
     total = opt.n_epochs * steps_per_epoch
-    validates = all(len(part) >= kind.LEAST_VALIDATED for part in chosen["val"].values())
+    validates = all(len(part) >= kind.least_validated for part in chosen["val"].values())
     return Schedule(
         total_steps=min(total, opt.max_steps) if opt.max_steps else total,
         steps_per_epoch=steps_per_epoch,

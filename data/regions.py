@@ -93,17 +93,6 @@ class HandRegions(Dataset):
         return [self.frames[index].image]
 
 
-class ReadableImages:
-    """The images of the regions that can be read, as uint8 (H, W, 3); iterate as often as needed."""
-
-    def __init__(self, regions: HandRegions, *, num_workers: int = 0) -> None:
-        self.regions, self.num_workers = regions, num_workers
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for _, hand in readable(self.regions, num_workers=self.num_workers):
-            yield hand.image
-
-
 def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[int, Region]]:
     """(index, region) of each region that can be read, in order; the others are named in warnings, once each.
 

@@ -1,5 +1,6 @@
 """JSON that every reader takes: figures that are infinite or no number are null (PSNR of equal images is infinite)."""
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -17,6 +18,15 @@ def strict(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [strict(item) for item in value]
     return value
+
+
+def json_lines(text: str) -> list[dict]:
+    """The objects of a file of one JSON object a line, without lines that are damaged or were cut short."""
+    entries = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            entries.append(json.loads(line))
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -21,6 +21,7 @@ from util.errors import UsageError
 from util.images import write_bytes
 from util.locks import try_lock
 from util.progress import progress
+from util.strict_json import json_lines
 from util.workers import in_processes
 
 PROGRESS_NAME = "masks_progress.jsonl"
@@ -130,19 +131,14 @@ def _open_record(root: Path) -> io.TextIOBase:
 def _read_record(record: io.TextIOBase) -> tuple[dict | None, dict[str, dict]]:
     """(options or None, {report_key: row}); a line that a crash cut short is left out, and ended."""
     record.seek(0)
-    lines = record.read().splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
+    text = record.read()
+    if text and not text.endswith("\n"):
         record.write("\n")
-    parsed = []
-    for line in lines:
-        try:
-            parsed.append(json.loads(line))
-        except ValueError:
-            continue
-    parsed = [entry for entry in parsed if isinstance(entry, dict)]
-    if not parsed or not isinstance(parsed[0].get("options"), dict):
+    entries = json_lines(text)
+    if not entries or not isinstance(entries[0].get("options"), dict):
         return None, {}
-    return parsed[0]["options"], {entry["file"]: entry for entry in parsed[1:] if isinstance(entry.get("file"), str)}
+    rows = {entry["file"]: entry for entry in entries[1:] if isinstance(entry.get("file"), str)}
+    return entries[0]["options"], rows
 
 
 def _stamp(frame: RealFrame) -> list[int]:

@@ -15,8 +15,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN
+from models.networks.layers import BatchNorm, InstanceNorm
+from models.networks.resnet_generator import ResidualBlock
 from models.networks.silnet import SilNet
-from util.benchmark.reference_step import ReferenceStep, Residual
+from util.benchmark.reference_step import ReferenceStep
 
 STEPS = 5
 SHIPPED = {
@@ -80,13 +82,14 @@ def side_by_side(vgg: nn.Module, *, model: str, dtype: torch.dtype, size: int = 
 
 def without_effect(net: nn.Module) -> set[int]:
     """The ids of biases that a normalisation takes away again, in a network of the reference."""
-    norms = (nn.InstanceNorm2d, nn.BatchNorm2d)
+    norms = (InstanceNorm, BatchNorm)
     found = set()
     for module in net.modules():
         layers = list(module) if isinstance(module, nn.Sequential) else []
-        found |= {id(a.bias) for a, b in zip(layers, layers[1:]) if isinstance(b, norms)}
-        if isinstance(module, Residual):  # what it adds to every pixel alike ends before a normalisation, too
-            found.add(id(getattr(module.layers[-1], "bias", None)))
+        convolutions = [layer[-1] if isinstance(layer, nn.Sequential) else layer for layer in layers]
+        found |= {id(a.bias) for a, b in zip(convolutions, layers[1:]) if isinstance(b, norms)}
+        if isinstance(module, ResidualBlock):  # what it adds to every pixel alike ends before a normalisation, too
+            found.add(id(getattr(module.body[-1], "bias", None)))
     return found
 
 

@@ -38,7 +38,7 @@ def test_fast_path_beside_its_reference(tmp_path, capsys):
         assert (row["ratio"] == 1) == row["what"].endswith("reference")
     said = capsys.readouterr().out
     assert all(what in said for what in whats)
-    assert all(head in said for head in ("of reference", "peak MiB", "operators", "GB moved", "GFLOP"))
+    assert all(head in said for head in ("of reference", "operators", "GB moved", "GFLOP"))
 
 
 def test_operations_are_counted():
@@ -53,11 +53,6 @@ def test_operators_and_their_bytes_are_counted():
     a, b = torch.rand(8, 8), torch.rand(8, 8)
     cost = benchmark.count(lambda: (a @ b).view(64).sum(), CPU)
     assert (cost.operators, cost.bytes) == (2, 4 * (3 * 64 + 64 + 1))
-
-
-def test_memory_is_measured():
-    peak = benchmark.count(lambda: torch.ones(64 * 2**18).sum(), CPU).peak_mib  # 64 MiB
-    assert peak is None or 0 <= peak < 200
 
 
 def test_other_sections(capsys):

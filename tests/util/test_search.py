@@ -130,7 +130,7 @@ def search(space_file, monkeypatch):
     def train_to(opt, _space, trial, number, steps):
         trained.append((number, steps))
         run = study.run_folder(opt.folder, number)
-        write_png(run / sheet.PICTURE, np.full((40, 60, 3), 20 * number, np.uint8))
+        write_png(run / sheet.TRANSLATOR.picture, np.full((40, 60, 3), 20 * number, np.uint8))
         return trial.params["lr"] * 1000 + trial.params["batch_size"] + 1 / steps
 
     monkeypatch.setattr(worker, "train_to", train_to)

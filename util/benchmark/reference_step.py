@@ -1,10 +1,10 @@
 """The training step, transcribed plainly: the yardstick of models/hgan.py's, for equality and for speed.
 
-Written from the paper (section III), from CycleGAN's definition of its networks, and from what models/extras.py says in
-words of each extra, with PyTorch's own layers. It does what a first implementation does: one pass for every network and
-image, features of real and fake images wherever they are used, everything in one precision and in contiguous memory, weights
-updated one tensor at a time, and whatever gradients autograd computes on the way, wanted or not. Random choices are shared with
-the model that it is made from, and so are VGG16's weights.
+Written from the paper (section III) and from what models/extras.py says in words of each extra. It does what a first
+implementation does: one pass for every network and image, features of real and fake images wherever they are used, everything in
+one precision and in contiguous memory, PyTorch's plain operators, weights updated one tensor at a time, and whatever gradients
+autograd computes on the way, wanted or not. Random choices are shared with the model that it is made from, and so are VGG16's
+weights; the networks are copies of the model's, which tests/models/test_plain_networks.py holds to a transcription of their own.
 """
 
 import copy
@@ -16,135 +16,7 @@ from torch import Tensor, nn
 
 from models.hgan import HGAN
 from models.image_pool import Exchange, ImagePool, Trades
-
-NORMS = {
-    "instance": lambda channels: [nn.InstanceNorm2d(channels)],
-    "batch": lambda channels: [nn.BatchNorm2d(channels)],
-    "none": lambda channels: [],
-}
-BLOCKS = {"resnet_4blocks": 4, "resnet_6blocks": 6, "resnet_9blocks": 9}
-
-
-class Residual(nn.Module):
-    """x + F(x)."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
-
-
-def generator(*, blocks: int, ngf: int, norm: str, upsample: str) -> nn.Module:
-    """CycleGAN's ResNet generator: images (N, 3, H, W) in [-1, 1] -> the same; H and W multiples of 4."""
-    normalise = NORMS[norm]
-
-    def residual() -> Residual:
-        c = 4 * ngf
-        return Residual(
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(c, c, 3),
-            *normalise(c),
-            nn.ReLU(),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(c, c, 3),
-            *normalise(c),
-        )
-
-    def up(i: int, o: int) -> list[nn.Module]:
-        if upsample == "deconv":
-            return [nn.ConvTranspose2d(i, o, 3, stride=2, padding=1, output_padding=1)]
-        return [nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReflectionPad2d(1), nn.Conv2d(i, o, 3)]
-
-    return nn.Sequential(
-        nn.ReflectionPad2d(3),
-        nn.Conv2d(3, ngf, 7),
-        *normalise(ngf),
-        nn.ReLU(),
-        nn.Conv2d(ngf, 2 * ngf, 3, stride=2, padding=1),
-        *normalise(2 * ngf),
-        nn.ReLU(),
-        nn.Conv2d(2 * ngf, 4 * ngf, 3, stride=2, padding=1),
-        *normalise(4 * ngf),
-        nn.ReLU(),
-        *[residual() for _ in range(blocks)],
-        *([nn.ReflectionPad2d(1), nn.AvgPool2d(2, 1), nn.AvgPool2d(2, 1)] if upsample == "smooth" else []),
-        *up(4 * ngf, 2 * ngf),
-        *normalise(2 * ngf),
-        nn.ReLU(),
-        *up(2 * ngf, ngf),
-        *normalise(ngf),
-        nn.ReLU(),
-        nn.ReflectionPad2d(3),
-        nn.Conv2d(ngf, 3, 7),
-        nn.Tanh(),
-    )
-
-
-class SingleScale(nn.Module):
-    """A discriminator of images with one map, as a list."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        return [self.layers(image)]
-
-
-def patch_discriminator(ndf: int, norm: str) -> nn.Module:
-    """CycleGAN's three-layer PatchGAN."""
-    normalise = NORMS[norm]
-    return SingleScale(
-        nn.Conv2d(3, ndf, 4, 2, 1),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(ndf, 2 * ndf, 4, 2, 1),
-        *normalise(2 * ndf),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(2 * ndf, 4 * ndf, 4, 2, 1),
-        *normalise(4 * ndf),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(4 * ndf, 8 * ndf, 4, 1, 1),
-        *normalise(8 * ndf),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(8 * ndf, 1, 4, 1, 1),
-    )
-
-
-def pixel_discriminator(ndf: int, norm: str) -> nn.Module:
-    """CycleGAN's 1x1 PatchGAN."""
-    return SingleScale(
-        nn.Conv2d(3, ndf, 1),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(ndf, 2 * ndf, 1),
-        *NORMS[norm](2 * ndf),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(2 * ndf, 1, 1),
-    )
-
-
-class PerceptualDiscriminator(nn.Module):
-    """Fig. 2, left: VGG16's four scales -> three maps, at 1/8, 1/16 and 1/32 of the image's size."""
-
-    def __init__(self, ndf: int) -> None:
-        super().__init__()
-        self.trunk = nn.ModuleList(
-            [nn.Conv2d(64, ndf, 4, 2, 1), nn.Conv2d(2 * ndf, 2 * ndf, 4, 2, 1), nn.Conv2d(4 * ndf, 4 * ndf, 4, 2, 1)]
-        )
-        self.lateral = nn.ModuleList(nn.Conv2d(c, w * ndf, 3, 1, 1) for c, w in ((128, 1), (256, 2), (512, 4)))
-        self.tail = nn.ModuleList(nn.Conv2d(8 * ndf, 8 * ndf, 4, 2, 1) for _ in range(2))
-        self.heads = nn.ModuleList(nn.Conv2d(8 * ndf, 1, 3, 1, 1) for _ in range(3))
-
-    def forward(self, scales: list[Tensor]) -> list[Tensor]:
-        x = scales[0]
-        for trunk, lateral, scale in zip(self.trunk, self.lateral, scales[1:]):
-            x = torch.cat([F.leaky_relu(trunk(x), 0.2), F.leaky_relu(lateral(scale), 0.2)], 1)
-        maps = [self.heads[0](x)]
-        for tail, head in zip(self.tail, self.heads[1:]):
-            x = F.leaky_relu(tail(x), 0.2)
-            maps.append(head(x))
-        return maps
+from models.networks.fast_cpu import as_on_gpus
 
 
 def vgg_scales(vgg: nn.Module, image: Tensor) -> list[Tensor]:
@@ -227,23 +99,12 @@ class ReferenceStep:
         dtype: torch.dtype = torch.float32,
         silnet: nn.Module | None = None,
     ) -> None:
-        c, self.goal, self.dtype, self.vgg = model.config, model.objective, dtype, vgg
-        self.silnet, self.perceptual, self.total_steps = silnet, c.netD == "perceptual", model.total_steps
+        self.goal, self.dtype, self.vgg, self.silnet = model.objective, dtype, vgg, silnet
+        self.perceptual, self.total_steps = model.config.netD == "perceptual", model.total_steps
         self.nets = {
-            name: generator(blocks=BLOCKS[c.netG], ngf=c.ngf, norm=c.norm, upsample=c.upsample)
-            for name in ("G_r", "G_s")
+            name: copy.deepcopy(net).to(dtype, memory_format=torch.contiguous_format)
+            for name, net in model.networks.items()
         }
-        for name in ("D_r", "D_s"):
-            self.nets[name] = {
-                "perceptual": lambda: PerceptualDiscriminator(c.ndf),
-                "patch": lambda: patch_discriminator(c.ndf, c.norm),
-                "pixel": lambda: pixel_discriminator(c.ndf, c.norm),
-            }[c.netD]()
-        for name, net in self.nets.items():
-            net.to(model.device, dtype)
-            with torch.no_grad():
-                for mine, theirs in zip(net.parameters(), model.networks[name].parameters(), strict=True):
-                    mine.copy_(theirs)
         self.averages = {name: copy.deepcopy(self.nets[name]) for name in ("G_r", "G_s")}
         adam = {"lr": self.goal.lr, "betas": (self.goal.beta1, 0.999), "foreach": False, "fused": False}
         self.adam_G = torch.optim.Adam([*self.nets["G_r"].parameters(), *self.nets["G_s"].parameters()], **adam)
@@ -257,6 +118,10 @@ class ReferenceStep:
 
         exchange: of the model's step; None: its own.
         """
+        with as_on_gpus():  # PyTorch's plain operators
+            return self._step(batch, exchange)
+
+    def _step(self, batch: dict, exchange: Exchange | None) -> dict[str, Tensor]:
         if exchange is None:
             exchange = Exchange(*(pool.plan(len(batch["real"]), random.Random(self.steps)) for pool in self.plans))
         goal = self.goal

@@ -8,7 +8,6 @@ The images are noise: the time of a step does not depend on them.
 
 import argparse
 import platform
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -160,34 +159,14 @@ def count(step: Callable[[], object], device: torch.device) -> Cost:
 
 
 def _peak(step: Callable[[], object], device: torch.device) -> float | None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        step()
-        return (torch.cuda.max_memory_allocated() - before) / MIB
-    if not Path("/proc/self/status").exists():
+    """MiB that a step takes on a GPU, beyond what is held already; None on a CPU."""
+    if device.type != "cuda":
         return None
-    done = threading.Event()
-    before = highest = _resident()
-
-    def watch() -> None:
-        nonlocal highest
-        while not done.wait(0.002):
-            highest = max(highest, _resident())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
     step()
-    done.set()
-    watcher.join()
-    return (highest - before) / 1024
-
-
-def _resident() -> int:
-    """This process's resident memory, KiB."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1])
+    return (torch.cuda.max_memory_allocated() - before) / MIB
 
 
 def matmul_rate(device: torch.device, amp: Amp) -> float:

@@ -16,7 +16,7 @@ from util.results.pages import html_page, table
 from util.search.halving import differing
 from util.search.space import Space
 from util.search.study import Search, run_folder
-from util.training.translator_run import PICTURE
+from util.training.translator_run import TRANSLATOR
 
 COLUMNS = 4
 NO_PICTURE = np.full((150, 300, 3), 235, np.uint8)
@@ -42,7 +42,7 @@ def keep_picture(opt: Namespace, number: int) -> Path | None:
     """The picture that stage one left, kept under pictures/ before later stages replace it; None where there is none."""
     kept = opt.folder / "pictures" / f"trial_{number:03d}.png"
     if not kept.exists():
-        source = run_folder(opt.folder, number) / PICTURE
+        source = run_folder(opt.folder, number) / TRANSLATOR.picture
         if not source.exists():
             return None
         write_bytes(kept, source.read_bytes())

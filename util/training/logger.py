@@ -17,7 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from util.images import as_utf8, write_bytes, write_png
 from util.progress import on_terminal
-from util.strict_json import strict
+from util.strict_json import json_lines, strict
 from util.training.board import WHAT_TO_WATCH, captioned, score_tag, tag
 
 try:
@@ -187,16 +187,10 @@ def readable_path(folder: Path) -> Iterator[str]:
 def read_log(run: Path) -> list[dict]:
     """The objects of a run's log.jsonl, without a last line that is incomplete; [] where there is no log."""
     try:
-        lines = (run / LOG_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+        text = (run / LOG_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    entries = []
-    for line in lines:
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("step"), int)]
+    return [entry for entry in json_lines(text) if isinstance(entry.get("step"), int)]
 
 
 def memory_gib() -> float:

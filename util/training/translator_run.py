@@ -1,15 +1,11 @@
-"""Translators for train.py: model, samples, validation, pictures and messages. The interface is util/training/kind.py."""
+"""Translators for train.py: model, crops, validation, pictures and messages (util/training/kind.py)."""
 
-import argparse
-from collections.abc import Callable, Collection
+from argparse import Namespace
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from data.frames import Frame
-from data.packs.format import Pack
-from data.unpaired import UnpairedHands
+from data.transforms import random_hand_crop
 from models import DISCRIMINATORS
 from models.config import network_config, objective
 from models.features.registry import load_feature_net
@@ -19,15 +15,12 @@ from models.load import load_silnet
 from util.errors import UsageError
 from util.runtime import Amp
 from util.training.display import display_grids, display_hands
+from util.training.kind import Domains, Kind
+from util.training.loop import Display, Validate
 from util.training.validation import create_validation
 
-PICTURE = "synthetic_translated_cycle.png"
-LEAST_VALIDATED = 2  # images a domain: a distance takes two a side
-COLUMNS = "source | translated | cycle"
-PACKABLE = True
 
-
-def create_model(opt: argparse.Namespace, *, saved: dict | None, amp: Amp, device: torch.device) -> tuple[HGAN, dict]:
+def create_model(opt: Namespace, *, saved: dict | None, amp: Amp, device: torch.device) -> tuple[HGAN, dict]:
     """The model, and what options.yaml records of the frozen networks that it was built with.
 
     saved: the options of the run that is continued; UsageError where its frozen networks were others.
@@ -61,18 +54,7 @@ def create_model(opt: argparse.Namespace, *, saved: dict | None, amp: Amp, devic
     return model, {"vgg_weights": weights._asdict() if weights else None, "silnet": silnet.record() if silnet else None}
 
 
-def create_samples(
-    opt: argparse.Namespace, frames: dict[str, list[Frame]], *, bad: Collection[Frame], packs: dict[str, Pack]
-) -> UnpairedHands:
-    """The stream of training crops, without the frames that cannot be used."""
-    return UnpairedHands(
-        frames, crop_size=opt.crop_size, seed=opt.seed, background=opt.background, flips=opt.flip, bad=bad, packs=packs
-    )
-
-
-def create_validator(
-    opt: argparse.Namespace, model: HGAN, frames: dict[str, list[Frame]], *, folder: Path
-) -> tuple[Callable[[], tuple[dict[str, float], float]], dict]:
+def create_validator(opt: Namespace, model: HGAN, frames: Domains, *, folder: Path) -> tuple[Validate, dict]:
     """(validate, what options.yaml records of the network behind it)."""
     net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=model.device)
     validate = create_validation(
@@ -89,15 +71,13 @@ def create_validator(
     return validate, {"feature_net": {"name": net.name, "sha256": net.sha256}}
 
 
-def create_display(
-    opt: argparse.Namespace, model: HGAN, frames: dict[str, list[Frame]]
-) -> Callable[[], dict[str, np.ndarray]]:
+def create_display(opt: Namespace, model: HGAN, frames: Domains) -> Display:
     """() -> the pictures that training shows."""
     shown = display_hands(frames, background=opt.background, crop=opt.test_crop_size)
     return lambda: display_grids(model, shown, hand_box=opt.hand_box)
 
 
-def describe(opt: argparse.Namespace, resolved: dict) -> str:
+def describe(opt: Namespace, resolved: dict) -> str:
     """What is about to be trained."""
     geometry = f", lambda_geo {opt.lambda_geo:g}" if opt.lambda_geo else ""
     return (
@@ -106,6 +86,15 @@ def describe(opt: argparse.Namespace, resolved: dict) -> str:
     )
 
 
-def next_command(opt: argparse.Namespace) -> str:
-    """What to do with the run once it is trained."""
-    return f"python test.py --name {opt.name}"
+TRANSLATOR = Kind(
+    picture="synthetic_translated_cycle.png",
+    columns="source | translated | cycle",
+    least_validated=2,  # a distance takes two a side
+    packable=True,
+    create_model=create_model,
+    random_crop=lambda opt, frames: random_hand_crop,
+    create_validator=create_validator,
+    create_display=create_display,
+    describe=describe,
+    next_command=lambda opt: f"python test.py --name {opt.name}",
+)

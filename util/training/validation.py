@@ -7,7 +7,7 @@ import numpy as np
 
 from data.depth import region_depth
 from data.frames import Frame
-from data.regions import HandRegions, ReadableImages, readable
+from data.regions import HandRegions, readable
 from models.features.registry import FeatureNet
 from models.hgan import HGAN
 from models.translation import translator_of
@@ -38,10 +38,12 @@ def create_validation(
     images.
     """
     regions = {domain: HandRegions(part, crop=crop, background=background) for domain, part in frames.items()}
-    real = cached_features(
-        ReadableImages(regions["real"], num_workers=num_workers), net, cache_dir, progress="real features"
-    )
-    photographs = measure_photographs(regions, num_workers=num_workers)
+    hands = [hand for _, hand in readable(regions["real"], num_workers=num_workers)]
+    real = cached_features([hand.image for hand in hands], net, cache_dir, progress="real features")
+    sources = (hand.mask for _, hand in readable(regions["synthetic"], num_workers=num_workers))
+    photographs = Appearance(ruler_scale([*(hand.mask for hand in hands), *sources]))
+    for hand in hands:
+        photographs.add(hand.image, hand.mask)
     translator = translator_of(model, hand_box=hand_box)
 
     def translated(scores: RulerScores) -> Iterator[np.ndarray]:
@@ -60,14 +62,3 @@ def create_validation(
         )
 
     return validate
-
-
-def measure_photographs(regions: dict[str, HandRegions], *, num_workers: int = 0) -> Appearance:
-    """The real hands' figures, at the scale of both domains' frames."""
-    real = [(hand.image, hand.mask) for _, hand in readable(regions["real"], num_workers=num_workers)]
-    masks = [mask for _, mask in real]
-    masks += [hand.mask for _, hand in readable(regions["synthetic"], num_workers=num_workers)]
-    photographs = Appearance(ruler_scale(masks))
-    for image, mask in real:
-        photographs.add(image, mask)
-    return photographs
