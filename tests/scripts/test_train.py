@@ -92,7 +92,7 @@ def test_validation_keeps_the_two_best(fit, tmp_path):
     ranked = sorted(scores, key=lambda line: line["score"])
     assert load_checkpoint(folder / "best.pt")["step"] == ranked[0]["step"]
     assert load_checkpoint(folder / "second_best.pt")["step"] == ranked[1]["step"]
-    assert list((folder / "features").glob("*.npz"))
+    assert list((folder / "features").glob("*.npy"))
     assert {"structure", "texture_6", "texture_24", "tone_L", "tone_b", "fringe"} <= set(scores[0])
 
 
