@@ -1,8 +1,6 @@
 """Refine RealHands' masks: python preprocess_masks.py --dataroot DIR (see --help)."""
 
 import re
-import signal
-import sys
 from collections import Counter
 
 from data.masks.preview import PREVIEW_NAME, write_preview
@@ -14,17 +12,12 @@ from util.errors import run_command
 
 
 def main() -> int:
-    """Exit status 0, or 1 if not one frame was kept; 130 or 143 if interrupted by Ctrl-C or SIGTERM."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        opt = parse()
-        outcome = refine_tree(
-            opt.real_root, opt.frames, refine_options(opt), num_workers=opt.num_workers, overwrite=opt.overwrite
-        )
-        preview = write_preview(opt.real_root, opt.frames, outcome.rows)
-    except KeyboardInterrupt as interrupt:
-        print("interrupted: what was done is kept, run the same command again to go on", file=sys.stderr)
-        return 143 if interrupt.args else 130
+    """Exit status 0, or 1 if not one frame was kept."""
+    opt = parse()
+    outcome = refine_tree(
+        opt.real_root, opt.frames, refine_options(opt), num_workers=opt.num_workers, overwrite=opt.overwrite
+    )
+    preview = write_preview(opt.real_root, opt.frames, outcome.rows)
     print(summary(outcome.rows, outcome.n_skipped))
     print(f"masks: {opt.real_root}/<user>/{REFINED_FOLDER}/   report: {opt.real_root / REPORT_NAME}")
     if preview:
@@ -54,10 +47,6 @@ def summary(rows: dict[str, Verdict], n_skipped: int) -> str:
 def _kind(verdict: str) -> str:
     """The verdict with N for each number, so that verdicts of one kind can be counted together."""
     return re.sub(r"\d+", "N", verdict)
-
-
-def _interrupt(*_) -> None:
-    raise KeyboardInterrupt("terminated")
 
 
 if __name__ == "__main__":

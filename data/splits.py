@@ -6,9 +6,8 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
-
 from data.frames import DOMAINS, PHASES, Frame
+from util.drawing import spread
 from util.errors import UsageError
 from util.images import write_bytes
 
@@ -81,11 +80,8 @@ def validated(frames: dict[str, list[Frame]], val_size: int | None) -> dict[str,
 
     A split by sequence holds whole sequences, which may be many more images than were asked for.
     """
-    chosen = {}
-    for domain, part in frames.items():
-        count = min(len(part), MAX_VAL if val_size is None else val_size)
-        chosen[domain] = [part[place] for place in np.linspace(0, len(part) - 1, count).round().astype(int)]
-    return chosen
+    most = MAX_VAL if val_size is None else val_size
+    return {domain: [part[place] for place in spread(len(part), most)] for domain, part in frames.items()}
 
 
 def save_split(path: Path, split: Split) -> None:

@@ -51,14 +51,8 @@ def join_hands(hands: Sequence[Hands]) -> Hands:
     return Hands(torch.cat([h.image for h in hands]), torch.cat([h.mask for h in hands]))
 
 
-def split(output: Tensor | list[Tensor], sizes: list[int]) -> tuple:
-    """Split a tensor, or each tensor of a list, along the batch."""
-    if isinstance(output, Tensor):
-        return output.split(sizes)
-    return tuple(list(part) for part in zip(*(x.split(sizes) for x in output)))
-
-
 def halves(batch: Tensor | list[Tensor]) -> tuple:
     """The first and the second half of a batch: a tensor (2N, ...), or a list of such."""
-    half = len(batch[0] if isinstance(batch, list) else batch) // 2
-    return split(batch, [half, half])
+    if isinstance(batch, Tensor):
+        return batch.chunk(2)
+    return tuple(list(half) for half in zip(*(x.chunk(2) for x in batch)))

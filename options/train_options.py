@@ -7,8 +7,9 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
-from models import DISCRIMINATORS, GENERATORS, MODELS, SEGMENTERS, VGG_SOURCES
+from models import MODELS, SEGMENTERS, VGG_SOURCES
 from models.config import SAME, knobs, network_config, objective
+from models.stored import REGISTRIES
 from options.metrics_flags import add_feature_net_flags
 from options.options_file import with_options_file
 from options.parsing import (
@@ -27,8 +28,6 @@ from util.errors import UsageError
 from util.run import runs_in
 
 __all__ = ["network_config", "objective", "parse_train", "train_parser", "without_masks"]
-
-REGISTRIES = {"netG": tuple(GENERATORS), "netD": tuple(DISCRIMINATORS)}
 
 
 def train_parser() -> Parser:

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from util.failures import explain
+from util.failures import explain, go_on
 
 
 class UsageError(Exception):
@@ -45,10 +45,10 @@ def run_command(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main() or 0)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted; {go_on()}", file=sys.stderr)
         sys.exit(130)
     except Terminated:
-        print("terminated", file=sys.stderr)
+        print(f"terminated; {go_on()}", file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)
     except Exception as error:
         known = isinstance(error, (UsageError, RunError))

@@ -33,7 +33,7 @@ def go_on() -> str:
     """How to go on after a failure of this command."""
     if command() in ("train", "classify", "script"):
         return "what was saved before is intact; go on with --continue_train"
-    return "run it again"
+    return "what was done is kept, run it again to go on" if command() == "preprocess_masks" else "run it again"
 
 
 def less_memory() -> str:
