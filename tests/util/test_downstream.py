@@ -11,6 +11,7 @@ from helpers import TINY, draw_hand
 import test as test_script
 import train
 from data.demo import CAMERA, ensure_demo
+from data.demo.joints import joint_file, project
 from data.frames import find_frames
 from data.hands import Hand
 from data.joints import read_joints
@@ -26,7 +27,6 @@ from data.pasted.downstream import (
     photograph,
     random_motion,
 )
-from data.pasted.joints import joint_file, project
 from data.unpaired import collate
 from models.downstream_trainer import SIGMA, TASKS, DownstreamNet, keypoint_loss, locate
 from options.test_options import parse_test

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data.demo.joints import joint_file, project
 from data.frames import Frame
 from data.hands import Hand
 from data.joints import read_joints
 from data.loader import ordered_batches, stream_loader, to_device
 from data.masks.ops import iou
 from data.pasted.downstream import AnnotatedHand, AnnotatedHands, background_bank, cut_out
-from data.pasted.joints import joint_file, project
 from data.regions import HandRegions, readable
 from models.downstream_trainer import DownstreamNet
 from models.load import Translator
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 SAMPLES = 6  # rows of samples.png
 TEST_SEED = 0  # every network is tested on the same pictures
-FILES = ("table.md", "metrics.json", "samples.png")
 
 Domains = dict[str, list[Frame]]
 
@@ -58,9 +57,9 @@ def study(
     train, test: the frames of these splits; opt: the flags of test.py. Returns the table. Raises UsageError where there
     are no masks or too few hands, and util.training.signals.Stopped on SIGINT and SIGTERM.
     """
-    clear(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # an earlier study
     hands = training_hands(opt, model, train, background=background)
-    tested = test_hands(opt, test["real"], background=background)
+    tested = real_hands(opt, test["real"], background=background)
     banks = {
         part: background_bank(opt.background_root, size=opt.downstream_size, part=part, seed=TEST_SEED)
         for part in ("train", "test")
@@ -111,23 +110,14 @@ def study(
     return text
 
 
-def clear(folder: Path) -> None:
-    """Remove what an earlier study left in the folder."""
-    shutil.rmtree(folder / "runs", ignore_errors=True)
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
-
-
 def training_hands(
     opt: Namespace, model: Translator, frames: Domains, *, background: str
 ) -> dict[str, list[AnnotatedHand]]:
     """Equally many hands of each set, ready to be pasted; translated hands are those of the synthetic set."""
     count = min(opt.downstream_images, *(len(part) for part in frames.values()))
-    chosen = {}
-    for domain, part in frames.items():
-        check_masks(part, domain)
-        chosen[domain] = random.Random(f"{TEST_SEED}-{domain}").sample(part, count)
-    hands: dict[str, list[AnnotatedHand]] = {part: [] for part in SETS}
+    chosen = {domain: random.Random(f"{TEST_SEED}-{domain}").sample(part, count) for domain, part in frames.items()}
+    check_masks(chosen["synthetic"], "synthetic")
+    hands = {"synthetic": [], "translated": [], "real": real_hands(opt, chosen["real"], background=background)}
     regions = HandRegions(chosen["synthetic"], background=background)
     translations = model.hands().stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     for each in progress(translations, total=count, desc="translating"):
@@ -135,25 +125,20 @@ def training_hands(
         both = annotate(opt, chosen["synthetic"][each.index], "synthetic", each.source, translated)
         for part, hand in zip(("synthetic", "translated"), both):
             hands[part].append(hand)
-    regions = HandRegions(chosen["real"], background=background)
-    for index, hand in readable(regions, num_workers=opt.num_workers):
-        hands["real"] += annotate(opt, chosen["real"][index], "real", hand)
     count = min(len(part) for part in hands.values())
     if not count:
-        raise UsageError("the train split holds no hand with labels in one of its domains; nothing can be trained on")
-    if count < opt.downstream_images and "downstream_images" in opt.explicit:
-        log.info("%d images a set, fewer than --downstream_images %d: no more are there", count, opt.downstream_images)
+        raise UsageError("the train split holds no synthetic hand with labels; nothing can be trained on")
     return {part: each[:count] for part, each in hands.items()}
 
 
-def test_hands(opt: Namespace, frames: Sequence[Frame], *, background: str) -> list[AnnotatedHand]:
-    """The real hands that every network is tested on."""
+def real_hands(opt: Namespace, frames: Sequence[Frame], *, background: str) -> list[AnnotatedHand]:
+    """Real hands with labels, ready to be pasted."""
     check_masks(frames, "real")
     hands = []
     for index, hand in readable(HandRegions(list(frames), background=background), num_workers=opt.num_workers):
         hands += annotate(opt, frames[index], "real", hand)
     if not hands:
-        raise UsageError("the test split holds no real hand with labels; nothing can be tested on")
+        raise UsageError("none of the real hands has labels; nothing can be trained on or tested")
     return hands
 
 
