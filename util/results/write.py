@@ -8,12 +8,13 @@
 <folder>/metrics.json, grid.png, index.html
 """
 
+import contextlib
 import logging
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ from util.strict_json import write_json
 log = logging.getLogger(__name__)
 
 GRID_COLUMNS = 6
+WRITERS, WAITING = 2, 24  # threads that write, and images that may wait for them
 REGIONS_FILE = "regions.json"
 
 
@@ -50,10 +52,8 @@ class Written(NamedTuple):
 
     def add(self, frame: Frame, image: Path, mask: Path, box: Box) -> None:
         """Append one."""
-        self.frames.append(frame)
-        self.images.append(image)
-        self.masks.append(mask)
-        self.boxes.append(box)
+        for values, value in zip(self, (frame, image, mask, box)):
+            values.append(value)
 
 
 def output_names(frames: list[Frame]) -> list[PurePosixPath]:
@@ -85,13 +85,13 @@ def write_translations(
     """
     names = output_names(frames)
     generated, source = Written([], [], [], []), Written([], [], [], [])
-    with BackgroundWriter() as writer:
+    with background_writer() as write:
         for each in progress(translations, total=len(frames), desc="translating"):
             name, frame, region = names[each.index], frames[each.index], each.source
             image, original, mask = (folder / part / name for part in ("generated", domain, f"masks/{domain}"))
             written = compose(each.image, region, background) if background else each.image
             for path, pixels in ((image, written), (original, region.image), (mask, region.mask)):
-                writer.write(path, pixels)
+                write(path, pixels)
             generated.add(frame, image, mask, region.box)
             source.add(frame, original, mask, region.box)
     write_json(folder / REGIONS_FILE, region_entries(folder, generated))
@@ -118,39 +118,33 @@ def write_regions(folder: Path, domain: str, regions: HandRegions, *, num_worker
     names = output_names(regions.frames)
     written = Written([], [], [], [])
     hands = readable(regions, num_workers=num_workers)
-    with BackgroundWriter() as writer:
+    with background_writer() as write:
         for index, hand in progress(hands, total=len(regions), desc=f"writing {domain} images"):
             image, mask = folder / domain / names[index], folder / "masks" / domain / names[index]
-            writer.write(image, hand.image)
-            writer.write(mask, hand.mask)
+            write(image, hand.image)
+            write(mask, hand.mask)
             written.add(regions.frames[index], image, mask, hand.box)
     write_json(folder / domain / REGIONS_FILE, region_entries(folder / domain, written))
     return written
 
 
-class BackgroundWriter:
-    """Writes PNGs in background threads, a bounded number at a time; all are written when the block ends.
+@contextlib.contextmanager
+def background_writer() -> Iterator[Callable[[Path, np.ndarray], None]]:
+    """A function that writes PNGs as write_png does, in background threads and a bounded number at a time.
 
-    An error of a write is raised by a later one, or at the end of the block.
+    All are written when the block ends. Arrays must not be changed after they were given.
     """
+    pending: deque[Future] = deque()
+    with ThreadPoolExecutor(WRITERS) as pool:
 
-    THREADS, WAITING = 2, 24
+        def write(path: Path, image: np.ndarray) -> None:
+            pending.append(pool.submit(write_png, path, image))
+            if len(pending) > WAITING:
+                pending.popleft().result()
 
-    def __enter__(self) -> "BackgroundWriter":
-        self._pool, self._pending = ThreadPoolExecutor(self.THREADS), deque()
-        return self
-
-    def write(self, path: Path, image: np.ndarray) -> None:
-        """Write one as util.images.write_png does. The array must not be changed afterwards."""
-        self._pending.append(self._pool.submit(write_png, path, image))
-        if len(self._pending) > self.WAITING:
-            self._pending.popleft().result()
-
-    def __exit__(self, kind, error, trace) -> None:
-        self._pool.shutdown(cancel_futures=kind is not None)
-        if kind is None:
-            for each in self._pending:
-                each.result()
+        yield write
+        for each in pending:
+            each.result()
 
 
 def as_seen(generated: Written, source: Written) -> Iterator[np.ndarray]:
