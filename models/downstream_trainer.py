@@ -48,20 +48,13 @@ def locate(logits: Tensor) -> Tensor:
 
     The mode is the centre of mass of the WINDOW x WINDOW square about the most probable pixel.
     """
-    n, joints, height, width = logits.shape
-    probabilities = logits.flatten(2).softmax(-1)
-    best = probabilities.argmax(-1)
-    reach = torch.arange(WINDOW, device=logits.device) - WINDOW // 2
-    rows = (best // width)[..., None] + reach
-    columns = (best % width)[..., None] + reach
-    inside_y, inside_x = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
-    places = rows.clamp(0, height - 1)[..., :, None] * width + columns.clamp(0, width - 1)[..., None, :]
-    weight = probabilities.gather(-1, places.flatten(2)).view(n, joints, WINDOW, WINDOW)
-    weight = weight * (inside_y[..., :, None] & inside_x[..., None, :])
+    size = logits.shape[-1]
+    centres = torch.arange(size, device=logits.device) + 0.5
+    best = logits.flatten(2).argmax(-1)
+    near_x, near_y = ((centres - 0.5 - at[..., None]).abs() <= WINDOW // 2 for at in (best % size, best // size))
+    weight = logits.flatten(2).softmax(-1).view_as(logits) * near_y[..., :, None] * near_x[..., None, :]
     weight = weight / weight.sum((-2, -1), keepdim=True)
-    x = (weight.sum(-2) * (columns + 0.5)).sum(-1)
-    y = (weight.sum(-1) * (rows + 0.5)).sum(-1)
-    return torch.stack([x, y], dim=-1)
+    return torch.stack([(weight.sum(-2) * centres).sum(-1), (weight.sum(-1) * centres).sum(-1)], dim=-1)
 
 
 class Task(NamedTuple):

@@ -11,7 +11,7 @@ from __future__ import annotations  # tensors are named in signatures before tor
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -189,27 +189,17 @@ def write_bytes(path: str | os.PathLike, data: bytes, *, sync: bool = False) -> 
     """Write a whole file atomically, making parent folders; `sync` waits until it is on the disk."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+    part = path.with_name(f".part-{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(part, "xb") as file:
             file.write(data)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        os.chmod(part, 0o666 & ~_UMASK)  # mkstemp's 0600 would lock colleagues out of shared folders
         os.replace(part, path)
     except BaseException:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _umask()  # read once: changing it, even for a moment, is not thread-safe
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -8,7 +8,7 @@ from data.masks.ops import binarise
 from data.masks.realhands import KEPT, RealFrame, refined_path, report_key
 from data.masks.refine import Verdict, read_raw_mask
 from util.drawing import draw_outline, fit, sheet
-from util.images import ImageError, read_mask, read_picture, write_png
+from util.images import read_mask, read_picture, write_png
 
 PREVIEW_NAME = "masks_preview.png"
 COLUMNS = 5
@@ -45,18 +45,14 @@ def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict])
 
 
 def _picture(frame: RealFrame) -> np.ndarray:
-    """uint8 RGB, SIDE pixels or less a side: the photograph with both outlines; white if it cannot be read any more."""
-    try:
-        photograph = read_picture(frame.image)
-        refined = read_mask(refined_path(frame))
-        raw, _ = read_raw_mask(frame.mask, photograph, None)
-    except ImageError:  # changed since it was refined
-        return np.full((SIDE, SIDE, 3), 255, np.uint8)
+    """uint8 RGB, SIDE pixels or less a side: the photograph with both outlines."""
+    photograph = read_picture(frame.image)
+    raw, _ = read_raw_mask(frame.mask, photograph, None)
     rgb = photograph.rgb
     scale = SIDE / max(rgb.shape[:2])
     height, width = (max(1, round(length * scale)) for length in rgb.shape[:2])
     picture = fit(rgb, height, width)
     if raw is not None:
         draw_outline(picture, binarise(raw), RAW_COLOUR)
-    draw_outline(picture, refined, REFINED_COLOUR)
+    draw_outline(picture, read_mask(refined_path(frame)), REFINED_COLOUR)
     return picture

@@ -136,28 +136,17 @@ def run_training_set(
         steps_per_epoch=schedule.steps_per_epoch,
         board=board,
     ) as logger:
-        if state.step == 0:
-            logger.image("training", training_sheet(stream))
-        if state.step < total_steps:
-            fit(
-                model,
-                iter(loader),
-                folder=folder,
-                device=device,
-                seed=opt.seed,
-                schedule=schedule,
-                progress=state,
-                logger=logger,
-            )
-        predictions = judge(model, tested, opt=opt, device=device)
-        logger.scores({f"accuracy_{kind}": share for kind, share in shares_right(predictions).items()})
-    return predictions
-
-
-def training_sheet(stream: HandsOnBackgrounds) -> np.ndarray:
-    """The stream's first 24 images as one picture, uint8 RGB."""
-    images = [to_uint8(stream[k]["image"]) for k in range(24)]
-    return sheet([images[row : row + 8] for row in range(0, 24, 8)], title="what the classifier is trained on")
+        fit(
+            model,
+            iter(loader),
+            folder=folder,
+            device=device,
+            seed=opt.seed,
+            schedule=schedule,
+            progress=state,
+            logger=logger,
+        )
+    return judge(model, tested, opt=opt, device=device)
 
 
 def judge(model: HandClassifier, samples: list[Sample], *, opt: Namespace, device: torch.device) -> list[Prediction]:
@@ -174,14 +163,6 @@ def test_dataset(samples: Sequence[Sample], opt: Namespace) -> HandsOnBackground
     """The samples as they are tested: the same backgrounds whatever the training set."""
     drawn = open_backgrounds(opt.background_root, size=opt.img_size, part="test")
     return HandsOnBackgrounds(samples, background=drawn, seed=opt.seed, train=False)
-
-
-def shares_right(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """For each kind of hand, the share that was given the class it counts as."""
-    right: dict[str, list[bool]] = {}
-    for prediction in predictions:
-        right.setdefault(prediction.sample.kind, []).append(prediction.predicted == prediction.sample.label)
-    return {kind: float(np.mean(flags)) for kind, flags in right.items()}
 
 
 def confusion_by_kind(predictions: Sequence[Prediction], n_classes: int) -> np.ndarray:
