@@ -1,4 +1,4 @@
-"""Batches from worker processes: endless streams that start at any step, or a data set once, in order."""
+"""Batches: endless streams from worker processes, that start at any step; or a data set once, in order, by threads."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -19,10 +19,7 @@ from data.unpaired import collate
 from util.errors import RunError
 from util.failures import go_on
 from util.images import printable
-from util.workers import STALLED, before_workers, end_workers, start_worker, worker_context
-
-LEAST_ITEMS = 32  # of a dataset that is read once, for each worker: it takes as long to start as to read these
-POLL = 5  # seconds of waiting for a batch after which it is checked whether the workers are alive
+from util.workers import POLL, STALLED, before_workers, end_workers, in_threads, start_worker, worker_context
 
 
 class StreamSampler(Sampler[list[int]]):
@@ -54,62 +51,57 @@ def stream_loader(
 ) -> DataLoader:
     """A loader of endless batches of a dataset whose samples are a pure function of their number."""
     sampler = StreamSampler(batch_size, start_step=start_step, rank=rank, world_size=world_size)
-    return Loader(dataset, collate, num_workers=num_workers, batch_sampler=sampler, ahead=4)
+    return Loader(dataset, sampler, num_workers=num_workers)
 
 
-def ordered_batches(dataset: Dataset, batch_size: int, *, num_workers: int) -> DataLoader:
-    """A loader of the whole dataset, once, in order."""
-    return Loader(dataset, collate, num_workers=worthwhile(num_workers, dataset), batch_size=batch_size)
+def ordered_items(dataset: Dataset, *, num_workers: int) -> Iterator[Any]:
+    """The dataset's items, once, in order, read by threads. `dataset.files(k)` names what item k is read from."""
+
+    def name(k: int) -> str:
+        return ", ".join(map(printable, dataset.files(k)))
+
+    return in_threads(dataset.__getitem__, range(len(dataset)), count=num_workers, name=name)
 
 
-def ordered_items(dataset: Dataset, *, num_workers: int) -> DataLoader:
-    """A loader of the dataset's items one by one, as they are, in order. They must hold no tensors."""
-    return Loader(dataset, None, num_workers=worthwhile(num_workers, dataset), batch_size=None)
-
-
-def worthwhile(num_workers: int, dataset: Dataset) -> int:
-    """How many workers to start for one pass: fewer where a worker would be ready only when all is read."""
-    return min(num_workers, len(dataset) // LEAST_ITEMS)
+def ordered_batches(dataset: Dataset, batch_size: int, *, num_workers: int) -> Iterator[dict]:
+    """The whole dataset, once, in order, read by threads."""
+    samples = ordered_items(dataset, num_workers=num_workers)
+    while batch := list(islice(samples, batch_size)):
+        yield collate(batch)
 
 
 class Loader(DataLoader):
-    """A DataLoader whose tensors come from the workers as arrays, through pipes rather than shared memory.
+    """A DataLoader of endless batches whose tensors come from the workers as arrays, through pipes rather than shared
+    memory.
 
-    join: what makes a batch, a dict, of samples; None: items come one by one, as they are, and hold no tensors. A worker
-    that gives nothing for STALLED seconds is an error. The dataset's `files(k)`, if it has that, names what sample k is
-    read from.
+    A worker that gives nothing for STALLED seconds is an error. The dataset's `files(k)`, if it has that, names what
+    sample k is read from.
     """
 
-    def __init__(
-        self, dataset: Dataset, join: Callable[[list], dict] | None, *, num_workers: int, ahead: int = 2, **batches
-    ) -> None:
+    def __init__(self, dataset: Dataset, sampler: StreamSampler, *, num_workers: int) -> None:
         before_workers(num_workers)
         super().__init__(
             dataset,
+            batch_sampler=sampler,
             num_workers=num_workers,
-            collate_fn=Collate(join),
+            collate_fn=collate_arrays,
             worker_init_fn=start_worker,
             multiprocessing_context=worker_context() if num_workers else None,
             timeout=POLL if num_workers else 0,
-            prefetch_factor=ahead if num_workers else None,
+            prefetch_factor=4 if num_workers else None,
             # Making an iterator draws a seed, which must not come from the global state.
             generator=torch.Generator().manual_seed(0),
-            **batches,
         )
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[dict]:
         batches = super().__iter__()
         if self.num_workers:
             parts = (batches._workers, batches._workers_done_event, batches._worker_result_queue)
             threading.Thread(target=_watch, args=parts, daemon=True).start()
         for k in count():
-            try:
-                batch = self._wait_for(batches, k)
-            except StopIteration:
-                return
-            yield _convert(batch, np.ndarray, torch.from_numpy) if self.collate_fn.join else batch
+            yield _convert(self._wait_for(batches, k), np.ndarray, torch.from_numpy)
 
-    def _wait_for(self, batches: Iterator[Any], k: int) -> Any:
+    def _wait_for(self, batches: Iterator[dict], k: int) -> dict:
         """Batch k, the next one. Raises RunError if it does not come."""
         for _ in range(max(1, STALLED // POLL)):  # counted, not timed: a process may be stopped for hours and go on
             try:
@@ -118,9 +110,9 @@ class Loader(DataLoader):
                 if "DataLoader timed out" not in str(error):
                     raise
         end_workers()
-        samples = next(islice(self.batch_sampler or self.sampler, k, None))
+        samples = next(islice(self.batch_sampler, k, None))
         read = getattr(self.dataset, "files", lambda sample: [f"sample {sample}"])
-        names = [printable(file) for sample in np.ravel(samples) for file in read(int(sample))]
+        names = [printable(file) for sample in samples for file in read(sample)]
         raise RunError(
             f"no images have come for {STALLED} s: reader process {k % self.num_workers} of {self.num_workers} hangs at "
             f"{', '.join(names[:4])}{' ...' if len(names) > 4 else ''}; see whether these files and their disk can be "
@@ -140,14 +132,9 @@ def _watch(workers: list[BaseProcess], done: Event, results: Queue) -> None:
         results._writer.close()
 
 
-class Collate:
-    """Joins samples to a batch, and turns its tensors into arrays. A class, so that it can be sent to workers."""
-
-    def __init__(self, join: Callable[[list], dict] | None) -> None:
-        self.join = join
-
-    def __call__(self, samples: Any) -> Any:
-        return _convert(self.join(samples), Tensor, Tensor.numpy) if self.join else samples
+def collate_arrays(samples: list[dict]) -> dict:
+    """Joins samples to a batch, and turns its tensors into arrays."""
+    return _convert(collate(samples), Tensor, Tensor.numpy)
 
 
 def _convert(batch: dict, kind: type, convert: Callable) -> dict:

@@ -125,7 +125,7 @@ def add_machine_flags(group: argparse._ActionsContainer, *, amp: bool = True) ->
         default=default_workers(),
         metavar="N",
         may_change=True,
-        help="processes that read images; 0: read them in the main process",
+        help="processes (training) or threads (elsewhere) that read images; 0: none but the main one",
     )
 
 

@@ -1,9 +1,11 @@
-"""Set-up of worker processes (reading images, refining masks, drawing the demo), and their end with the main process.
+"""Work in processes and threads beside the main one: reading images, refining masks, drawing the demo.
 
-Workers come by forkserver or spawn, never by a fork of the main process: a fork that happens while one of its threads
+Processes come by forkserver or spawn, never by a fork of the main process: a fork that happens while one of its threads
 holds a lock leaves that lock held in the worker for ever. OpenCV takes such a lock whenever a thread that used it ends, and
 its next `imdecode` in a worker then never returns. What workers send goes through pipes as plain arrays: shared memory is
 64 MB in Docker, and passing its descriptors takes sockets, whose paths a long TMPDIR breaks.
+
+A process takes seconds to start. Images that are read once are read by threads, which start at once and share memory.
 """
 
 import contextlib
@@ -15,21 +17,26 @@ import signal
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing.context import BaseContext
+from multiprocessing.pool import AsyncResult, ThreadPool
 from typing import TypeVar
 
 import cv2
 
 from util.errors import RunError
+from util.failures import go_on
 
 log = logging.getLogger(__name__)
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 STALLED = 300  # seconds without a result after which workers are taken to hang
+POLL = 5  # seconds of waiting for a result at a time
 PRELOADED = ("cv2", "scipy.ndimage", "torch", "torch.utils.tensorboard")  # slow to import: once, not once a worker
 LONGEST_TMPDIR = 60  # bytes; a socket's path may have 107, of which Python's own part takes up to 40
 
@@ -129,3 +136,35 @@ def in_processes(
             pool.shutdown(wait=False, cancel_futures=True)
             end_workers()
             raise
+
+
+def in_threads(
+    function: Callable[[Task], Result], tasks: Iterable[Task], *, count: int, name: Callable[[Task], str]
+) -> Iterator[Result]:
+    """function(task) of each task, in order, by `count` threads that work a few tasks ahead; 0: each when it is asked for.
+
+    For functions that rarely hold Python's lock, as those that read images. name: what a task is called in messages. An
+    error of the function is raised in the task's turn; RunError is raised where no result comes for STALLED seconds.
+    """
+    if not count:
+        yield from map(function, tasks)
+        return
+    under_way: deque[tuple[Task, AsyncResult]] = deque()
+    with ThreadPool(count) as pool:  # its end does not wait for threads that hang, nor does the program's
+        for task in tasks:
+            under_way.append((task, pool.apply_async(function, (task,))))
+            if len(under_way) > 2 * count:
+                yield _result(*under_way.popleft(), name)
+        while under_way:
+            yield _result(*under_way.popleft(), name)
+
+
+def _result(task: Task, result: AsyncResult, name: Callable[[Task], str]) -> Result:
+    for _ in range(max(1, STALLED // POLL)):  # counted, not timed: a process may be stopped for hours and go on
+        result.wait(POLL)
+        if result.ready():
+            return result.get()
+    raise RunError(
+        f"no image has come for {STALLED} s: reading hangs at {name(task)}; see whether this file and its disk can be "
+        f"read; {go_on()}"
+    )

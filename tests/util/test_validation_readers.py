@@ -7,7 +7,7 @@ from models.features.registry import load_feature_net
 from util.training.validation import create_validation
 
 
-def test_worker_processes_read_all_images(hands_root, tmp_path, monkeypatch):
+def test_threads_read_all_images(hands_root, tmp_path, monkeypatch):
     readers = []
 
     def read(regions, *, num_workers):

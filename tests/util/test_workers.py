@@ -1,4 +1,5 @@
-"""Worker processes wherever the program runs: any start method, a long TMPDIR, no shared memory, a parent that is killed."""
+"""Worker processes and threads wherever the program runs: any start method, a long TMPDIR, no shared memory, a parent that is
+killed, a disk that hangs."""
 
 import multiprocessing
 import os
@@ -6,24 +7,24 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TINY, descendants, write_hands
+from helpers import ROOT, TINY, descendants, draw_hand, write_hands
 from torch.utils.data import Dataset
 
 from data.frames import find_frames
-from data.loader import Collate, ordered_batches, stream_loader, worthwhile
+from data.loader import collate_arrays, ordered_batches, stream_loader
 from data.pasted.backgrounds import open_backgrounds
 from data.pasted.downstream import background_bank
-from data.regions import HandRegions
-from data.unpaired import UnpairedHands, collate
+from data.unpaired import UnpairedHands
 from util.errors import RunError
 from util.images import write_png
-from util.workers import in_processes, start_worker, worker_context
+from util.workers import in_processes, in_threads, start_worker, worker_context
 
 
 class Numbers(Dataset):
@@ -38,12 +39,18 @@ class Numbers(Dataset):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_are_tensors_that_came_without_shared_memory(workers):
-    for start, batch in zip(range(0, 40, 2), ordered_batches(Numbers(), 2, num_workers=workers)):
+    for start, batch in zip(range(0, 12, 2), stream_loader(Numbers(), 2, num_workers=workers)):
         assert batch["value"].shape == (2, 3, 64, 64) and not batch["value"].is_shared()
-        assert batch["value"][:, 0, 0, 0].tolist() == [start, start + 1] and batch["name"] == [
-            str(start),
-            str(start + 1),
-        ]
+        assert batch["value"][:, 0, 0, 0].tolist() == [start, start + 1]
+        assert batch["name"] == [str(start), str(start + 1)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_a_data_set_comes_once_and_in_order(workers):
+    batches = list(ordered_batches(Numbers(), 12, num_workers=workers))
+    assert [len(batch["value"]) for batch in batches] == [12, 12, 12, 4]
+    assert torch.equal(torch.cat([batch["value"] for batch in batches])[:, 0, 0, 0], torch.arange(40.0))
+    assert not multiprocessing.active_children()
 
 
 def test_all_that_workers_are_sent_can_be_sent(tmp_path):
@@ -57,7 +64,7 @@ def test_all_that_workers_are_sent_can_be_sent(tmp_path):
         assert np.array_equal(source(np.random.default_rng(3)), again(np.random.default_rng(3)))
     stream = UnpairedHands(frames, crop_size=32, seed=0)
     assert torch.equal(pickle.loads(pickle.dumps(stream))[1]["real"], stream[1]["real"])
-    pickle.dumps((HandRegions(frames["real"]), Collate(collate)))
+    pickle.dumps(collate_arrays)
 
 
 SCRIPT = """
@@ -242,13 +249,73 @@ def test_a_lost_worker_is_one_sentence():
         list(in_processes(os._exit, [(1,)], count=1, name=str))
 
 
-def test_workers_are_started_where_they_are_worth_it():
-    assert [worthwhile(4, range(count)) for count in (0, 31, 32, 100, 1000)] == [0, 0, 1, 3, 4]
+def test_threads_work_a_few_tasks_ahead_and_end_with_their_reader():
+    begun = []
+    before = threading.active_count()
+    results = in_threads(lambda k: begun.append(k) or 2 * k, range(1000), count=2, name=str)
+    assert [next(results) for _ in range(10)] == list(range(0, 20, 2))
+    assert len(begun) < 20 and threading.active_count() > before
+    results.close()
+    end = time.monotonic() + 30
+    while threading.active_count() > before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_an_error_in_a_thread_is_raised_in_its_turn(threads):
+    results = in_threads(lambda k: 6 // (3 - k), range(10), count=threads, name=str)
+    assert [next(results) for _ in range(3)] == [2, 3, 6]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+ON_A_DEAD_DISK = """
+import os, sys
+from pathlib import Path
+import util.workers
+from data.input_folder import frames_in_folder
+from data.regions import HandRegions, readable
+from util.errors import run_command
+def main():
+    frames = frames_in_folder(Path(sys.argv[1]))
+    frames[2].image.unlink()
+    os.mkfifo(frames[2].image)  # a file that opens, or is read, never
+    util.workers.STALLED = util.workers.POLL = int(sys.argv[2])
+    for index, _ in readable(HandRegions(frames), num_workers=2):
+        print(index, flush=True)
+run_command(main)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
+@pytest.mark.parametrize("noticed_after", [1, 600])
+def test_a_thread_that_hangs_is_one_sentence_and_holds_up_nothing(tmp_path, noticed_after):
+    """Neither the error nor SIGTERM waits for it."""
+    random = np.random.default_rng(0)
+    for name in "abcdefgh":
+        write_png(tmp_path / f"{name}.png", draw_hand(random, size=48)[0])
+    command = [sys.executable, "-c", ON_A_DEAD_DISK, str(tmp_path), str(noticed_after)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    reader = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
+    try:
+        assert [reader.stdout.readline() for _ in range(2)] == ["0\n", "1\n"], reader.communicate()
+        if noticed_after > 1:
+            time.sleep(0.5)
+            reader.send_signal(signal.SIGTERM)
+        _, said = reader.communicate(timeout=60)
+    finally:
+        reader.kill()
+    if noticed_after > 1:
+        assert reader.returncode == 128 + signal.SIGTERM and said == "terminated\n"
+    else:
+        assert reader.returncode == 1 and said.count("\n") == 1
+        assert said.startswith(f"error: no image has come for 1 s: reading hangs at {tmp_path / 'c.png'};")
 
 
 def test_workers_are_no_forks_of_the_main_process():
     """While a thread that used OpenCV ends, it holds a lock; a process forked then hangs in cv2.imdecode."""
-    loader = ordered_batches(Numbers(), 2, num_workers=1)
+    loader = stream_loader(Numbers(), 2, num_workers=1)
     methods = {loader.multiprocessing_context.get_start_method(), worker_context().get_start_method()}
     assert methods <= {"forkserver", "spawn"}
 

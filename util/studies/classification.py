@@ -154,7 +154,7 @@ def judge(model: HandClassifier, samples: list[Sample], *, opt: Namespace, devic
     loader = ordered_batches(test_dataset(samples, opt), opt.batch_size, num_workers=opt.num_workers)
     rows = [
         model.probabilities(to_device(batch, device)["image"]).double().cpu()
-        for batch in progress(loader, desc="testing", unit="batch")
+        for batch in progress(loader, total=math.ceil(len(samples) / opt.batch_size), desc="testing", unit="batch")
     ]
     return [Prediction(sample, tuple(row)) for sample, row in zip(samples, torch.cat(rows).tolist())]
 

@@ -34,7 +34,7 @@ def create_validation(
 
     The scores: "fid" or "fd"; the rulers' (util.scores.rulers.flat_entries); and "score", both in one (best_score).
     Lower is better of "score", and of the distance, which chooses instead if best_by is "distance". The real side is
-    read once; its features are kept in `cache_dir`, keyed by content and network. num_workers: processes that read the
+    read once; its features are kept in `cache_dir`, keyed by content and network. num_workers: threads that read the
     images.
     """
     regions = {domain: HandRegions(part, crop=crop, background=background) for domain, part in frames.items()}
