@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from models.hgan import HGAN
-from models.image_pool import Exchange
 from util.errors import UsageError
 
 WARM_UP = 3  # steps before the recording, on a side stream, as PyTorch's documentation requires
@@ -35,7 +34,7 @@ class GraphedStep:
         self.model, self.step = model, type(model).training_step
         self.graph: torch.cuda.CUDAGraph | None = None
         self.batch: dict[str, Tensor] = {}
-        self.exchange: Exchange | None = None
+        self.exchange: Tensor | None = None
         self.losses: dict[str, Tensor] = {}
         self.taken = 0
         self.stream = torch.cuda.Stream(model.device)

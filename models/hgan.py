@@ -18,7 +18,7 @@ from models.features.vgg16 import VGG16Features
 from models.fill import filled
 from models.guard import BufferGuard, finite_or_white
 from models.half import half_weights
-from models.image_pool import Exchange, ImagePool
+from models.image_pool import ImagePool
 from models.joining import Hands, Pairs, halves, join_hands
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, mean_of_maps
 from models.networks.layers import init_weights
@@ -158,7 +158,7 @@ class HGAN:
 
     # ------------------------------------------------------------------ training
 
-    def training_step(self, batch: dict, exchange: Exchange | None = None) -> dict[str, Tensor]:
+    def training_step(self, batch: dict, exchange: Tensor | None = None) -> dict[str, Tensor]:
         """One update of the generators, then one of the discriminators (section III.C).
 
         batch: "synthetic" and "real" (N, 3, H, W) in [-1, 1] with "synthetic_mask" and "real_mask" (N, 1, H, W) in
@@ -166,7 +166,7 @@ class HGAN:
         the discriminators' means, detached scalars, and whether an update was skipped because a loss or a gradient was not
         finite ("skipped", 0 or 1). With masks, fakes are composited; cycles and identities are not.
         """
-        exchange = exchange or self.begin_step(batch)
+        exchange = self.begin_step(batch) if exchange is None else exchange
         pairs, weight = self._pairs(batch), self.objective
         s, r = pairs.hands
         self.buffers.remember()
@@ -206,10 +206,10 @@ class HGAN:
         self._finish_step(skipped)
         return {name: loss.detach() for name, loss in losses.items()} | {"skipped": skipped}
 
-    def begin_step(self, batch: dict) -> Exchange:
+    def begin_step(self, batch: dict) -> Tensor:
         """Prepare the next step on the host: set the learning rate, advance counters, and choose the pools' exchanges.
 
-        The choices depend on (seed, rank, step) alone, so a resumed run makes the same.
+        Returns the plans of both pools, stacked. They depend on (seed, rank, step) alone, so a resumed run makes the same.
         """
         rate = self.extras.rate(self.steps, lr=self.objective.lr, decay=self.decay)
         for optimizer in (self.optimizer_G, self.optimizer_D):
@@ -218,8 +218,9 @@ class HGAN:
             average.advance()
         choices = random.Random(str((self.seed, distributed.rank(), self.steps)))
         self.steps += 1
-        count = len(batch["real"])
-        return Exchange(*(pool.plan(count, choices).to(self.device) for pool in (self.pool_r, self.pool_s)))
+        plans = torch.stack([pool.plan(len(batch["real"]), choices) for pool in (self.pool_r, self.pool_s)])
+        # A copy to a GPU does not wait for it.
+        return plans.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else plans
 
     def _pairs(self, batch: dict) -> Pairs:
         hands = (Hands(batch[domain], batch[f"{domain}_mask"]) for domain in ("synthetic", "real"))
@@ -270,10 +271,10 @@ class HGAN:
             losses["G_geo"] = Weighted(self.objective.lambda_geo, 2 * geometric_loss(logits, masks))
         return losses
 
-    def _exchange_fakes(self, pairs: Pairs, exchange: Exchange) -> None:
+    def _exchange_fakes(self, pairs: Pairs, exchange: Tensor) -> None:
         """Exchange the shown fakes for past ones, by the image pools."""
-        new_r, new_s = pairs.shown
-        pairs.shown = self.pool_r.query(new_r, exchange.r), self.pool_s.query(new_s, exchange.s)
+        pools = (self.pool_r, self.pool_s)
+        pairs.shown = tuple(pool.query(new, plan) for pool, new, plan in zip(pools, pairs.shown, exchange))
 
     @torch.no_grad()
     def _view_of_judged(self, pairs: Pairs) -> tuple:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.hgan import HGAN
-from models.image_pool import Exchange, ImagePool, Trades
+from models.image_pool import ImagePool
 from models.networks.fast_cpu import as_on_gpus
 
 
@@ -71,14 +71,15 @@ def missing_edges(fake: Tensor, x: Tensor, mask: Tensor) -> Tensor:
 class Pool:
     """Images of the past, by slot."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self.size = size
         self.images: dict[int, Tensor] = {}
 
-    def query(self, images: Tensor, trades: Trades) -> Tensor:
+    def query(self, images: Tensor, trades: Tensor) -> Tensor:
         """An older image where `trades` says so, and else one of these; then keep these where it says."""
         images = images.detach()
-        old, stored, own, slots = (x.tolist() for x in (trades.old, trades.stored, trades.own, trades.slots))
-        answers = [self.images[stored[i]] if old[i] else images[own[i]] for i in range(len(images))]
+        stored, own, slots = trades.tolist()
+        answers = [images[i] if slot == self.size else self.images[slot] for slot, i in zip(stored, own)]
         for slot, image in zip(slots, images):
             self.images[slot] = image.clone()
         return torch.stack(answers)
@@ -109,11 +110,11 @@ class ReferenceStep:
         adam = {"lr": self.goal.lr, "betas": (self.goal.beta1, 0.999), "foreach": False, "fused": False}
         self.adam_G = torch.optim.Adam([*self.nets["G_r"].parameters(), *self.nets["G_s"].parameters()], **adam)
         self.adam_D = torch.optim.Adam([*self.nets["D_r"].parameters(), *self.nets["D_s"].parameters()], **adam)
-        self.pools = {"D_r": Pool(), "D_s": Pool()}
+        self.pools = {"D_r": Pool(self.goal.pool_size), "D_s": Pool(self.goal.pool_size)}
         self.plans = ImagePool(self.goal.pool_size), ImagePool(self.goal.pool_size)
         self.steps = 0
 
-    def step(self, batch: dict, exchange: Exchange | None = None) -> dict[str, Tensor]:
+    def step(self, batch: dict, exchange: Tensor | None = None) -> dict[str, Tensor]:
         """The step of section III.C on a batch of models.hgan.HGAN.training_step; returns the losses that it does.
 
         exchange: of the model's step; None: its own.
@@ -121,9 +122,9 @@ class ReferenceStep:
         with as_on_gpus():  # PyTorch's plain operators
             return self._step(batch, exchange)
 
-    def _step(self, batch: dict, exchange: Exchange | None) -> dict[str, Tensor]:
+    def _step(self, batch: dict, exchange: Tensor | None) -> dict[str, Tensor]:
         if exchange is None:
-            exchange = Exchange(*(pool.plan(len(batch["real"]), random.Random(self.steps)) for pool in self.plans))
+            exchange = [pool.plan(len(batch["real"]), random.Random(self.steps)) for pool in self.plans]
         goal = self.goal
         names = ("synthetic", "real", "synthetic_mask", "real_mask")
         s, r, mask_s, mask_r = (batch[name].to(self.dtype) for name in names)
@@ -167,10 +168,7 @@ class ReferenceStep:
 
         # Discriminators.
         self.adam_D.zero_grad()
-        for name, real, fake, trades in (
-            ("D_r", r, shown_r, exchange.r),
-            ("D_s", s, shown_s, exchange.s),
-        ):
+        for name, real, fake, trades in zip(("D_r", "D_s"), (r, s), (shown_r, shown_s), exchange):
             old = self.pools[name].query(fake, trades) if goal.pool_size else fake.detach()
             on_real = self.judge(name, self.shown(real, seen))
             on_fake = self.judge(name, old)
