@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,16 +114,9 @@ def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[in
 
 def same_sized_batches(hands: Iterator[tuple[int, Hand]], batch_size: int) -> Iterator[tuple[list[int], list[Hand]]]:
     """Consecutive hands of one size, up to batch_size together."""
-    indices: list[int] = []
-    batch: list[Hand] = []
-    for index, hand in hands:
-        if batch and (len(batch) == batch_size or hand.image.shape != batch[0].image.shape):
-            yield indices, batch
-            indices, batch = [], []
-        indices.append(index)
-        batch.append(hand)
-    if batch:
-        yield indices, batch
+    for _, alike in groupby(hands, key=lambda each: each[1].image.shape):
+        while batch := list(islice(alike, batch_size)):
+            yield [index for index, _ in batch], [hand for _, hand in batch]
 
 
 def stack(hands: list[Hand], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,6 +1,5 @@
 """The machine a command runs on: device, mixed precision, seeds."""
 
-import contextlib
 import os
 import random
 from dataclasses import dataclass
@@ -25,10 +24,8 @@ class Amp:
         """What networks compute in under autocast; None without."""
         return {"fp16": torch.float16, "bf16": torch.bfloat16, "off": None}[self.name]
 
-    def autocast(self, device: torch.device) -> contextlib.AbstractContextManager:
-        if self.name == "off":
-            return contextlib.nullcontext()
-        return torch.autocast(device.type, dtype=self.dtype)
+    def autocast(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, dtype=self.dtype, enabled=self.name != "off")
 
     def grad_scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """A scaler that passes everything through unless this is fp16."""

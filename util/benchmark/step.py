@@ -8,7 +8,6 @@ The images are noise: the time of a step does not depend on them.
 
 import argparse
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from options.train_options import parse_train
 from util.benchmark.operators import operators
 from util.benchmark.others import distance_rows, loader_rows, mask_rows
 from util.benchmark.reference_step import ReferenceStep
-from util.benchmark.timing import alternate, wait
+from util.benchmark.timing import alternate
 from util.runtime import Amp, resolve_amp, resolve_device
 from util.strict_json import write_json
 
@@ -170,18 +169,13 @@ def _peak(step: Callable[[], object], device: torch.device) -> float | None:
 
 
 def matmul_rate(device: torch.device, amp: Amp) -> float:
-    """Floating-point operations a second in a large matrix product of that precision, the best of five."""
+    """Floating-point operations a second in a large matrix product of that precision."""
     size = 8192 if device.type == "cuda" else 1024
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "off": torch.float32}[amp.name]
+    dtype = amp.dtype or torch.float32
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    seconds = []
-    for _ in range(6):  # the first one warms up
-        wait(device)
-        start = time.perf_counter()
-        a @ b
-        wait(device)
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds[1:])
+    a @ b  # warms up
+    seconds, _ = alternate({"product": lambda: a @ b}, 5, device)["product"]
+    return 2 * size**3 / seconds
 
 
 def table(rows: list[dict]) -> str:
