@@ -11,8 +11,7 @@ A user's folder may have any name and lie at any depth; what makes it one is the
 import csv
 import io
 import os
-import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.listing import folders_below, images_below
@@ -62,37 +61,31 @@ def report_key(frame: RealFrame, root: Path) -> str:
 def find_real_frames(root: str | os.PathLike, masks: Path | None = None) -> list[RealFrame]:
     """All photographs below the root, sorted by user and name; an unreadable or missing folder counts as empty.
 
-    masks: a folder whose masks go before the users' own (--masks). Photographs without a mask in the user's folders
-    take one that lies elsewhere by the rule of data.masks.sources.
+    masks: a folder whose masks go before all others (--masks). Masks are found by the rule of data.masks.sources.
 
-    Of several photographs of one name (a.png and a_color.png) the one with "_color" counts, then PNG before JPEG; so
-    with masks. A broken link counts as no file. Links to folders are followed, but no folder is entered twice.
+    Of several photographs of one name (a.png and a_color.png) the one with "_color" counts, then PNG before JPEG. A
+    broken link counts as no file. Links to folders are followed, but no folder is entered twice.
     """
     root = Path(root)
+    folders = MaskFolders(root, masks, of_colour=MASK_FOLDERS)
     frames = []
     for folder, subfolders, _ in folders_below(root):
         if COLOUR_FOLDER in subfolders:
-            frames += _user_frames(Path(folder), root)
+            frames += _user_frames(Path(folder), root, folders)
             # A user's own folders hold files, no further users.
             own = (COLOUR_FOLDER, REFINED_FOLDER, *MASK_FOLDERS)
             subfolders[:] = [name for name in subfolders if name not in own]
-    elsewhere = MaskFolders(root, masks)
-    for place, frame in enumerate(frames):
-        mask = elsewhere.find(frame.image) if masks or frame.mask is None else None
-        frames[place] = replace(frame, mask=mask.path) if mask else frame
     return sorted(frames, key=lambda frame: (frame.user, frame.name))
 
 
-def _user_frames(user: Path, root: Path) -> list[RealFrame]:
-    images = _by_name(user / COLOUR_FOLDER, "_color")
-    masks = {}
-    for folder in reversed(MASK_FOLDERS):  # mask/ has the last word
-        masks |= {matched(name): path for name, path in _by_name(user / folder, "_mask").items()}
+def _user_frames(user: Path, root: Path, folders: MaskFolders) -> list[RealFrame]:
+    images = _by_name(user / COLOUR_FOLDER)
+    masks = {name: folders.find(image) for name, image in images.items()}
     refined = {path.name for path in _files(user / REFINED_FOLDER)}
     return [
         RealFrame(
             image=image,
-            mask=masks.get(matched(name)),
+            mask=masks[name].path if masks[name] else None,
             refined=user / REFINED_FOLDER / f"{name}_mask.png" if f"{name}_mask.png" in refined else None,
             user=user.relative_to(root).as_posix(),
             name=name,
@@ -101,20 +94,15 @@ def _user_frames(user: Path, root: Path) -> list[RealFrame]:
     ]
 
 
-def matched(name: str) -> str:
-    """The form in which names of photographs and masks are compared: one Unicode form (NFC), one case."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _by_name(folder: Path, ending: str) -> dict[str, Path]:
-    """{name: path} of a folder's images; the preferred file of a name is the last one written."""
+def _by_name(folder: Path) -> dict[str, Path]:
+    """{name: path} of a folder's photographs; the preferred file of a name is the last one written."""
 
     def marked(path: Path) -> bool:
-        return path.stem.casefold().endswith(ending) and path.stem.casefold() != ending
+        return path.stem.casefold().endswith("_color") and path.stem.casefold() != "_color"
 
     ranks = lambda path: (marked(path), path.suffix == ".png", path.suffix.lower() == ".png", path.name)  # noqa: E731
     files = sorted(_files(folder), key=ranks)
-    return {path.stem[: -len(ending)] if marked(path) else path.stem: path for path in files}
+    return {path.stem[: -len("_color")] if marked(path) else path.stem: path for path in files}
 
 
 def _files(folder: Path) -> list[Path]:

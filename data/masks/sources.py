@@ -41,11 +41,13 @@ class MaskFile:
 class MaskFolders:
     """Finds the mask files of the images below `root`; folders are listed once each.
 
-    explicit: the folder of --masks, or one file; None where none was given.
+    explicit: the folder of --masks, or one file; None where none was given. of_colour: the folders of masks beside a
+    folder color/, the best first.
     """
 
     root: Path
     explicit: Path | None = None
+    of_colour: tuple[str, ...] = OF_COLOUR_FOLDER
     _indices: dict[Path, dict[str, Path]] = field(default_factory=dict)
     _known_beside: dict[Path, dict[str, Path]] = field(default_factory=dict)
     _known_siblings: dict[Path, list[tuple[Path, Path]]] = field(default_factory=dict)
@@ -89,7 +91,7 @@ class MaskFolders:
         if parent not in self._known_siblings:
             places, folder = [], parent
             while folder.name:
-                names = [f"{folder.name}_masks", *(OF_COLOUR_FOLDER if folder.name.casefold() == "color" else ())]
+                names = [f"{folder.name}_masks", *(self.of_colour if folder.name.casefold() == "color" else ())]
                 places += [(folder, folder.with_name(name)) for name in names if self._index(folder.with_name(name))]
                 if folder == self.root:
                     break
