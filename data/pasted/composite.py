@@ -27,21 +27,30 @@ WINDOW = 2.1  # side of the crop over the root of the hand's area: the hand cove
 
 
 class Placement(NamedTuple):
-    """Where the hand comes to lie: shift as fractions of the output's side (right, down), zoom, mirroring."""
+    """How a hand comes to lie: shift as fractions of the output's side (right, down), zoom, mirroring, and, where it was
+    prepared for that (data.pasted.downstream), a turn in degrees."""
 
     right: float = 0.0
     down: float = 0.0
     zoom: float = 1.0
     mirror: bool = False
+    turn: float = 0.0
 
 
 AS_IT_IS = Placement()
 
 
-def random_placement(rng: np.random.Generator) -> Placement:
-    """Shift up to 6 % of the side, zoom 0.9 to 1.1, mirroring every other time: the training set's augmentation."""
-    right, down = rng.uniform(-0.06, 0.06, 2)
-    return Placement(right, down, float(np.exp(rng.uniform(np.log(0.9), np.log(1.1)))), bool(rng.random() < 0.5))
+def random_placement(
+    rng: np.random.Generator, *, shift: float = 0.06, zoom: tuple[float, float] = (0.9, 1.1), turn: float = 0.0
+) -> Placement:
+    """Shift up to 6 % of the side, zoom 0.9 to 1.1, mirroring every other time: the classification study's augmentation.
+
+    turn: the most, in degrees to either side.
+    """
+    right, down = rng.uniform(-shift, shift, 2)
+    size = float(np.exp(rng.uniform(*np.log(zoom))))
+    angle = float(rng.uniform(-turn, turn)) if turn else 0.0
+    return Placement(right, down, size, bool(rng.random() < 0.5), angle)
 
 
 def mask_of_crop(image: np.ndarray) -> np.ndarray:

@@ -25,10 +25,11 @@ from data.hands import Hand
 from data.joints import N_JOINTS
 from data.pasted.backgrounds import Background, noisy, open_backgrounds
 from data.pasted.classification import PARTS, HandsOnBackgrounds
-from data.pasted.composite import Placement, place_hand, place_points
+from data.pasted.composite import Placement, place_hand, place_points, random_placement
 from util.images import mask_to_tensor, to_tensor
 
 CANVAS = 1.5  # side of a prepared hand's canvas over the picture's: what is turned and moved into view is there
+ZOOM, TURN = (0.8, 1.2), 30  # of a hand in the picture, at random; TURN in degrees to either side
 PHOTOGRAPHS = {"train": 400, "test": 100}  # backgrounds drawn of each part; training mirrors them, too
 
 
@@ -53,24 +54,7 @@ def cut_out(hand: Hand, *, size: int, name: str, joints: np.ndarray | None = Non
     return AnnotatedHand(np.rint(layers).astype(np.uint8), placed, name)
 
 
-class Motion(NamedTuple):
-    """Turn in degrees, zoom, shift as fractions of the picture's side (right, down), mirroring."""
-
-    turn: float = 0.0
-    zoom: float = 1.0
-    right: float = 0.0
-    down: float = 0.0
-    mirror: bool = False
-
-
-def random_motion(rng: np.random.Generator, *, shift: float = 0.1) -> Motion:
-    """Turn up to 30 degrees, zoom 0.8 to 1.2, shift up to `shift` of the side, mirroring every other time."""
-    right, down = rng.uniform(-shift, shift, 2)
-    zoom = float(np.exp(rng.uniform(np.log(0.8), np.log(1.2))))
-    return Motion(float(rng.uniform(-30, 30)), zoom, float(right), float(down), bool(rng.random() < 0.5))
-
-
-def motion_matrix(motion: Motion, *, canvas: int, size: int) -> np.ndarray:
+def motion_matrix(motion: Placement, *, canvas: int, size: int) -> np.ndarray:
     """The affine map (2, 3) from a cutout's pixels to the picture's, centre to centre; pixel centres lie at +0.5."""
     angle = math.radians(motion.turn)
     turn = motion.zoom * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
@@ -133,8 +117,10 @@ class AnnotatedHands(HandsOnBackgrounds):
         picture, filling = self.background(rng).astype(np.float32), self.background(rng)
         size, canvas = len(picture), len(hand.cutout)
         decoy = self.samples[rng.integers(len(self.samples))]
-        decoy_motion = motion_matrix(random_motion(rng, shift=0.35), canvas=canvas, size=size)
-        hand_motion = motion_matrix(random_motion(rng), canvas=canvas, size=size)
+        decoy_motion, hand_motion = (
+            motion_matrix(random_placement(rng, shift=shift, zoom=ZOOM, turn=TURN), canvas=canvas, size=size)
+            for shift in (0.35, 0.1)
+        )
 
         _, opacity = move(decoy.cutout, decoy_motion, size)
         picture += opacity * (filling - picture)

@@ -16,16 +16,14 @@ from data.frames import find_frames
 from data.hands import Hand
 from data.joints import read_joints
 from data.pasted import downstream as annotated
-from data.pasted.composite import Placement, place_hand, place_points
+from data.pasted.composite import Placement, place_hand, place_points, random_placement
 from data.pasted.downstream import (
     AnnotatedHands,
-    Motion,
     background_bank,
     cut_out,
     motion_matrix,
     move,
     photograph,
-    random_motion,
 )
 from data.unpaired import collate
 from models.downstream_trainer import SIGMA, TASKS, DownstreamNet, keypoint_loss, locate
@@ -121,7 +119,12 @@ def test_joints_move_with_the_cutout():
     hand, spot = dotted_hand()
     cut = cut_out(hand, size=64, name="x", joints=np.tile(spot, (21, 1)))
     rng = np.random.default_rng(0)
-    for motion in (Motion(), Motion(turn=90), Motion(mirror=True), *(random_motion(rng) for _ in range(6))):
+    for motion in (
+        Placement(),
+        Placement(turn=90),
+        Placement(mirror=True),
+        *(random_placement(rng, zoom=(0.8, 1.2), turn=30) for _ in range(6)),
+    ):
         matrix = motion_matrix(motion, canvas=len(cut.cutout), size=64)
         colours, opacity = move(cut.cutout, matrix, 64)
         joint = cut.joints[0] @ matrix[:, :2].T + matrix[:, 2]
@@ -130,11 +133,11 @@ def test_joints_move_with_the_cutout():
 
 
 def test_a_motion_by_hand():
-    matrix = motion_matrix(Motion(turn=90, zoom=2, right=0.25), canvas=100, size=80)
+    matrix = motion_matrix(Placement(turn=90, zoom=2, right=0.25), canvas=100, size=80)
     # The middle goes to 3/4 across; what lies 10 to the right of it turns to 20 below (y points down).
     assert matrix[:, :2] @ (50, 50) + matrix[:, 2] == pytest.approx([60, 40])
     assert matrix[:, :2] @ (60, 50) + matrix[:, 2] == pytest.approx([60, 60])
-    mirrored = motion_matrix(Motion(mirror=True), canvas=100, size=80)
+    mirrored = motion_matrix(Placement(mirror=True), canvas=100, size=80)
     assert mirrored[:, :2] @ (60, 50) + mirrored[:, 2] == pytest.approx([30, 40])
 
 

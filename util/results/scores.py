@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,14 +65,8 @@ def measure_distances(
         if written is generated and on_own_background:
             files = list(as_seen(generated, source))
         patches = list(patch_crops(files, (read_mask(path) for path in written.masks)))
-        if not cached:
-            return extract_features(files, net, progress=label), extract_features(
-                patches, net, progress=f"{label} patches"
-            )
-        return (
-            cached_features(files, net, cache_dir, progress=label),
-            cached_features(patches, net, cache_dir, progress=f"{label} patches"),
-        )
+        extract = partial(cached_features, cache_dir=cache_dir) if cached else extract_features
+        return extract(files, net, progress=label), extract(patches, net, progress=f"{label} patches")
 
     def compare(whole: np.ndarray, patch: np.ndarray) -> dict:
         kid = {"kid_subset_size": kid_subset_size, "kid_subsets": kid_subsets}
