@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.config import Objective
 from models.fill import filled
-from models.joining import Hands, Pairs
+from models.joining import Hands, Part
 from models.losses import edge_loss
 from models.rates import LinearDecay
 
@@ -76,12 +76,12 @@ class Extras:
             return images
         return torch.where(visible, images.unflatten(0, (2, -1)), 1.0).flatten(0, 1)
 
-    def further_losses(self, pairs: Pairs) -> dict[str, Weighted]:
+    def further_losses(self, part: Part) -> dict[str, Weighted]:
         """Losses of the generators that the paper does not have, by the names under which they are logged."""
         if not self.lambda_edges:
             return {}
-        sources, masks = (torch.cat([getattr(h, name) for h in pairs.hands]) for name in ("image", "mask"))
-        return {"G_edges": Weighted(self.lambda_edges, 2 * edge_loss(torch.cat(pairs.fakes), sources, masks))}
+        sources, masks = (torch.cat([getattr(h, name) for h in part.hands]) for name in ("image", "mask"))
+        return {"G_edges": Weighted(self.lambda_edges, 2 * edge_loss(torch.cat(part.fakes), sources, masks))}
 
     def rate(self, step: int, *, lr: float, decay: LinearDecay) -> float:
         """The learning rate in the step numbered `step`, from 0; the paper's is lr throughout."""

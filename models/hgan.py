@@ -1,7 +1,7 @@
 """H-GAN and its baselines: CycleGAN with masks (paper section III, Fig. 2 right)."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -19,12 +19,12 @@ from models.fill import filled
 from models.guard import BufferGuard, finite_or_white
 from models.half import half_weights
 from models.image_pool import ImagePool
-from models.joining import Hands, Pairs, halves, join_hands
+from models.joining import Hands, Part, halves, join_hands
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, mean_of_maps
 from models.networks.layers import init_weights
 from models.rates import LinearDecay
 from models.trainer_state import TrainerState
-from models.updater import create_adam, frozen, set_rate, update
+from models.updater import Update, create_adam, set_rate
 from util import distributed
 from util.checkpoint import check_config
 from util.runtime import Amp
@@ -77,8 +77,9 @@ class HGAN:
     vgg: the frozen features of a perceptual discriminator; None for the others. silnet: a trained SilNet for the
     geometrically consistent loss; None without it. Checkpoints hold neither of them.
 
-    total_steps: the run's length, for rates that depend on it; None: rates stay constant. checkpoint_activations: see
-    ResNetGenerator. channels_last: whether the
+    total_steps: the run's length, for rates that depend on it; None: rates stay constant. accumulate:
+    number of parts of the batch that a step computes one after another. Gradients are the same, except with batch norm,
+    whose statistics are then those of a part. checkpoint_activations: see ResNetGenerator. channels_last: whether the
     perceptual discriminator and VGG16 use this memory format; None: on CUDA.
     """
 
@@ -95,11 +96,12 @@ class HGAN:
         silnet: nn.Module | None = None,
         seed: int = 0,
         total_steps: int | None = None,
+        accumulate: int = 1,
         checkpoint_activations: bool = False,
         channels_last: bool | None = None,
     ) -> None:
         self.config, self.objective, self.amp, self.device = config, objective, amp, device
-        self.extras, self.seed = Extras.of(objective), seed
+        self.extras, self.seed, self.accumulate = Extras.of(objective), seed, accumulate
         self.G_r, self.G_s = (create_generator(config).to(device) for _ in range(2))
         self.D_r, self.D_s = (create_discriminator(config).to(device) for _ in range(2))
         self.networks = {"G_r": self.G_r, "G_s": self.G_s, "D_r": self.D_r, "D_s": self.D_s}
@@ -167,44 +169,49 @@ class HGAN:
         finite ("skipped", 0 or 1). With masks, fakes are composited; cycles and identities are not.
         """
         exchange = self.begin_step(batch) if exchange is None else exchange
-        pairs, weight = self._pairs(batch), self.objective
-        s, r = pairs.hands
+        parts, weight, losses = self._parts(batch), self.objective, {}
         self.buffers.remember()
 
-        with frozen(self.D_r, self.D_s):
+        update = self._update(self.optimizer_G, still=(self.D_r, self.D_s))
+        for part in update.over(parts):
+            s, r = part.hands
             with self._precision("G_r", "G_s", "D_r", "D_s"):
-                raw_r, *identity_r = self._paint("G_r", s, *self._identity(r))
+                raw_r, *identity_r = self._paint("G_r", part, s, *self._identity(r))
                 fake_r = self._masked(raw_r, s)
-                raw_s, cycle_s, *identity_s = self._paint("G_s", r, s.painted(fake_r), *self._identity(s))
+                raw_s, cycle_s, *identity_s = self._paint("G_s", part, r, s.painted(fake_r), *self._identity(s))
                 fake_s = self._masked(raw_s, r)
-                (cycle_r,) = self._paint("G_r", r.painted(fake_s))
-                view = self._view_of_fakes(pairs, fake_r, fake_s)
+                (cycle_r,) = self._paint("G_r", part, r.painted(fake_s))
+                view = self._view_of_fakes(part, fake_r, fake_s)
                 on_fake_r, on_fake_s = (D(half) for D, half in zip((self.D_r, self.D_s), halves(view)))
-                terms = self._further_losses(pairs, raw_r, raw_s)
+                terms = self._further_losses(part, raw_r, raw_s)
             loss_gan = lsgan_generator_loss(on_fake_r) + lsgan_generator_loss(on_fake_s)
             loss_cycle = self._l1(cycle_s, s) + self._l1(cycle_r, r)
             loss_identity = sum(map(self._l1, identity_r + identity_s, (r, s)), self.zero)
             loss_G = weight.lambda_gan * loss_gan
             loss_G = loss_G + weight.lambda_cycle * (loss_cycle + weight.lambda_identity * loss_identity)
             loss_G = loss_G + sum(term.weight * term.loss for term in terms.values())
-            skipped_G = update(self.optimizer_G, self.scaler, loss_G)
-        losses = {"G_gan": loss_gan, "G_cycle": loss_cycle, "G_identity": loss_identity}
-        losses |= {name: term.loss for name, term in terms.items()}
+            update.backward(part.share * loss_G)
+            add(losses, part, G_gan=loss_gan, G_cycle=loss_cycle, G_identity=loss_identity)
+            add(losses, part, **{name: term.loss for name, term in terms.items()})
+        skipped_G = update.apply()
 
-        self._exchange_fakes(pairs, exchange)
-        with self._precision("D_r", "D_s"):
-            view_r, view_s = self._view_of_judged(pairs)
-            on_real_r, on_fake_r = self._judge("D_r", view_r)
-            on_real_s, on_fake_s = self._judge("D_s", view_s)
-        loss_D_r = lsgan_discriminator_loss(on_real_r, on_fake_r)
-        loss_D_s = lsgan_discriminator_loss(on_real_s, on_fake_s)
-        skipped = torch.maximum(skipped_G, update(self.optimizer_D, self.scaler, loss_D_r + loss_D_s))
-        losses |= {"D_r": loss_D_r, "D_s": loss_D_s}
-        losses |= {"D_r_real": mean_of_maps(on_real_r), "D_r_fake": mean_of_maps(on_fake_r)}
-        losses |= {"D_s_real": mean_of_maps(on_real_s), "D_s_fake": mean_of_maps(on_fake_s)}
+        self._exchange_fakes(parts, exchange)
+        update = self._update(self.optimizer_D)
+        for part in update.over(parts):
+            with self._precision("D_r", "D_s"):
+                view_r, view_s = self._view_of_judged(part)
+                on_real_r, on_fake_r = self._judge("D_r", view_r)
+                on_real_s, on_fake_s = self._judge("D_s", view_s)
+            loss_D_r = lsgan_discriminator_loss(on_real_r, on_fake_r)
+            loss_D_s = lsgan_discriminator_loss(on_real_s, on_fake_s)
+            update.backward(part.share * (loss_D_r + loss_D_s))
+            add(losses, part, D_r=loss_D_r, D_s=loss_D_s)
+            add(losses, part, D_r_real=mean_of_maps(on_real_r), D_r_fake=mean_of_maps(on_fake_r))
+            add(losses, part, D_s_real=mean_of_maps(on_real_s), D_s_fake=mean_of_maps(on_fake_s))
+        skipped = torch.maximum(skipped_G, update.apply())
 
         self._finish_step(skipped)
-        return {name: loss.detach() for name, loss in losses.items()} | {"skipped": skipped}
+        return losses | {"skipped": skipped}
 
     def begin_step(self, batch: dict) -> Tensor:
         """Prepare the next step on the host: set the learning rate, advance counters, and choose the pools' exchanges.
@@ -222,9 +229,20 @@ class HGAN:
         # A copy to a GPU does not wait for it.
         return plans.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else plans
 
-    def _pairs(self, batch: dict) -> Pairs:
-        hands = (Hands(batch[domain], batch[f"{domain}_mask"]) for domain in ("synthetic", "real"))
-        return Pairs(*hands, visible=self.extras.visible(batch["synthetic_mask"], batch["real_mask"]))
+    def _parts(self, batch: dict) -> list[Part]:
+        """The batch in `accumulate` parts, or as many as it has images."""
+        names = ("synthetic", "real", "synthetic_mask", "real_mask")
+        columns = list(zip(*(batch[name].chunk(self.accumulate) for name in names)))
+        sizes = [len(images) for images, *_ in columns]
+        parts = []
+        for (*images, mask_s, mask_r), size in zip(columns, sizes):
+            hands = [Hands(*of) for of in zip(images, (mask_s, mask_r))]
+            share = size / len(batch["real"])
+            parts.append(Part(*hands, share, visible=self.extras.visible(mask_s, mask_r)))
+        return parts
+
+    def _update(self, optimizer: torch.optim.Optimizer, still: Iterable[nn.Module] = ()) -> Update:
+        return Update(optimizer, self.scaler, called=self.callables.values(), still=still)
 
     @contextmanager
     def _precision(self, *names: str) -> Iterator[None]:
@@ -239,8 +257,8 @@ class HGAN:
         """The hands of the identity loss, none where its weight is 0."""
         return [hands] if self.objective.lambda_identity > 0 else []
 
-    def _paint(self, name: str, *hands: Hands) -> list[Tensor]:
-        """Apply a generator to several batches of hands. Returns images (N, 3, H, W) in [-1, 1] for each."""
+    def _paint(self, name: str, part: Part, *hands: Hands) -> list[Tensor]:
+        """Apply a generator to several batches of a part's hands. Returns images (N, 3, H, W) in [-1, 1] for each."""
         net, sizes = self.callables[name], [len(h.image) for h in hands]
         painted = []
         for together in [hands] if self._joins else [[h] for h in hands]:
@@ -256,31 +274,34 @@ class HGAN:
         """L1 loss of a cycle or an identity."""
         return l1_loss(self.extras.compared(painted, target), target.image)
 
-    def _view_of_fakes(self, pairs: Pairs, fake_r: Tensor, fake_s: Tensor) -> Tensor | list[Tensor]:
-        """The discriminators' view of both fakes, concatenated. Stores the fakes and the images shown."""
-        pairs.fakes = fake_r, fake_s
-        shown = self.extras.shown(torch.cat(pairs.fakes), pairs.visible)
-        pairs.shown = finite_or_white(shown.detach()).chunk(2)
+    def _view_of_fakes(self, part: Part, fake_r: Tensor, fake_s: Tensor) -> Tensor | list[Tensor]:
+        """The discriminators' view of both fakes, concatenated. Stores in the part the fakes and the images shown."""
+        part.fakes = fake_r, fake_s
+        shown = self.extras.shown(torch.cat(part.fakes), part.visible)
+        part.shown = finite_or_white(shown.detach()).chunk(2)
         return self.view(shown)
 
-    def _further_losses(self, pairs: Pairs, *painted: Tensor) -> dict[str, Weighted]:
+    def _further_losses(self, part: Part, *painted: Tensor) -> dict[str, Weighted]:
         """GeoConGAN's loss, if its weight is not 0, and the extras' losses."""
-        losses = self.extras.further_losses(pairs)
+        losses = self.extras.further_losses(part)
         if self.objective.lambda_geo:
-            logits, masks = self.silnet(torch.cat(painted)), torch.cat([hands.mask for hands in pairs.hands])
+            logits, masks = self.silnet(torch.cat(painted)), torch.cat([hands.mask for hands in part.hands])
             losses["G_geo"] = Weighted(self.objective.lambda_geo, 2 * geometric_loss(logits, masks))
         return losses
 
-    def _exchange_fakes(self, pairs: Pairs, exchange: Tensor) -> None:
-        """Exchange the shown fakes for past ones, by the image pools."""
-        pools = (self.pool_r, self.pool_s)
-        pairs.shown = tuple(pool.query(new, plan) for pool, new, plan in zip(pools, pairs.shown, exchange))
+    def _exchange_fakes(self, parts: list[Part], exchange: Tensor) -> None:
+        """Exchange the shown fakes of each part for past ones, by the image pools."""
+        sizes = [len(part.real.image) for part in parts]
+        new = (torch.cat(shown) for shown in zip(*(part.shown for part in parts)))
+        old = (pool.query(x, plan).split(sizes) for pool, x, plan in zip((self.pool_r, self.pool_s), new, exchange))
+        for part, *shown in zip(parts, *old):
+            part.shown = tuple(shown)
 
     @torch.no_grad()
-    def _view_of_judged(self, pairs: Pairs) -> tuple:
+    def _view_of_judged(self, part: Part) -> tuple:
         """The views of D_r and of D_s: images of its domain, then fakes, along the batch."""
-        real_s, real_r = self.extras.shown(torch.cat([h.image for h in pairs.hands]), pairs.visible).chunk(2)
-        fake_r, fake_s = pairs.shown
+        real_s, real_r = self.extras.shown(torch.cat([h.image for h in part.hands]), part.visible).chunk(2)
+        fake_r, fake_s = part.shown
         images = torch.cat([real_r, fake_r, real_s, fake_s])
         return halves(self.view(images))
 
@@ -338,3 +359,10 @@ class HGAN:
     def _trained(self) -> TrainerState:
         optimizers = {"G": self.optimizer_G, "D": self.optimizer_D}
         return TrainerState(networks=self.networks, averages=self.averages, optimizers=optimizers, scaler=self.scaler)
+
+
+def add(losses: dict[str, Tensor], part: Part, **named: Tensor) -> None:
+    """Add a part's losses, each times the part's share of the batch."""
+    for name, loss in named.items():
+        loss = loss.detach() * part.share if part.share < 1 else loss.detach()
+        losses[name] = losses[name] + loss if name in losses else loss

@@ -1,4 +1,4 @@
-"""Hands with their masks, pairs of them, and batches joined for one call of a network."""
+"""Hands with their masks, parts of a batch, and batches joined for one call of a network."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ class Hands:
 
 
 @dataclass
-class Pairs:
-    """A step's batch, N pairs of hands, and the step's results for them.
+class Part:
+    """A part of a step's batch, or all of it: N pairs of hands, and the step's results for them.
 
-    visible: where discriminators see the hands, bool (N, 1, H, W); None: everywhere. fakes:
+    share: of the batch. visible: where discriminators see the hands, bool (N, 1, H, W); None: everywhere. fakes:
     translations of the synthetic and of the real hands. shown: the same as discriminators are shown them.
     """
 
     synthetic: Hands
     real: Hands
+    share: float
     visible: Tensor | None
     fakes: tuple[Tensor, ...] = ()
     shown: tuple[Tensor, ...] = ()

@@ -173,6 +173,17 @@ def train_parser() -> Parser:
         translators_only=True,
         help="record a training step as a CUDA graph and replay it; one process, --amp bf16 or off; not yet measured",
     )
+    add_flag(
+        machine,
+        "--accumulate",
+        type=integer(1),
+        default=1,
+        metavar="N",
+        may_change=True,
+        translators_only=True,
+        help="compute a step in N parts of its batch: less memory, same gradients (with --norm batch, statistics are those of "
+        "a part)",
+    )
     add_switch(
         machine,
         "--checkpoint_activations",
@@ -276,6 +287,10 @@ def settle_translator(opt: argparse.Namespace) -> None:
         raise UsageError(
             f"--crop_size {opt.crop_size} with --netD perceptual and --d_scales {opt.d_scales}, which take multiples of "
             f"{multiple}"
+        )
+    if opt.accumulate > opt.batch_size:
+        raise UsageError(
+            f"--accumulate {opt.accumulate} parts of --batch_size {opt.batch_size}; give at most as many parts as images"
         )
     if opt.checkpoint_activations and opt.norm == "batch":
         raise UsageError(

@@ -164,7 +164,7 @@ class NoReading(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("changes", [{}, {"mask": False}, {"amp": "bf16"}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"mask": False}, {"accumulate": 2}, {"amp": "bf16"}], ids=str)
 def test_a_step_reads_nothing_from_the_device(vgg, changes):
     model = build(vgg, "pixcyclegan4", pool_size=1, **changes)
     for seed in range(3):
@@ -192,11 +192,11 @@ def after_one_step(vgg, changes: dict, *, batch: dict, **common):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"checkpoint_activations": True}, {"channels_last": True}],
+    [{"accumulate": 3}, {"accumulate": 2}, {"checkpoint_activations": True}, {"channels_last": True}],
     ids=str,
 )
 def test_gradients_are_the_same(vgg, changes):
-    """With activations computed anew; in the other memory format."""
+    """Three images in three parts, and in two and one; with activations computed anew; in the other memory format."""
     model = "mshgan4" if "channels_last" in changes else "pixcyclegan4"
     batch = make_batch(count=3)
     wanted, losses = after_one_step(vgg, {}, batch=batch, model=model)

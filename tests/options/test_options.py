@@ -252,6 +252,7 @@ def test_numbers_have_ranges():
 @pytest.mark.parametrize(
     "flags, named",
     [
+        (["--accumulate", "3", "--batch_size", "2"], "--batch_size"),
         (["--checkpoint_activations", "--norm", "batch"], "--norm batch"),
     ],
     ids=str,

@@ -48,6 +48,7 @@ def create_model(opt: Namespace, *, saved: dict | None, amp: Amp, device: torch.
         device=device,
         silnet=silnet.net if silnet else None,
         seed=opt.seed,
+        accumulate=opt.accumulate,
         checkpoint_activations=opt.checkpoint_activations,
     )
     return model, {"vgg_weights": weights._asdict() if weights else None, "silnet": silnet.record() if silnet else None}
