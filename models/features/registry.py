@@ -49,8 +49,8 @@ class Entry:
 class FeatureNet:
     """A loaded feature network.
 
-    Call it with a list of uint8 arrays (H, W, 3) of any sizes; it returns float32 features (N, dim) on its device. Attributes: name, dim, metric ("fid" or "fd"), sha256 of the weights,
-    preprocessing, device.
+    Call it with a list of uint8 arrays (H, W, 3) of any sizes; it returns float32 features (N, dim) on its device.
+    Attributes: name, dim, metric ("fid" or "fd"), sha256 of the weights, preprocessing, device.
     """
 
     def __init__(self, name: str, net: nn.Module, sha256: str, *, device: torch.device | str = "cpu") -> None:

@@ -26,7 +26,7 @@ from util.benchmark.operators import operators
 from util.benchmark.others import distance_rows, loader_rows, mask_rows
 from util.benchmark.reference_step import ReferenceStep
 from util.benchmark.timing import alternate
-from util.runtime import Amp, resolve_amp, resolve_device
+from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
 from util.strict_json import write_json
 
 MIB = 2**20
@@ -219,8 +219,7 @@ def main(argv: list[str] | None = None) -> None:
     opt = make_parser().parse_args(argv)
     device = resolve_device(opt.device)
     amp = resolve_amp(opt.amp, device)
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True  # as train.py does
+    seed_everything(0)  # with train.py's settings: tuned convolutions, no TF32
     machine = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU",
         "threads": torch.get_num_threads(),
