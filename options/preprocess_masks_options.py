@@ -66,6 +66,13 @@ def preprocess_masks_parser() -> Parser:
     )
     add_flag(
         steps,
+        "--threshold",
+        type=integer(0, 254),
+        default=DEFAULTS.threshold,
+        help="hand is brighter than this; 0: Otsu",
+    )
+    add_flag(
+        steps,
         "--max_hole",
         basic=True,
         type=number(0, 1),
@@ -97,7 +104,7 @@ def preprocess_masks_parser() -> Parser:
         help="erosion, removes background pixels",
     )
 
-    drop = parser.add_argument_group("frames to drop, and the chroma key that replaces masks of no use")
+    drop = parser.add_argument_group("frames to drop, and the fallback before")
     add_flag(
         drop,
         "--min_area",
@@ -121,6 +128,9 @@ def preprocess_masks_parser() -> Parser:
         type=integer(1),
         default=DEFAULTS.max_contours,
         help="most outlines, holes included, after the median filter",
+    )
+    add_switch(
+        drop, "--fallback", default=DEFAULTS.fallback, help="chroma key where a mask is missing, damaged or implausible"
     )
     for flag, default in (("--key_low", DEFAULTS.key_low), ("--key_high", DEFAULTS.key_high)):
         add_flag(

@@ -42,12 +42,14 @@ def median_filter(grey: np.ndarray, size: int) -> np.ndarray:
     return cv2.medianBlur(grey, size) if size > 1 else grey
 
 
-def binarise(grey: np.ndarray) -> np.ndarray:
-    """uint8 (H, W) -> bool (H, W): brighter than a threshold, by Otsu's method.
+def binarise(grey: np.ndarray, threshold: int = 0) -> np.ndarray:
+    """uint8 (H, W) -> bool (H, W): brighter than the threshold; 0 chooses it by Otsu's method.
 
-    It takes files that hold 0 and 1, or a blurred mask, as well as 0 and 255. A file of one single value has no
+    Otsu takes files that hold 0 and 1, or a blurred mask, as well as 0 and 255. A file of one single value has no
     threshold: above middle grey it is all hand, else all background.
     """
+    if threshold:
+        return grey > threshold
     low, high, *_ = cv2.minMaxLoc(grey)
     if low == high:
         return np.full(grey.shape, low > 127)

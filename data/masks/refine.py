@@ -23,11 +23,12 @@ class RefineOptions:
     Median, largest component, closing and erosion are the paper's steps, whose sizes it does not give: the least that
     removes speckle, joins cracks and takes a pixel off the border. The limits of area and contours are the released
     code's. Kernel sizes in pixels, odd, 0 = step off. max_hole is a fraction of the hand, min_area and max_area are
-    fractions of the frame. snap is the radius of the window in which the outline follows the
+    fractions of the frame. threshold 0 is Otsu's. snap is the radius of the window in which the outline follows the
     photograph. mask_values: which values of a mask file are hand (data.masks.values).
     """
 
     median: int = 5
+    threshold: int = 0
     close: int = 3
     erode: int = 3
     snap: int = 8
@@ -36,6 +37,7 @@ class RefineOptions:
     max_area: float = 0.50
     max_contours: int = 60
     mask_values: Ranges | None = None
+    fallback: bool = True
     key_low: tuple[int, int, int] = masks.GREEN_LOW
     key_high: tuple[int, int, int] = masks.GREEN_HIGH
 
@@ -76,8 +78,8 @@ def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions
 
     grey: uint8 (H, W), a raw mask, in whatever state. rgb: uint8 (H, W, 3), its photograph, or None to do without.
     """
-    before = masks.binarise(grey)
-    mask = masks.binarise(masks.median_filter(grey, options.median))
+    before = masks.binarise(grey, options.threshold)
+    mask = masks.binarise(masks.median_filter(grey, options.median), options.threshold)
     if mask.all() or not mask.any():
         return Refined(None, before, fault="all hand" if mask.all() else "no hand")
     contours = masks.count_contours(mask)
@@ -148,11 +150,12 @@ def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | 
         if refined.mask is not None:
             return refined.mask, _kept(refined, f"mask, {remark}" if remark else "mask")
     verdict = f"mask: {refined.fault}"
-    keyed = masks.chroma_key_mask(rgb, options.key_low, options.key_high)
-    from_key = refine_mask(keyed.view(np.uint8) * 255, rgb, options)
-    if from_key.mask is not None:
-        return from_key.mask, _kept(from_key, f"chroma key, {verdict}")
-    verdict += f"; chroma key: {from_key.fault}"
+    if options.fallback:
+        keyed = masks.chroma_key_mask(rgb, options.key_low, options.key_high)
+        from_key = refine_mask(keyed.view(np.uint8) * 255, rgb, options)
+        if from_key.mask is not None:
+            return from_key.mask, _kept(from_key, f"chroma key, {verdict}")
+        verdict += f"; chroma key: {from_key.fault}"
     return None, Verdict(verdict, "mask", float(refined.before.mean()), contours=refined.contours)
 
 

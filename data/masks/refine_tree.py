@@ -65,8 +65,8 @@ def _refine_tree(
 ) -> Outcome:
     wanted = json.loads(json.dumps(asdict(options)))  # tuples as the lists that come back
     recorded, done = _read_record(record)
-    differ = [name for name in wanted if recorded is not None and recorded.get(name) != wanted[name]]
-    if differ and not overwrite:
+    if recorded is not None and recorded != wanted and not overwrite:
+        differ = [name for name in wanted if recorded.get(name) != wanted[name]]
         changes = [f"--{name} {recorded.get(name)} (now {wanted[name]})" for name in differ]
         raise UsageError(
             f"the masks under {root} were refined with {', '.join(changes)}; "
