@@ -43,7 +43,7 @@ class ImagePool:
         return torch.tensor([stored, own, slots])
 
     @torch.no_grad()
-    def query(self, images: Tensor, trades: Tensor) -> Tensor:
+    def query(self, images: Tensor, plan: Tensor) -> Tensor:
         """Exchange images (N, C, H, W) by a plan on their device.
 
         Returns images of the same shape, each a given or an older one, detached.
@@ -53,7 +53,7 @@ class ImagePool:
             return images
         if self.images is None:
             self.images = images.new_zeros(self.size + 1, *images.shape[1:])
-        stored, own, slots = trades
+        stored, own, slots = plan
         given = images if len(images) == 1 else images.index_select(0, own)
         held = self.images.index_select(0, stored)
         answers = torch.where((stored < self.size).view(-1, 1, 1, 1), held, given)

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from models.ema import EMA
-from models.guard import BufferGuard, step_if_finite
+from models.guard import BufferGuard
 from models.networks.layers import at_least_float32
 from models.trainer_state import TrainerState
+from models.updater import Update
 from util.checkpoint import check_config
 from util.runtime import Amp
 
@@ -50,9 +51,9 @@ class Supervised:
         self.net.train()
         self.buffers.remember()
         losses = self.losses(self.logits(self.callable, batch["image"]), batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(losses["loss"]).backward()
-        skipped = step_if_finite(self.optimizer, self.scaler, losses["loss"])
+        update = Update(self.optimizer, self.scaler, called=[self.callable])
+        update.backward(losses["loss"])
+        skipped = update.apply()
         self.buffers.restore(skipped)
         self.scaler.update()
         for schedule in self.schedules.values():
