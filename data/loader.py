@@ -13,31 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from data.unpaired import collate
 from util.errors import RunError
 from util.failures import go_on
 from util.images import printable
 from util.workers import POLL, STALLED, before_workers, end_workers, in_threads, start_worker, worker_context
-
-
-class StreamSampler(Sampler[list[int]]):
-    """Batches of sample numbers from `start_step` on, without end.
-
-    Step t of all ranks together takes the samples t * B * R to (t + 1) * B * R - 1, for B samples a batch and R ranks,
-    of which this rank takes every R-th.
-    """
-
-    def __init__(self, batch_size: int, *, start_step: int = 0, rank: int = 0, world_size: int = 1) -> None:
-        self.batch_size, self.start_step, self.rank, self.world_size = batch_size, start_step, rank, world_size
-
-    def __iter__(self) -> Iterator[list[int]]:
-        step = self.start_step
-        while True:
-            first = step * self.batch_size * self.world_size
-            yield list(range(first + self.rank, first + self.batch_size * self.world_size, self.world_size))
-            step += 1
 
 
 def stream_loader(
@@ -49,9 +31,17 @@ def stream_loader(
     rank: int = 0,
     world_size: int = 1,
 ) -> DataLoader:
-    """A loader of endless batches of a dataset whose samples are a pure function of their number."""
-    sampler = StreamSampler(batch_size, start_step=start_step, rank=rank, world_size=world_size)
-    return Loader(dataset, sampler, num_workers=num_workers)
+    """A loader of endless batches of a dataset whose samples are a pure function of their number.
+
+    Step t of all ranks together takes the samples t * B * R to (t + 1) * B * R - 1, for B samples a batch and R ranks,
+    of which this rank takes every R-th.
+    """
+
+    def samples(k: int) -> range:
+        first = (start_step + k) * batch_size * world_size
+        return range(first + rank, first + batch_size * world_size, world_size)
+
+    return Loader(dataset, samples, num_workers=num_workers)
 
 
 def ordered_items(dataset: Dataset, *, num_workers: int) -> Iterator[Any]:
@@ -74,15 +64,16 @@ class Loader(DataLoader):
     """A DataLoader of endless batches whose tensors come from the workers as arrays, through pipes rather than shared
     memory.
 
-    A worker that gives nothing for STALLED seconds is an error. The dataset's `files(k)`, if it has that, names what
-    sample k is read from.
+    samples: k -> the numbers of the samples in batch k. A worker that gives nothing for STALLED seconds is an error. The
+    dataset's `files(k)`, if it has that, names what sample k is read from.
     """
 
-    def __init__(self, dataset: Dataset, sampler: StreamSampler, *, num_workers: int) -> None:
+    def __init__(self, dataset: Dataset, samples: Callable[[int], range], *, num_workers: int) -> None:
+        self.samples = samples
         before_workers(num_workers)
         super().__init__(
             dataset,
-            batch_sampler=sampler,
+            batch_sampler=map(samples, count()),
             num_workers=num_workers,
             collate_fn=collate_arrays,
             worker_init_fn=start_worker,
@@ -110,9 +101,8 @@ class Loader(DataLoader):
                 if "DataLoader timed out" not in str(error):
                     raise
         end_workers()
-        samples = next(islice(self.batch_sampler, k, None))
         read = getattr(self.dataset, "files", lambda sample: [f"sample {sample}"])
-        names = [printable(file) for sample in samples for file in read(sample)]
+        names = [printable(file) for sample in self.samples(k) for file in read(sample)]
         raise RunError(
             f"no images have come for {STALLED} s: reader process {k % self.num_workers} of {self.num_workers} hangs at "
             f"{', '.join(names[:4])}{' ...' if len(names) > 4 else ''}; see whether these files and their disk can be "

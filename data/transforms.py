@@ -30,11 +30,8 @@ def centred_hand_crop(hand: Hand, size: int) -> Hand:
 
 def hand_centre(mask: np.ndarray) -> tuple[int, int]:
     """(y, x) of the middle of a mask's bounding box; of the image (H, W) where the mask is empty."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    height, width = mask.shape
-    y = (rows[0] + rows[-1] + 1) // 2 if len(rows) else height // 2
-    x = (columns[0] + columns[-1] + 1) // 2 if len(columns) else width // 2
-    return int(y), int(x)
+    x, y, width, height = cv2.boundingRect((mask if mask.any() else np.ones_like(mask)).astype(np.uint8))
+    return y + height // 2, x + width // 2
 
 
 def crop_around(hand: Hand, y: int, x: int, size: int) -> Hand:

@@ -59,9 +59,8 @@ class UnpairedHands(Dataset):
     def __getitem__(self, k: int) -> dict[str, Tensor | str]:
         sample = {"left_out": {}}
         for stream, domain in enumerate(DOMAINS):
-            frame, draw_crop = self._read(domain, k, sample["left_out"])
             random = np.random.default_rng((self.seed, 2 + stream, k))
-            hand = draw_crop(random)
+            frame, hand = self._draw(domain, k, random, sample["left_out"])
             if self.flips and random.random() < 0.5:
                 hand = flip(hand)
             sample[domain] = to_tensor(hand.image)
@@ -73,16 +72,17 @@ class UnpairedHands(Dataset):
         """The image files that sample k is drawn from, if all can be used."""
         return [self.frames[domain][self._order[domain][k]].image for domain in DOMAINS]
 
-    def _read(
-        self, domain: str, k: int, left_out: dict[str, str]
-    ) -> tuple[Frame, Callable[[np.random.Generator], Hand]]:
+    def _draw(
+        self, domain: str, k: int, random: np.random.Generator, left_out: dict[str, str]
+    ) -> tuple[Frame, Hand]:
+        """The frame of sample k and a crop of it; frames that turn out unusable are passed over and told in left_out."""
         frames = self.frames[domain]
         for attempt in range(min(len(frames), MAX_TRIES)):
             frame = frames[self._order[domain][k + attempt]]
             if frame in self._bad:
                 continue
             try:
-                return frame, self._crops(domain, frame)
+                return frame, self._crop(domain, frame, random)
             except ImageError as error:
                 self._bad.add(frame)
                 left_out[frame.relative] = str(error)
@@ -90,14 +90,12 @@ class UnpairedHands(Dataset):
             f"{attempt + 1} {domain} images in a row cannot be used (the last one: {printable(frame.image)}); check --dataroot"
         )
 
-    def _crops(self, domain: str, frame: Frame) -> Callable[[np.random.Generator], Hand]:
-        """What draws random crops of a frame. Raises ImageError."""
+    def _crop(self, domain: str, frame: Frame, random: np.random.Generator) -> Hand:
         pack = self.packs.get(domain)
         place = pack.find(frame.relative) if pack else None
         if place is not None:
-            return lambda random: pack.random_crop(place, self.crop_size, random)
-        hand = read_hand(frame, background=self.background)
-        return lambda random: self.crop(hand, self.crop_size, random)
+            return pack.random_crop(place, self.crop_size, random)
+        return self.crop(read_hand(frame, background=self.background), self.crop_size, random)
 
 
 def collate(samples: list[dict]) -> dict:
