@@ -85,17 +85,14 @@ AS_IT_IS = Reading()
 
 def detect_layout(root: Path) -> str:
     """ "hands" or "unaligned", by the folders in the root. Raises UsageError with the trees expected."""
-    if (root / "trainA").is_dir() and (root / "trainB").is_dir():
+    there = [name for name in ("trainA", "trainB", SYNTH_FOLDER, REAL_FOLDER) if (root / name).is_dir()]
+    if {"trainA", "trainB"}.issubset(there):
         return "unaligned"
-    if (root / SYNTH_FOLDER).is_dir() and (root / REAL_FOLDER).is_dir():
+    if {SYNTH_FOLDER, REAL_FOLDER}.issubset(there):
         return "hands"
-    pairs = [("trainA", "trainB"), (SYNTH_FOLDER, REAL_FOLDER)]
-    for there, missing in (*pairs, *(pair[::-1] for pair in pairs)):
-        if (root / there).is_dir():
-            raise UsageError(f"--dataroot {root} holds {there}/ but no {missing}/. Expected one of\n{EXPECTED_TREE}")
     raise UsageError(
-        f"--dataroot {root} holds neither {SYNTH_FOLDER}/ and {REAL_FOLDER}/ nor trainA/ and trainB/. "
-        f"Expected one of\n{EXPECTED_TREE}"
+        f"--dataroot {root} holds {'only ' + '/ and '.join(there) + '/' if there else 'neither'} of trainA/ and trainB/, "
+        f"{SYNTH_FOLDER}/ and {REAL_FOLDER}/. Expected one of\n{EXPECTED_TREE}"
     )
 
 
@@ -180,16 +177,14 @@ def _real_frames(root: Path, reading: Reading) -> list[Frame]:
     masks = MaskFolders(root, reading.masks)
     usable, dropped = usable_frames(root)
     frames = []
-    for real in usable:
-        kind, mask = ("file", real.refined) if real.refined else ("raw", real.mask)
-        relative = real.image.relative_to(root).as_posix()
-        frame = Frame(real.image, relative, real.user, kind, mask, mask_origin=f"{mask.parent.name}/")
-        frames.append(with_mask(frame, masks.find(real.image) if reading.masks else None))
-    if reading.masks:
-        for real in dropped:
-            if real.mask is None and (mask := masks.find(real.image)):
-                frame = Frame(real.image, real.image.relative_to(root).as_posix(), real.user, "file")
-                frames.append(with_mask(frame, mask))
+    for real in [*usable, *(real for real in dropped if not (real.mask or real.refined))]:
+        mask, given = real.refined or real.mask, masks.given(real.image)
+        if mask or given:
+            kind, origin = "file" if real.refined else "raw", f"{mask.parent.name}/" if mask else ""
+            frame = Frame(
+                real.image, real.image.relative_to(root).as_posix(), real.user, kind, mask, mask_origin=origin
+            )
+            frames.append(with_mask(frame, given))
     left_out = len(usable) + len(dropped) - len(frames)
     if left_out and frames:
         log.info("RealHands: %d photographs left out (dropped by preprocess_masks.py, or without a mask)", left_out)

@@ -72,9 +72,7 @@ class UnpairedHands(Dataset):
         """The image files that sample k is drawn from, if all can be used."""
         return [self.frames[domain][self._order[domain][k]].image for domain in DOMAINS]
 
-    def _draw(
-        self, domain: str, k: int, random: np.random.Generator, left_out: dict[str, str]
-    ) -> tuple[Frame, Hand]:
+    def _draw(self, domain: str, k: int, random: np.random.Generator, left_out: dict[str, str]) -> tuple[Frame, Hand]:
         """The frame of sample k and a crop of it; frames that turn out unusable are passed over and told in left_out."""
         frames = self.frames[domain]
         for attempt in range(min(len(frames), MAX_TRIES)):

@@ -37,11 +37,6 @@ def chroma_key_mask(
     return cv2.inRange(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV), low, high) == 0
 
 
-def median_filter(grey: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (H, W) -> uint8 (H, W): the median of each size x size window; removes speckle."""
-    return cv2.medianBlur(grey, size) if size > 1 else grey
-
-
 def binarise(grey: np.ndarray, threshold: int = 0) -> np.ndarray:
     """uint8 (H, W) -> bool (H, W): brighter than the threshold; 0 chooses it by Otsu's method.
 
@@ -59,17 +54,13 @@ def binarise(grey: np.ndarray, threshold: int = 0) -> np.ndarray:
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
     """bool (H, W) -> bool (H, W): the connected component of most pixels; an empty mask stays empty."""
-    count, labels = cv2.connectedComponents(_bytes(mask), connectivity=8)
-    if count < 3:  # the background and at most one component
-        return mask.copy()
-    return labels == 1 + int(_areas(labels, count)[1:].argmax())
+    labels, areas = _components(mask)
+    return (labels == areas.argmax()) & mask
 
 
 def large_components(mask: np.ndarray, fraction: float) -> np.ndarray:
     """bool (H, W) -> bool (H, W): the components of at least that fraction of the largest one's pixels."""
-    count, labels = cv2.connectedComponents(_bytes(mask), connectivity=8)
-    areas = _areas(labels, count)
-    areas[0] = 0
+    labels, areas = _components(mask)
     return (areas >= max(1, fraction * areas.max()))[labels]
 
 
@@ -79,11 +70,8 @@ def rejoin(main: np.ndarray, pieces: np.ndarray, likeness: np.ndarray, gap: int)
     A piece belongs to the hand if it looks like it (likeness, float (H, W) in [0, 1]) and comes within gap pixels of
     it over ground that does, too. That ground, the cut, is filled.
     """
-    if not pieces.any():
-        return main
-    count, labels = cv2.connectedComponents(_bytes(pieces), connectivity=8)
-    means = np.bincount(labels.ravel(), likeness.ravel(), count) / np.maximum(_areas(labels, count), 1)
-    like = means > 0.75
+    labels, areas = _components(pieces)
+    like = np.bincount(labels.ravel(), likeness.ravel()) > 0.75 * areas
     like[0] = False
     if not like.any():
         return main
@@ -96,13 +84,9 @@ def rejoin(main: np.ndarray, pieces: np.ndarray, likeness: np.ndarray, gap: int)
 
 def label_holes(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """bool (H, W) -> (labels, areas): int32 (H, W), 0 off the holes and i on hole i; int64 (n + 1,), [0] is 0."""
-    count, labels = cv2.connectedComponents(_bytes(~mask), connectivity=4)
-    hole = np.ones(count, bool)
-    hole[0] = False  # the hand
-    hole[np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))] = False
-    renumber = np.zeros(count, np.int32)
-    renumber[hole] = np.arange(1, hole.sum() + 1)
-    return renumber[labels], np.concatenate([[0], _areas(labels, count)[hole]])
+    # Within a rim of background, all of it that reaches the frame's border is one component, the first.
+    labels, areas = _components(np.pad(~mask, 1, constant_values=True), connectivity=4)
+    return np.maximum(labels[1:-1, 1:-1] - 1, 0), np.concatenate([[0], areas[2:]])
 
 
 def count_contours(mask: np.ndarray) -> int:
@@ -129,10 +113,8 @@ def genuine_holes(
     genuine = large[labels]
     if likeness is not None:
         seen_through = (labels > 0) & ~genuine & (likeness < SEEN_THROUGH)
-        count, parts = cv2.connectedComponents(_bytes(seen_through), connectivity=4)
-        enough = _areas(parts, count) >= min_hole * hand_area
-        enough[0] = False
-        genuine |= enough[parts]
+        parts, sizes = _components(seen_through, connectivity=4)
+        genuine |= (sizes >= max(1, min_hole * hand_area))[parts]
     return genuine
 
 
@@ -217,15 +199,24 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     return inside - cv2.distanceTransform(_bytes(~mask), cv2.DIST_L2, 3)
 
 
+def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
+    """The bounding box of a bool mask (H, W) that is not empty, with a margin, inside the image: (rows, columns)."""
+    x, y, width, height = cv2.boundingRect(_bytes(mask))
+    return slice(max(0, y - margin), y + height + margin), slice(max(0, x - margin), x + width + margin)
+
+
 def iou(first: np.ndarray, second: np.ndarray) -> float:
     """Intersection over union of two bool (H, W); 1.0 for two empty masks."""
     union = int(np.count_nonzero(first | second))
     return int(np.count_nonzero(first & second)) / union if union else 1.0
 
 
-def _areas(labels: np.ndarray, count: int) -> np.ndarray:
-    """int32 (H, W) in [0, count) -> int64 (count,): pixels of each label. Much quicker than OpenCV's statistics."""
-    return np.bincount(labels.ravel(), minlength=count)
+def _components(mask: np.ndarray, *, connectivity: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """bool (H, W) -> (labels, areas): int32 (H, W), 0 off the mask and i on its component i; int64 (n + 1,), [0] is 0."""
+    count, labels = cv2.connectedComponents(_bytes(mask), connectivity=connectivity)
+    areas = np.bincount(labels.ravel(), minlength=count)  # much quicker than OpenCV's statistics
+    areas[0] = 0
+    return labels, areas
 
 
 def _some(colours: np.ndarray, number: int = 4000) -> np.ndarray:

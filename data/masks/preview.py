@@ -22,8 +22,8 @@ def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict])
     Three rows: the largest, the median and the smallest changes (1 - IoU of raw and refined), each photograph with the
     raw outline in red and the refined one in blue.
     """
-    kept = [frame for frame in frames if rows[report_key(frame, root)].verdict == KEPT]
-    kept.sort(key=lambda frame: -rows[report_key(frame, root)].change)
+    changes = {frame: row.change for frame in frames if (row := rows[report_key(frame, root)]).verdict == KEPT}
+    kept = sorted(changes, key=changes.get, reverse=True)
     if not kept:
         (root / PREVIEW_NAME).unlink(missing_ok=True)
         return False
@@ -33,10 +33,7 @@ def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict])
     picture = sheet(
         [[_picture(frame) for frame in group] for group in groups.values()],
         labels=list(groups),
-        captions=[
-            [f"{frame.user}/{frame.name}  {rows[report_key(frame, root)].change:.3f}" for frame in group]
-            for group in groups.values()
-        ],
+        captions=[[f"{frame.user}/{frame.name}  {changes[frame]:.3f}" for frame in group] for group in groups.values()],
         title="raw masks in red, refined masks in blue",
         side=SIDE,
     )

@@ -11,6 +11,7 @@ A user's folder may have any name and lie at any depth; what makes it one is the
 import csv
 import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,38 +72,26 @@ def find_real_frames(root: str | os.PathLike, masks: Path | None = None) -> list
     frames = []
     for folder, subfolders, _ in folders_below(root):
         if COLOUR_FOLDER in subfolders:
-            frames += _user_frames(Path(folder), root, folders)
+            user = Path(folder)
+            refined = {path.name: path for path in _files(user / REFINED_FOLDER)}
+            for name, image in _by_name(user / COLOUR_FOLDER).items():
+                mask, refined_mask = folders.find(image), refined.get(f"{name}_mask.png")
+                label = user.relative_to(root).as_posix()
+                frames.append(RealFrame(image, mask and mask.path, refined_mask, label, name))
             # A user's own folders hold files, no further users.
             own = (COLOUR_FOLDER, REFINED_FOLDER, *MASK_FOLDERS)
             subfolders[:] = [name for name in subfolders if name not in own]
     return sorted(frames, key=lambda frame: (frame.user, frame.name))
 
 
-def _user_frames(user: Path, root: Path, folders: MaskFolders) -> list[RealFrame]:
-    images = _by_name(user / COLOUR_FOLDER)
-    masks = {name: folders.find(image) for name, image in images.items()}
-    refined = {path.name for path in _files(user / REFINED_FOLDER)}
-    return [
-        RealFrame(
-            image=image,
-            mask=masks[name].path if masks[name] else None,
-            refined=user / REFINED_FOLDER / f"{name}_mask.png" if f"{name}_mask.png" in refined else None,
-            user=user.relative_to(root).as_posix(),
-            name=name,
-        )
-        for name, image in images.items()
-    ]
-
-
 def _by_name(folder: Path) -> dict[str, Path]:
     """{name: path} of a folder's photographs; the preferred file of a name is the last one written."""
+    names = {path: re.sub("(?<=.)_color$", "", path.stem, flags=re.IGNORECASE) for path in _files(folder)}
 
-    def marked(path: Path) -> bool:
-        return path.stem.casefold().endswith("_color") and path.stem.casefold() != "_color"
+    def rank(path: Path) -> tuple:
+        return names[path] != path.stem, path.suffix == ".png", path.suffix.lower() == ".png", path.name
 
-    ranks = lambda path: (marked(path), path.suffix == ".png", path.suffix.lower() == ".png", path.name)  # noqa: E731
-    files = sorted(_files(folder), key=ranks)
-    return {path.stem[: -len("_color")] if marked(path) else path.stem: path for path in files}
+    return {names[path]: path for path in sorted(names, key=rank)}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -79,7 +79,8 @@ def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions
     grey: uint8 (H, W), a raw mask, in whatever state. rgb: uint8 (H, W, 3), its photograph, or None to do without.
     """
     before = masks.binarise(grey, options.threshold)
-    mask = masks.binarise(masks.median_filter(grey, options.median), options.threshold)
+    filtered = cv2.medianBlur(grey, options.median) if options.median > 1 else grey
+    mask = masks.binarise(filtered, options.threshold)
     if mask.all() or not mask.any():
         return Refined(None, before, fault="all hand" if mask.all() else "no hand")
     contours = masks.count_contours(mask)
@@ -88,8 +89,7 @@ def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions
     mask = masks.large_components(mask, PIECE)
 
     # All that follows happens around the hand.
-    y, x = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    window = tuple(slice(max(0, where[0] - MARGIN), where[-1] + 1 + MARGIN) for where in (y, x))
+    window = masks.bounding_box(mask, MARGIN)
     refined = np.zeros_like(mask)
     refined[window] = _refine_hand(mask[window], None if rgb is None else rgb[window], options)
 

@@ -54,10 +54,8 @@ class MaskFolders:
 
     def find(self, image: Path) -> MaskFile | None:
         """The mask file of an image below the root, by steps 1 to 3 of the rule; None where there is none."""
-        if self.explicit is not None:
-            mask = self._explicit(image)
-            if mask:
-                return MaskFile(mask, f"--masks {self.explicit.name}")
+        if mask := self.given(image):
+            return mask
         beside = self._beside(image.parent)
         if beside:
             mask = next((beside[name] for name in names_of_mask(image.name, beside=True) if name in beside), None)
@@ -80,11 +78,14 @@ class MaskFolders:
         name = folder.name.removesuffix("_masks")
         return name != folder.name and folder.with_name(name).is_dir()
 
-    def _explicit(self, image: Path) -> Path | None:
-        if self.explicit.is_file():
-            return self.explicit
+    def given(self, image: Path) -> MaskFile | None:
+        """The mask file that --masks names for an image, by step 1 of the rule alone."""
+        if self.explicit is None:
+            return None
         index = self._index(self.explicit)
-        return look_up(index, image.relative_to(self.root)) or look_up(index, PurePath(image.name))
+        mask = look_up(index, image.relative_to(self.root)) or look_up(index, PurePath(image.name))
+        mask = self.explicit if self.explicit.is_file() else mask
+        return mask and MaskFile(mask, f"--masks {self.explicit.name}")
 
     def _siblings(self, parent: Path) -> list[tuple[Path, Path]]:
         """(folder, its folder of masks) for an image's own folder and each one above it up to the root."""

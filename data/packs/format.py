@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from data.hands import Hand
+from data.masks.ops import bounding_box
 from data.transforms import crop_centres, window, window_start
 
 REGIONS_FILE, INDEX_FILE = "regions.bin", "index.npy"
@@ -36,17 +37,17 @@ def encode(hand: Hand, *, background: str, crop_size: int) -> tuple[list[int], b
     flags = hand.mask.astype(np.uint8) * HAND
     centres = crop_centres(hand.mask)
     flags.ravel()[centres] |= CENTRE
-    if background == "white":
-        rows, columns = (np.flatnonzero(hand.mask.any(axis=axis)) for axis in (1, 0))
-        (top, bottom), (left, right) = ((where[0], where[-1] + 1) for where in (rows, columns))
-    else:
-        y, x = np.divmod(centres, width)
-        (top, bottom), (left, right) = (
-            (max(0, window_start(where.min(), side, crop_size)), window_start(where.max(), side, crop_size) + crop_size)
-            for where, side in ((y, height), (x, width))
+    rows, columns = bounding_box(hand.mask)
+    if background == "keep":
+        rows, columns = (
+            slice(
+                max(0, window_start(where.min(), side, crop_size)),
+                window_start(where.max(), side, crop_size) + crop_size,
+            )
+            for where, side in zip(np.divmod(centres, width), (height, width))
         )
-    box = np.dstack([hand.image, flags])[top:bottom, left:right]
-    return [height, width, int(top), int(left), *box.shape[:2]], box.tobytes()
+    box = np.dstack([hand.image, flags])[rows, columns]
+    return [height, width, int(rows.start), int(columns.start), *box.shape[:2]], box.tobytes()
 
 
 class Pack:

@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from util.scores.hand_pixels import distance_inside, hand_box, lab, masked_blur
+from data.masks.ops import bounding_box
+from util.scores.hand_pixels import distance_inside, lab, masked_blur
 
 WIDTH = 2  # pixels, at every scale: the outermost two
 CORE = 4  # pixels, at every scale: the colour beside the fringe is taken from here inwards
@@ -21,7 +22,7 @@ def fringe_chroma(image: np.ndarray, mask: np.ndarray) -> float | None:
     """
     if not mask.any():
         return None
-    box = hand_box(mask, margin=WIDTH)
+    box = bounding_box(mask, margin=WIDTH)
     mask = mask[box]
     distance = distance_inside(mask)
     core = distance >= CORE

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
+from data.masks.ops import bounding_box
+
 REGION = 256  # pixels: the region of the paper's validation and test
 
 
@@ -23,13 +25,10 @@ def ruler_scale(masks: Iterable[np.ndarray]) -> float:
 
 def _reach(mask: np.ndarray) -> float:
     """How far the hand reaches from the middle of the image, along a row or a column."""
-    reach = 0.0
-    for axis in (0, 1):
-        where = np.flatnonzero(mask.any(axis=1 - axis))
-        middle = mask.shape[axis] / 2
-        if len(where):
-            reach = max(reach, middle - where[0], where[-1] + 1 - middle)
-    return reach
+    if not mask.any():
+        return 0.0
+    sides = zip(bounding_box(mask), mask.shape)
+    return max(max(length / 2 - side.start, side.stop - length / 2) for side, length in sides)
 
 
 def lab(image: np.ndarray) -> np.ndarray:
@@ -56,12 +55,3 @@ def masked_blur(values: np.ndarray, mask: np.ndarray, sigma: float) -> np.ndarra
         cv2.GaussianBlur(each, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT) for each in (values * weights, weights)
     )
     return sums / np.maximum(shares, 1e-6)
-
-
-def hand_box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
-    """The bounding box of a bool mask (H, W) that is not empty, with a margin, inside the image: (rows, columns)."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return (
-        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + 1 + margin),
-        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + 1 + margin),
-    )

@@ -20,7 +20,8 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from data.depth import has_depth
-from util.scores.hand_pixels import distance_inside, hand_box, lab
+from data.masks.ops import bounding_box
+from util.scores.hand_pixels import distance_inside, lab
 
 TOLERANCE = 2  # pixels, at every scale, by which an edge may have moved
 KEPT_CONTRAST = 1 / 3  # of the source's contrast must be left
@@ -82,7 +83,7 @@ def structure(
         raise ValueError(f"source, translation, mask and depth must have one size, not {sorted(shapes)}")
     if not mask.any():
         return Structure()
-    box = hand_box(mask, margin=2)
+    box = bounding_box(mask, margin=2)
     mask = mask[box]
     inside = distance_inside(mask) > MARGIN * scale
     (old, old_edges), (new, new_edges) = (

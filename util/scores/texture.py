@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from util.scores.hand_pixels import distance_inside, hand_box, lab, masked_blur
+from data.masks.ops import bounding_box
+from util.scores.hand_pixels import distance_inside, lab, masked_blur
 
 BANDS = (6, 12, 24)  # pixels (scaled): periods at which the three bands of L* are most sensitive
 MARGIN = 8.0  # pixels (scaled) inside the outline, where neither its shading nor a fringe reaches
@@ -21,7 +22,7 @@ def band_strengths(image: np.ndarray, mask: np.ndarray, *, scale: float = 1.0) -
     """
     if not mask.any():
         return None
-    box = hand_box(mask, margin=1)
+    box = bounding_box(mask, margin=1)
     mask = mask[box]
     inside = distance_inside(mask) > MARGIN * scale
     if inside.sum() < MIN_PIXELS * scale**2:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from util.scores.hand_pixels import hand_box, lab
+from data.masks.ops import bounding_box
+from util.scores.hand_pixels import lab
 
 CHANNELS = ("L", "a", "b")
 
@@ -11,7 +12,7 @@ def mean_colour(image: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     """The mean L*, a*, b* of one hand: float64 (3,). image: uint8 RGB (H, W, 3); mask: bool (H, W). None if empty."""
     if not mask.any():
         return None
-    box = hand_box(mask, margin=0)
+    box = bounding_box(mask)
     return lab(image[box])[mask[box]].mean(axis=0, dtype=np.float64)
 
 
