@@ -97,22 +97,21 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
         log.info("%s: %s and saved; go on with --continue_train", name, stopped)
         return 128 + stopped.signal_number
 
-    results = {name: reports(experiment, judged) for name, judged in predictions.items()}
-    sentence = answer(opt.experiment, predictions)
-    write_predictions(folder / "predictions.csv", experiment, predictions)
+    write_predictions(folder / "predictions.csv", experiment, tested, predictions)
+    confusions = {name: confusion_by_kind(tested, judged) for name, judged in predictions.items()}
+    results = {name: reports(experiment, confusion) for name, confusion in confusions.items()}
     figures = [
         draw_confusion(
-            confusion_by_kind(judged, len(experiment.classes)),
-            experiment.classes,
-            true_names=KINDS,
-            title=f"Trained on {', '.join(experiment.training_sets[name])}",
+            confusion, experiment.classes, KINDS, title=f"Trained on {', '.join(experiment.training_sets[name])}"
         )
-        for name, judged in predictions.items()
+        for name, confusion in confusions.items()
     ]
     beside(figures).write(folder / "confusion.png")
+    first = next(iter(confusions.values()))  # of Table II's training sets, the one without generated hands
+    sentence = answer(opt.experiment, first)
     table = study_markdown(opt.experiment, results, answer=sentence, notes=notes, counts=counts)
     write_bytes(folder / "table.md", table.encode())
-    real, total = called_real(predictions["syn_rea" if opt.experiment == "table2" else "syn_rea_gen"])
+    real, total = called_real(first)
     low, high = wilson_interval(real, total)
     write_json(
         folder / METRICS_FILE,

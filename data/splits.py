@@ -37,10 +37,11 @@ def make_split(
         fixed = {phase: [frame for frame in frames[domain] if frame.phase == phase] for phase in PHASES}
         pool = [frame for frame in frames[domain] if frame.phase in (None, "train")]
         total = len(pool)
-        wanted = {
-            "test": 0 if fixed["test"] else _default(test_size, total, MAX_TEST, TEST_SHARE),
-            "val": 0 if fixed["val"] else _default(val_size, total, MAX_VAL, VAL_SHARE),
+        sizes = {
+            "test": min(MAX_TEST, round(total * TEST_SHARE)) if test_size is None else test_size,
+            "val": min(MAX_VAL, round(total * VAL_SHARE)) if val_size is None else val_size,
         }
+        wanted = {phase: 0 if fixed[phase] else size for phase, size in sizes.items()}
         drawn, rest = _draw(pool, wanted, split_by=split_by, seed=f"{seed}-{domain}")
         if not rest:
             raise UsageError(
@@ -55,10 +56,6 @@ def make_split(
         parts = {"train": rest, "val": drawn["val"] or fixed["val"], "test": drawn["test"] or fixed["test"]}
         split[domain] = {phase: sorted(frame.relative for frame in parts[phase]) for phase in PHASES}
     return split
-
-
-def _default(size: int | None, total: int, most: int, share: float) -> int:
-    return min(most, round(total * share)) if size is None else size
 
 
 def _draw(frames: list[Frame], wanted: dict[str, int], *, split_by: str, seed: str) -> tuple[dict, list[Frame]]:

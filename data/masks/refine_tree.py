@@ -5,6 +5,7 @@ one a finished frame and the state of its source files. A frame is done if the r
 changed since and its output is there. masks_report.csv is made from the record when all frames are done.
 """
 
+import contextlib
 import io
 import json
 from collections.abc import Iterator
@@ -44,67 +45,50 @@ def refine_tree(
     Raises UsageError where the masks there were made with other options (unless overwrite), where another run is at
     work on the tree, and where a file cannot be written; RunError where a worker process is lost or hangs.
     """
-    try:
-        with _open_record(root) as record:
-            return _refine_tree(record, root, frames, options, num_workers=num_workers, overwrite=overwrite)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write under {root}: {error.strerror or error} ({error.filename or PROGRESS_NAME}); "
-            "what was done is kept, run again to go on"
-        ) from error
+    with _open_record(root) as record:
+        wanted = json.loads(json.dumps(asdict(options)))  # tuples as the lists that come back
+        recorded, done = _read_record(record)
+        if recorded is not None and recorded != wanted and not overwrite:
+            differ = [name for name in wanted if recorded.get(name) != wanted[name]]
+            changes = [f"--{name} {recorded.get(name)} (now {wanted[name]})" for name in differ]
+            raise UsageError(
+                f"the masks under {root} were refined with {', '.join(changes)}; "
+                "pass --overwrite to redo them all, or the same options as then"
+            )
+        if overwrite:
+            done = {}
+            (root / REPORT_NAME).unlink(missing_ok=True)
+        if overwrite or recorded is None:
+            record.seek(0)
+            record.truncate()
+            record.write(json.dumps({"options": wanted}) + "\n")
+            record.flush()  # before any mask is replaced
+        for folder in {refined_path(frame).parent for frame in frames}:
+            for part in folder.glob(".part-*"):  # of a run that was killed
+                part.unlink(missing_ok=True)
 
-
-def _refine_tree(
-    record: io.TextIOBase,
-    root: Path,
-    frames: list[RealFrame],
-    options: RefineOptions,
-    *,
-    num_workers: int,
-    overwrite: bool,
-) -> Outcome:
-    wanted = json.loads(json.dumps(asdict(options)))  # tuples as the lists that come back
-    recorded, done = _read_record(record)
-    if recorded is not None and recorded != wanted and not overwrite:
-        differ = [name for name in wanted if recorded.get(name) != wanted[name]]
-        changes = [f"--{name} {recorded.get(name)} (now {wanted[name]})" for name in differ]
-        raise UsageError(
-            f"the masks under {root} were refined with {', '.join(changes)}; "
-            "pass --overwrite to redo them all, or the same options as then"
-        )
-    if overwrite:
-        done = {}
-        (root / REPORT_NAME).unlink(missing_ok=True)
-    if overwrite or recorded is None:
-        record.seek(0)
-        record.truncate()
-        record.write(json.dumps({"options": wanted}) + "\n")
-        record.flush()  # before any mask is replaced
-    _remove_leftovers(frames)
-
-    keys = [report_key(frame, root) for frame in frames]
-    rows: dict[str, Verdict] = {}
-    todo = []
-    for key, frame in zip(keys, frames):
-        verdict = _recorded_verdict(frame, done.get(key), adopt=recorded is None and not overwrite)
-        if verdict is None:
-            todo.append((key, frame))
-        else:
-            rows[key] = verdict
-    n_skipped = len(rows)
-
-    bar = progress(total=len(frames), initial=n_skipped, unit="mask", desc="refining")
-    with bar:
-        for finished in _work(todo, options, num_workers):
-            for key, stamp, verdict in finished:
+        keys = [report_key(frame, root) for frame in frames]
+        rows: dict[str, Verdict] = {}
+        todo = []
+        for key, frame in zip(keys, frames):
+            verdict = _recorded_verdict(frame, done.get(key), adopt=recorded is None and not overwrite)
+            if verdict is None:
+                todo.append((key, frame))
+            else:
                 rows[key] = verdict
-                record.write(json.dumps({"file": key, "stamp": stamp, **asdict(verdict)}) + "\n")
-            record.flush()
-            bar.update(len(finished))
+        n_skipped = len(rows)
 
-    rows = {key: rows[key] for key in keys}
-    write_bytes(root / REPORT_NAME, report_text(rows).encode())
-    return Outcome(rows, n_skipped)
+        with progress(total=len(frames), initial=n_skipped, unit="mask", desc="refining") as bar:
+            for finished in _work(todo, options, num_workers):
+                for key, stamp, verdict in finished:
+                    rows[key] = verdict
+                    record.write(json.dumps({"file": key, "stamp": stamp, **asdict(verdict)}) + "\n")
+                record.flush()
+                bar.update(len(finished))
+
+        rows = {key: rows[key] for key in keys}
+        write_bytes(root / REPORT_NAME, report_text(rows).encode())
+        return Outcome(rows, n_skipped)
 
 
 def report_text(rows: dict[str, Verdict]) -> str:
@@ -119,13 +103,19 @@ def report_text(rows: dict[str, Verdict]) -> str:
 # The record
 
 
-def _open_record(root: Path) -> io.TextIOBase:
-    """Open the record, new or old, and hold its lock until it is closed."""
-    record = open(root / PROGRESS_NAME, "a+", encoding="utf-8", errors="replace")
-    if try_lock(record.fileno()) is False:
-        record.close()
-        raise UsageError(f"another preprocess_masks.py is at work under {root}: wait for it to end")
-    return record
+@contextlib.contextmanager
+def _open_record(root: Path) -> Iterator[io.TextIOBase]:
+    """Open the record, new or old, and hold its lock within the block. A file that cannot be written is a UsageError."""
+    try:
+        with open(root / PROGRESS_NAME, "a+", encoding="utf-8", errors="replace") as record:
+            if try_lock(record.fileno()) is False:
+                raise UsageError(f"another preprocess_masks.py is at work under {root}: wait for it to end")
+            yield record
+    except OSError as error:
+        raise UsageError(
+            f"cannot write under {root}: {error.strerror or error} ({error.filename or PROGRESS_NAME}); "
+            "what was done is kept, run again to go on"
+        ) from error
 
 
 def _read_record(record: io.TextIOBase) -> tuple[dict | None, dict[str, dict]]:
@@ -162,13 +152,6 @@ def _recorded_verdict(frame: RealFrame, row: dict | None, *, adopt: bool) -> Ver
     output = refined_path(frame)
     there = output.is_file() and output.stat().st_size > 0
     return verdict if there == (verdict.verdict == KEPT) else None
-
-
-def _remove_leftovers(frames: list[RealFrame]) -> None:
-    """Remove the partial files of a run that was killed."""
-    for folder in {refined_path(frame).parent for frame in frames}:
-        for part in folder.glob(".part-*"):
-            part.unlink(missing_ok=True)
 
 
 # The processes

@@ -36,7 +36,7 @@ def open_backgrounds(root: str | os.PathLike | None, *, size: int, part: str) ->
     """
     if root is None:
         return partial(draw_room, size)  # unlike a lambda, it can be sent to workers
-    return Photographs(split_photographs(list_photographs(root))[part], size=size, root=root)
+    return Photographs(photographs(root, part), size=size, root=root)
 
 
 class Photographs:
@@ -61,24 +61,19 @@ class Photographs:
         )
 
 
-def list_photographs(root: str | os.PathLike) -> list[Path]:
-    """All image files below `root`, at any depth, sorted. Raises UsageError if there are fewer than ten."""
-    root = Path(root)
-    paths = sorted(images_below(root))
+def photographs(root: str | os.PathLike, part: str) -> list[Path]:
+    """The image files below `root`, at any depth, that serve in "train" (four fifths) or "test" (one fifth).
+
+    They are held out evenly over the sorted list and so over its folders (room types). Raises UsageError if there are
+    fewer than ten.
+    """
+    paths = sorted(images_below(Path(root)))
     if len(paths) < 2 * HELD_OUT:
         raise UsageError(
             f"{root} holds {len(paths)} photographs ({FORMATS}), at least {2 * HELD_OUT} are needed: "
             "give another --background_root, or none for backgrounds that the project draws"
         )
-    return paths
-
-
-def split_photographs(paths: list[Path]) -> dict[str, list[Path]]:
-    """{"train": four fifths, "test": one fifth}, evenly over the sorted list and so over its folders (room types)."""
-    return {
-        "train": [path for i, path in enumerate(paths) if i % HELD_OUT != HELD_OUT - 1],
-        "test": paths[HELD_OUT - 1 :: HELD_OUT],
-    }
+    return [path for i, path in enumerate(paths, start=1) if (i % HELD_OUT == 0) == (part == "test")]
 
 
 def random_crop(photograph: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

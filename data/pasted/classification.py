@@ -7,7 +7,6 @@ source of the synthetic hand it was translated from and always goes where that g
 import logging
 import random
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -22,8 +21,9 @@ from data.pasted.composite import Placement, composite, mask_of_crop, random_pla
 from data.shuffled import Shuffled
 from data.splits import Split
 from util.errors import UsageError
-from util.images import ImageError, read_mask, read_rgb, to_tensor
+from util.images import ImageError, printable, read_mask, read_rgb, to_tensor
 from util.progress import progress
+from util.workers import in_threads
 
 log = logging.getLogger(__name__)
 
@@ -165,27 +165,21 @@ def take_usable(files: Sequence[HandFile], count: int, *, kind: str, strict: boo
 
     Raises UsageError if none does or, if strict, one does not.
     """
-    kept, faults = [], {}
-    with (
-        ThreadPoolExecutor(4) as pool,
-        progress(total=min(count, len(files)), desc=f"checking {kind} hands") as bar,
-    ):
-        start = 0
-        while len(kept) < count and start < len(files):
-            chunk = files[start : start + min(256, count - len(kept))]
-            start += len(chunk)
-            for file, fault in zip(chunk, pool.map(find_fault, chunk)):
-                if fault:
-                    faults[file.image] = fault
-                else:
-                    kept.append(file)
-                    bar.update()
+    kept, faults = [], []
+    checked = in_threads(find_fault, files, count=4, name=lambda file: printable(file.image))
+    for file, fault in zip(files, progress(checked, total=min(count, len(files)), desc=f"checking {kind} hands")):
+        if fault and strict:
+            raise UsageError(f"{fault} (--no-strict leaves such images out)")
+        if fault:
+            faults.append(fault)
+        else:
+            kept.append(file)
+        if len(kept) == count:
+            break
     if faults:
-        if strict:
-            raise UsageError(f"{next(iter(faults.values()))} (--no-strict leaves such images out)")
-        warn_left_out(list(faults.values()), what=f"{len(faults)} {kind} hands")
+        warn_left_out(faults, what=f"{len(faults)} {kind} hands")
     if not kept:
-        reason = f" ({next(iter(faults.values()))})" if faults else ""
+        reason = f" ({faults[0]})" if faults else ""
         raise UsageError(
             f"there is no usable {kind} hand to train or to test with{reason}; hands must have masks or lie on exactly "
             "white, as test.py writes them, or on SynthHands' key colour (--name, --synth_dir, --real_dir, --gen_dir)"

@@ -86,7 +86,8 @@ def place_hand(
     inside = mask.astype(np.float32)
     premultiplied = np.dstack([image * inside[..., None], inside])  # colour x coverage, coverage
     left, top, side = _window(mask, placement)
-    layers = _resize(window(premultiplied, top, left, side, side, beyond=0), size)
+    layers = window(premultiplied, top, left, side, side, beyond=0)
+    layers = cv2.resize(layers, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
     coverage = layers[..., 3]
     colours = np.clip(layers[..., :3] / np.maximum(coverage, 1e-3)[..., None], 0, 255)
     alpha = _border(coverage)
@@ -112,11 +113,6 @@ def _window(mask: np.ndarray, placement: Placement) -> tuple[int, int, int]:
     left = columns.mean() - side * (0.5 + placement.right)
     top = rows.mean() - side * (0.5 + placement.down)
     return math.floor(left + 0.5), math.floor(top + 0.5), side  # round() sends halves to the even neighbour
-
-
-def _resize(layers: np.ndarray, size: int) -> np.ndarray:
-    interpolation = cv2.INTER_AREA if len(layers) > size else cv2.INTER_LINEAR
-    return cv2.resize(layers, (size, size), interpolation=interpolation)
 
 
 def _border(coverage: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ same background, decoy, motion and noise.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -88,18 +89,13 @@ def background_bank(root: str | None, *, size: int, part: str, seed: int) -> Bac
     """
     source = open_backgrounds(root, size=size, part=part)
     rng = np.random.default_rng((seed, PARTS.index(part)))
-    return Bank(np.stack([source(rng) for _ in range(PHOTOGRAPHS[part])]))
+    return partial(one_of, np.stack([source(rng) for _ in range(PHOTOGRAPHS[part])]))
 
 
-class Bank:
-    """Draws one of the pictures, uint8 (N, S, S, 3), mirrored or not. A class, so that it can be sent to workers."""
-
-    def __init__(self, pictures: np.ndarray) -> None:
-        self.pictures = pictures
-
-    def __call__(self, rng: np.random.Generator) -> np.ndarray:
-        picture = self.pictures[rng.integers(len(self.pictures))]
-        return picture[:, ::-1] if rng.random() < 0.5 else picture
+def one_of(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One of the pictures, uint8 (N, S, S, 3), mirrored or not."""
+    picture = pictures[rng.integers(len(pictures))]
+    return picture[:, ::-1] if rng.random() < 0.5 else picture
 
 
 class AnnotatedHands(HandsOnBackgrounds):

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data.pasted.backgrounds import draw_room, list_photographs, open_backgrounds, random_crop, split_photographs
+from data.pasted.backgrounds import draw_room, open_backgrounds, random_crop
+from data.pasted.backgrounds import photographs as photographs_of
 from data.pasted.composite import WINDOW, Placement, composite, mask_of_crop, place_hand, random_placement
 from util.errors import UsageError
 from util.images import write_png
@@ -55,10 +56,8 @@ def photographs(tmp_path):
 
 
 def test_photographs_are_read_recursively_and_test_ones_held_out(photographs) -> None:
-    found = list_photographs(photographs)
-    assert len(found) == 12
-    parts = split_photographs(found)
-    assert not set(parts["train"]) & set(parts["test"]) and set(parts["train"]) | set(parts["test"]) == set(found)
+    train, test = (set(photographs_of(photographs, part)) for part in ("train", "test"))
+    assert len(train | test) == 12 and not train & test
     seen = {}
     for part in ("train", "test"):
         draw = open_backgrounds(photographs, size=32, part=part)
@@ -77,7 +76,7 @@ def test_drawn_backgrounds_need_no_folder_and_few_photographs_are_refused(tmp_pa
 
 
 def test_broken_photographs_are_named_and_the_next_one_serves(photographs, caplog) -> None:
-    *broken, last = split_photographs(list_photographs(photographs))["train"]
+    *broken, last = photographs_of(photographs, "train")
     for path in broken:
         path.write_bytes(b"\x89PNG but no more")
     draw = open_backgrounds(photographs, size=32, part="train")

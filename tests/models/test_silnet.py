@@ -18,7 +18,7 @@ from data.silhouette_crops import silhouette_crop
 from models.load import TrainedSilNet, load_silnet
 from models.losses import geometric_loss
 from models.networks.silnet import SilNet
-from models.translation import HandTranslator
+from models.translation import HandTranslator, Translation
 from options.train_options import parse_train
 from util.checkpoint import load_checkpoint
 from util.errors import UsageError, run_command
@@ -204,14 +204,15 @@ def recoloured(images, masks):
 
 @pytest.fixture(scope="module")
 def shape_of(root, silnet):
-    """shape_of(generator, hand_box=False) -> ShapeScores' means of it on the synthetic hands."""
+    """shape_of(generator, hand_box=False) -> ShapeScores' means of it on the synthetic hands, with "baseline"."""
     regions = HandRegions(find_frames(dataroot=root)["synthetic"], crop=96)
 
     def measure(generate, *, hand_box: bool = False) -> dict:
         scores = ShapeScores(silnet.segment, CPU)
         for each in scores.watch(HandTranslator(generate, CPU, masked=True, hand_box=hand_box).stream(regions)):
             assert np.array_equal(each.image[~each.source.mask], each.source.image[~each.source.mask])
-        return scores.means()
+        means, baseline = scores.means()
+        return means | {"baseline": baseline}
 
     return measure
 
@@ -239,8 +240,9 @@ def test_another_look_is_no_other_shape(shape_of):
 
 def test_images_without_a_mask_have_no_shape(silnet, caplog):
     scores = ShapeScores(silnet.segment, CPU)
-    scores.add(np.zeros((40, 40, 3), np.uint8), Hand(np.zeros((40, 40, 3), np.uint8), np.ones((40, 40), bool)))
-    assert scores.means() == {} and "1 images have no mask" in caplog.text
+    black = np.zeros((40, 40, 3), np.uint8)
+    list(scores.watch([Translation(0, Hand(black, np.ones((40, 40), bool)), black, black)]))
+    assert scores.means() == ({}, {}) and "1 images have no mask" in caplog.text
 
 
 # ------------------------------------------------------------------ the geometrically consistent loss

@@ -33,7 +33,7 @@ from options.classify_options import classify_parser
 from util.checkpoint import load_checkpoint
 from util.errors import UsageError
 from util.images import write_png
-from util.studies.classification import EXPERIMENTS, Prediction, answer, called_real, training_samples
+from util.studies.classification import EXPERIMENTS, answer, called_real, confusion_by_kind, training_samples
 from util.training.signals import Stopped
 
 COLOURS = {"synthetic": (230, 60, 60), "real": (40, 80, 220), "generated": (60, 90, 200)}  # generated look nearly real
@@ -324,22 +324,21 @@ def test_backgrounds_do_not_know_the_class(folders, train: bool) -> None:
     assert all(torch.equal(plain[k]["image"], swapped[k]["image"]) for k in range(10))
 
 
-def predictions(synthetic: float, real: float, generated: float, count: int = 100) -> list[Prediction]:
-    """`count` hands a kind, of which these shares are called real."""
-    made = []
-    for kind, share in zip(KINDS, (synthetic, real, generated)):
-        sample = Sample(HandFile(Path(kind), None), kind, int(kind != "synthetic"))
-        made += [Prediction(sample, (0.2, 0.8) if i < share * count else (0.8, 0.2)) for i in range(count)]
-    return made
+def confusion(synthetic: int, real: int, generated: int) -> np.ndarray:
+    """The confusion of a hundred hands a kind, of which these numbers are called real."""
+    samples = [Sample(HandFile(Path(kind), None), kind, int(kind != "synthetic")) for kind in KINDS for _ in range(100)]
+    called = np.concatenate([np.arange(100) < count for count in (synthetic, real, generated)])
+    return confusion_by_kind(samples, np.where(called[:, None], (0.2, 0.8), (0.8, 0.2)))
 
 
 def test_the_answer_is_disowned_where_the_classifier_knows_nothing() -> None:
-    good = predictions(0.04, 0.9, 0.83)
+    good = confusion(4, 90, 83)
+    assert good.tolist() == [[96, 10, 17], [4, 90, 83]]  # rows predicted, columns what they are
     assert called_real(good) == (83, 100)
-    text = answer("table2", {"syn_rea": good})
+    text = answer("table2", good)
     assert text.startswith("83 % of generated hands (83 of 100) were taken for real by a classifier that never")
     assert "90 % of real hands and 4 % of synthetic hands real" in text and "worth nothing" not in text
-    blind = answer("table2", {"syn_rea": predictions(1.0, 1.0, 1.0)})
+    blind = answer("table2", confusion(100, 100, 100))
     assert (
         blind.startswith("The classifier has learnt nothing")
         and "not tell real from synthetic hands better than chance" in blind

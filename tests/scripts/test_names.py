@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import TINY, write_hands
 
@@ -11,7 +12,7 @@ import train
 from data.pasted.classification import HandFile, Sample
 from util.checkpoint import load_checkpoint
 from util.run import load_options
-from util.studies.classification import EXPERIMENTS, Prediction, write_predictions, write_training_files
+from util.studies.classification import EXPERIMENTS, write_predictions, write_training_files
 
 
 @pytest.fixture
@@ -38,7 +39,8 @@ def test_a_run_below_such_a_folder_trains_and_goes_on(run_main, odd):
 
 def test_a_studys_tables_name_such_files(odd):
     sample = Sample(HandFile(odd / "a.png", None), "real", 1)
-    write_predictions(odd / "predictions.csv", EXPERIMENTS["table2"], {"syn_rea": [Prediction(sample, (0.25, 0.75))]})
+    judged = {"syn_rea": np.array([[0.25, 0.75]])}
+    write_predictions(odd / "predictions.csv", EXPERIMENTS["table2"], [sample], judged)
     write_training_files(odd / "train_files.csv", EXPERIMENTS["table2"], {"syn_rea": [sample]})
     for name in ("predictions.csv", "train_files.csv"):
         assert "caf\\xe9 \\xff/a.png,real" in (odd / name).read_text(encoding="utf-8")

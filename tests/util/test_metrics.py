@@ -109,10 +109,8 @@ def slow_kernel_distance(real, fake, subsets, size, seed):
     return np.mean(distances), np.std(distances)
 
 
-def test_kernel_distance_is_its_definition_and_both_ways_of_summing_agree():
+def test_kernel_distance_is_its_definition():
     real, fake = features(20, 5), features(17, 5, seed=1, shift=0.5)
-    expected = slow_kernel_distance(real, fake, 3, 9, 7)  # 3 * 9^2 < 20 * 17: a subset at a time
-    assert metrics.kernel_distance(real, fake, subsets=3, subset_size=9, seed=7) == pytest.approx(expected, abs=1e-12)
     expected = slow_kernel_distance(real, fake, 6, 9, 7)
     assert metrics.kernel_distance(real, fake, subsets=6, subset_size=9, seed=7) == pytest.approx(expected, abs=1e-12)
 
@@ -148,29 +146,32 @@ def test_floor_is_the_distance_of_one_distribution_to_itself():
         metrics.floor(real[:3])
 
 
+def interval(real: np.ndarray, fake: np.ndarray, **settings) -> tuple[float, float]:
+    return metrics.bootstrap_interval(real, fake, metrics.frechet(real, fake), **settings)
+
+
 def test_bootstrap_interval_holds_its_figure_and_has_the_width_of_repeated_draws():
     draws = [(features(100, 12, seed=s), features(100, 12, seed=10_000 + s, shift=0.5)) for s in range(200)]
     figures = [metrics.frechet_distance(*draw) for draw in draws]
-    intervals = [metrics.bootstrap_interval(*draw, rounds=100, rank=12) for draw in draws[:20]]
+    intervals = [interval(*draw, rounds=100, rank=12) for draw in draws[:20]]
     for (low, high), figure in zip(intervals, figures):
         assert 0.0 <= low < figure < high
     widths = np.subtract(*np.transpose(intervals)[::-1])
     assert widths.mean() == pytest.approx(np.subtract(*np.quantile(figures, [0.975, 0.025])), rel=0.3)
-    assert metrics.bootstrap_interval(*draws[0], rounds=20) == metrics.bootstrap_interval(*draws[0], rounds=20)
+    assert interval(*draws[0], rounds=20) == interval(*draws[0], rounds=20)
 
 
 def test_a_hundred_times_the_images_narrow_the_interval_tenfold():
     few, many = (
-        np.subtract(*metrics.bootstrap_interval(features(n, 6), features(n, 6, seed=1, shift=0.5), rounds=100)[::-1])
-        for n in (50, 5000)
+        np.subtract(*interval(features(n, 6), features(n, 6, seed=1, shift=0.5), rounds=100)[::-1]) for n in (50, 5000)
     )
     assert few / many == pytest.approx(10.0, rel=0.4)
 
 
 def test_leading_directions_leave_small_ones_out():
     real, fake = make_features(200, 100)
-    full = metrics.bootstrap_interval(real, fake, rounds=60, rank=100)
-    part = metrics.bootstrap_interval(real, fake, rounds=60, rank=40)
+    full = interval(real, fake, rounds=60, rank=100)
+    part = interval(real, fake, rounds=60, rank=40)
     assert part == pytest.approx(full, rel=0.05)
 
 

@@ -70,12 +70,13 @@ def measure_distances(
 
     def compare(whole: np.ndarray, patch: np.ndarray) -> dict:
         kid = {"kid_subset_size": kid_subset_size, "kid_subsets": kid_subsets}
-        scores = score(real, whole, net, **kid)
-        inside = score(real_patch, patch, net, **kid)
-        scores[f"{net.metric}_patch"] = inside[net.metric]
-        scores[f"{net.metric}_patch_ci"] = inside[f"{net.metric}_ci"]
-        scores["floor_patch"] = inside["floor"]
-        return scores
+        scores, inside = score(real, whole, net, **kid), score(real_patch, patch, net, **kid)
+        names = {
+            net.metric: f"{net.metric}_patch",
+            f"{net.metric}_ci": f"{net.metric}_patch_ci",
+            "floor": "floor_patch",
+        }
+        return scores | {patch_name: inside[name] for name, patch_name in names.items()}
 
     target, generated, source = (written.by_path() for written in (target, generated, source))
     real, real_patch = features(target, "target", cached=True)
@@ -90,9 +91,7 @@ def measure_distances(
 
 def measure_true_pairs(folder: Path, generated: Written, source: Written, *, crop: int | None) -> Scores:
     """With the demo: mean PSNR (dB) and SSIM, on the hand, between each translation and its true real-look render."""
-    measures = {"psnr": psnr, "ssim": ssim}
-    translated: dict[str, list[float]] = {name: [] for name in measures}
-    baseline: dict[str, list[float]] = {name: [] for name in measures}
+    rows = []
     triples = list(zip(generated.frames, generated.images, source.images))
     for frame, image, original in progress(triples, total=len(triples), desc="true pairs", unit="pair"):
         picture, mask = true_pair(frame.relative)
@@ -100,12 +99,11 @@ def measure_true_pairs(folder: Path, generated: Written, source: Written, *, cro
         if crop:
             truth = centred_hand_crop(truth, crop)
         write_png(folder / "true_pairs" / image.relative_to(folder / "generated"), truth.image)
-        for values, file in ((translated, image), (baseline, original)):
-            pixels = read_rgb(file)
-            for name, measure in measures.items():
-                values[name].append(measure(pixels, truth.image, truth.mask))
-    means, baseline_means = (
-        {name: float(np.mean(each)) for name, each in values.items()} for values in (translated, baseline)
+        for pixels in (read_rgb(image), read_rgb(original)):
+            rows.append([measure(pixels, truth.image, truth.mask) for measure in (psnr, ssim)])
+    translated, baseline = (
+        {"psnr": float(np.mean(psnrs)), "ssim": float(np.mean(ssims))}
+        for psnrs, ssims in (zip(*rows[::2]), zip(*rows[1::2]))
     )
-    relatives = [frame.relative for frame in generated.frames]
-    return Scores(means, baseline_means, {"ssim": dict(zip(relatives, translated["ssim"]))})
+    each = {frame.relative: ssim for frame, (_, ssim) in zip(generated.frames, rows[::2])}
+    return Scores(translated, baseline, {"ssim": each})

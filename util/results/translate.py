@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.demo import is_demo
+from data.frames import DOMAINS
 from data.input_folder import frames_in_folder
 from data.masks.sources import WHOLE, sentence
 from data.masks.survey import survey
@@ -23,6 +24,7 @@ from util.results.tested import Tested
 from util.results.verdict import as_text, score_rows, verdict
 from util.results.write import Written
 from util.scores.silhouettes import ShapeScores
+from util.strict_json import write_json
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ def translate_split(
     run = model.options
     folder = results_folder(opt, name)
     crop = region_side(run) if opt.crop else None
-    domain, other = ("synthetic", "real") if opt.direction == "StoR" else ("real", "synthetic")
+    domain, other = domains = DOMAINS if opt.direction == "StoR" else DOMAINS[::-1]
 
     open_folder(folder, None)
     options = {"crop": crop, "background": run.background, "strict": opt.strict}
@@ -55,7 +57,7 @@ def translate_split(
     target = results.write_regions(folder, other, regions[other], num_workers=opt.num_workers)
     if not target.images:
         raise UsageError(f"none of the {len(regions[other])} {other} images could be read")
-    grid = results.write_grid(folder, generated, source, target, domains=(domain, other))
+    grid = results.write_grid(folder, generated, source, target, domains=domains)
 
     metrics = {
         "model": run.model,
@@ -69,9 +71,19 @@ def translate_split(
         "direction": opt.direction,
         "crop": crop,
     }
-    tested = Tested(name, folder, (domain, other), source, generated, metrics)
+    tested = Tested(name, folder, domains, source, generated, metrics)
     if net:
-        parts = [measure_distances(target, generated, source, net, **distance_options(opt))]
+        distances = measure_distances(
+            target,
+            generated,
+            source,
+            net,
+            cache_dir=opt.results_dir / "features",
+            kid_subset_size=opt.kid_subset_size,
+            kid_subsets=opt.kid_subsets,
+            on_own_background=opt.background is not None,
+        )
+        parts = [distances]
         unmasked = [each for each, part in regions.items() if set(part.origins) == {WHOLE}]
         if unmasked:
             metrics["not_measured"] = dict.fromkeys(RULERS, f"the {' and the '.join(unmasked)} images have no masks")
@@ -87,28 +99,17 @@ def translate_split(
         metrics["verdict"] = verdict(metrics)
         log.info("%s: %s\n%s", name, metrics["verdict"], as_text(score_rows(metrics)))
         log.info("%d translated against %d %s images", metrics["n_generated"], metrics["n_real"], other)
-    results.write_metrics(folder, metrics)
+    write_json(folder / "metrics.json", metrics)
     log.info("look at %s and %s", tested.write_page(vars(opt)), grid)
     return tested
 
 
-def distance_options(opt: argparse.Namespace) -> dict:
-    """The flags that measure_distances takes."""
-    return {
-        "cache_dir": opt.results_dir / "features",
-        "kid_subset_size": opt.kid_subset_size,
-        "kid_subsets": opt.kid_subsets,
-        "on_own_background": opt.background is not None,
-    }
-
-
 def shape_scores(shape: ShapeScores, regions: HandRegions, silnet: TrainedSilNet) -> Scores:
     """How well the hand's shape is kept; nothing where no source has a mask."""
-    means = shape.means()
+    means, baseline = shape.means()
     if not means:
         return Scores({}, {})
-    baseline = means.pop("baseline")
-    each = {regions.frames[index].relative: value for index, value in shape.each.items()}
+    each = {regions.frames[index].relative: row[0] for index, row in shape.rows.items()}
     return Scores(means | {"silnet": silnet.record()}, baseline, {"shape_iou": each})
 
 
@@ -123,14 +124,13 @@ def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> N
         log.info("images are scaled by %g, as in training; --load_scale 1 leaves their size", reading.load_scale)
     folder = results_folder(opt, name)
     open_folder(folder, opt.input)
-    domain = "synthetic" if opt.direction == "StoR" else "real"
+    domains = DOMAINS if opt.direction == "StoR" else DOMAINS[::-1]
     crop = region_side(model.options) if opt.crop else None
     regions = HandRegions(frames, crop=crop, background=model.options.background, strict=opt.strict, keep_source=True)
-    generated, source = translate(opt, model, regions, folder, domain, background=opt.background or "keep")
+    generated, source = translate(opt, model, regions, folder, domains[0], background=opt.background or "keep")
     log.info("%s", sentence(regions.origins))
-    other = "real" if domain == "synthetic" else "synthetic"
-    grid = results.write_grid(folder, generated, source, None, domains=(domain, other))
-    tested = Tested(name, folder, (domain, other), source, generated)
+    grid = results.write_grid(folder, generated, source, None, domains=domains)
+    tested = Tested(name, folder, domains, source, generated)
     log.info("look at %s and %s", tested.write_page(vars(opt)), grid)
 
 

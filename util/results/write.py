@@ -189,8 +189,3 @@ def write_grid(
         labels.append(domains[1])
     write_png(folder / "grid.png", sheet(rows, labels=labels, captions=captions))
     return folder / "grid.png"
-
-
-def write_metrics(folder: Path, metrics: dict) -> None:
-    """Write metrics.json."""
-    write_json(folder / "metrics.json", metrics)

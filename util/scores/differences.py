@@ -13,7 +13,6 @@ from util.scores.distances import (
     interval_around,
     kernel,
     leading_directions,
-    resampled_distance,
     resamples,
 )
 
@@ -47,8 +46,8 @@ def frechet_difference(
     basis = leading_directions(np.concatenate([real, a, b]), rank, seed)
     sides = real @ basis, a @ basis, b @ basis
     draws = []
-    for in_real, in_fake in resamples(len(real), len(a), rounds, seed):
-        one, other = (resampled_distance((sides[0], side), (in_real, in_fake)) for side in sides[1:])
+    for weights in resamples(len(real), len(a), rounds, seed):
+        one, other = (frechet(sides[0], side, weights) for side in sides[1:])
         draws.append(one - other)
     return Difference(frechet(real, a) - frechet(real, b), np.array(draws))
 

@@ -7,9 +7,8 @@ The Frechet distance between the Gaussians fitted to two sets is
     |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)            (Heusel et al. 2017)
 
 With factors S1 = F1' F1 and S2 = F2' F2 the last trace is the sum of the singular values of F1 F2'. That needs no
-square root of a matrix that is not symmetric, so no imaginary part appears. With fewer images than dimensions the
-centred features are such factors, as they are; otherwise they come from symmetric eigendecompositions. The singular values are
-roots of the eigenvalues of the symmetric F1 F2' F2 F1', computed directly (slower) where squaring would cost digits.
+square root of a matrix that is not symmetric, so no imaginary part appears. The centred features are such factors; where
+there are more images than dimensions, the triangle of their QR decomposition is a smaller one.
 """
 
 import functools
@@ -39,46 +38,21 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return frechet(a, b)
 
 
-def frechet(a: np.ndarray, b: np.ndarray) -> float:
-    """frechet_distance without its warning."""
-    (mean_a, root_a), (mean_b, root_b) = _mean_and_root(a), _mean_and_root(b)
-    product = root_a @ root_b.T
-    if product.shape[0] > product.shape[1]:
-        product = product.T
-    apart = float(np.sum((mean_a - mean_b) ** 2) + np.sum(root_a**2) + np.sum(root_b**2))
-    squares = scipy.linalg.eigvalsh(product @ product.T)
-    # An eigenvalue is known to a few units of rounding of the largest, its root the less well the smaller it is.
-    noise = 4.0 * np.finfo(float).eps * max(squares[-1], 0.0)
-    overlap = np.sqrt(np.maximum(squares, 0.0)).sum()
-    doubt = np.sum(np.sqrt(np.maximum(squares + noise, 0.0)) - np.sqrt(np.maximum(squares - noise, 0.0)))
-    if 2.0 * doubt > 1e-7 * (apart - 2.0 * overlap):
-        overlap = scipy.linalg.svdvals(product).sum()
-    return max(float(apart - 2.0 * overlap), 0.0)  # rounding may leave equal sets at -1e-12
+def frechet(a: np.ndarray, b: np.ndarray, weights: Sequence[np.ndarray | None] = (None, None)) -> float:
+    """frechet_distance without its warning. weights: how often each row of a and of b counts, (N,); None: once."""
+    (mean_a, root_a), (mean_b, root_b) = map(_mean_and_root, (a, b), weights)
+    overlap = scipy.linalg.svdvals(root_a @ root_b.T).sum()
+    distance = ((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2.0 * overlap
+    return max(float(distance), 0.0)  # rounding may leave equal sets at -1e-12
 
 
-def _mean_and_root(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and a factor F (R, D), R at most min(N - 1, D), with F' F the covariance."""
+def _mean_and_root(features: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and a factor F (R, D), R at most D, with F' F the covariance."""
     features = checked_features(features, least=2)
-    count, dim = features.shape
-    mean = features.mean(0)
-    if count <= dim:
-        return mean, _independent_rows(features) / np.sqrt(count - 1)
-    deviations = features - mean
-    values, vectors = scipy.linalg.eigh(deviations.T @ deviations / (count - 1))
-    kept = values > max(values[-1], 0.0) * len(values) * np.finfo(float).eps  # below this, rounding noise
-    return mean, np.sqrt(values[kept])[:, None] * vectors[:, kept].T
-
-
-def _independent_rows(features: np.ndarray) -> np.ndarray:
-    """(N, D) -> N - 1 rows with the scatter of all N: deviations from the mean, less the one that the others determine.
-
-    A reflection takes the vector of ones, which the deviations are orthogonal to, to the first axis; the first row is
-    then zero. Left in, it would be a singular value of zero, known to half the digits only.
-    """
-    deviations = features - features.mean(0)
-    axis = np.full(len(features), 1.0 / np.sqrt(len(features)))
-    axis[0] += 1.0
-    return (deviations - np.outer(axis, axis @ deviations) * (2.0 / (axis @ axis)))[1:]
+    weights = np.ones(len(features)) if weights is None else weights
+    mean = weights @ features / weights.sum()
+    root = (features - mean) * np.sqrt(weights / (weights.sum() - 1.0))[:, None]
+    return mean, root if len(root) <= len(mean) else np.linalg.qr(root, mode="r")
 
 
 def kernel_distance(
@@ -105,12 +79,10 @@ def kernel_distance(
         )
     random = np.random.RandomState(seed)
     draws = [[random.choice(len(side), size, replace=False) for side in (real, fake)] for _ in range(subsets)]
-    in_real = np.stack([draw[0] for draw in draws])
-    in_fake = np.stack([draw[1] for draw in draws])
-    sums = _subset_sums if subsets * size**2 < len(real) * len(fake) else _shared_sums
-    within_real = sums(real, in_real, real, in_real) - _diagonal(real)[in_real].sum(1)
-    within_fake = sums(fake, in_fake, fake, in_fake) - _diagonal(fake)[in_fake].sum(1)
-    across = sums(real, in_real, fake, in_fake)
+    in_real, in_fake = (np.stack(side) for side in zip(*draws))
+    within_real = _sums(real, in_real, real, in_real) - _diagonal(real)[in_real].sum(1)
+    within_fake = _sums(fake, in_fake, fake, in_fake) - _diagonal(fake)[in_fake].sum(1)
+    across = _sums(real, in_real, fake, in_fake)
     distances = (within_real + within_fake) / (size * (size - 1)) - 2.0 * across / size**2
     return float(distances.mean()), float(distances.std())
 
@@ -133,7 +105,7 @@ def _diagonal(x: np.ndarray) -> np.ndarray:
     return (np.einsum("ij,ij->i", x, x) / x.shape[1] + 1.0) ** 3
 
 
-def _shared_sums(x: np.ndarray, in_x: np.ndarray, y: np.ndarray, in_y: np.ndarray) -> np.ndarray:
+def _sums(x: np.ndarray, in_x: np.ndarray, y: np.ndarray, in_y: np.ndarray) -> np.ndarray:
     """For each subset s, the kernel summed over all pairs of x[in_x[s]] and y[in_y[s]]: (subsets,).
 
     Subsets overlap, so the kernel of all pairs is computed once, in blocks of rows, and a product with the subsets'
@@ -149,11 +121,6 @@ def _shared_sums(x: np.ndarray, in_x: np.ndarray, y: np.ndarray, in_y: np.ndarra
     return total
 
 
-def _subset_sums(x: np.ndarray, in_x: np.ndarray, y: np.ndarray, in_y: np.ndarray) -> np.ndarray:
-    """The same as _shared_sums, one subset at a time: less work where all pairs outnumber those of the subsets."""
-    return np.array([kernel(x[rows], y[columns]).sum() for rows, columns in zip(in_x, in_y)])
-
-
 def floor(real: np.ndarray, *, seed: int = 0, splits: int = 4) -> float:
     """The Frechet distance between two random halves of the real set, averaged over `splits` such cuts.
 
@@ -162,26 +129,21 @@ def floor(real: np.ndarray, *, seed: int = 0, splits: int = 4) -> float:
     Raises UsageError below four images.
     """
     real = checked_features(real, least=4)
-    return float(np.mean([frechet(real[one], real[two]) for one, two in _halves(len(real), seed, splits)]))
-
-
-def _halves(count: int, seed: int, splits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    random = np.random.default_rng(seed)
-    for _ in range(splits):
-        order = random.permutation(count)
-        yield order[: count // 2], order[count // 2 : count // 2 * 2]
+    random, half = np.random.default_rng(seed), len(real) // 2
+    orders = [random.permutation(len(real)) for _ in range(splits)]
+    return float(np.mean([frechet(real[order[:half]], real[order[half : 2 * half]]) for order in orders]))
 
 
 def bootstrap_interval(
     real: np.ndarray,
     fake: np.ndarray,
+    distance: float,
     *,
-    level: float = 0.95,
     rounds: int = 200,
     seed: int = 0,
     rank: int = 64,
 ) -> tuple[float, float]:
-    """The interval around the Frechet distance in which it would fall, at `level`, had other images been drawn.
+    """The 95 % interval around two sets' Frechet distance in which it would fall had other images been drawn.
 
     Both sets are resampled with replacement `rounds` times. Each resample's distance is taken in the span of the `rank`
     leading principal directions of both sets together, where nearly all of its spread lies and a round takes
@@ -193,8 +155,8 @@ def bootstrap_interval(
     real, fake = checked_features(real, least=2), checked_features(fake, least=2)
     basis = leading_directions(np.concatenate([real, fake]), rank, seed)
     sides = real @ basis, fake @ basis
-    draws = [resampled_distance(sides, weights) for weights in resamples(len(real), len(fake), rounds, seed)]
-    low, high = interval_around(frechet(real, fake), np.array(draws), level)
+    draws = [frechet(*sides, weights) for weights in resamples(len(real), len(fake), rounds, seed)]
+    low, high = interval_around(distance, np.array(draws), 0.95)
     return max(low, 0.0), high
 
 
@@ -210,20 +172,6 @@ def resamples(n_real: int, n_fake: int, rounds: int, seed: int) -> Iterator[tupl
     random = np.random.default_rng(seed)
     for _ in range(rounds):
         yield tuple(random.multinomial(n, np.full(n, 1.0 / n)).astype(float) for n in (n_real, n_fake))
-
-
-def resampled_distance(sides: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> float:
-    """The Frechet distance of two sets (N, R); weights (N,): how often each row counts."""
-    means, roots = [], []
-    for side, weight in zip(sides, weights):
-        mean = weight @ side / weight.sum()
-        deviations = side - mean
-        covariance = (deviations * weight[:, None]).T @ deviations / (weight.sum() - 1.0)
-        values, vectors = scipy.linalg.eigh(covariance)
-        means.append(mean)
-        roots.append(vectors * np.sqrt(values.clip(0.0)))  # (R, R): root root' is the covariance
-    overlap = scipy.linalg.svdvals(roots[0].T @ roots[1]).sum()
-    return float(((means[0] - means[1]) ** 2).sum() + (roots[0] ** 2).sum() + (roots[1] ** 2).sum() - 2.0 * overlap)
 
 
 def leading_directions(features: np.ndarray, rank: int, seed: int) -> np.ndarray:

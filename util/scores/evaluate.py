@@ -3,7 +3,6 @@
 images -> extract_features (real side: cached_features) -> score -> the entries of metrics.json
 """
 
-import contextlib
 import hashlib
 import io
 import logging
@@ -49,14 +48,9 @@ def extract_features(
     Images are taken as they come, a batch at a time, so a generator that translates on the fly needs no memory for the
     set. progress: the text of a progress bar; none without it.
     """
-    rows = []
-    total = len(images) if hasattr(images, "__len__") else None
-    with show_progress(total=total, desc=progress) if progress else contextlib.nullcontext() as bar:
-        remaining = iter(images)
-        while batch := list(islice(remaining, batch_size)):
-            rows.append(net(batch).cpu().numpy())
-            if bar:
-                bar.update(len(batch))
+    rows, remaining = [], iter(show_progress(images, desc=progress) if progress else images)
+    while batch := list(islice(remaining, batch_size)):
+        rows.append(net(batch).cpu().numpy())
     return np.concatenate(rows) if rows else np.empty((0, net.dim), np.float32)
 
 
@@ -127,22 +121,21 @@ def score(
     *,
     kid_subset_size: int | None = None,
     kid_subsets: int = 100,
-    seed: int = 0,
 ) -> dict[str, float | int | str | list[float]]:
     """The scores of generated features (M, D) against real ones (N, D), under the names of metrics.json.
 
     `fid` (or `fd`: net.metric), `kid_mean`, `kid_std`, `kid_subset_size`, `n_generated`, `n_real`, `feature_net`,
     `fid_ci` (the 95 % bootstrap interval, [low, high]), `floor` (the distance between halves of the real set) and
-    `floor_n` (images in each half). KID's draws are torch-fidelity's (its seed 2020, real first),
-    whatever `seed` is. Raises UsageError for sets too small for what is asked.
+    `floor_n` (images in each half). KID's draws are torch-fidelity's (its seed 2020, real first). Raises UsageError for sets too small for what is asked.
     """
     if kid_subset_size is None:
         kid_subset_size = metrics.default_subset_size(len(real), len(fake))
     mean, std = metrics.kernel_distance(real, fake, subsets=kid_subsets, subset_size=kid_subset_size)
+    distance = metrics.frechet_distance(real, fake)
     return {
-        net.metric: metrics.frechet_distance(real, fake),
-        f"{net.metric}_ci": list(metrics.bootstrap_interval(real, fake, seed=seed)),
-        "floor": metrics.floor(real, seed=seed),
+        net.metric: distance,
+        f"{net.metric}_ci": list(metrics.bootstrap_interval(real, fake, distance)),
+        "floor": metrics.floor(real),
         "floor_n": len(real) // 2,
         "kid_mean": mean,
         "kid_std": std,

@@ -76,32 +76,28 @@ class ShapeScores:
 
     def __init__(self, segment: Segment, device: torch.device) -> None:
         self.segment, self.device = segment, device
-        self.rows: list[tuple[float, float, float, float]] = []
-        self.each: dict[int, float] = {}  # IoU by the frame's place in its list
+        self.rows: dict[
+            int, list[float]
+        ] = {}  # by the frame's place in its list: IoU and F, and those of the source itself
         self.without_mask = 0
 
     def watch(self, translations: Iterable[Translation]) -> Iterator[Translation]:
         """Yield the translations and measure each."""
         for each in translations:
-            if self.add(each.unmasked, each.source):
-                self.each[each.index] = self.rows[-1][0]
+            mask = each.source.mask
+            if mask.all():
+                self.without_mask += 1
+            else:
+                seen = silhouettes(self.segment, [each.unmasked, each.source.image], self.device)
+                self.rows[each.index] = [measure(shape, mask) for shape in seen for measure in (iou, boundary_f)]
             yield each
 
-    def add(self, unmasked: np.ndarray, source: Hand) -> bool:
-        """Measure the generator's output, uint8 (H, W, 3), for one source. Returns False for a source without a shape."""
-        if source.mask.all():
-            self.without_mask += 1
-            return False
-        predicted = silhouettes(self.segment, [unmasked, source.image], self.device)
-        self.rows.append(tuple(measure(each, source.mask) for each in predicted for measure in (iou, boundary_f)))
-        return True
-
-    def means(self) -> dict:
-        """metrics.json's `shape_iou` and `boundary_f`, means over the images, and SilNet's own under "baseline"."""
+    def means(self) -> tuple[dict, dict]:
+        """metrics.json's `shape_iou` and `boundary_f`, means over the images, and SilNet's own for "baseline"."""
         if self.without_mask:
             log.warning("%d images have no mask; their shape is not scored", self.without_mask)
         if not self.rows:
-            return {}
-        shape, edges, shape_ceiling, edges_ceiling = (float(value) for value in np.mean(self.rows, axis=0))
-        ceiling = {"shape_iou": shape_ceiling, "boundary_f": edges_ceiling}
-        return {"shape_iou": shape, "boundary_f": edges, "n_shape": len(self.rows), "baseline": ceiling}
+            return {}, {}
+        shape, edges, shape_ceiling, edges_ceiling = np.mean(list(self.rows.values()), axis=0).tolist()
+        scores = {"shape_iou": shape, "boundary_f": edges, "n_shape": len(self.rows)}
+        return scores, {"shape_iou": shape_ceiling, "boundary_f": edges_ceiling}

@@ -19,7 +19,7 @@ from util.drawing import sheet
 from util.images import as_utf8, to_uint8, write_bytes
 from util.progress import progress
 from util.runtime import Amp, seed_everything
-from util.scores.classification import percent, report, taken_for_real, wilson_interval
+from util.scores.classification import percent, report, wilson_interval
 from util.training.logger import RunLogger
 from util.training.loop import Schedule, fit
 from util.training.saving import Progress, can_resume, resume
@@ -61,19 +61,6 @@ EXPERIMENTS = {
 }
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """A tested hand: its sample and the probability of each class."""
-
-    sample: Sample
-    probabilities: tuple[float, ...]
-
-    @property
-    def predicted(self) -> int:
-        """The likeliest class."""
-        return int(np.argmax(self.probabilities))
-
-
 def training_samples(experiment: Experiment, name: str, hands: Mapping[str, Sequence[HandFile]]) -> list[Sample]:
     """The samples of one training set: balanced classes from equally many hands of each kind."""
     shares = experiment.training_sets[name]
@@ -103,8 +90,8 @@ def run_training_set(
     board: Path,
     device: torch.device,
     amp: Amp,
-) -> list[Prediction]:
-    """Train a classifier on `samples`, or continue the one in `folder`, and predict `tested`.
+) -> np.ndarray:
+    """Train a classifier on `samples`, or continue the one in `folder`, and judge `tested`; see `judge`.
 
     opt: the flags of classify.py. board: TensorBoard's folder. Raises util.training.signals.Stopped on SIGINT and SIGTERM.
     """
@@ -149,14 +136,14 @@ def run_training_set(
     return judge(model, tested, opt=opt, device=device)
 
 
-def judge(model: HandClassifier, samples: list[Sample], *, opt: Namespace, device: torch.device) -> list[Prediction]:
-    """The model's probabilities for every sample, on the test part's backgrounds."""
+def judge(model: HandClassifier, samples: list[Sample], *, opt: Namespace, device: torch.device) -> np.ndarray:
+    """float64 (N, n_classes): each sample's probability of each class, on the test part's backgrounds."""
     loader = ordered_batches(test_dataset(samples, opt), opt.batch_size, num_workers=opt.num_workers)
     rows = [
         model.probabilities(to_device(batch, device)["image"]).double().cpu()
         for batch in progress(loader, total=math.ceil(len(samples) / opt.batch_size), desc="testing", unit="batch")
     ]
-    return [Prediction(sample, tuple(row)) for sample, row in zip(samples, torch.cat(rows).tolist())]
+    return torch.cat(rows).numpy()
 
 
 def test_dataset(samples: Sequence[Sample], opt: Namespace) -> HandsOnBackgrounds:
@@ -165,47 +152,46 @@ def test_dataset(samples: Sequence[Sample], opt: Namespace) -> HandsOnBackground
     return HandsOnBackgrounds(samples, background=drawn, seed=opt.seed, train=False)
 
 
-def confusion_by_kind(predictions: Sequence[Prediction], n_classes: int) -> np.ndarray:
+def confusion_by_kind(samples: Sequence[Sample], probabilities: np.ndarray) -> np.ndarray:
     """int64 (n_classes, 3): rows predicted, columns KINDS, what the hands are whatever they count as."""
-    matrix = np.zeros((n_classes, len(KINDS)), np.int64)
-    for prediction in predictions:
-        matrix[prediction.predicted, KINDS.index(prediction.sample.kind)] += 1
+    matrix = np.zeros((probabilities.shape[1], len(KINDS)), np.int64)
+    np.add.at(matrix, (probabilities.argmax(axis=1), [KINDS.index(sample.kind) for sample in samples]), 1)
     return matrix
 
 
-def reports(experiment: Experiment, predictions: Sequence[Prediction]) -> dict[str, dict]:
-    """{test set: its util.scores.classification.report}, for one training set's predictions."""
+def reports(experiment: Experiment, by_kind: np.ndarray) -> dict[str, dict]:
+    """{test set: its util.scores.classification.report}, for one training set's confusion_by_kind."""
     results = {}
     for name, kinds in experiment.test_sets.items():
-        chosen = [prediction for prediction in predictions if prediction.sample.kind in kinds]
-        true = np.array([prediction.sample.label for prediction in chosen])
-        predicted = np.array([prediction.predicted for prediction in chosen])
-        results[name] = report(true, predicted, list(experiment.classes))
+        matrix = np.zeros((len(experiment.classes),) * 2, np.int64)
+        for kind in kinds:
+            matrix[:, experiment.labels[kind]] += by_kind[:, KINDS.index(kind)]
+        results[name] = report(matrix, experiment.classes)
     return results
 
 
-def called_real(predictions: Sequence[Prediction], kind: str = "generated") -> tuple[int, int]:
+def called_real(by_kind: np.ndarray, kind: str = "generated") -> tuple[int, int]:
     """How many hands of a kind were predicted real, and how many there are."""
-    real = KINDS.index("real")
-    calls = [prediction.predicted == real for prediction in predictions if prediction.sample.kind == kind]
-    return sum(calls), len(calls)
+    column = by_kind[:, KINDS.index(kind)]
+    return int(column[KINDS.index("real")]), int(column.sum())
 
 
-def answer(name: str, predictions: Mapping[str, Sequence[Prediction]]) -> str:
-    """The experiment's result on generated hands in words.
+def answer(name: str, by_kind: np.ndarray) -> str:
+    """The experiment's result on generated hands in words, by the confusion_by_kind of its first training set.
 
     A share of hands taken for real means little alone, as a classifier that calls everything real takes all of them. So
     the text adds the same classifier's shares of real and of synthetic hands, and rejects the answer if it cannot tell
     these two apart better than chance.
     """
-    if name == "table2":
-        judged, who = predictions["syn_rea"], "a classifier that never saw one"
-    else:
-        judged, who = predictions["syn_rea_gen"], "a classifier that was taught to tell the three apart"
-    calls = {kind: called_real(judged, kind) for kind in KINDS}
+    who = "never saw one" if name == "table2" else "was taught to tell the three apart"
+    calls = {kind: called_real(by_kind, kind) for kind in KINDS}
+    share = {kind: percent(real / total, total) for kind, (real, total) in calls.items()}
+    count, total = calls["generated"]
+    low, high = (percent(bound, total) for bound in wilson_interval(count, total))
     text = (
-        f"{taken_for_real(*calls['generated'], classifier=who)} It called {_called(calls['real'])} of real hands and "
-        f"{_called(calls['synthetic'])} of synthetic hands real."
+        f"{share['generated']} % of generated hands ({count} of {total}) were taken for real by a classifier that {who} "
+        f"(95 % confidence interval {low} to {high} %). It called {share['real']} % of real hands and "
+        f"{share['synthetic']} % of synthetic hands real."
     )
     (right, reals), (wrong, synthetics) = calls["real"], calls["synthetic"]
     if wilson_interval(right + synthetics - wrong, reals + synthetics)[0] <= 0.5:
@@ -217,26 +203,24 @@ def answer(name: str, predictions: Mapping[str, Sequence[Prediction]]) -> str:
     return text
 
 
-def _called(calls: tuple[int, int]) -> str:
-    real, total = calls
-    return f"{percent(real / total, total)} %"
-
-
-def write_predictions(path: Path, experiment: Experiment, predictions: Mapping[str, Sequence[Prediction]]) -> None:
+def write_predictions(
+    path: Path, experiment: Experiment, samples: Sequence[Sample], predictions: Mapping[str, np.ndarray]
+) -> None:
     """predictions.csv: file, true, predicted, p_<class>..., train_set, test_set; one row for each line of a test.
 
-    A hand that belongs to two test sets has a row in each, so that each (train_set, test_set) stands for itself.
+    predictions: {training set: the samples' probabilities}. A hand that belongs to two test sets has a row in each, so
+    that each (train_set, test_set) stands for itself.
     """
     rows = []
-    for train_set, judged in predictions.items():
+    for train_set, probabilities in predictions.items():
         for test_set, kinds in experiment.test_sets.items():
-            for one in judged:
-                if one.sample.kind in kinds:
-                    names = experiment.classes[one.sample.label], experiment.classes[one.predicted]
-                    numbers = (f"{p:.9g}" for p in one.probabilities)
-                    rows.append([one.sample.file.image.as_posix(), *names, *numbers, train_set, test_set])
-    chances = [f"p_{name}" for name in experiment.classes]
-    text = csv_text(["file", "true", "predicted", *chances, "train_set", "test_set"], rows)
+            for sample, chances in zip(samples, probabilities):
+                if sample.kind in kinds:
+                    names = experiment.classes[sample.label], experiment.classes[chances.argmax()]
+                    numbers = (f"{p:.9g}" for p in chances)
+                    rows.append([sample.file.image.as_posix(), *names, *numbers, train_set, test_set])
+    columns = [f"p_{name}" for name in experiment.classes]
+    text = csv_text(["file", "true", "predicted", *columns, "train_set", "test_set"], rows)
     write_bytes(path, as_utf8(text).encode())
 
 

@@ -11,14 +11,13 @@ PALE, DEEP = np.array([247.0, 251.0, 255.0]), np.array([8.0, 69.0, 148.0])  # ce
 
 
 def draw_confusion(
-    matrix: np.ndarray, names: Sequence[str], *, true_names: Sequence[str] | None = None, title: str = "Tested hands"
+    matrix: np.ndarray, names: Sequence[str], true_names: Sequence[str], *, title: str = "Tested hands"
 ) -> Chart:
     """Fig. 7: counts and, below, percent of the column; darker is more.
 
-    matrix: integers (R, C), rows predicted, columns true; names: R labels; true_names: C labels, `names` where None.
+    matrix: integers (R, C), rows predicted, columns true; names: R labels; true_names: C labels.
     Each column says how many hands it holds.
     """
-    true_names = true_names or names
     totals = matrix.sum(axis=0)
     shares = matrix / np.maximum(totals, 1)
     longest = max(text_width(name, 0.7) for name in names)

@@ -24,10 +24,10 @@ from util.drawing import sheet, spread
 from util.errors import UsageError
 from util.images import ImageError, to_uint8, write_bytes, write_png
 from util.progress import progress
-from util.results.write import write_metrics
 from util.run import LATEST
 from util.runtime import Amp, seed_everything
 from util.scores.downstream import MEASURES, PCK_SHARE, gap_closed
+from util.strict_json import write_json
 from util.studies.downstream_report import DRAW, SETS, enlarge, table
 from util.training.logger import RunLogger
 from util.training.loop import Schedule, fit
@@ -91,8 +91,8 @@ def study(
     write_bytes(folder / "table.md", text.encode())
     write_png(folder / "samples.png", sample_sheet(opt.downstream, testing, shown))
     flags = {key: value for key, value in vars(opt).items() if key.startswith("downstream_")}
-    write_metrics(
-        folder,
+    write_json(
+        folder / "metrics.json",
         {
             "task": opt.downstream,
             "checkpoint": model.checkpoint.name,
@@ -224,18 +224,17 @@ def score(task: str, predicted: np.ndarray, truth: dict[str, np.ndarray], *, siz
 def notes(opt: Namespace, *, train_images: int, test_images: int) -> list[str]:
     """Sentences on what was compared, and how."""
     size = opt.downstream_size
-    sentences = [
+    measure = {
+        "segmentation": "IoU: mean over hands.",
+        "keypoints": f"PCK: joints within {PCK_SHARE * size:.1f} pixels, {PCK_SHARE:.0%} of the side.",
+    }
+    return [
         f"{train_images} images a set, {opt.downstream_steps} steps of {opt.downstream_batch} at {size}x{size} pixels; "
         f"{test_images} real hands of the test split, on backgrounds that were not trained on.",
+        *[f"Means over {opt.downstream_seeds} seeds, lowest to highest in brackets."] * (opt.downstream_seeds > 1),
+        measure[opt.downstream],
+        "Translation changes the look alone: poses, views and forearms stay those of synthetic hands.",
     ]
-    if opt.downstream_seeds > 1:
-        sentences.append(f"Means over {opt.downstream_seeds} seeds, lowest to highest in brackets.")
-    if opt.downstream == "segmentation":
-        sentences.append("IoU: mean over hands.")
-    else:
-        sentences.append(f"PCK: joints within {PCK_SHARE * size:.1f} pixels, {PCK_SHARE:.0%} of the side.")
-    sentences.append("Translation changes the look alone: poses, views and forearms stay those of synthetic hands.")
-    return sentences
 
 
 def sample_sheet(task: str, dataset: AnnotatedHands, predicted: dict[str, np.ndarray]) -> np.ndarray:
