@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from options.train_options import parse_train, train_parser, without_masks
-from util.errors import check_flags, run_command
+from util.errors import UsageError, check_flags, run_command
 
 if __name__ == "__main__":
     check_flags(parse_train)  # before PyTorch is imported, which takes seconds
@@ -73,12 +73,10 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         log.info("trained with CycleGAN's own losses, as with --no-mask")
     folder = opt.checkpoints_dir / opt.name
     options = plain_options(opt)
-    saved = (
-        open_run(folder, options, continue_train=opt.continue_train, may_change=train_parser().may_change())
-        if here.rank == 0
-        else None
-    )
+    saved = None
     if here.rank == 0:
+        may_change = train_parser().may_change()
+        saved = open_run(folder, options, continue_train=opt.continue_train, may_change=may_change)
         held.enter_context(lock_run(folder))
     distributed.barrier()
 
@@ -87,7 +85,9 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     if here.rank == 0:
         warn_of_sizes(chosen["train"], crop_size=opt.crop_size, batch_size=opt.batch_size)
     with distributed.rank_0_first():
-        model, frozen = kind.create_model(opt, saved=saved, amp=amp, device=device)
+        model, frozen = kind.create_model(opt, amp=amp, device=device)
+    if saved:
+        check_frozen(frozen, saved["resolved"])
     progress = Progress()
     if opt.continue_train and can_resume(folder):
         progress = resume(folder, model)
@@ -203,6 +203,15 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
             log.info("look at %s (%s)", folder / kind.picture, kind.columns)
         log.info("now: %s", kind.next_command(opt))
     return 0
+
+
+def check_frozen(frozen: dict[str, dict | None], saved: dict) -> None:
+    """Raise UsageError if the run that is continued was started with other frozen networks."""
+    for flag, record in frozen.items():
+        if record and saved[flag]["sha256"] != record["sha256"]:
+            raise UsageError(
+                f"the run was started with another --{flag} ({saved[flag]}) than {record}; pass the same file"
+            )
 
 
 def make_schedule(

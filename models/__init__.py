@@ -4,13 +4,11 @@ MODELS (Table I), SEGMENTERS, GENERATORS and DISCRIMINATORS are plain dicts; opt
 here imports PyTorch: a network's class is imported on first use, so that --help and wrong flags are answered at once.
 """
 
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """A network to choose by name; calling it builds one.
 
     module, name: of its class. arguments: those that this entry fixes.
@@ -18,7 +16,7 @@ class Network:
 
     module: str
     name: str
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = {}
 
     def __call__(self, **arguments: Any) -> Any:
         """Build a torch.nn.Module. arguments: the other ones of its class."""
@@ -27,11 +25,6 @@ class Network:
     def load(self) -> type:
         """Import the class, and PyTorch with it."""
         return getattr(import_module(self.module), self.name)
-
-    @property
-    def view(self) -> str:
-        """A discriminator's input: "image" or "vgg" (VGG16's features)."""
-        return self.load().view
 
 
 _generators = "models.networks.resnet_generator"
@@ -75,19 +68,12 @@ SEGMENTERS = ("silnet",)  # networks that separate the hand from its background
 GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}  # the generator of each direction
 
 
-class VitSize(NamedTuple):
-    """Width of a token, number of blocks, heads a block."""
-
-    width: int
-    depth: int
-    heads: int
-
-
 PATCH_SIZE = 16  # pixels: the side of a patch of the Vision Transformers
+# Width of a token, number of blocks, attention heads a block.
 VITS = {
-    "tiny": VitSize(192, 12, 3),
-    "small": VitSize(384, 12, 6),
-    "base": VitSize(768, 12, 12),  # the paper's ViT-B/16
+    "tiny": {"width": 192, "depth": 12, "heads": 3},
+    "small": {"width": 384, "depth": 12, "heads": 6},
+    "base": {"width": 768, "depth": 12, "heads": 12},  # the paper's ViT-B/16
 }
 
 # Names whose implementations need PyTorch: models.features.vgg16 and models.features.registry.

@@ -1,7 +1,7 @@
 """H-GAN and its baselines: CycleGAN with masks (paper section III, Fig. 2 right)."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models import DISCRIMINATORS, GENERATOR, GENERATORS
+from models import DISCRIMINATORS, GENERATORS
 from models.config import NetworkConfig, Objective
 from models.ema import EMA
 from models.extras import Extras, Weighted
 from models.features.vgg16 import VGG16Features
 from models.fill import filled
-from models.guard import BufferGuard, finite_or_white
 from models.half import half_weights
 from models.image_pool import ImagePool
 from models.joining import Hands, Part, halves, join_hands
@@ -24,7 +23,7 @@ from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsg
 from models.networks.layers import init_weights
 from models.rates import LinearDecay
 from models.trainer_state import TrainerState
-from models.updater import Update, create_adam, set_rate
+from models.updater import Updater, create_adam, finite_or_white, set_rate
 from util import distributed
 from util.checkpoint import check_config
 from util.runtime import Amp
@@ -124,7 +123,14 @@ class HGAN:
         self.optimizer_D = create_adam([*self.D_r.parameters(), *self.D_s.parameters()], **adam)
         self.scaler = amp.grad_scaler(device)
         self.pool_r, self.pool_s = ImagePool(objective.pool_size), ImagePool(objective.pool_size)
-        self.buffers = BufferGuard(self.networks.values())
+        self.update_G = Updater(self.optimizer_G, self.scaler, called=self.callables, still=(self.D_r, self.D_s))
+        self.update_D = Updater(self.optimizer_D, self.scaler, called=self.callables)
+        self._trained = TrainerState(
+            networks=self.networks,
+            averages=self.averages,
+            optimizers={"G": self.optimizer_G, "D": self.optimizer_D},
+            scaler=self.scaler,
+        )
         self.decay = LinearDecay(total_steps)
         self.zero = torch.zeros((), device=device)
         self.compiled = False
@@ -170,17 +176,15 @@ class HGAN:
         """
         exchange = self.begin_step(batch) if exchange is None else exchange
         parts, weight, losses = self._parts(batch), self.objective, {}
-        self.buffers.remember()
 
-        update = self._update(self.optimizer_G, still=(self.D_r, self.D_s))
-        for part in update.over(parts):
+        for part in self.update_G.over(parts):
             s, r = part.hands
             with self._precision("G_r", "G_s", "D_r", "D_s"):
-                raw_r, *identity_r = self._paint("G_r", part, s, *self._identity(r))
+                raw_r, *identity_r = self._paint("G_r", s, *self._identity(r))
                 fake_r = self._masked(raw_r, s)
-                raw_s, cycle_s, *identity_s = self._paint("G_s", part, r, s.painted(fake_r), *self._identity(s))
+                raw_s, cycle_s, *identity_s = self._paint("G_s", r, Hands(fake_r, s.mask), *self._identity(s))
                 fake_s = self._masked(raw_s, r)
-                (cycle_r,) = self._paint("G_r", part, r.painted(fake_s))
+                (cycle_r,) = self._paint("G_r", Hands(fake_s, r.mask))
                 view = self._view_of_fakes(part, fake_r, fake_s)
                 on_fake_r, on_fake_s = (D(half) for D, half in zip((self.D_r, self.D_s), halves(view)))
                 terms = self._further_losses(part, raw_r, raw_s)
@@ -190,27 +194,28 @@ class HGAN:
             loss_G = weight.lambda_gan * loss_gan
             loss_G = loss_G + weight.lambda_cycle * (loss_cycle + weight.lambda_identity * loss_identity)
             loss_G = loss_G + sum(term.weight * term.loss for term in terms.values())
-            update.backward(part.share * loss_G)
+            self.update_G.backward(part.share * loss_G)
             add(losses, part, G_gan=loss_gan, G_cycle=loss_cycle, G_identity=loss_identity)
             add(losses, part, **{name: term.loss for name, term in terms.items()})
-        skipped_G = update.apply()
+        skipped_G = self.update_G.apply()
 
         self._exchange_fakes(parts, exchange)
-        update = self._update(self.optimizer_D)
-        for part in update.over(parts):
+        for part in self.update_D.over(parts):
             with self._precision("D_r", "D_s"):
                 view_r, view_s = self._view_of_judged(part)
                 on_real_r, on_fake_r = self._judge("D_r", view_r)
                 on_real_s, on_fake_s = self._judge("D_s", view_s)
             loss_D_r = lsgan_discriminator_loss(on_real_r, on_fake_r)
             loss_D_s = lsgan_discriminator_loss(on_real_s, on_fake_s)
-            update.backward(part.share * (loss_D_r + loss_D_s))
+            self.update_D.backward(part.share * (loss_D_r + loss_D_s))
             add(losses, part, D_r=loss_D_r, D_s=loss_D_s)
             add(losses, part, D_r_real=mean_of_maps(on_real_r), D_r_fake=mean_of_maps(on_fake_r))
             add(losses, part, D_s_real=mean_of_maps(on_real_s), D_s_fake=mean_of_maps(on_fake_s))
-        skipped = torch.maximum(skipped_G, update.apply())
+        skipped = torch.maximum(skipped_G, self.update_D.apply())
 
-        self._finish_step(skipped)
+        self.scaler.update()
+        for name, average in self.averages.items():
+            average.follow(self.networks[name])
         return losses | {"skipped": skipped}
 
     def begin_step(self, batch: dict) -> Tensor:
@@ -232,17 +237,14 @@ class HGAN:
     def _parts(self, batch: dict) -> list[Part]:
         """The batch in `accumulate` parts, or as many as it has images."""
         names = ("synthetic", "real", "synthetic_mask", "real_mask")
-        columns = list(zip(*(batch[name].chunk(self.accumulate) for name in names)))
-        sizes = [len(images) for images, *_ in columns]
-        parts = []
-        for (*images, mask_s, mask_r), size in zip(columns, sizes):
-            hands = [Hands(*of) for of in zip(images, (mask_s, mask_r))]
-            share = size / len(batch["real"])
-            parts.append(Part(*hands, share, visible=self.extras.visible(mask_s, mask_r)))
-        return parts
-
-    def _update(self, optimizer: torch.optim.Optimizer, still: Iterable[nn.Module] = ()) -> Update:
-        return Update(optimizer, self.scaler, called=self.callables.values(), still=still)
+        return [
+            Part(
+                hands=(Hands(s, mask_s), Hands(r, mask_r)),
+                share=len(r) / len(batch["real"]),
+                visible=self.extras.visible(mask_s, mask_r),
+            )
+            for s, r, mask_s, mask_r in zip(*(batch[name].chunk(self.accumulate) for name in names))
+        ]
 
     @contextmanager
     def _precision(self, *names: str) -> Iterator[None]:
@@ -257,14 +259,11 @@ class HGAN:
         """The hands of the identity loss, none where its weight is 0."""
         return [hands] if self.objective.lambda_identity > 0 else []
 
-    def _paint(self, name: str, part: Part, *hands: Hands) -> list[Tensor]:
-        """Apply a generator to several batches of a part's hands. Returns images (N, 3, H, W) in [-1, 1] for each."""
-        net, sizes = self.callables[name], [len(h.image) for h in hands]
-        painted = []
-        for together in [hands] if self._joins else [[h] for h in hands]:
-            joined = join_hands(together)
-            painted.append(net(self.extras.seen(joined)))
-        return list(painted[0].split(sizes)) if self._joins else painted
+    def _paint(self, name: str, *hands: Hands) -> list[Tensor]:
+        """Apply a generator to several batches of hands. Returns images (N, 3, H, W) in [-1, 1] for each."""
+        net = self.callables[name]
+        painted = [net(self.extras.seen(batch)) for batch in ([join_hands(hands)] if self._joins else hands)]
+        return list(painted[0].split([len(h.image) for h in hands])) if self._joins else painted
 
     def _masked(self, painted: Tensor, source: Hands) -> Tensor:
         """Composite by the source's mask, if the model uses masks."""
@@ -291,7 +290,7 @@ class HGAN:
 
     def _exchange_fakes(self, parts: list[Part], exchange: Tensor) -> None:
         """Exchange the shown fakes of each part for past ones, by the image pools."""
-        sizes = [len(part.real.image) for part in parts]
+        sizes = [len(part.shown[0]) for part in parts]
         new = (torch.cat(shown) for shown in zip(*(part.shown for part in parts)))
         old = (pool.query(x, plan).split(sizes) for pool, x, plan in zip((self.pool_r, self.pool_s), new, exchange))
         for part, *shown in zip(parts, *old):
@@ -315,30 +314,13 @@ class HGAN:
         """Whether batches may be joined, as the samples of a batch do not depend on each other."""
         return self.config.norm != "batch"
 
-    def _finish_step(self, skipped: Tensor) -> None:
-        """Update the scaler, the buffers and the averages."""
-        self.buffers.restore(skipped)
-        self.scaler.update()
-        for name, average in self.averages.items():
-            average.follow(self.networks[name])
-
-    # ------------------------------------------------------------------ use
-
-    def translate(self, images: Tensor, masks: Tensor | None, *, direction: str = "StoR") -> Tensor:
-        """Images (N, 3, H, W) in [-1, 1] of one domain -> the other, by the averaged generator, composited by masks.
-
-        direction: "StoR" (G_r) or "RtoS" (G_s). A model that was trained without masks does not composite.
-        """
-        net, trained = self.averages[GENERATOR[direction]].module, self.objective
-        return translate(net, images, masks, self.amp, fill=trained.fill, masked=trained.mask)
-
     # ------------------------------------------------------------------ state
 
     def state_dict(self) -> dict:
         """The state that a resumed run needs, in plain types and tensors."""
         pools = {"r": self.pool_r.state_dict(), "s": self.pool_s.state_dict()}
         own = {"config": asdict(self.config), "steps": self.steps, "decay": asdict(self.decay), "pools": pools}
-        return own | self._trained().state_dict()
+        return own | self._trained.state_dict()
 
     def inference_state(self) -> dict:
         """The averaged generators, as best.pt holds them."""
@@ -349,16 +331,12 @@ class HGAN:
         """Load the result of `state_dict`. Raises ValueError, naming the options that differ, for another architecture."""
         check_config(state.get("config"), asdict(self.config))
         self.steps = state["steps"]
-        self._trained().load_state_dict(state)
+        self._trained.load_state_dict(state)
         self.pool_r.load_state_dict(state["pools"]["r"], self.device)
         self.pool_s.load_state_dict(state["pools"]["s"], self.device)
         total, self.decay = self.total_steps, LinearDecay(**state["decay"])
         if total is not None:
             self.total_steps = total
-
-    def _trained(self) -> TrainerState:
-        optimizers = {"G": self.optimizer_G, "D": self.optimizer_D}
-        return TrainerState(networks=self.networks, averages=self.averages, optimizers=optimizers, scaler=self.scaler)
 
 
 def add(losses: dict[str, Tensor], part: Part, **named: Tensor) -> None:

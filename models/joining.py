@@ -1,9 +1,7 @@
 """Hands with their masks, parts of a batch, and batches joined for one call of a network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,29 +17,20 @@ class Hands:
     image: Tensor
     mask: Tensor
 
-    def painted(self, image: Tensor) -> Hands:
-        """The same hands' masks with another image."""
-        return replace(self, image=image)
-
 
 @dataclass
 class Part:
     """A part of a step's batch, or all of it: N pairs of hands, and the step's results for them.
 
-    share: of the batch. visible: where discriminators see the hands, bool (N, 1, H, W); None: everywhere. fakes:
+    hands: the synthetic and the real ones. share: of the batch. visible: where discriminators see the hands, bool (N, 1, H, W); None: everywhere. fakes:
     translations of the synthetic and of the real hands. shown: the same as discriminators are shown them.
     """
 
-    synthetic: Hands
-    real: Hands
+    hands: tuple[Hands, Hands]
     share: float
     visible: Tensor | None
     fakes: tuple[Tensor, ...] = ()
     shown: tuple[Tensor, ...] = ()
-
-    @property
-    def hands(self) -> tuple[Hands, Hands]:
-        return self.synthetic, self.real
 
 
 def join_hands(hands: Sequence[Hands]) -> Hands:

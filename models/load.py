@@ -19,8 +19,8 @@ from models.networks.silnet import SilNet
 from models.silnet_trainer import segment
 from models.stored import check_knobs
 from models.translation import HandTranslator, composite
-from util.checkpoint import DamagedCheckpoint, check_config, first_lines, load_checkpoint, load_newest
-from util.errors import UsageError, first_line
+from util.checkpoint import DamagedCheckpoint, check_config, load_checkpoint, load_newest
+from util.errors import UsageError, first_lines
 from util.pretrained import sha256
 from util.run import BEST, LATEST, OPTIONS_FILE, PREVIOUS, load_options
 from util.runtime import Amp, resolve_amp, resolve_device
@@ -190,7 +190,7 @@ def load_silnet(where: str, *, checkpoints_dir: Path, background: str, device: t
         trained_on = state["background"]
     except (KeyError, RuntimeError, TypeError) as error:
         raise UsageError(
-            f"--silnet {path} holds no SilNet ({first_line(error)}); train one with --model silnet"
+            f"--silnet {path} holds no SilNet ({first_lines(error)}); train one with --model silnet"
         ) from error
     if trained_on != background:
         log.warning("%s was trained with --background %s and is used with %s", path, trained_on, background)

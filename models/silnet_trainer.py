@@ -32,7 +32,7 @@ class HandSegmenter(Supervised):
     def distribute(self) -> None:
         """Train with the other processes of torch.distributed: gradients are averaged over all ranks."""
         ids = [self.device.index] if self.device.type == "cuda" else None
-        self.callable = DistributedDataParallel(self.net, device_ids=ids)
+        self.callables["SilNet"] = DistributedDataParallel(self.net, device_ids=ids)
 
     def compile(self) -> None:
         """Compile the network in place with torch.compile; its parameters keep their names."""

@@ -4,10 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from models.ema import EMA
-from models.guard import BufferGuard
 from models.networks.layers import at_least_float32
 from models.trainer_state import TrainerState
-from models.updater import Update
+from models.updater import Updater
 from util.checkpoint import check_config
 from util.runtime import Amp
 
@@ -24,10 +23,10 @@ class Supervised:
         self.amp, self.device, self.config = amp, device, config
         self.net = net.to(device)
         self.networks: dict[str, nn.Module] = {name: self.net}
-        self.callable: nn.Module = self.net  # what training calls
+        self.callables: dict[str, nn.Module] = dict(self.networks)  # what training calls
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, betas=(beta1, 0.999), fused=True)
         self.scaler = amp.grad_scaler(device)
-        self.buffers = BufferGuard([self.net])
+        self.updater = Updater(self.optimizer, self.scaler, called=self.callables)
         self.averages: dict[str, EMA] = {}
         self.schedules: dict[str, torch.optim.lr_scheduler.LRScheduler] = {}
         self._trained = TrainerState(
@@ -49,12 +48,11 @@ class Supervised:
         ("skipped", 0 or 1).
         """
         self.net.train()
-        self.buffers.remember()
-        losses = self.losses(self.logits(self.callable, batch["image"]), batch)
-        update = Update(self.optimizer, self.scaler, called=[self.callable])
-        update.backward(losses["loss"])
-        skipped = update.apply()
-        self.buffers.restore(skipped)
+        self.updater.start()
+        (net,) = self.callables.values()
+        losses = self.losses(self.logits(net, batch["image"]), batch)
+        self.updater.backward(losses["loss"])
+        skipped = self.updater.apply()
         self.scaler.update()
         for schedule in self.schedules.values():
             schedule.step()

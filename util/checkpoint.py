@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from util.errors import RunError, UsageError
+from util.errors import RunError, UsageError, first_lines
 from util.failures import FULL
 
 log = logging.getLogger(__name__)
@@ -149,9 +149,3 @@ def check_config(stored: dict | None, wanted: dict) -> None:
     differ = [key for key, value in wanted.items() if key in stored and stored[key] != value]
     if differ:
         raise ValueError("; ".join(f"--{key} is {wanted[key]!r} here, {stored.get(key)!r} there" for key in differ))
-
-
-def first_lines(error: BaseException) -> str:
-    """The first two lines of an error's message as one; PyTorch's messages can be very long."""
-    lines = [line.strip() for line in str(error).strip().splitlines()]
-    return " ".join(lines[:2])[:300] or type(error).__name__

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from util.errors import UsageError, first_line
+from util.errors import UsageError, first_lines
 
 START_TIMEOUT = timedelta(minutes=2)  # for all processes to come together
 STEP_TIMEOUT = timedelta(minutes=30)  # for one gradient; after that a rank hangs
@@ -75,7 +75,7 @@ def start(here: Place, device: torch.device) -> None:
     except (ValueError, dist.DistError) as error:
         raise UsageError(
             f"RANK={here.rank} and WORLD_SIZE={here.world_size} say that {here.world_size} processes train together, and "
-            f"they did not come together at {where} ({first_line(error)[:200]}); {remedy}"
+            f"they did not come together at {where} ({first_lines(error)}); {remedy}"
         ) from error
     on_gpu = device.type == "cuda"
     dist.init_process_group(

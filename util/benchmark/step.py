@@ -42,7 +42,7 @@ def _model_rows(name: str, opt: argparse.Namespace, device: torch.device, amp: A
     flags |= {"batch_size": opt.batch_size, "crop_size": opt.crop_size}
     extras_off = {name: knob.paper for name, knob in knobs(NetworkConfig, Objective).items() if knob.group == "extras"}
     train = parse_train(as_flags(extras_off | flags))
-    vgg = load_vgg16("random", calibrated=True)[0] if DISCRIMINATORS[train.netD].view == "vgg" else None
+    vgg = load_vgg16("random", calibrated=True)[0] if DISCRIMINATORS[train.netD].load().view == "vgg" else None
     torch.manual_seed(0)
     model = HGAN(network_config(train), objective(train), vgg=vgg, amp=amp, device=device)
     batch = noise(opt.batch_size, opt.crop_size, device)

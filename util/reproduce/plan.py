@@ -108,7 +108,7 @@ def step_seconds(stage: Stage) -> float:
     else:
         vgg = (
             load_vgg16("random", calibrated=opt.normalize_features)[0]
-            if DISCRIMINATORS[opt.netD].view == "vgg"
+            if DISCRIMINATORS[opt.netD].load().view == "vgg"
             else None
         )
         silnet = SilNet().to(device).requires_grad_(False) if opt.lambda_geo else None

@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from util.errors import UsageError, first_line
+from util.errors import UsageError, first_lines
 from util.locks import locked
 from util.search.space import Space, draw
 
@@ -130,7 +130,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     except Exception as error:  # of the database's own driver
-        raise UsageError(f"--storage {url} cannot be opened ({first_line(error)[:300]})") from error
+        raise UsageError(f"--storage {url} cannot be opened ({first_lines(error)})") from error
 
 
 def run_folder(folder: Path, number: int) -> Path:

@@ -19,8 +19,8 @@ class Kind:
     picture: the file of the picture that training shows; columns: what it shows from left to right. least_validated: images a
     domain below which there is no validation. packable: whether packs hold all that training crops are cut from.
 
-    create_model: (opt, *, saved, amp, device) -> the model, and what options.yaml records of the frozen networks that it was
-    built with; saved: the options of the run that is continued; UsageError where its frozen networks were others.
+    create_model: (opt, *, amp, device) -> the model, and {flag: what options.yaml records} of the frozen networks that it was
+    built with.
     random_crop: (opt, frames) -> how training crops are cut; UsageError for frames that cannot be trained on.
     create_validator: (opt, model, frames, *, folder) -> the validation, and what options.yaml records of the network behind it.
     create_display: (opt, model, frames) -> what makes the pictures that training shows.

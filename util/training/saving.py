@@ -11,13 +11,12 @@ from torch import Tensor
 from util import distributed
 from util.checkpoint import (
     FORMAT,
-    first_lines,
     load_checkpoint,
     load_newest,
     replace_by_link,
     save_checkpoint,
 )
-from util.errors import UsageError
+from util.errors import UsageError, first_lines
 from util.run import BEST, LATEST, PREVIOUS, SECOND
 from util.training.tally import Tally
 

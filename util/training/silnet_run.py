@@ -17,8 +17,8 @@ from util.training.kind import Domains, Kind
 from util.training.loop import Display, Validate
 
 
-def create_model(opt: Namespace, *, saved: dict | None, amp: Amp, device: torch.device) -> tuple[HandSegmenter, dict]:
-    """The model; no frozen network is involved, so nothing is recorded or compared with `saved`."""
+def create_model(opt: Namespace, *, amp: Amp, device: torch.device) -> tuple[HandSegmenter, dict]:
+    """The model; no frozen network is involved, so nothing is recorded."""
     model = HandSegmenter(base=opt.ngf, lr=opt.lr, beta1=opt.beta1, background=opt.background, amp=amp, device=device)
     return model, {}
 

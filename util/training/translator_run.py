@@ -12,7 +12,6 @@ from models.features.registry import load_feature_net
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN
 from models.load import load_silnet
-from util.errors import UsageError
 from util.runtime import Amp
 from util.training.display import display_grids, display_hands
 from util.training.kind import Domains, Kind
@@ -20,38 +19,25 @@ from util.training.loop import Display, Validate
 from util.training.validation import create_validation
 
 
-def create_model(opt: Namespace, *, saved: dict | None, amp: Amp, device: torch.device) -> tuple[HGAN, dict]:
-    """The model, and what options.yaml records of the frozen networks that it was built with.
-
-    saved: the options of the run that is continued; UsageError where its frozen networks were others.
-    """
+def create_model(opt: Namespace, *, amp: Amp, device: torch.device) -> tuple[HGAN, dict]:
+    """The model, and what options.yaml records of the frozen networks that it was built with."""
     vgg, weights, silnet = None, None, None
-    if DISCRIMINATORS[opt.netD].view == "vgg":
+    if DISCRIMINATORS[opt.netD].load().view == "vgg":
         vgg, weights = load_vgg16(opt.vgg_weights, calibrated=opt.normalize_features)
-        if saved and saved["resolved"]["vgg_weights"]["sha256"] != weights.sha256:
-            raise UsageError(
-                f"the run was started with other VGG16 weights ({saved['resolved']['vgg_weights']}) than "
-                f"{weights._asdict()}; pass the same --vgg_weights"
-            )
     if opt.silnet:
         silnet = load_silnet(opt.silnet, checkpoints_dir=opt.checkpoints_dir, background=opt.background, device=device)
-        if saved and saved["resolved"]["silnet"]["sha256"] != silnet.sha256:
-            raise UsageError(
-                f"the run was started with another SilNet ({saved['resolved']['silnet']}) than {silnet.record()}; "
-                "pass the same --silnet"
-            )
     model = HGAN(
         network_config(opt),
         objective(opt),
         vgg=vgg,
         amp=amp,
         device=device,
-        silnet=silnet.net if silnet else None,
+        silnet=silnet and silnet.net,
         seed=opt.seed,
         accumulate=opt.accumulate,
         checkpoint_activations=opt.checkpoint_activations,
     )
-    return model, {"vgg_weights": weights._asdict() if weights else None, "silnet": silnet.record() if silnet else None}
+    return model, {"vgg_weights": weights, "silnet": silnet and silnet.record()}
 
 
 def create_validator(opt: Namespace, model: HGAN, frames: Domains, *, folder: Path) -> tuple[Validate, dict]:
