@@ -4,8 +4,9 @@ A hand's box is cut out, painted by a generator, put back, and composited by the
 """
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,8 +19,10 @@ from models import GENERATOR
 from models.hgan import HGAN, translate
 from models.tiles import WHOLE, paint_in_tiles
 from util.images import to_uint8
+from util.workers import in_threads
 
 BOX_MARGIN = 4  # pixels around the hand
+AT_ONCE = 4  # batches that a CPU translates at a time
 MIN_BOX = 64  # pixels; the box of a smaller hand includes more background
 
 Paint = Callable[[Tensor, Tensor], Tensor]
@@ -61,10 +64,13 @@ class HandTranslator:
         translation would change by up to 170 grey levels at its outline, as padding, strides and statistics would differ.
         """
         with _untuned_convolutions():
-            if self.hand_box:
-                painted = [self._paint_box(hand) for hand in hands]
-            else:
-                painted = list(to_uint8(self._paint(list(hands))))
+            return self._translate(hands)
+
+    def _translate(self, hands: Sequence[Hand]) -> list[Translation]:
+        if self.hand_box:
+            painted = [self._paint_box(hand) for hand in hands]
+        else:
+            painted = list(to_uint8(self._paint(list(hands))))
         return [
             Translation(index, hand, composite(image, hand) if self.masked else image, image)
             for index, (hand, image) in enumerate(zip(hands, painted))
@@ -75,11 +81,35 @@ class HandTranslator:
         return [each.image for each in self.translate(hands)]
 
     def stream(self, regions: HandRegions, *, batch_size: int = 1, num_workers: int = 0) -> Iterator[Translation]:
-        """Translate every region that can be read, in order; neighbours of one size are read together."""
-        hands = readable(regions, num_workers=num_workers)
-        for indices, batch in same_sized_batches(hands, batch_size):
-            for index, each in zip(indices, self.translate(batch)):
-                yield Translation(index, each.source, each.image, each.unmasked)
+        """Translate every region that can be read, in order; neighbours of one size are read together.
+
+        A CPU translates several batches at a time, each with its share of PyTorch's threads, as one hand is too little
+        work for all of them. Large images are translated one after another, to save memory.
+        """
+        batches = same_sized_batches(readable(regions, num_workers=num_workers), batch_size)
+        threads = torch.get_num_threads()
+        if self.device.type != "cpu" or threads == 1:
+            for indices, hands in batches:
+                yield from _numbered(indices, self.translate(hands))
+            return
+        count = min(AT_ONCE, threads)
+        alone = threading.Lock()
+
+        def share_threads() -> None:
+            torch.get_num_threads()  # in a new thread, the first call sets the process's number
+            torch.set_num_threads(threads // count)
+
+        def translate(batch: tuple[list[int], list[Hand]]) -> list[Translation]:
+            indices, hands = batch
+            large = len(hands) * hands[0].mask.size > WHOLE // AT_ONCE
+            with alone if large else contextlib.nullcontext():
+                return _numbered(indices, self._translate(hands))
+
+        try:
+            for translations in in_threads(translate, batches, count=count, start=share_threads):
+                yield from translations
+        finally:
+            torch.set_num_threads(threads)  # share_threads has changed it for threads to come
 
     def _paint_box(self, hand: Hand) -> np.ndarray:
         box = hand_bounds(hand.mask)
@@ -102,6 +132,10 @@ def translator_of(model: HGAN, *, direction: str = "StoR", hand_box: bool) -> Ha
         return translate(net, images, masks, model.amp, fill=objective.fill, masked=False)
 
     return HandTranslator(paint, model.device, masked=objective.mask, hand_box=hand_box)
+
+
+def _numbered(indices: list[int], translations: list[Translation]) -> list[Translation]:
+    return [replace(each, index=index) for index, each in zip(indices, translations)]
 
 
 def composite(painted: np.ndarray, hand: Hand) -> np.ndarray:

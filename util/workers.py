@@ -139,27 +139,41 @@ def in_processes(
 
 
 def in_threads(
-    function: Callable[[Task], Result], tasks: Iterable[Task], *, count: int, name: Callable[[Task], str]
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    *,
+    count: int,
+    name: Callable[[Task], str] | None = None,
+    start: Callable[[], object] | None = None,
 ) -> Iterator[Result]:
     """function(task) of each task, in order, by `count` threads that work a few tasks ahead; 0: each when it is asked for.
 
-    For functions that rarely hold Python's lock, as those that read images. name: what a task is called in messages. An
-    error of the function is raised in the task's turn; RunError is raised where no result comes for STALLED seconds.
+    For functions that rarely hold Python's lock, as those that read or translate images. An error of the function is raised
+    in the task's turn. name: what a task is called in messages; RunError is raised where no result comes for STALLED seconds,
+    and threads that hang are left behind. None: the function never hangs, and the end waits for the tasks begun. start:
+    called first in each thread.
     """
     if not count:
         yield from map(function, tasks)
         return
     under_way: deque[tuple[Task, AsyncResult]] = deque()
-    with ThreadPool(count) as pool:  # its end does not wait for threads that hang, nor does the program's
-        for task in tasks:
-            under_way.append((task, pool.apply_async(function, (task,))))
-            if len(under_way) > 2 * count:
+    with ThreadPool(count, start) as pool:  # its end does not wait for threads that hang, nor does the program's
+        try:
+            for task in tasks:
+                under_way.append((task, pool.apply_async(function, (task,))))
+                if len(under_way) > 2 * count:
+                    yield _result(*under_way.popleft(), name)
+            while under_way:
                 yield _result(*under_way.popleft(), name)
-        while under_way:
-            yield _result(*under_way.popleft(), name)
+        finally:
+            if name is None:  # the program must not end while a thread computes
+                pool.terminate()
+                pool.join()
 
 
-def _result(task: Task, result: AsyncResult, name: Callable[[Task], str]) -> Result:
+def _result(task: Task, result: AsyncResult, name: Callable[[Task], str] | None) -> Result:
+    if name is None:
+        return result.get()
     for _ in range(max(1, STALLED // POLL)):  # counted, not timed: a process may be stopped for hours and go on
         result.wait(POLL)
         if result.ready():

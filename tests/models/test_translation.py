@@ -1,5 +1,9 @@
 """Translating the hand's bounding box."""
 
+import threading
+import time
+from multiprocessing.pool import ThreadPool
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +12,7 @@ from helpers import build, draw_hand
 from data.hands import Hand
 from data.input_folder import frames_in_folder
 from data.regions import HandRegions, stack
+from models import translation
 from models.hgan import translate
 from models.translation import HandTranslator, hand_bounds, translator_of
 from util.images import to_uint8, write_png
@@ -81,6 +86,80 @@ def test_cudnn_tunes_no_shape_of_a_box(monkeypatch):
     hand = Hand(*draw_hand(np.random.default_rng(0)))
     HandTranslator(paint, CPU, masked=True, hand_box=True).images([hand, hand])
     assert tuned == [False, False] and torch.backends.cudnn.benchmark
+
+
+@pytest.fixture
+def four_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(threads)
+
+
+def hands_in(folder, count):
+    """Regions of hands of several sizes."""
+    for k in range(count):
+        image, mask = draw_hand(np.random.default_rng(k), size=80 + 8 * (k % 3), background=(255, 255, 255))
+        write_png(folder / f"{k}.png", image)
+        write_png(folder / f"{k}_mask.png", mask)
+    return HandRegions(frames_in_folder(folder), crop=None)
+
+
+def test_a_cpu_translates_hands_side_by_side_each_with_its_share_of_threads(tmp_path, four_threads, monkeypatch):
+    """Two at a time, with two of four threads each: neither ends before both have begun."""
+    monkeypatch.setattr(translation, "AT_ONCE", 2)
+    met, seen = threading.Barrier(2, timeout=30), []
+
+    def paint(images, masks):
+        met.wait()
+        seen.append(torch.get_num_threads())
+        return -images
+
+    regions = hands_in(tmp_path, 8)
+    translated = list(HandTranslator(paint, CPU, masked=True, hand_box=True).stream(regions))
+    assert seen == [2] * 8
+    assert [each.index for each in translated] == list(range(8))
+    for each in translated:
+        image, mask = each.source.image, each.source.mask
+        assert np.abs(each.image[mask].astype(int) - (255 - image[mask])).max() <= 1
+        assert np.array_equal(each.image[~mask], image[~mask])
+    with ThreadPool(1) as pool:
+        assert (torch.get_num_threads(), pool.apply(torch.get_num_threads)) == (4, 4)
+
+
+def test_large_images_are_translated_one_after_another(tmp_path, four_threads, monkeypatch):
+    monkeypatch.setattr(translation, "WHOLE", 4 * 88 * 88)  # images of 96 pixels are large, those of 80 and 88 are not
+    at_once = {80: 0, 88: 0, 96: 0}
+    most = dict(at_once)
+    lock = threading.Lock()
+
+    def paint(images, masks):
+        size = images.shape[-1]
+        with lock:
+            at_once[size] += 1
+            most[size] = max(most[size], at_once[size])
+        time.sleep(0.05)
+        with lock:
+            at_once[size] -= 1
+        return images
+
+    monkeypatch.setattr(translation, "paint_in_tiles", lambda paint, images, masks: paint(images, masks))
+    regions = hands_in(tmp_path, 12)
+    assert len(list(HandTranslator(paint, CPU, masked=True, hand_box=False).stream(regions))) == 12
+    assert most[96] == 1 and max(most.values()) > 1
+
+
+def test_a_failure_in_a_thread_ends_the_stream_in_its_turn(tmp_path, four_threads):
+    def paint(images, masks):
+        if images.shape[-1] == 96:
+            raise RuntimeError("no memory left")
+        return images
+
+    stream = HandTranslator(paint, CPU, masked=True, hand_box=False).stream(hands_in(tmp_path, 9))
+    assert [next(stream).index, next(stream).index] == [0, 1]
+    with pytest.raises(RuntimeError, match="no memory left"):
+        next(stream)
+    assert torch.get_num_threads() == 4
 
 
 @pytest.mark.parametrize("masked", [True, False])
