@@ -121,10 +121,10 @@ def _file_mask(frame: Frame, picture: Picture) -> np.ndarray:
     levels = fit(read_levels(frame.mask, frame.mask_values, raw=raw), shown, picture.stored, picture.orientation)
     if not raw or levels.shape != shown:  # the caller names the mismatch
         return levels > 127
-    refined = refine_mask(levels, picture.rgb, _CLEANING)
-    if refined.mask is None:
-        raise ImageError(f"{printable(frame.mask)}: {refined.fault}")
-    return refined.mask
+    refined, verdict = refine_mask(levels, picture.rgb, _CLEANING)
+    if refined is None:
+        raise ImageError(f"{printable(frame.mask)}: {verdict.verdict}")
+    return refined
 
 
 def _scaled(source: Source, scale: float) -> Source:

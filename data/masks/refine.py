@@ -1,6 +1,6 @@
 """One frame of preprocess_masks.py: a photograph and its raw mask give a refined mask or a reason to drop the frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -46,7 +46,7 @@ class RefineOptions:
 class Verdict:
     """What became of one mask.
 
-    verdict: "kept", or why the frame is dropped. source: "mask" or "chroma key", and why the mask was not used or how
+    verdict: "kept", or what is wrong with it. source: "mask" or "chroma key", and why the mask was not used or how
     it was adapted. area_before, area_after: the binarised source's and the refined mask's fraction of the frame; 0
     where there is none. contours: outlines after the median filter, holes included. change: 1 - IoU of the two masks.
     """
@@ -59,22 +59,8 @@ class Verdict:
     change: float = 0.0
 
 
-@dataclass(frozen=True)
-class Refined:
-    """The result of refine_mask.
-
-    mask: bool (H, W); None where fault, else "", says what is wrong with it. before: bool (H, W), the mask as binarised,
-    unfiltered. contours: the number of outlines after the median filter.
-    """
-
-    mask: np.ndarray | None
-    before: np.ndarray
-    contours: int = 0
-    fault: str = ""
-
-
-def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> Refined:
-    """Refine one mask.
+def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
+    """Refine one mask: (bool (H, W), or None where it is not plausible; verdict).
 
     grey: uint8 (H, W), a raw mask, in whatever state. rgb: uint8 (H, W, 3), its photograph, or None to do without.
     """
@@ -82,10 +68,11 @@ def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions
     filtered = cv2.medianBlur(grey, options.median) if options.median > 1 else grey
     mask = masks.binarise(filtered, options.threshold)
     if mask.all() or not mask.any():
-        return Refined(None, before, fault="all hand" if mask.all() else "no hand")
+        return None, Verdict("all hand" if mask.all() else "no hand", "mask", float(before.mean()))
     contours = masks.count_contours(mask)
+    verdict = Verdict(KEPT, "mask", float(before.mean()), contours=contours)
     if contours > options.max_contours:
-        return Refined(None, before, contours, f"{contours} contours, more than {options.max_contours}")
+        return None, replace(verdict, verdict=f"{contours} contours, more than {options.max_contours}")
     mask = masks.large_components(mask, PIECE)
 
     # All that follows happens around the hand.
@@ -95,9 +82,9 @@ def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions
 
     area = float(refined.mean())
     if options.min_area <= area <= options.max_area:
-        return Refined(refined, before, contours)
+        return refined, replace(verdict, area_after=area, change=1.0 - masks.iou(before, refined))
     limit = f"less than {options.min_area:.1%}" if area < options.min_area else f"more than {options.max_area:.1%}"
-    return Refined(None, before, contours, f"hand covers {area:.1%} of the frame, {limit}")
+    return None, replace(verdict, verdict=f"hand covers {area:.1%} of the frame, {limit}")
 
 
 def _refine_hand(mask: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> np.ndarray:
@@ -127,7 +114,7 @@ def refine_frame(frame: RealFrame, options: RefineOptions) -> Verdict:
     try:
         refined, verdict = judge_frame(frame, options)
     except (ImageError, cv2.error, MemoryError, ValueError) as error:
-        refined, verdict = None, Verdict(f"failed: {_one_line(error)}", "")
+        refined, verdict = None, Verdict(f"failed: {_reason(error, frame.image)}", "")
     output = refined_path(frame)
     if refined is None:
         output.unlink(missing_ok=True)
@@ -144,24 +131,17 @@ def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | 
         return None, Verdict(f"photograph unreadable: {_reason(error, frame.image)}", "")
     rgb = picture.rgb
     grey, remark = read_raw_mask(frame.mask, picture, options.mask_values)
-    refined = Refined(None, np.zeros(rgb.shape[:2], bool), fault=remark)
-    if grey is not None:
-        refined = refine_mask(grey, rgb, options)
-        if refined.mask is not None:
-            return refined.mask, _kept(refined, f"mask, {remark}" if remark else "mask")
-    verdict = f"mask: {refined.fault}"
+    mask, verdict = (None, Verdict(remark, "mask")) if grey is None else refine_mask(grey, rgb, options)
+    if mask is not None:
+        return mask, replace(verdict, source=f"mask, {remark}" if remark else "mask")
+    faults = f"mask: {verdict.verdict}"
     if options.fallback:
         keyed = masks.chroma_key_mask(rgb, options.key_low, options.key_high)
-        from_key = refine_mask(keyed.view(np.uint8) * 255, rgb, options)
-        if from_key.mask is not None:
-            return from_key.mask, _kept(from_key, f"chroma key, {verdict}")
-        verdict += f"; chroma key: {from_key.fault}"
-    return None, Verdict(verdict, "mask", float(refined.before.mean()), contours=refined.contours)
-
-
-def _kept(refined: Refined, source: str) -> Verdict:
-    areas = float(refined.before.mean()), float(refined.mask.mean())
-    return Verdict(KEPT, source, *areas, refined.contours, 1.0 - masks.iou(refined.before, refined.mask))
+        mask, from_key = refine_mask(keyed.view(np.uint8) * 255, rgb, options)
+        if mask is not None:
+            return mask, replace(from_key, source=f"chroma key, {faults}")
+        faults += f"; chroma key: {from_key.verdict}"
+    return None, replace(verdict, verdict=faults)
 
 
 def read_raw_mask(path: Path | None, picture: Picture, values: Ranges | None) -> tuple[np.ndarray | None, str]:
@@ -186,13 +166,9 @@ def read_raw_mask(path: Path | None, picture: Picture, values: Ranges | None) ->
     return cv2.resize(grey, size[::-1], interpolation=cv2.INTER_LINEAR), f"scaled from {width}x{height}"
 
 
-def _reason(error: ImageError, path: Path) -> str:
-    """The error's message without the path; the report names the file."""
-    return _one_line(str(error).removeprefix(f"{printable(path)}: "))
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:200]
+def _reason(error: Exception, path: Path) -> str:
+    """The error's message on one line, without the path; the report names the file."""
+    return " ".join(str(error).removeprefix(f"{printable(path)}: ").split())[:200]
 
 
 def encode_mask(mask: np.ndarray) -> bytes:

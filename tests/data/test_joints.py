@@ -31,7 +31,7 @@ def test_a_region_and_back():
 
 
 def entry(frame, region, tmp_path):
-    written = Written([frame], [tmp_path / "generated" / "a.png"], [tmp_path / "m.png"], [region.box])
+    written = [Written(frame, tmp_path / "generated" / "a.png", tmp_path / "m.png", region.box)]
     return region_entries(tmp_path, written)[0]
 
 

@@ -287,3 +287,14 @@ def test_fringes_of_the_key_colour_are_named(tmp_path, caplog):
         write_png(frame.image, cv2.resize(read_rgb(frame.image), (70, 70), interpolation=cv2.INTER_AREA))
     survey(frames, what="synthetic")
     assert "4 of 4 images looked at have a fringe of the key colour" in caplog.text
+
+
+def test_masks_given_for_some_photographs_leave_those_of_others_as_they_are(tmp_path):
+    root = write_hands(tmp_path / "data", frames=1)
+    given = root / "RealHands" / "user01" / "mask" / "image_0_mask.png"
+    (tmp_path / "given" / "user01" / "color").mkdir(parents=True)
+    given.rename(tmp_path / "given" / "user01" / "color" / "image_0.png")
+    frames = find_frames(dataroot=root, reading=Reading(masks=tmp_path / "given"))["real"]
+    kinds = [(frame.sequence, frame.mask_kind, frame.mask_origin) for frame in frames]
+    raw = "raw", "mask/"  # cleaned when it is read, as without --masks
+    assert kinds == [("user01", "file", "--masks given"), ("user02", *raw), ("user03", *raw)]

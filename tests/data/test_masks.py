@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from data.masks import ops as masks
+from data.masks.realhands import KEPT
 from data.masks.refine import RefineOptions, encode_mask, refine_mask
 
 BOOL_IMAGES = arrays(bool, st.tuples(st.integers(3, 24), st.integers(3, 24)))
@@ -144,10 +145,12 @@ def test_ring_keeps_its_hole_and_loses_pin_holes():
     raw[150:155, 90:95] = raw[180:185, 110:115] = False  # pin-holes
     raw[10:16, 10:16] = True  # a blob
     for snap in (0, 8):
-        refined = refine_mask(encodable(raw), rgb, RefineOptions(snap=snap, erode=0))
-        assert refined.fault == "" and (refined.before == raw).all() and refined.contours == 5
-        assert len(masks.label_holes(refined.mask)[1]) == 2
-        assert masks.iou(refined.mask, mask) > 0.985
+        refined, verdict = refine_mask(encodable(raw), rgb, RefineOptions(snap=snap, erode=0))
+        assert verdict.verdict == KEPT and verdict.contours == 5
+        assert (verdict.area_before, verdict.area_after) == (raw.mean(), refined.mean())
+        assert verdict.change == 1 - masks.iou(raw, refined)
+        assert len(masks.label_holes(refined)[1]) == 2
+        assert masks.iou(refined, mask) > 0.985
 
 
 def test_a_finger_that_a_fault_cut_off_is_rejoined_and_a_blob_is_not():
@@ -158,8 +161,8 @@ def test_a_finger_that_a_fault_cut_off_is_rejoined_and_a_blob_is_not():
     raw[tip + 25 : tip + 30] &= np.arange(320) > 200  # the highest finger
     raw[200:225, 10:35] = True
     assert masks.count_contours(raw) > 2
-    without = refine_mask(encodable(raw), None, RefineOptions(erode=0)).mask
-    refined = refine_mask(encodable(raw), rgb, RefineOptions(erode=0)).mask
+    without = refine_mask(encodable(raw), None, RefineOptions(erode=0))[0]
+    refined = refine_mask(encodable(raw), rgb, RefineOptions(erode=0))[0]
     assert np.argwhere(without)[0][0] > tip + 20 and np.argwhere(refined)[0][0] <= tip + 2
     assert masks.iou(refined, mask) > 0.97 and masks.count_contours(refined) == 1
 
@@ -174,8 +177,8 @@ def test_large_components_by_hand():
 def test_narrow_hole_is_kept_because_the_photograph_shows_it():
     rgb, mask = ring(hole=5)
     assert 81 / mask.sum() < RefineOptions().max_hole
-    with_photograph = refine_mask(encodable(mask), rgb, RefineOptions()).mask
-    without = refine_mask(encodable(mask), None, RefineOptions()).mask
+    with_photograph = refine_mask(encodable(mask), rgb, RefineOptions())[0]
+    without = refine_mask(encodable(mask), None, RefineOptions())[0]
     assert len(masks.label_holes(with_photograph)[1]) == 2
     assert len(masks.label_holes(without)[1]) == 1
 
@@ -185,9 +188,9 @@ def test_spoiled_masks_are_recovered(seed):
     rng = np.random.default_rng(seed)
     rgb, mask = draw_hand(rng, 320, 240)
     raw = encodable(spoil(mask, rng))
-    plain = refine_mask(raw, None, RefineOptions(erode=0)).mask
-    snapped = refine_mask(raw, rgb, RefineOptions(erode=0)).mask
-    eroded = refine_mask(raw, rgb, RefineOptions()).mask
+    plain = refine_mask(raw, None, RefineOptions(erode=0))[0]
+    snapped = refine_mask(raw, rgb, RefineOptions(erode=0))[0]
+    eroded = refine_mask(raw, rgb, RefineOptions())[0]
     assert masks.iou(plain, mask) > 0.93
     assert masks.iou(snapped, mask) > max(0.97, masks.iou(plain, mask))
     assert (eroded & mask).sum() > 0.99 * eroded.sum()
@@ -208,8 +211,8 @@ def test_useless_masks_say_why():
         (encodable(small), "1.0% of the frame, less than 5.0%"),
         (encodable(~small), "more than 50.0%"),
     ):
-        refined = refine_mask(grey, None, RefineOptions(erode=0))
-        assert refined.mask is None and reason in refined.fault
+        refined, verdict = refine_mask(grey, None, RefineOptions(erode=0))
+        assert refined is None and reason in verdict.verdict
 
 
 GREY_IMAGES = arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)))
@@ -220,10 +223,10 @@ GREY_IMAGES = arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))
 def test_any_mask_gives_one_hand_or_a_reason(grey, with_photograph, size):
     rgb = np.random.default_rng(0).integers(0, 256, (*grey.shape, 3), dtype=np.uint8) if with_photograph else None
     options = RefineOptions(median=size, close=size, erode=size, min_area=0.001, max_area=1.0)
-    refined = refine_mask(grey, rgb, options)
-    assert (refined.mask is None) == (refined.fault != "") and refined.before.shape == grey.shape
-    if refined.mask is not None:
-        assert refined.mask.dtype == bool and ndimage.label(refined.mask, np.ones((3, 3)))[1] == 1
+    refined, verdict = refine_mask(grey, rgb, options)
+    assert (refined is not None) == (verdict.verdict == KEPT)
+    if refined is not None:
+        assert refined.dtype == bool and ndimage.label(refined, np.ones((3, 3)))[1] == 1
 
 
 def test_encoding_is_lossless():

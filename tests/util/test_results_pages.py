@@ -15,7 +15,7 @@ from util.results.browse import PAGE, Column, Gallery, page
 from util.results.folders import INPUT_FILE, open_folder, results_folder
 from util.results.scores import Scores, joined
 from util.results.verdict import as_text, score_rows, verdict
-from util.results.write import Written
+from util.results.write import Written, by_path
 
 
 def metrics(value: float, base: float, *, inside: float = 40.0, base_inside: float = 50.0) -> dict:
@@ -98,12 +98,11 @@ def test_scores_of_all_rulers_are_joined_with_their_baselines():
 
 def test_files_are_scored_in_the_order_of_a_folder_s_sorted_paths():
     """As torch-fidelity sorts them, by whole paths: "a-b/" comes before "a/", as "-" does before "/"."""
-    written = Written([], [], [], [])
-    for name in ("b/0", "a/1", "a-b/2", "a/10"):
-        written.add(Frame(Path(name), name, "", "none"), Path(f"{name}.png"), Path(f"{name}_mask.png"), (0, 0, 1, 1))
-    ordered = written.by_path()
-    assert [frame.relative for frame in ordered.frames] == ["a-b/2", "a/1", "a/10", "b/0"]
-    assert [str(mask) for mask in ordered.masks] == [f"{frame.relative}_mask.png" for frame in ordered.frames]
+    written = [
+        Written(Frame(Path(name), name, "", "none"), Path(f"{name}.png"), Path(f"{name}_mask.png"), (0, 0, 1, 1))
+        for name in ("b/0", "a/1", "a-b/2", "a/10")
+    ]
+    assert [each.frame.relative for each in by_path(written)] == ["a-b/2", "a/1", "a/10", "b/0"]
 
 
 def test_a_sheet_keeps_the_pixels_of_pictures_that_fit_and_its_labels_their_place():

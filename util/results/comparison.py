@@ -89,10 +89,10 @@ def _meaning(metric: str, row: dict) -> str:
 def grid(tests: dict[str, Tested]) -> np.ndarray:
     """Fig. 5: a row an input, a column a model, the input first. All models have translated the same images."""
     first = next(iter(tests.values()))
-    places = spread(len(first.source.images), GRID_ROWS)
-    files = [first.source.images, *(test.generated.images for test in tests.values())]
-    rows = [[read_rgb(images[place]) for images in files] for place in places]
-    captions = [[first.source.images[place].stem, *[""] * len(tests)] for place in places]
+    places = spread(len(first.source), GRID_ROWS)
+    columns = [first.source, *(test.generated for test in tests.values())]
+    rows = [[read_rgb(column[place].image) for column in columns] for place in places]
+    captions = [[first.source[place].image.stem, *[""] * len(tests)] for place in places]
     return sheet(rows, columns=[first.domains[0], *tests], captions=captions)
 
 
@@ -104,7 +104,7 @@ def gallery(folder: Path, tests: dict[str, Tested]) -> Gallery:
     columns.append(Column("mask", _relative(first.folder / "masks" / first.domains[0], folder)))
     if (first.folder / "true_pairs").is_dir():
         columns.append(Column("true pair", _relative(first.folder / "true_pairs", folder)))
-    names = [path.relative_to(first.folder / "generated") for path in first.generated.images]
+    names = [each.image.relative_to(first.folder / "generated") for each in first.generated]
     scores = {f"{label} of {name}": v for name, test in tests.items() for label, v in test.image_scores().items()}
     verdicts = [f"{name}: {text}" for name, test in tests.items() if (text := test.metrics.get("verdict"))]
     tables = {name: score_rows(test.metrics) for name, test in tests.items()}
@@ -120,7 +120,7 @@ def write_comparison(folder: Path, tests: dict[str, Tested]) -> list[Path]:
     """Write grid.png, index.html and, where there are scores, table.md. Returns the files that were written."""
     for name in ("grid.png", "index.html", "table.md"):
         (folder / name).unlink(missing_ok=True)
-    sources = [[path.relative_to(t.folder) for path in t.source.images] for t in tests.values()]
+    sources = [[each.image.relative_to(t.folder) for each in t.source] for t in tests.values()]
     if any(each != sources[0] for each in sources):
         log.warning("the runs could not read the same images; nothing is compared")
         return []

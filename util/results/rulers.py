@@ -16,34 +16,33 @@ RULERS_FILE = "rulers.csv"
 RULERS = ("structure", "texture", "tone", "fringe")  # what looks at the inside of hands, and so needs masks
 
 
-def measure_rulers(folder: Path, target: Written, generated: Written, source: Written) -> Scores:
+def measure_rulers(folder: Path, target: list[Written], generated: list[Written], source: list[Written]) -> Scores:
     """Structure, texture, tone and fringe; of single images, the structure that they keep.
 
     Texture, tone and fringe are relative to the target domain's. Writes rulers.csv: one row a translation, by its file
     below `folder`.
     """
-    scale = ruler_scale(read_mask(path) for path in (*target.masks, *source.masks))
+    scale = ruler_scale(read_mask(each.mask) for each in (*target, *source))
     photographs = Appearance(scale)
-    for image, mask in zip(target.images, target.masks):
-        photographs.add(read_rgb(image), read_mask(mask))
+    for each in target:
+        photographs.add(read_rgb(each.image), read_mask(each.mask))
     translated, untranslated = RulerScores(photographs), RulerScores(photographs)
-    rows = zip(source.frames, source.images, generated.images, source.masks)
-    for frame, original, image, mask_file in progress(rows, total=len(source.images), desc="rulers"):
-        source_image, mask = read_rgb(original), read_mask(mask_file)
-        depth = region_depth(frame.image, mask)
-        translated.add(source_image, read_rgb(image), mask, depth)
+    for each, translation in zip(progress(source, desc="rulers"), generated):
+        source_image, mask = read_rgb(each.image), read_mask(each.mask)
+        depth = region_depth(each.frame.image, mask)
+        translated.add(source_image, read_rgb(translation.image), mask, depth)
         untranslated.add(source_image, source_image, mask, depth)
     write_bytes(folder / RULERS_FILE, rulers_csv(folder, generated, translated.structures).encode())
-    kept = zip(source.frames, translated.structures, strict=True)
-    each = {frame.relative: structure.share for frame, structure in kept if structure.share is not None}
-    return Scores(translated.entries() | {"ruler_scale": scale}, untranslated.entries(), {"structure": each})
+    kept = zip(source, translated.structures, strict=True)
+    shares = {each.frame.relative: structure.share for each, structure in kept if structure.share is not None}
+    return Scores(translated.entries() | {"ruler_scale": scale}, untranslated.entries(), {"structure": shares})
 
 
-def rulers_csv(folder: Path, generated: Written, structures: list[Structure]) -> str:
+def rulers_csv(folder: Path, generated: list[Written], structures: list[Structure]) -> str:
     """Columns: file, structure, structure_chance, new_edges (0 to 1; empty where there is no edge) and n_edges."""
     rows = []
-    for image, each in zip(generated.images, structures, strict=True):
-        shares = (each.share, each.chance_share, each.new_share)
+    for each, structure in zip(generated, structures, strict=True):
+        shares = (structure.share, structure.chance_share, structure.new_share)
         cells = ("" if share is None else f"{share:.4f}" for share in shares)
-        rows.append((image.relative_to(folder).as_posix(), *cells, each.edges))
+        rows.append((each.image.relative_to(folder).as_posix(), *cells, structure.edges))
     return csv_text(("file", "structure", "structure_chance", "new_edges", "n_edges"), rows)

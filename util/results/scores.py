@@ -13,7 +13,7 @@ from data.transforms import centred_hand_crop
 from models.features.registry import FeatureNet
 from util.images import read_mask, read_rgb, write_png
 from util.progress import progress
-from util.results.write import Written, as_seen
+from util.results.write import Written, as_seen, by_path
 from util.scores.evaluate import ImageFiles, cached_features, extract_features, patch_crops, score
 from util.scores.image_metrics import psnr, ssim
 
@@ -42,9 +42,9 @@ def joined(parts: Iterable[Scores]) -> tuple[dict, dict[str, dict[str, float]]]:
 
 
 def measure_distances(
-    target: Written,
-    generated: Written,
-    source: Written,
+    target: list[Written],
+    generated: list[Written],
+    source: list[Written],
     net: FeatureNet,
     *,
     cache_dir: Path,
@@ -59,12 +59,12 @@ def measure_distances(
     single images: the Euclidean distance of their features to the target's mean.
     """
 
-    def features(written: Written, label: str, *, cached: bool) -> tuple[np.ndarray, np.ndarray]:
+    def features(written: list[Written], label: str, *, cached: bool) -> tuple[np.ndarray, np.ndarray]:
         """Of whole regions, and of the 128 crops inside the hand."""
-        files = ImageFiles(written.images)
+        files = ImageFiles(each.image for each in written)
         if written is generated and on_own_background:
             files = list(as_seen(generated, source))
-        patches = list(patch_crops(files, (read_mask(path) for path in written.masks)))
+        patches = list(patch_crops(files, (read_mask(each.mask) for each in written)))
         extract = partial(cached_features, cache_dir=cache_dir) if cached else extract_features
         return extract(files, net, progress=label), extract(patches, net, progress=f"{label} patches")
 
@@ -78,32 +78,31 @@ def measure_distances(
         }
         return scores | {patch_name: inside[name] for name, patch_name in names.items()}
 
-    target, generated, source = (written.by_path() for written in (target, generated, source))
+    target, generated, source = map(by_path, (target, generated, source))
     real, real_patch = features(target, "target", cached=True)
     translated, translated_patch = features(generated, "generated", cached=False)
     distances = np.linalg.norm(translated - real.mean(0), axis=1)
     return Scores(
         compare(translated, translated_patch),
         compare(*features(source, "untranslated", cached=True)),
-        {"distance": {frame.relative: float(value) for frame, value in zip(generated.frames, distances)}},
+        {"distance": {each.frame.relative: float(value) for each, value in zip(generated, distances)}},
     )
 
 
-def measure_true_pairs(folder: Path, generated: Written, source: Written, *, crop: int | None) -> Scores:
+def measure_true_pairs(folder: Path, generated: list[Written], source: list[Written], *, crop: int | None) -> Scores:
     """With the demo: mean PSNR (dB) and SSIM, on the hand, between each translation and its true real-look render."""
     rows = []
-    triples = list(zip(generated.frames, generated.images, source.images))
-    for frame, image, original in progress(triples, total=len(triples), desc="true pairs", unit="pair"):
-        picture, mask = true_pair(frame.relative)
+    for each, original in zip(progress(generated, desc="true pairs", unit="pair"), source):
+        picture, mask = true_pair(each.frame.relative)
         truth = Hand(whiten(picture, mask), mask)
         if crop:
             truth = centred_hand_crop(truth, crop)
-        write_png(folder / "true_pairs" / image.relative_to(folder / "generated"), truth.image)
-        for pixels in (read_rgb(image), read_rgb(original)):
+        write_png(folder / "true_pairs" / each.image.relative_to(folder / "generated"), truth.image)
+        for pixels in (read_rgb(each.image), read_rgb(original.image)):
             rows.append([measure(pixels, truth.image, truth.mask) for measure in (psnr, ssim)])
     translated, baseline = (
         {"psnr": float(np.mean(psnrs)), "ssim": float(np.mean(ssims))}
         for psnrs, ssims in (zip(*rows[::2]), zip(*rows[1::2]))
     )
-    each = {frame.relative: ssim for frame, (_, ssim) in zip(generated.frames, rows[::2])}
-    return Scores(translated, baseline, {"ssim": each})
+    similarity = {each.frame.relative: row[1] for each, row in zip(generated, rows[::2])}
+    return Scores(translated, baseline, {"ssim": similarity})

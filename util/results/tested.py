@@ -21,22 +21,22 @@ class Tested:
     name: str
     folder: Path
     domains: tuple[str, str]
-    source: Written
-    generated: Written
+    source: list[Written]
+    generated: list[Written]
     metrics: dict = field(default_factory=dict)
     each: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def image_scores(self) -> dict[str, list[float | None]]:
         """{label: a value, or None, for each translation, in their order}."""
         return {
-            SCORE_LABELS.get(key, key): [values.get(frame.relative) for frame in self.generated.frames]
+            SCORE_LABELS.get(key, key): [values.get(each.frame.relative) for each in self.generated]
             for key, values in self.each.items()
         }
 
     def write_page(self, options: dict) -> Path:
         """Write index.html. options: test.py's flags. Returns its path."""
         columns = [Column(self.domains[0], self.domains[0]), Column("translated", "generated")]
-        if any(frame.mask_kind != "none" for frame in self.source.frames):
+        if any(each.frame.mask_kind != "none" for each in self.source):
             columns.append(Column("mask", f"masks/{self.domains[0]}"))
         if (self.folder / "true_pairs").is_dir():
             columns.append(Column("true pair", "true_pairs"))
@@ -45,7 +45,7 @@ class Tested:
             title=f"{self.name}{step}: {self.folder.name}",
             verdicts=[text] if (text := self.metrics.get("verdict")) else [],
             columns=columns,
-            names=[path.relative_to(self.folder / "generated") for path in self.generated.images],
+            names=[each.image.relative_to(self.folder / "generated") for each in self.generated],
             scores=self.image_scores(),
             tables={"scores": rows} if (rows := score_rows(self.metrics)) else {},
             options={key: value for key, value in sorted(options.items()) if key not in UNINTERESTING},

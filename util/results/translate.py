@@ -55,7 +55,7 @@ def translate_split(
         )
     generated, source = translate(opt, model, regions[domain], folder, domain, shape, opt.background)
     target = results.write_regions(folder, other, regions[other], num_workers=opt.num_workers)
-    if not target.images:
+    if not target:
         raise UsageError(f"none of the {len(regions[other])} {other} images could be read")
     grid = results.write_grid(folder, generated, source, target, domains=domains)
 
@@ -142,7 +142,7 @@ def translate(
     domain: str,
     shape: ShapeScores | None = None,
     background: str | None = None,
-) -> tuple[Written, Written]:
+) -> tuple[list[Written], list[Written]]:
     """Translate regions into the folder, and link the annotations with --annotations. Returns (generated, source).
 
     shape: measures every translation. background: see util.results.write.write_translations.
@@ -152,9 +152,9 @@ def translate(
     if shape:
         translations = shape.watch(translations)
     generated, source = results.write_translations(folder, domain, regions.frames, translations, background=background)
-    if not generated.images:
+    if not generated:
         raise UsageError(f"none of the {len(regions)} {domain} images could be read")
-    log.info("%d of %d images translated: %s", len(generated.images), len(regions), folder / "generated")
+    log.info("%d of %d images translated: %s", len(generated), len(regions), folder / "generated")
     if opt.annotations:
         log.info("%d annotation files linked beside them", results.link_annotations(generated))
     return generated, source

@@ -37,23 +37,17 @@ REGIONS_FILE = "regions.json"
 
 
 class Written(NamedTuple):
-    """The frames that could be read and, in the same order, the image file written for each, its mask file, and the box
-    of the frame that they show."""
+    """What was written of one frame: the image file, its mask's, and the box of the frame that they show."""
 
-    frames: list[Frame]
-    images: list[Path]
-    masks: list[Path]
-    boxes: list[Box]
+    frame: Frame
+    image: Path
+    mask: Path
+    box: Box
 
-    def by_path(self) -> "Written":
-        """The same in the order of the images' paths, as programs sort a folder's files."""
-        order = sorted(range(len(self.images)), key=lambda place: str(self.images[place]))
-        return Written(*([part[place] for place in order] for part in self))
 
-    def add(self, frame: Frame, image: Path, mask: Path, box: Box) -> None:
-        """Append one."""
-        for values, value in zip(self, (frame, image, mask, box)):
-            values.append(value)
+def by_path(written: list[Written]) -> list[Written]:
+    """In the order of the images' whole paths, as programs sort a folder's files."""
+    return sorted(written, key=lambda each: str(each.image))
 
 
 def output_names(frames: list[Frame]) -> list[PurePosixPath]:
@@ -77,14 +71,14 @@ def write_translations(
     translations: Iterable[Translation],
     *,
     background: str | None = None,
-) -> tuple[Written, Written]:
+) -> tuple[list[Written], list[Written]]:
     """Write each translation, the region it was made from and its mask, and regions.json. Returns (generated, source).
 
     background: what translations are written over (data.compose), for regions that were read with their sources; None:
     the background that the networks saw.
     """
     names = output_names(frames)
-    generated, source = Written([], [], [], []), Written([], [], [], [])
+    generated, source = [], []
     with background_writer() as write:
         for each in progress(translations, total=len(frames), desc="translating"):
             name, frame, region = names[each.index], frames[each.index], each.source
@@ -92,20 +86,20 @@ def write_translations(
             written = compose(each.image, region, background) if background else each.image
             for path, pixels in ((image, written), (original, region.image), (mask, region.mask)):
                 write(path, pixels)
-            generated.add(frame, image, mask, region.box)
-            source.add(frame, original, mask, region.box)
+            generated.append(Written(frame, image, mask, region.box))
+            source.append(Written(frame, original, mask, region.box))
     write_json(folder / REGIONS_FILE, region_entries(folder, generated))
     return generated, source
 
 
-def region_entries(folder: Path, written: Written) -> list[dict]:
+def region_entries(folder: Path, written: list[Written]) -> list[dict]:
     """The entries of regions.json: {"file": below the folder, "source": the image it is of, "box": [x, y, width, height] in
     the source's pixels, as it is shown (turned by its orientation tag), "scale": pixels of the file a source's pixel}.
 
     A box may begin before its source and end behind it, where that is smaller than a crop. data.joints reads it.
     """
     entries = []
-    for frame, image, box in zip(written.frames, written.images, written.boxes):
+    for frame, image, _, box in written:
         corners = list(box) if frame.scale == 1 else [length / frame.scale for length in box]
         file = image.relative_to(folder).as_posix()
         source = os.path.abspath(frame.image)
@@ -113,17 +107,16 @@ def region_entries(folder: Path, written: Written) -> list[dict]:
     return entries
 
 
-def write_regions(folder: Path, domain: str, regions: HandRegions, *, num_workers: int = 0) -> Written:
+def write_regions(folder: Path, domain: str, regions: HandRegions, *, num_workers: int = 0) -> list[Written]:
     """Write the regions of the target domain, their masks, and <domain>/regions.json."""
-    names = output_names(regions.frames)
-    written = Written([], [], [], [])
+    names, written = output_names(regions.frames), []
     hands = readable(regions, num_workers=num_workers)
     with background_writer() as write:
         for index, hand in progress(hands, total=len(regions), desc=f"writing {domain} images"):
             image, mask = folder / domain / names[index], folder / "masks" / domain / names[index]
             write(image, hand.image)
             write(mask, hand.mask)
-            written.add(regions.frames[index], image, mask, hand.box)
+            written.append(Written(regions.frames[index], image, mask, hand.box))
     write_json(folder / domain / REGIONS_FILE, region_entries(folder / domain, written))
     return written
 
@@ -147,18 +140,18 @@ def background_writer() -> Iterator[Callable[[Path, np.ndarray], None]]:
             each.result()
 
 
-def as_seen(generated: Written, source: Written) -> Iterator[np.ndarray]:
+def as_seen(generated: list[Written], source: list[Written]) -> Iterator[np.ndarray]:
     """Translations over the background that the networks saw, as they are scored, from files with another background."""
-    for translated, original, mask in zip(generated.images, source.images, generated.masks):
-        yield np.where(read_mask(mask)[..., None], read_rgb(translated), read_rgb(original))
+    for translated, original in zip(generated, source):
+        yield np.where(read_mask(original.mask)[..., None], read_rgb(translated.image), read_rgb(original.image))
 
 
-def link_annotations(generated: Written) -> int:
+def link_annotations(generated: list[Written]) -> int:
     """Link the annotation files beside each source beside its translation; copy where links cannot be. Returns how many."""
     count = 0
-    for frame, image in zip(generated.frames, generated.images):
-        for file in annotation_files(frame.image):
-            link = image.parent / file.name
+    for each in generated:
+        for file in annotation_files(each.frame.image):
+            link = each.image.parent / file.name
             if link.exists() or link.is_symlink():
                 log.warning("%s exists already: the annotation %s is not linked", link, file)
                 continue
@@ -171,21 +164,23 @@ def link_annotations(generated: Written) -> int:
 
 
 def write_grid(
-    folder: Path, generated: Written, source: Written, target: Written | None, *, domains: tuple[str, str]
+    folder: Path,
+    generated: list[Written],
+    source: list[Written],
+    target: list[Written] | None,
+    *,
+    domains: tuple[str, str],
 ) -> Path:
     """grid.png like the paper's Fig. 1 and 4: sources, their translations and, below them, hands of the target domain.
 
     domains: (of the sources, of the target).
     """
-    columns = min(GRID_COLUMNS, len(source.images))
-    places = spread(len(source.images), columns)
-    rows = [[read_rgb(written.images[place]) for place in places] for written in (source, generated)]
-    captions = [[source.images[place].stem for place in places], [""] * columns]
-    labels = [domains[0], "translated"]
-    if target and len(target.images) >= columns:
-        shown = spread(len(target.images), columns)
-        rows.append([read_rgb(target.images[place]) for place in shown])
-        captions.append([target.images[place].stem for place in shown])
-        labels.append(domains[1])
-    write_png(folder / "grid.png", sheet(rows, labels=labels, captions=captions))
+    columns = min(GRID_COLUMNS, len(source))
+    rows = {domains[0]: source, "translated": generated}
+    if target and len(target) >= columns:
+        rows[domains[1]] = target
+    shown = {label: [row[place] for place in spread(len(row), columns)] for label, row in rows.items()}
+    captions = [["" if label == "translated" else each.image.stem for each in row] for label, row in shown.items()]
+    pictures = [[read_rgb(each.image) for each in row] for row in shown.values()]
+    write_png(folder / "grid.png", sheet(pictures, labels=list(shown), captions=captions))
     return folder / "grid.png"

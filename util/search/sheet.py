@@ -1,7 +1,5 @@
 """The files of a search: contact_sheet.png, index.html, trials.csv and best.yaml."""
 
-import csv
-import io
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +8,7 @@ import numpy as np
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
+from util.csv_text import csv_text
 from util.drawing import PAPER, sheet
 from util.images import ImageError, read_rgb, write_bytes, write_png
 from util.results.pages import html_page, table
@@ -136,15 +135,12 @@ def reason(trial: FrozenTrial, halving: Mapping[int, FrozenTrial]) -> str:
 
 def trials_csv(trials: list[FrozenTrial], halving: Mapping[int, FrozenTrial], flags: list[str]) -> str:
     """trials.csv: one row a trial, with its state and scores in both stages and one column a varied flag."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["number", "state", "score", "halving_state", "halving_step", "halving_score", *flags, "run", "reason"]
-    )
+    header = ["number", "state", "score", "halving_state", "halving_step", "halving_score", *flags, "run", "reason"]
+    rows = []
     for trial in trials:
         later = halving.get(trial.number)
         step = max(later.intermediate_values, default="") if later else ""
-        writer.writerow(
+        rows.append(
             [
                 trial.number,
                 trial.state.name,
@@ -157,7 +153,7 @@ def trials_csv(trials: list[FrozenTrial], halving: Mapping[int, FrozenTrial], fl
                 reason(trial, halving),
             ]
         )
-    return text.getvalue()
+    return csv_text(header, rows)
 
 
 def best_trial(trials: list[FrozenTrial], halving: Mapping[int, FrozenTrial]) -> FrozenTrial | None:
