@@ -161,15 +161,12 @@ def _synthetic_frames(root: Path, reading: Reading) -> Iterator[Frame]:
     objects = 0
     for path in images_below(root):
         relative = path.relative_to(root)
-        if not normal(path.name).endswith("_color"):
-            continue
-        if any(part.endswith("_object") for part in relative.parts[:-1]):
-            objects += 1
-            if not reading.objects:
-                continue
-        frame = Frame(path, relative.as_posix(), "/".join(relative.parts[:-1][:2]), "key")
-        yield with_mask(frame, masks.find(path))
-    if objects and reading.objects:
+        folders = relative.parts[:-1]
+        with_objects = any(part.endswith("_object") for part in folders)
+        if normal(path.name).endswith("_color") and (reading.objects or not with_objects):
+            objects += with_objects
+            yield with_mask(Frame(path, relative.as_posix(), "/".join(folders[:2]), "key"), masks.find(path))
+    if objects:
         log.warning(OBJECTS_ARE_HAND, objects)
 
 
@@ -205,9 +202,7 @@ def _unaligned_frames(root: Path, letter: str, reading: Reading) -> Iterator[Fra
     for phase in PHASES:
         folder = root / f"{phase}{letter}"
         paths = list(images_below(folder))
-        names = {path.parent: set() for path in paths}
-        for path in paths:
-            names[path.parent].add(normal(path.name))
+        names = {(path.parent, normal(path.name)) for path in paths}
         frames = [
             with_mask(
                 Frame(
@@ -220,7 +215,7 @@ def _unaligned_frames(root: Path, letter: str, reading: Reading) -> Iterator[Fra
                 masks.find(path),
             )
             for path in paths
-            if not is_mask_of_another(path, names[path.parent])
+            if not is_mask_of_another(path, names)
         ]
         yield from _only_masked(folder, frames, expected=reading.masks is not None or masks.has_sibling(folder))
 

@@ -1,6 +1,7 @@
 """The images of any folder, or one image, for translating them without a data set (test.py --input)."""
 
 import logging
+from itertools import groupby
 from pathlib import Path
 
 from data.frames import AS_IT_IS, OBJECTS_ARE_HAND, Frame, Reading, as_read, with_mask
@@ -35,18 +36,15 @@ def frames_in_folder(root: Path, reading: Reading = AS_IT_IS) -> list[Frame]:
 
 def _below(root: Path, reading: Reading) -> list[Frame]:
     masks = MaskFolders(root, reading.masks)
-    by_folder: dict[Path, list[Path]] = {}
-    for path in images_below(root):
-        by_folder.setdefault(path.parent, []).append(path)
     frames, objects = [], 0
-    for folder, paths in by_folder.items():
+    for folder, paths in groupby(images_below(root), key=lambda path: path.parent):
         if any(masks.is_of_masks(each) for each in (folder, *folder.parents) if each.is_relative_to(root)):
             continue
-        if any(part.endswith("_object") for part in folder.relative_to(root).parts):
-            objects += len(sources(paths))
-            if not reading.objects:
-                continue
-        frames += [_frame(path, root, masks) for path in sources(paths)]
+        found = [_frame(path, root, masks) for path in sources(list(paths))]
+        with_objects = any(part.endswith("_object") for part in folder.relative_to(root).parts)
+        objects += len(found) * with_objects
+        if reading.objects or not with_objects:
+            frames += found
     if objects and reading.objects:
         log.warning(OBJECTS_ARE_HAND, objects)
     elif objects:

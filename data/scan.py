@@ -7,7 +7,6 @@ left out alike.
 import contextlib
 import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from data.frames import Frame
@@ -17,6 +16,7 @@ from util import distributed
 from util.errors import UsageError
 from util.images import ImageError, printable, read_grey, read_header, write_bytes
 from util.progress import progress
+from util.workers import in_threads
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +31,9 @@ def scan(frames: dict[str, list[Frame]], *, strict: bool) -> dict[Frame, str]:
     """
     faults: dict[Frame, str] = {}
     for domain, domain_frames in frames.items():
-        with ThreadPoolExecutor(THREADS) as pool:
-            reasons = progress(
-                pool.map(fault, domain_frames), total=len(domain_frames), desc=f"checking {domain} images"
-            )
-            bad = {frame: reason for frame, reason in zip(domain_frames, reasons) if reason}
+        reasons = in_threads(fault, domain_frames, count=THREADS, name=lambda frame: printable(frame.image))
+        reasons = progress(reasons, total=len(domain_frames), desc=f"checking {domain} images")
+        bad = {frame: reason for frame, reason in zip(domain_frames, reasons) if reason}
         if bad and (strict or len(bad) == len(domain_frames)):
             outlook = "--no-strict leaves such images out" if strict else "none is left; check --dataroot"
             first = next(iter(bad.values()))

@@ -68,14 +68,10 @@ def refine_tree(
                 part.unlink(missing_ok=True)
 
         keys = [report_key(frame, root) for frame in frames]
-        rows: dict[str, Verdict] = {}
-        todo = []
-        for key, frame in zip(keys, frames):
-            verdict = _recorded_verdict(frame, done.get(key), adopt=recorded is None and not overwrite)
-            if verdict is None:
-                todo.append((key, frame))
-            else:
-                rows[key] = verdict
+        adopt = recorded is None and not overwrite
+        verdicts = [_recorded_verdict(frame, done.get(key), adopt=adopt) for key, frame in zip(keys, frames)]
+        rows = {key: verdict for key, verdict in zip(keys, verdicts) if verdict}
+        todo = [(key, frame) for key, frame, verdict in zip(keys, frames, verdicts) if not verdict]
         n_skipped = len(rows)
 
         with progress(total=len(frames), initial=n_skipped, unit="mask", desc="refining") as bar:

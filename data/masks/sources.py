@@ -148,11 +148,11 @@ def names_of_mask(image: str, *, beside: bool = False) -> list[str]:
     return names
 
 
-def is_mask_of_another(image: Path, names: set[str]) -> bool:
-    """Whether a file is the <name>_mask of another image of its folder; names: of all of its images, in normal form."""
+def is_mask_of_another(image: Path, names: set[tuple[Path, str]]) -> bool:
+    """Whether a file is the <name>_mask of another image of its folder; names: (folder, name in normal form) of all."""
     stem = normal(image.name)
     bare = stem.removesuffix("_mask")
-    return stem.endswith("_mask") and (bare in names or f"{bare}_color" in names)
+    return bare != stem and not names.isdisjoint({(image.parent, bare), (image.parent, f"{bare}_color")})
 
 
 def sentence(counts: Counter, *, what: str = "masks") -> str:

@@ -19,7 +19,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -35,14 +34,14 @@ from data.packs import format as packed
 from data.packs.format import FIELDS, INDEX_FILE, REGIONS_FILE, Pack, encode, is_whole
 from util import exif, images
 from util.errors import UsageError
-from util.images import ImageError
+from util.images import ImageError, printable
 from util.locks import locked
 from util.progress import progress
+from util.workers import in_threads
 
 log = logging.getLogger(__name__)
 
 PASSES = 2  # packing costs about one pass over the images; a run of fewer is over before it pays
-CHUNK = 64  # frames that are read together, and after which the room that is left is looked at
 CODE = (exif, images, hands, masks, values, refine, transforms, packed)  # what decides a pack's bytes
 
 
@@ -103,7 +102,7 @@ def build_pack(
 ) -> None:
     """Make the pack `folder` of the frames, unless another process has made it meanwhile, and show the progress.
 
-    num_workers: threads (0: one). Raises UsageError where the folder above cannot be written or has no room.
+    num_workers: threads that read (0: none but the main one). Raises UsageError where the folder above cannot be written or has no room.
     """
     read = partial(_read_record, background=background, crop_size=crop_size)
     try:
@@ -136,13 +135,12 @@ def _build(
     part = folder.with_name(f".part-{folder.name}-{os.getpid()}")
     part.mkdir()
     try:
-        bar = progress(total=len(frames), desc=f"packing {title} images")
-        with open(part / REGIONS_FILE, "wb") as file, ThreadPoolExecutor(max(1, num_workers)) as pool, bar:
-            for start in range(0, len(frames), CHUNK):
-                for place, (fields, record) in enumerate(pool.map(read, frames[start : start + CHUNK]), start):
-                    index[place] = [file.tell(), *fields]
-                    file.write(record)
-                    bar.update()
+        records = in_threads(read, frames, count=num_workers, name=lambda frame: printable(frame.image))
+        bar = progress(records, total=len(frames), desc=f"packing {title} images")
+        with open(part / REGIONS_FILE, "wb") as file:
+            for place, (fields, record) in enumerate(bar):
+                index[place] = [file.tell(), *fields]
+                file.write(record)
                 needed = file.tell() / (place + 1) * (len(frames) - place - 1)
                 if needed > shutil.disk_usage(part).free:
                     raise OSError(errno.ENOSPC, f"no room for another {needed / 1e9:.1f} GB of {title} images")

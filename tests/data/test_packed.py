@@ -18,7 +18,6 @@ import train
 from data.frames import find_frames
 from data.hands import Hand, whiten
 from data.loader import on_device, stream_loader
-from data.packs import build as packing
 from data.packs.build import open_packs
 from data.packs.format import INDEX_FILE, REGIONS_FILE, Pack, encode, is_whole
 from data.transforms import random_hand_crop
@@ -170,7 +169,6 @@ def test_packs_are_made_where_they_pay_and_used_where_they_are(hands_root, tmp_p
 
 
 def test_too_little_room_is_told_before_the_disk_is_full(hands_root, tmp_path, monkeypatch):
-    monkeypatch.setattr(packing, "CHUNK", 2)
     monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000))
     with pytest.raises(
         UsageError, match=r"no room for another .* GB of synthetic images.*give another folder, or --no-cache"

@@ -15,7 +15,6 @@ from util.studies.classification_tables import (
     PUBLISHED_FIG7,
     PUBLISHED_TABLE2,
     PUBLISHED_TABLE3,
-    PUBLISHED_TABLE3_ACCURACY,
     TEST_SETS,
     TRAINING_SETS,
     table2,
@@ -67,7 +66,7 @@ def distance_from_published(matrix: np.ndarray) -> float:
         for name in CLASSES
         for key, known in zip(("precision", "recall", "f1"), PUBLISHED_TABLE3[name])
     ]
-    return max(*each, abs(scores["accuracy"] - PUBLISHED_TABLE3_ACCURACY))
+    return max(*each, abs(scores["accuracy"] - PUBLISHED_TABLE3["accuracy"][0]))
 
 
 def test_figure_7_gives_table_3_with_columns_true_and_one_misprint() -> None:

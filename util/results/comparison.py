@@ -10,6 +10,7 @@ from models import MODELS
 from util.drawing import sheet, spread
 from util.images import read_rgb, write_bytes, write_png
 from util.results.browse import Column, Gallery, write_gallery
+from util.results.pages import table as markdown_table
 from util.results.tested import Tested
 from util.results.verdict import patches, score_rows
 from util.scores.shape import TOLERANCE
@@ -32,58 +33,38 @@ def table(rows: dict[str, dict]) -> str:
     metric = "fid" if "fid" in first else "fd"
     title = metric.upper()
     shaped = [row for row in rows.values() if "shape_iou" in row]
-    lines = [
-        f"| run | model | generator | discriminator | steps | {title} (95 % interval) | {title} inside the hand | KID "
-        f"|{' shape IoU | boundary F |' if shaped else ''} published FID | published KID |",
-        f"| --- | --- | --- | --- | ---: | ---: | ---: | ---: |{' ---: | ---: |' if shaped else ''} ---: | ---: |",
-    ]
-    base = first["baseline"]
-    ceiling = _shape(shaped[0]["baseline"]) if shaped else ""
-    lines.append(f"| untranslated | | | | | {_scores(base, metric)} |{ceiling} | |")
+    shapes = {"shape_iou": "shape IoU", "boundary_f": "boundary F"} if shaped else {}
+
+    def scores(row: dict) -> list[str]:
+        low, high = row[f"{metric}_ci"]
+        return [
+            f"{row[metric]:.2f} ({low:.1f} to {high:.1f})",
+            f"{row[f'{metric}_patch']:.2f}",
+            f"{row['kid_mean']:.4f} ± {row['kid_std']:.4f}",
+            *(f"{row[key]:.3f}" if key in row else "" for key in shapes),
+        ]
+
+    header = ["run", "model", "generator", "discriminator", "steps", f"{title} (95 % interval)"]
+    header += [f"{title} inside the hand", "KID", *shapes.values(), "published FID", "published KID"]
+    baseline = first["baseline"] | {key: shaped[0]["baseline"][key] for key in shapes}
+    lines = [["untranslated", "", "", "", "", *scores(baseline), "", ""]]
     for name, row in rows.items():
-        entry = MODELS.get(row["model"])
-        published = " | |"
+        entry, published = MODELS.get(row["model"]), ["", ""]
         if entry and (entry.netG, entry.netD) == (row["netG"], row["netD"]):
-            published = f" {entry.fid:.3f} | {entry.kid[0]:.4f} ± {entry.kid[1]:.4f} |"
-        lines.append(
-            f"| {name} | {row['model']} | {row['netG']} | {row['netD']} | {row['step']} | {_scores(row, metric)} |"
-            f"{_shape(row) if shaped else ''}{published}"
-        )
-    lines += [
-        "",
-        f"{title}: {_meaning(metric, first)}. {first['n_generated']} generated against {first['n_real']} real images; real "
+            published = [f"{entry.fid:.3f}", f"{entry.kid[0]:.4f} ± {entry.kid[1]:.4f}"]
+        lines.append([name, row["model"], row["netG"], row["netD"], str(row["step"]), *scores(row), *published])
+    meaning = "Inception features" if metric == "fid" else f"{first['feature_net']} features, which is not FID"
+    text = [
+        markdown_table(header, lines),
+        f"{title}: Fréchet distance of {meaning}. {first['n_generated']} generated against {first['n_real']} real images; real "
         f"against real (halves of {first['floor_n']}) scores {first['floor']:.1f}, {patches(first)} {first['floor_patch']:.1f}.",
-        "",
         "Published: Table I of the paper, FID and KID by Inception on 2000 images a side of SynthHands and RealHands; "
         "comparable with no figure that was measured on other data, with other features or on fewer images.",
+        *[SHAPE_NOTE] * bool(shaped),
     ]
-    if shaped:
-        lines += ["", SHAPE_NOTE]
-        if len({row["silnet"]["sha256"] for row in shaped}) > 1:
-            lines += [
-                "",
-                "**The runs' shapes were measured by different SilNets; name one with --silnet to compare them.**",
-            ]
-    return "\n".join(lines) + "\n"
-
-
-def _shape(row: dict) -> str:
-    """Two cells, empty for a run whose shape was not measured."""
-    return f" {row['shape_iou']:.3f} | {row['boundary_f']:.3f} |" if "shape_iou" in row else " | |"
-
-
-def _scores(row: dict, metric: str) -> str:
-    low, high = row[f"{metric}_ci"]
-    return (
-        f"{row[metric]:.2f} ({low:.1f} to {high:.1f}) | {row[f'{metric}_patch']:.2f} "
-        f"| {row['kid_mean']:.4f} ± {row['kid_std']:.4f}"
-    )
-
-
-def _meaning(metric: str, row: dict) -> str:
-    if metric == "fid":
-        return "Fréchet distance of Inception features"
-    return f"Fréchet distance of {row['feature_net']} features, which is not FID"
+    if len({row["silnet"]["sha256"] for row in shaped}) > 1:
+        text.append("**The runs' shapes were measured by different SilNets; name one with --silnet to compare them.**")
+    return "\n\n".join(text) + "\n"
 
 
 def grid(tests: dict[str, Tested]) -> np.ndarray:

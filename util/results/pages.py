@@ -34,9 +34,10 @@ def write_pages(folder: Path, name: str, *, title: str, text: str) -> None:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table. A pipe in a cell is escaped."""
+    """A Markdown table; columns of numbers are flush right. A pipe in a cell is escaped."""
 
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
-    return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])
+    numeric = [all(not cell or cell[0] in "-+.0123456789" for cell in column) for column in zip(*rows)]
+    return "\n".join([line(header), line(["---:" if each else "---" for each in numeric]), *map(line, rows)])

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from util.results.pages import table
+
 CLASSES = ("synthetic", "real", "generated")
 SCORES = ("precision", "recall", "f1")
 TRAINING_SETS = {
-    "syn_rea": "syn \\| rea",
-    "syn_gen": "syn \\| gen",
-    "syn_half": "syn \\| (½ rea, ½ gen)",
+    "syn_rea": "syn | rea",
+    "syn_gen": "syn | gen",
+    "syn_half": "syn | (½ rea, ½ gen)",
 }
 TEST_SETS = {"syn_rea": "syn, rea", "syn_gen": "syn, gen"}
 
@@ -22,13 +24,13 @@ PUBLISHED_TABLE2 = {
     ("syn_half", "syn_gen"): (97.25, 97.15, 97.14, 97.26, 97.20, 97.20, 97.20),
 }
 
-# Table III: precision, recall, F1 by class.
+# Table III: precision, recall, F1 by class, and accuracy.
 PUBLISHED_TABLE3 = {
     "synthetic": (0.9540, 0.9546, 0.9543),
     "real": (0.7930, 0.8329, 0.8124),
     "generated": (0.8468, 0.8037, 0.8247),
+    "accuracy": (0.8637,),
 }
-PUBLISHED_TABLE3_ACCURACY = 0.8637
 
 # Fig. 7: rows predicted, columns true, in the order of CLASSES. Real hands add up to 3501; Table III follows from these
 # counts to its last digit with 464 real hands called generated, and not with the printed 465. The figure's caption and
@@ -37,39 +39,36 @@ PUBLISHED_TABLE3_ACCURACY = 0.8637
 PUBLISHED_FIG7 = ((3341, 121, 40), (114, 2915, 647), (45, 465, 2813))
 
 
-CELLS = " | ".join(["{:.2f} / {:.2f}"] * 3 + ["{:.2f}"])  # of a line of Table II
-
-
 def table2(results: Mapping[str, Mapping[str, Mapping]]) -> str:
     """Table II as Markdown, from {training set: {test set: report (util.scores.classification)}}, percent.
 
     Each report's classes are synthetic and real; keys as in TRAINING_SETS and TEST_SETS.
     """
-    lines = [
-        "| # | train set | test set | | precision syn / rea | recall syn / rea | F1 syn / rea | accuracy |",
-        "| - | - | - | - | - | - | - | - |",
-    ]
+    header = ["#", "train set", "test set", "", "precision syn / rea", "recall syn / rea", "F1 syn / rea", "accuracy"]
+    rows = []
     for number, (train, reports) in enumerate(results.items(), start=1):
         for test, report in reports.items():
             scores = [report["per_class"][name][key] for key in SCORES for name in CLASSES[:2]]
-            ours = CELLS.format(*(100 * value for value in (*scores, report["accuracy"])))
-            lines.append(f"| {number} | {TRAINING_SETS[train]} | {TEST_SETS[test]} | ours | {ours} |")
-            lines.append(f"| | | | *published* | {CELLS.format(*PUBLISHED_TABLE2[train, test])} |")
-    return "\n".join(lines) + "\n"
+            ours = [100 * value for value in (*scores, report["accuracy"])]
+            rows.append([str(number), TRAINING_SETS[train], TEST_SETS[test], "ours", *_pairs(ours)])
+            rows.append(["", "", "", "*published*", *_pairs(PUBLISHED_TABLE2[train, test])])
+    return table(header, rows)
+
+
+def _pairs(values: Sequence[float]) -> list[str]:
+    return [f"{values[i]:.2f} / {values[i + 1]:.2f}" for i in (0, 2, 4)] + [f"{values[6]:.2f}"]
 
 
 def table3(report: Mapping) -> str:
     """Table III as Markdown, from one report (util.scores.classification.report) over CLASSES, ours with the published."""
-    lines = [
-        "| class | precision | *published* | recall | *published* | F1 | *published* |",
-        "| - | - | - | - | - | - | - |",
+    ours = {name: [report["per_class"][name][key] for key in SCORES] for name in CLASSES}
+    ours["accuracy"] = [report["accuracy"]]
+    rows = [
+        [name, *(f"{value:.4f}" for pair in zip(values, PUBLISHED_TABLE3[name]) for value in pair)]
+        for name, values in ours.items()
     ]
-    for name in CLASSES:
-        ours = (report["per_class"][name][key] for key in SCORES)
-        cells = " | ".join(f"{value:.4f} | {known:.4f}" for value, known in zip(ours, PUBLISHED_TABLE3[name]))
-        lines.append(f"| {name} | {cells} |")
-    lines.append(f"| accuracy | {report['accuracy']:.4f} | {PUBLISHED_TABLE3_ACCURACY:.4f} | | | | |")
-    return "\n".join(lines) + "\n"
+    rows[-1] += [""] * 4
+    return table(["class", "precision", "*published*", "recall", "*published*", "F1", "*published*"], rows)
 
 
 def study_markdown(
@@ -87,25 +86,28 @@ def study_markdown(
     used = f"{counts['train']} training and {counts['test']} test images a class."
     lines = [answer, "", " ".join([used, *notes]), ""]
     if experiment == "table2":
-        lines += ["Table II, in percent. Generated hands count as real, in training and in testing.", ""]
-        lines.append(table2(results))
         share = PUBLISHED_TABLE2["syn_rea", "syn_gen"][3]
-        lines.append(f"Published: {share:.2f} % of generated hands taken for real after training on syn \\| rea.")
+        lines += [
+            "Table II, in percent. Generated hands count as real, in training and in testing.",
+            "",
+            table2(results),
+            "",
+            f"Published: {share:.2f} % of generated hands taken for real after training on syn \\| rea.",
+        ]
     else:
         report = results["syn_rea_gen"]["syn_rea_gen"]
-        lines += ["Table III.", "", table3(report), *_fig7(report["confusion"])]
+        pairs = zip(CLASSES, report["confusion"], PUBLISHED_FIG7)
+        counts_of = [
+            [name, *(text for count, known in zip(ours, published) for text in (str(count), f"*{known}*"))]
+            for name, ours, published in pairs
+        ]
+        lines += [
+            "Table III.",
+            "",
+            table3(report),
+            "",
+            "Fig. 7: counts, rows predicted, columns true (published in italics; its 465 must be 464, by Table III).",
+            "",
+            table(["predicted", "syn", "*published*", "rea", "*published*", "gen", "*published*"], counts_of),
+        ]
     return "\n".join(lines) + "\n"
-
-
-def _fig7(confusion: Sequence[Sequence[int]]) -> list[str]:
-    """The confusion matrix as Markdown, with the published counts."""
-    lines = [
-        "Fig. 7: counts, rows predicted, columns true (published in italics; its 465 must be 464, by Table III).",
-        "",
-        "| predicted | syn | *published* | rea | *published* | gen | *published* |",
-        "| - | - | - | - | - | - | - |",
-    ]
-    for name, ours, published in zip(CLASSES, confusion, PUBLISHED_FIG7):
-        cells = " | ".join(f"{count} | *{known}*" for count, known in zip(ours, published))
-        lines.append(f"| {name} | {cells} |")
-    return lines

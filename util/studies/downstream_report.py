@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from data.joints import draw_skeleton
+from util.results.pages import table as markdown_table
 from util.scores.downstream import GapClosed, Measure
 
 SETS = {"synthetic": "(a) synthetic", "translated": "(b) translated", "real": "(c) real"}
@@ -22,14 +23,13 @@ def table(
     notes: Sequence[str],
 ) -> str:
     """table.md. scores: {measure: {set: one value a seed}}; gaps: {measure: GapClosed}; notes: sentences beneath."""
-    lines = [title, "", "| trained on | " + " | ".join(m.name for m in measures.values()) + " |"]
-    lines.append("| --- |" + " ---: |" * len(measures))
-    for part, label in SETS.items():
-        cells = [_cell(measure, scores[name][part]) for name, measure in measures.items()]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    lines.append("")
-    lines += [f"{measure.name}: {gaps[name].verdict}." for name, measure in measures.items()]
-    return "\n".join([*lines, "", " ".join(notes)]) + "\n"
+    header = ["trained on", *(measure.name for measure in measures.values())]
+    rows = [
+        [label, *(_cell(measure, scores[name][part]) for name, measure in measures.items())]
+        for part, label in SETS.items()
+    ]
+    verdicts = [f"{measure.name}: {gaps[name].verdict}." for name, measure in measures.items()]
+    return "\n".join([title, "", markdown_table(header, rows), "", *verdicts, "", " ".join(notes)]) + "\n"
 
 
 def _cell(measure: Measure, values: Sequence[float]) -> str:
