@@ -101,9 +101,8 @@ class LeftOut:
         Raises UsageError for news if strict.
         """
         for batch in batches:
-            news = {}
-            for met in batch.pop("left_out"):
-                news |= {name: reason for name, reason in met.items() if name not in self.reasons}
+            met = {name: reason for each in batch.pop("left_out") for name, reason in each.items()}
+            news = {name: reason for name, reason in met.items() if name not in self.reasons}
             if news and self.strict:
                 raise UsageError(f"{next(iter(news.values()))} (--no-strict leaves such images out)")
             if news:

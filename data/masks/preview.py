@@ -46,9 +46,7 @@ def _picture(frame: RealFrame) -> np.ndarray:
     photograph = read_picture(frame.image)
     raw, _ = read_raw_mask(frame.mask, photograph, None)
     rgb = photograph.rgb
-    scale = SIDE / max(rgb.shape[:2])
-    height, width = (max(1, round(length * scale)) for length in rgb.shape[:2])
-    picture = fit(rgb, height, width)
+    picture = fit(rgb, *(max(1, round(length * SIDE / max(rgb.shape[:2]))) for length in rgb.shape[:2]))
     if raw is not None:
         draw_outline(picture, binarise(raw), RAW_COLOUR)
     draw_outline(picture, read_mask(refined_path(frame)), REFINED_COLOUR)

@@ -67,7 +67,11 @@ def cached_features(
     that moved are found again, and images that changed are not. images must be iterable twice (a list, ImageFiles):
     once for the key and once for the features.
     """
-    path = Path(cache_dir) / f"{net.name}-{_content_key(images, net)[:32]}.npy"
+    digest = hashlib.sha256(f"{net.sha256} {net.preprocessing}".encode())
+    for image in images:
+        digest.update(f"{image.dtype} {image.shape}".encode())
+        digest.update(np.ascontiguousarray(image))
+    path = Path(cache_dir) / f"{net.name}-{digest.hexdigest()[:32]}.npy"
     if path.exists():
         try:
             return np.load(path, allow_pickle=False)
@@ -78,14 +82,6 @@ def cached_features(
     np.save(packed, features)
     write_bytes(path, packed.getvalue())
     return features
-
-
-def _content_key(images: Iterable[np.ndarray], net: FeatureNet) -> str:
-    digest = hashlib.sha256(f"{net.sha256} {net.preprocessing}".encode())
-    for image in images:
-        digest.update(f"{image.dtype} {image.shape}".encode())
-        digest.update(np.ascontiguousarray(image))
-    return digest.hexdigest()
 
 
 def patch_crops(

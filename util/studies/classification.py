@@ -63,15 +63,11 @@ EXPERIMENTS = {
 
 def training_samples(experiment: Experiment, name: str, hands: Mapping[str, Sequence[HandFile]]) -> list[Sample]:
     """The samples of one training set: balanced classes from equally many hands of each kind."""
-    shares = experiment.training_sets[name]
     samples = []
-    for label in range(len(experiment.classes)):
-        kinds = [kind for kind in shares if experiment.labels[kind] == label]
-        total, taken = len(hands[kinds[0]]), 0
-        for kind in kinds:  # the last one takes what rounding leaves
-            count = total - taken if kind == kinds[-1] else math.floor(total * shares[kind])
-            samples += [Sample(file, kind, label) for file in hands[kind][:count]]
-            taken += count
+    for kind, share in experiment.training_sets[name].items():
+        rounded = math.ceil if kind == "generated" else math.floor  # the halves of a class make a whole
+        count = rounded(share * len(hands[kind]))
+        samples += [Sample(file, kind, experiment.labels[kind]) for file in hands[kind][:count]]
     return samples
 
 
@@ -103,8 +99,7 @@ def run_training_set(
     started = opt.continue_train and can_resume(folder)
     state = resume(folder, model) if started else Progress()
 
-    total_steps = math.ceil(opt.n_epochs * len(samples) / opt.batch_size)
-    total_steps = min(total_steps, opt.max_steps) if opt.max_steps else total_steps
+    total_steps = min(math.ceil(opt.n_epochs * len(samples) / opt.batch_size), opt.max_steps or math.inf)
     schedule = Schedule(
         total_steps=total_steps,
         steps_per_epoch=max(1, round(len(samples) / opt.batch_size)),

@@ -66,21 +66,20 @@ def study(
     }
     testing = AnnotatedHands(tested, background=banks["test"], seed=TEST_SEED, train=False)
     measures = MEASURES[opt.downstream]
-    measured: dict[str, dict[str, list[float]]] = {name: {part: [] for part in SETS} for name in measures}
-    shown = {}
+    results: dict[str, list[dict[str, float]]] = {part: [] for part in SETS}
+    shown: dict[str, np.ndarray] = {}
     for seed in range(opt.downstream_seeds):
         for part in SETS:
             log.info("%s: %s, seed %d of %d", opt.downstream, SETS[part], seed + 1, opt.downstream_seeds)
             stream = AnnotatedHands(hands[part], background=banks["train"], seed=seed, train=True)
             net = train_net(opt, stream, seed=seed, folder=folder / "runs" / f"{part}_{seed}", device=device, amp=amp)
             predicted, truth = predict(opt, net, testing, device=device)
-            values = score(opt.downstream, predicted, truth, size=opt.downstream_size)
-            for name, value in values.items():
+            results[part].append(score(opt.downstream, predicted, truth, size=opt.downstream_size))
+            for name, value in results[part][-1].items():
                 log.info("%s on real hands: %s", measures[name].name, measures[name].form.format(value))
-                measured[name][part].append(value)
-            if seed == 0:
-                shown[part] = predicted
+            shown.setdefault(part, predicted)  # of the first seed
 
+    measured = {name: {part: [values[name] for values in each] for part, each in results.items()} for name in measures}
     gaps = {
         name: gap_closed(*(sets[part] for part in SETS), lower_is_better=measures[name].lower_is_better)
         for name, sets in measured.items()
@@ -90,7 +89,6 @@ def study(
     text = table(measures, measured, gaps, title=title, notes=notes(opt, **counts))
     write_bytes(folder / "table.md", text.encode())
     write_png(folder / "samples.png", sample_sheet(opt.downstream, testing, shown))
-    flags = {key: value for key, value in vars(opt).items() if key.startswith("downstream_")}
     write_json(
         folder / "metrics.json",
         {
@@ -98,7 +96,7 @@ def study(
             "checkpoint": model.checkpoint.name,
             "step": model.step,
             **counts,
-            **flags,
+            **{key: value for key, value in vars(opt).items() if key.startswith("downstream_")},
             "background_root": str(opt.background_root) if opt.background_root else None,
             "scores": {
                 name: {part: {"mean": float(np.mean(values)), "values": values} for part, values in sets.items()}
@@ -117,14 +115,15 @@ def training_hands(
     count = min(opt.downstream_images, *(len(part) for part in frames.values()))
     chosen = {domain: random.Random(f"{TEST_SEED}-{domain}").sample(part, count) for domain, part in frames.items()}
     check_masks(chosen["synthetic"], "synthetic")
-    hands = {"synthetic": [], "translated": [], "real": real_hands(opt, chosen["real"], background=background)}
+    real = real_hands(opt, chosen["real"], background=background)
     regions = HandRegions(chosen["synthetic"], background=background)
     translations = model.hands().stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
-    for each in progress(translations, total=count, desc="translating"):
-        translated = Hand(each.image, each.source.mask)
-        both = annotate(opt, chosen["synthetic"][each.index], "synthetic", each.source, translated)
-        for part, hand in zip(("synthetic", "translated"), both):
-            hands[part].append(hand)
+    pairs = [
+        annotate(opt, regions.frames[each.index], "synthetic", each.source, Hand(each.image, each.source.mask))
+        for each in progress(translations, total=count, desc="translating")
+    ]
+    synthetic, translated = ([pair[i] for pair in pairs if pair] for i in (0, 1))
+    hands = {"synthetic": synthetic, "translated": translated, "real": real}
     count = min(len(part) for part in hands.values())
     if not count:
         raise UsageError("the train split holds no synthetic hand with labels; nothing can be trained on")
@@ -134,9 +133,8 @@ def training_hands(
 def real_hands(opt: Namespace, frames: Sequence[Frame], *, background: str) -> list[AnnotatedHand]:
     """Real hands with labels, ready to be pasted."""
     check_masks(frames, "real")
-    hands = []
-    for index, hand in readable(HandRegions(list(frames), background=background), num_workers=opt.num_workers):
-        hands += annotate(opt, frames[index], "real", hand)
+    regions = readable(HandRegions(list(frames), background=background), num_workers=opt.num_workers)
+    hands = [hand for index, region in regions for hand in annotate(opt, frames[index], "real", region)]
     if not hands:
         raise UsageError("none of the real hands has labels; nothing can be trained on or tested")
     return hands
@@ -205,10 +203,8 @@ def predict(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The network's predictions for every item, and the items' labels by name, in their order."""
     loader = ordered_batches(dataset, opt.downstream_batch, num_workers=opt.num_workers)
-    predicted, labels = [], []
-    for batch in loader:
-        predicted.append(net.predict(to_device(batch, device)["image"]).cpu().numpy())
-        labels.append(batch)
+    pairs = [(net.predict(to_device(batch, device)["image"]).cpu().numpy(), batch) for batch in loader]
+    predicted, labels = zip(*pairs)
     truth = {key: torch.cat([batch[key] for batch in labels]).numpy() for key in ("mask", "joints", "seen")}
     return np.concatenate(predicted), truth | {"mask": truth["mask"][:, 0] > 0.5}
 
@@ -243,9 +239,7 @@ def sample_sheet(task: str, dataset: AnnotatedHands, predicted: dict[str, np.nda
     for k in spread(len(dataset), SAMPLES):
         item = dataset[k]
         image, draw = to_uint8(item["image"]), DRAW[task]
-        if task == "segmentation":
-            truth = draw(image, item["mask"][0].numpy() > 0.5)
-        else:
-            truth = draw(image, item["joints"].numpy(), item["seen"].numpy())
-        rows.append([enlarge(image), truth, *(draw(image, predicted[part][k]) for part in SETS)])
+        masks, joints = [item["mask"][0].numpy() > 0.5], [item["joints"].numpy(), item["seen"].numpy()]
+        truth = masks if task == "segmentation" else joints
+        rows.append([enlarge(image), draw(image, *truth), *(draw(image, predicted[part][k]) for part in SETS)])
     return sheet(rows, columns=["image", "truth", *SETS.values()])
