@@ -24,7 +24,7 @@ SILNET = "silnet"
 class Stage:
     """One command.
 
-    name: unique; group: a key of GROUPS. command: script and flags. after: names of the stages whose outputs it reads.
+    name: unique; group: a key of GROUPS. command: script and flags. after: names of the stages whose outputs it reads, if there are such.
     outputs: files that are there once it has ended well. run: the run's folder of a training, which --continue_train
     goes on with where it exists.
     exclusive: stages with the same word here write the same files and never run at once.
@@ -41,10 +41,8 @@ class Stage:
 
 def create_stages(opt: Namespace) -> list[Stage]:
     """All stages for these options, each after those that it reads."""
-    stages = [*masks_stage(opt), silnet_stage(opt, masks=masks_wanted(opt))]
-    stages += [train_stage(opt, model, masks=masks_wanted(opt)) for model in opt.models]
-    stages += [translate_stage(opt, model) for model in opt.models]
-    return stages + study_stages(opt)
+    trainings = [train_stage(opt, model) for model in (SILNET, *opt.models)]
+    return [*masks_stage(opt), *trainings, *(translate_stage(opt, model) for model in opt.models), *study_stages(opt)]
 
 
 def real_root(opt: Namespace) -> Path | None:
@@ -86,33 +84,17 @@ def machine_flags(opt: Namespace) -> list[str]:
     return words + (["--num_workers", str(opt.num_workers)] if opt.num_workers is not None else [])
 
 
-def silnet_stage(opt: Namespace, *, masks: bool) -> Stage:
-    run = opt.checkpoints_dir / SILNET
-    flags = ["--model", SILNET, "--name", SILNET, *shared_flags(opt), *opt.silnet_flags]
-    return Stage(
-        name=SILNET,
-        group="silnet",
-        command=("train.py", *flags),
-        after=("masks",) * masks,
-        outputs=(run / "latest.pt",),
-        run=run,
-    )
-
-
-def train_stage(opt: Namespace, model: str, *, masks: bool) -> Stage:
+def train_stage(opt: Namespace, model: str) -> Stage:
     run = opt.checkpoints_dir / model
-    needs_silnet = model == "geocongan"
     flags = ["--model", model, "--name", model, *shared_flags(opt)]
-    if needs_silnet:
+    needs = ("masks", SILNET) if model == "geocongan" else ("masks",)
+    if SILNET in needs:
         flags += ["--silnet", str(opt.checkpoints_dir / SILNET)]
-    return Stage(
-        name=f"train_{model}",
-        group="train",
-        command=("train.py", *flags, *opt.train_flags),
-        after=("masks",) * masks + (SILNET,) * needs_silnet,
-        outputs=(run / "latest.pt",),
-        run=run,
-    )
+    name, group, more = f"train_{model}", "train", opt.train_flags
+    if model == SILNET:
+        name, group, more = SILNET, "silnet", opt.silnet_flags
+    command = ("train.py", *flags, *more)
+    return Stage(name=name, group=group, command=command, after=needs, outputs=(run / "latest.pt",), run=run)
 
 
 def test_flags(opt: Namespace, model: str) -> list[str]:
