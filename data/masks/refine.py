@@ -9,7 +9,7 @@ import numpy as np
 from data.masks import ops as masks
 from data.masks.realhands import KEPT, RealFrame, refined_path
 from data.masks.values import Ranges, fit, read_levels
-from util.images import ImageError, Picture, printable, read_picture, write_bytes
+from util.images import ImageError, Picture, printable, read_picture, write_png
 
 MARGIN = 24  # pixels around the hand in which its surroundings' colour is measured
 PIECE = 0.01  # of the largest component: smaller ones are blobs, larger ones may be a finger that a fault cut off
@@ -119,7 +119,7 @@ def refine_frame(frame: RealFrame, options: RefineOptions) -> Verdict:
     if refined is None:
         output.unlink(missing_ok=True)
     else:
-        write_bytes(output, encode_mask(refined))
+        write_png(output, refined)
     return verdict
 
 
@@ -169,11 +169,3 @@ def read_raw_mask(path: Path | None, picture: Picture, values: Ranges | None) ->
 def _reason(error: Exception, path: Path) -> str:
     """The error's message on one line, without the path; the report names the file."""
     return " ".join(str(error).removeprefix(f"{printable(path)}: ").split())[:200]
-
-
-def encode_mask(mask: np.ndarray) -> bytes:
-    """bool (H, W) -> an 8-bit grey PNG of 0 and 255. Unfiltered runs suit a mask: small, and quick to write."""
-    settings = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_COMPRESSION, 1]
-    if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since OpenCV 4.11
-        settings += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
-    return cv2.imencode(".png", mask.view(np.uint8) * 255, settings)[1].tobytes()

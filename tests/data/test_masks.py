@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from data.masks import ops as masks
 from data.masks.realhands import KEPT
-from data.masks.refine import RefineOptions, encode_mask, refine_mask
+from data.masks.refine import RefineOptions, refine_mask
 
 BOOL_IMAGES = arrays(bool, st.tuples(st.integers(3, 24), st.integers(3, 24)))
 
@@ -227,12 +227,6 @@ def test_any_mask_gives_one_hand_or_a_reason(grey, with_photograph, size):
     assert (refined is not None) == (verdict.verdict == KEPT)
     if refined is not None:
         assert refined.dtype == bool and ndimage.label(refined, np.ones((3, 3)))[1] == 1
-
-
-def test_encoding_is_lossless():
-    mask = np.random.default_rng(0).random((33, 47)) > 0.5
-    decoded = cv2.imdecode(np.frombuffer(encode_mask(mask), np.uint8), cv2.IMREAD_UNCHANGED)
-    assert decoded.dtype == np.uint8 and (decoded == mask * np.uint8(255)).all()
 
 
 def encodable(mask: np.ndarray) -> np.ndarray:
