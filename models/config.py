@@ -26,46 +26,27 @@ class Knob(NamedTuple):
     name: str
     type: type
     default: Any
-    paper: Any
-    no_mask: Any
-    silnet: Any
     help: str
+    paper: Any
+    silnet: Any
     group: str
-    choices: tuple[str, ...]
-    low: float
-    high: float
-    above: bool
-    of_model: bool
-    basic: bool
-    may_change: bool
-    metavar: str
-    reason: str
+    no_mask: Any = SAME
+    choices: tuple[str, ...] = ()
+    low: float = 0
+    high: float = 1e6
+    above: bool = False
+    of_model: bool = False
+    basic: bool = False
+    may_change: bool = False
+    metavar: str = ""
+    reason: str = ""
 
 
-def knob(
-    default: Any,
-    help: str,
-    *,
-    paper: Any = SAME,
-    no_mask: Any = SAME,
-    silnet: Any = MISSING,
-    choices: tuple[str, ...] = (),
-    low: float = 0,
-    high: float = 1e6,
-    above: bool = False,
-    group: str = "",
-    of_model: bool = False,
-    basic: bool = False,
-    may_change: bool = False,
-    metavar: str = "",
-    reason: str = "",
-) -> Any:
+def knob(default: Any, help: str, *, paper: Any = SAME, silnet: Any = MISSING, **details: Any) -> Any:
     """A dataclass field for a flag of train.py of the same name; see Knob for the arguments."""
-    details = locals()
     details["paper"] = default if paper is SAME else paper
-    if silnet is SAME:
-        details["silnet"] = default
-    return field(default=default, metadata=details)
+    details["silnet"] = default if silnet is SAME else silnet
+    return field(default=default, metadata={"default": default, "help": help, **details})
 
 
 UPSAMPLERS = ("smooth", "resize", "deconv")

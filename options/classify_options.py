@@ -137,18 +137,17 @@ def parse_classify(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Raises UsageError unless the hands come from either --name or all three folders.
     """
     opt = parse_with_explicit(classify_parser(), argv)
-    folders = {flag: getattr(opt, flag) for flag in ("synth_dir", "real_dir", "gen_dir")}
-    missing = [f"--{flag}" for flag, folder in folders.items() if folder is None]
-    if opt.name and len(missing) < 3:
-        given = [f"--{flag}" for flag, folder in folders.items() if folder is not None]
+    folders = {f"--{flag}": getattr(opt, flag) for flag in ("synth_dir", "real_dir", "gen_dir")}
+    given = [flag for flag, folder in folders.items() if folder]
+    if opt.name and given:
         raise UsageError(f"--name and {', '.join(given)} are given: choose a run, or the three folders")
-    if not opt.name and missing:
+    if not opt.name and len(given) < len(folders):
+        missing = [flag for flag in folders if flag not in given]
         raise UsageError(
             f"no hands to classify: {', '.join(missing)} missing; give --name of a run that test.py has translated, or "
             "all of --synth_dir, --real_dir, --gen_dir"
         )
-    given = [folder for folder in folders.values() if folder is not None]
-    same = [flag for flag, folder in folders.items() if given.count(folder) > 1]
+    same = [flag for flag in given if list(folders.values()).count(folders[flag]) > 1]
     if same:
-        raise UsageError(f"{', '.join('--' + flag for flag in same)} are the same folder, {folders[same[0]]}")
+        raise UsageError(f"{', '.join(same)} are the same folder, {folders[same[0]]}")
     return opt

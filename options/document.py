@@ -6,10 +6,10 @@ from pathlib import Path
 from models.config import SAME, Knob, knobs
 from options.old_flags import OLD_FLAGS, OLD_VALUES
 from options.parsing import show
-from options.train_options import train_parser
 from util.images import write_bytes
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+GROUPS = ("data", "model", "losses", "training", "extras", "machine")  # of knobs, in the order of the help
 WRITTEN = "<!-- Written by python -m options.document; change {source} instead. -->"
 
 DEFAULTS_TEXT = """# Defaults
@@ -46,17 +46,12 @@ def defaults_page() -> str:
     """The training options by their groups in the help, and why our defaults differ from the paper's."""
     lines = [WRITTEN.format(source="models/config.py"), "", DEFAULTS_TEXT.rstrip()]
     by_name = knobs()
-    for group in train_parser()._action_groups:
-        members = [by_name[action.dest] for action in group._group_actions if hasattr(action, "knob")]
-        if members:
-            title = (group.title or "").partition(" (")[0].partition(",")[0]
-            lines += [
-                "",
-                f"## {title.capitalize()}",
-                "",
-                "| flag | default | `--paper` | `--no-mask` | SilNet | meaning |",
-            ]
-            lines += ["| --- | --- | --- | --- | --- | --- |", *map(_row, members)]
+    for group in GROUPS:
+        lines += ["", f"## {group.capitalize()}", "", "| flag | default | `--paper` | `--no-mask` | SilNet | meaning |"]
+        lines += [
+            "| --- | --- | --- | --- | --- | --- |",
+            *(_row(knob) for knob in by_name.values() if knob.group == group),
+        ]
     reasons = [
         f"- `--{name}`: {knob.reason[0].upper()}{knob.reason[1:]}." for name, knob in by_name.items() if knob.reason
     ]

@@ -27,9 +27,9 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, add_help=False, **kwargs)
         helps = self.add_argument_group("help")
-        helps.add_argument("-h", "--help", action=_Help, everything=False, help="show the basic flags")
-        helps.add_argument("--help-all", action=_Help, everything=True, help="show all flags")
-        self._action_groups.append(self._action_groups.pop(self._action_groups.index(helps)))
+        details = {"action": _Help, "nargs": 0, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS}
+        helps.add_argument("-h", "--help", const=False, help="show the basic flags", **details)
+        helps.add_argument("--help-all", const=True, help="show all flags", **details)
 
     def error(self, message: str) -> NoReturn:
         message = re.sub(r"(\S{200})\S+", r"\1...", message)
@@ -76,21 +76,16 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self, *, everything: bool = True) -> str:
         """The help text. everything: all flags; else the basic ones, if the script has any."""
-        everything = everything or not any(getattr(action, "basic", False) for action in self.flags())
-        formatter = self._get_formatter()
-        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
-        formatter.add_text(self.description)
-        for group in self._action_groups:
-            shown = [action for action in group._group_actions if everything or getattr(action, "basic", False)]
-            if shown:
-                formatter.start_section(group.title)
-                formatter.add_text(group.description)
-                formatter.add_arguments(shown)
-                formatter.end_section()
-        hidden = sum(not getattr(action, "basic", False) for action in self.flags())
-        if not everything and hidden:
-            formatter.add_text(f"{hidden} more flags: python {self.prog} --help-all")
-        return formatter.format_help()
+        further = [action for action in self.flags() if not getattr(action, "basic", False)]
+        if everything or len(further) == len(self.flags()):
+            return super().format_help()
+        helps = [action.help for action in further]
+        for action in further:
+            action.help = argparse.SUPPRESS
+        text = super().format_help()
+        for action, help in zip(further, helps):
+            action.help = help
+        return f"{text}\n{len(further)} more flags: python {self.prog} --help-all\n"
 
 
 # {script: (module, function) of its parser}
@@ -113,12 +108,8 @@ class _Help(argparse.Action):
 
     basic = True
 
-    def __init__(self, option_strings: Sequence[str], dest: str, *, everything: bool, help: str) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
-        self.everything = everything
-
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        print(parser.format_help(everything=self.everything), end="")
+        print(parser.format_help(everything=self.const), end="")
         parser.exit()
 
 
@@ -129,9 +120,6 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         super().__init__(prog, max_help_position=34)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        knob = getattr(action, "knob", None)
-        if knob is not None:
-            return f"{action.help} ({describe_defaults(knob)})"
         if action.default is None or "default" in (action.help or ""):
             return action.help
         return super()._get_help_string(action)
@@ -176,7 +164,7 @@ def add_knob(group: argparse._ActionsContainer, knob: Knob, *, choices: tuple[st
         "may_change": knob.may_change,
         "translators_only": knob.silnet is MISSING,
     }
-    flag, help = f"--{knob.name}", knob.help.replace("%", "%%")
+    flag, help = f"--{knob.name}", f"{knob.help} ({describe_defaults(knob)})".replace("%", "%%")
     choices = choices or knob.choices
     if knob.type is bool:
         action = add_switch(group, flag, default=None, help=help, **marks)
@@ -226,14 +214,11 @@ def parse_with_explicit(parser: Parser, argv: Sequence[str] | None) -> argparse.
     argparse sets a default only if the namespace lacks the attribute. So a namespace that starts with a marker for every
     destination keeps it for flags that are not in argv.
     """
-    argv = sys.argv[1:] if argv is None else argv
     marker = object()
-    # Subparsers and defaults of positionals are not used in this project, so every action has a plain dest.
-    dests = [action.dest for action in parser.flags()]
-    given = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(dests, marker)))
-    explicit = sorted(dest for dest in dests if getattr(given, dest) is not marker)
+    unset = argparse.Namespace(**{action.dest: marker for action in parser.flags()})
+    given = vars(parser.parse_args(argv, unset))
     opt = parser.parse_args(argv)
-    opt.explicit = explicit
+    opt.explicit = sorted(dest for dest, value in given.items() if value is not marker)
     return opt
 
 
@@ -254,15 +239,12 @@ def _in_range(kind: type, name: str, minimum: float, maximum: float, above: bool
         except ValueError:
             raise argparse.ArgumentTypeError(f"{_short(text)} is not {name}") from None
         if not ((value > minimum if above else value >= minimum) and value <= maximum):  # nor does nan
-            raise argparse.ArgumentTypeError(f"{_short(text)} is not {_range(minimum, maximum, above)}")
+            low = f"{'above' if above else 'at least'} {minimum:g}"
+            high = maximum if isinstance(maximum, int) else f"{maximum:g}"
+            raise argparse.ArgumentTypeError(f"{_short(text)} is not {low} and at most {high}")
         return value
 
     return convert
-
-
-def _range(minimum: float, maximum: float, above: bool = False) -> str:
-    low = f"above {minimum:g}" if above else f"at least {minimum:g}"
-    return f"{low} and at most {maximum if isinstance(maximum, int) else f'{maximum:g}'}"
 
 
 def _short(text: str) -> str:

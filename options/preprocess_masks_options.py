@@ -4,7 +4,6 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 
 from data.masks.realhands import EXPECTED_TREE, find_real_frames
 from data.masks.refine import RefineOptions
@@ -17,12 +16,20 @@ DEFAULTS = RefineOptions()
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; `.real_root` is resolved to a folder, `.num_workers` to a number.
+    """Parse the command line; `.real_root` is resolved to a folder, `.num_workers` to a number, `.frames` are RealHands'.
 
     Raises UsageError if the folder holds no frames or limits contradict each other.
     """
     opt = preprocess_masks_parser().parse_args(argv)
-    opt.real_root = resolve_root(opt)
+    if opt.real_root is None and opt.dataroot is None:
+        raise UsageError("no data given: pass --dataroot DIR (DIR/RealHands, or DIR itself) or --real_root DIR")
+    flag = "--real_root" if opt.real_root else "--dataroot"
+    if opt.real_root is None:
+        inner = opt.dataroot / "RealHands"
+        opt.real_root = inner if inner.is_dir() else opt.dataroot
+    opt.frames = find_real_frames(opt.real_root, opt.masks)
+    if not opt.frames:
+        raise UsageError(f"no photographs under {opt.real_root} ({flag}); expected is\n{EXPECTED_TREE}")
     if opt.num_workers is None:
         opt.num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if opt.min_area >= opt.max_area:
@@ -151,18 +158,3 @@ def kernel_size(text: str) -> int:
     if value and value % 2 == 0:
         raise argparse.ArgumentTypeError(f"{value} is even; use 0 (off) or an odd size such as {value + 1}")
     return value
-
-
-def resolve_root(opt: argparse.Namespace) -> Path:
-    """The RealHands folder of --real_root or --dataroot. Raises UsageError if it holds no frames."""
-    if opt.real_root is None and opt.dataroot is None:
-        raise UsageError("no data given: pass --dataroot DIR (DIR/RealHands, or DIR itself) or --real_root DIR")
-    root = opt.real_root
-    if root is None:
-        inner = opt.dataroot / "RealHands"
-        root = inner if inner.is_dir() else opt.dataroot
-    opt.frames = find_real_frames(root, opt.masks)
-    if not opt.frames:
-        flag = "--real_root" if opt.real_root else "--dataroot"
-        raise UsageError(f"no photographs under {root} ({flag}); expected is\n{EXPECTED_TREE}")
-    return root

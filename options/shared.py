@@ -6,8 +6,9 @@ from pathlib import Path
 
 from data.frames import LAYOUTS, Reading
 from data.masks.values import parse_flag
+from models import FEATURE_NETS
 from models.config import AMPS
-from options.parsing import add_flag, add_switch, existing_path, integer, mask_values, number
+from options.parsing import add_flag, add_switch, existing_file, existing_path, integer, mask_values, number
 from util.errors import UsageError
 
 DEMO_ROOT = Path("datasets") / "demo"
@@ -122,13 +123,43 @@ def add_machine_flags(group: argparse._ActionsContainer, *, amp: bool = True) ->
         group,
         "--num_workers",
         type=integer(0, 256),
-        default=default_workers(),
+        default=max(1, min(8, (os.cpu_count() or 2) // 2)),  # half of the cores
         metavar="N",
         may_change=True,
         help="processes (training) or threads (elsewhere) that read images; 0: none but the main one",
     )
 
 
-def default_workers() -> int:
-    """Half of the cores, from 1 to 8."""
-    return max(1, min(8, (os.cpu_count() or 2) // 2))
+def add_feature_net_flags(group: argparse._ActionsContainer, **marks: bool) -> None:
+    """Add --feature_net and --inception_weights; marks: see add_flag."""
+    add_flag(
+        group,
+        "--feature_net",
+        basic=True,
+        choices=("auto", *FEATURE_NETS),
+        default="auto",
+        help="network whose features are compared: inception gives FID, any other an FD; auto: inception if "
+        "available, else effnet_lite0",
+        **marks,
+    )
+    add_flag(
+        group,
+        "--inception_weights",
+        type=existing_file,
+        metavar="FILE",
+        help="the FID network's weights (default: torch.hub's cache, else their download)",
+        **marks,
+    )
+
+
+def add_metric_flags(group: argparse._ActionsContainer) -> None:
+    """Add the flags of add_feature_net_flags, --kid_subset_size and --kid_subsets."""
+    add_feature_net_flags(group)
+    add_flag(
+        group,
+        "--kid_subset_size",
+        type=integer(2),
+        metavar="N",
+        help="images in a KID subset (default: a tenth of the smaller set)",
+    )
+    add_flag(group, "--kid_subsets", type=integer(1, 10**6), default=100, metavar="N", help="KID subsets drawn")

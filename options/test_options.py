@@ -9,9 +9,8 @@ from data.frames import PHASES
 from data.hands import WRITTEN_BACKGROUNDS
 from models import GENERATOR, SEGMENTERS
 from options.downstream_flags import add_downstream_flags, check_downstream
-from options.metrics_flags import add_metric_flags
 from options.parsing import Parser, add_flag, add_switch, existing_path, integer, parse_with_explicit, run_name
-from options.shared import add_data_flags, add_machine_flags
+from options.shared import add_data_flags, add_machine_flags, add_metric_flags
 from util.errors import UsageError
 from util.run import load_options, runs_in
 

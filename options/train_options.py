@@ -10,7 +10,6 @@ from typing import Any
 from models import MODELS, SEGMENTERS, VGG_SOURCES
 from models.config import SAME, knobs, network_config, objective
 from models.stored import REGISTRIES
-from options.metrics_flags import add_feature_net_flags
 from options.options_file import with_options_file
 from options.parsing import (
     Parser,
@@ -23,7 +22,7 @@ from options.parsing import (
     parse_with_explicit,
     run_name,
 )
-from options.shared import CACHE_DIR, DEMO_ROOT, add_data_flags, add_machine_flags
+from options.shared import CACHE_DIR, DEMO_ROOT, add_data_flags, add_feature_net_flags, add_machine_flags
 from util.errors import UsageError
 from util.run import runs_in
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from models import MODELS
 from models.features.registry import FeatureNet, load_feature_net
-from options.metrics_flags import add_feature_net_flags
+from options.shared import add_feature_net_flags
 from util.images import ImageError, read_mask, read_rgb
 from util.reproduce import claims
 from util.reproduce.claims import Claim, Comparison
