@@ -4,7 +4,6 @@
 import argparse
 import logging
 import shutil
-import signal
 from pathlib import Path
 
 from options.classify_options import classify_parser, parse_classify
@@ -38,7 +37,6 @@ from util.studies.classification import (
 from util.studies.classification_figures import draw_confusion
 from util.studies.classification_tables import study_markdown
 from util.training.logger import setup_logging
-from util.training.signals import Stopped
 
 log = logging.getLogger("classify")
 
@@ -66,7 +64,11 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
         for part, pool in pools(opt).items()
     }
     counts = {part: len(hands[part]["real"]) for part in PARTS}
-    notes = [note for part in PARTS if (note := shortage(part, counts[part], wanted[part]))]
+    notes = [
+        f"{counts[part]} {part}ing images a class, not the {wanted[part]} of --{part}_per_class: no more are there."
+        for part in PARTS
+        if counts[part] < wanted[part]
+    ]
     for note in notes:
         log.warning(note)
 
@@ -79,23 +81,18 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     write_png(folder / "samples.png", sample_sheet(hands["test"], opt))
     tested = test_samples(experiment, hands["test"])
     predictions = {}
-    try:
-        for name, samples in training.items():
-            log.info("training on %s: %d images; testing on %d a kind", name, len(samples), counts["test"])
-            predictions[name] = run_training_set(
-                samples,
-                tested,
-                opt=opt,
-                classes=experiment.classes,
-                folder=folder / "runs" / name,
-                board=folder / "tensorboard" / name,
-                device=device,
-                amp=amp,
-            )
-    except Stopped as stopped:
-        name = signal.Signals(stopped.signal_number).name
-        log.info("%s: %s and saved; go on with --continue_train", name, stopped)
-        return 128 + stopped.signal_number
+    for name, samples in training.items():
+        log.info("training on %s: %d images; testing on %d a kind", name, len(samples), counts["test"])
+        predictions[name] = run_training_set(
+            samples,
+            tested,
+            opt=opt,
+            classes=experiment.classes,
+            folder=folder / "runs" / name,
+            board=folder / "tensorboard" / name,
+            device=device,
+            amp=amp,
+        )
 
     write_predictions(folder / "predictions.csv", experiment, tested, predictions)
     confusions = {name: confusion_by_kind(tested, judged) for name, judged in predictions.items()}
@@ -137,13 +134,6 @@ def pools(opt: argparse.Namespace) -> dict:
         return pools_of_run(opt.results_dir / opt.name, split, seed=opt.seed, test_share=share)
     folders = {"synthetic": opt.synth_dir, "real": opt.real_dir, "generated": opt.gen_dir}
     return pools_of_folders(folders, seed=opt.seed, test_share=share)
-
-
-def shortage(part: str, count: int, asked: int) -> str | None:
-    """A sentence that says that there are fewer images than asked for; None where there are enough."""
-    if count >= asked:
-        return None
-    return f"{count} {part}ing images a class, not the {asked} of --{part}_per_class: no more are there."
 
 
 def open_study(opt: argparse.Namespace, folder: Path) -> None:

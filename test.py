@@ -3,11 +3,10 @@
 
 import argparse
 import logging
-import signal
 from pathlib import Path
 
 from options.test_options import parse_test
-from util.errors import UsageError, check_flags, run_command
+from util.errors import Stopped, UsageError, check_flags, run_command
 
 if __name__ == "__main__":
     check_flags(parse_test)  # before PyTorch is imported, which takes seconds
@@ -28,7 +27,6 @@ from util.run import OPTIONS_FILE, load_options
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
 from util.studies.downstream import study
 from util.training.logger import setup_logging
-from util.training.signals import Stopped
 
 log = logging.getLogger("test")
 
@@ -120,8 +118,7 @@ def study_downstream(opt: argparse.Namespace, models: dict[str, Translator], amp
                 amp=amp,
             )
         except Stopped as stopped:
-            log.info("%s: nothing is kept of an unfinished study", signal.Signals(stopped.signal_number).name)
-            return 128 + stopped.signal_number
+            raise Stopped(stopped.number, "nothing is kept of an unfinished study") from None
         print(table)
         print(f"written: {folder}/table.md, metrics.json, samples.png")
     return 0

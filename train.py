@@ -5,7 +5,6 @@ import argparse
 import contextlib
 import logging
 import math
-import signal
 import sys
 from pathlib import Path
 
@@ -34,7 +33,6 @@ from util.training.kind import Kind
 from util.training.logger import RunLogger, setup_logging
 from util.training.loop import Schedule, fit
 from util.training.saving import Progress, can_resume, resume, save_latest
-from util.training.signals import Stopped
 from util.training.silnet_run import SILNET
 from util.training.translator_run import TRANSLATOR
 
@@ -177,24 +175,19 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         save_latest(folder, model, progress)  # from here on there is always something to continue from
 
     left_out = LeftOut(faults, folder=folder if here.rank == 0 else None, strict=opt.strict)
-    try:
-        with logger or contextlib.nullcontext():
-            fit(
-                model,
-                left_out.watch(iter(loader)),
-                folder=folder,
-                device=device,
-                seed=opt.seed,
-                schedule=schedule,
-                progress=progress,
-                logger=logger,
-                validate=validate,
-                display=display,
-            )
-    except Stopped as stopped:
-        name = signal.Signals(stopped.signal_number).name
-        log.info("%s: saved at step %d; go on with --continue_train", name, stopped.step)
-        return 128 + stopped.signal_number
+    with logger or contextlib.nullcontext():
+        fit(
+            model,
+            left_out.watch(iter(loader)),
+            folder=folder,
+            device=device,
+            seed=opt.seed,
+            schedule=schedule,
+            progress=progress,
+            logger=logger,
+            validate=validate,
+            display=display,
+        )
     if here.rank == 0:
         if left_out.reasons:
             log.warning("%d images were left out, see %s", len(left_out.reasons), folder / LEFT_OUT_FILE)

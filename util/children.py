@@ -69,14 +69,6 @@ def stop(child: subprocess.Popen, *, seconds: float = 60) -> None:
             child.wait()
 
 
-class Interrupted(Exception):
-    """SIGINT or SIGTERM was received; the children have saved and ended."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-
 @contextlib.contextmanager
 def note_signals() -> Iterator[list[int]]:
     """Within the block SIGINT and SIGTERM do nothing but append their numbers to the list that it yields."""

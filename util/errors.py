@@ -1,6 +1,7 @@
 """How commands end: with one sentence for usage errors, external failures and signals."""
 
 import contextlib
+import logging
 import signal
 import sys
 import threading
@@ -29,6 +30,17 @@ class RunError(Exception):
     """
 
 
+class Stopped(Exception):
+    """SIGINT or SIGTERM, its `number`, was received, and work was ended in order; exit status 128 + number.
+
+    The message says what is saved, and how to go on.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+
+
 class Terminated(BaseException):
     """SIGTERM was received. Unwinding the stack cleans up and ends worker processes."""
 
@@ -37,7 +49,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     """Run a script's main function and exit with its status.
 
     A UsageError ends it with exit status 2, a RunError and whatever util.failures can explain with 1, Ctrl-C with 130,
-    SIGTERM with 143: each with one sentence on stderr. Anything else is a fault of the program and keeps its traceback.
+    SIGTERM with 143, Stopped with 128 and the signal's number: each with one sentence on stderr. Anything else is a fault of the program and keeps its traceback.
     """
     hook = threading.excepthook
     threading.excepthook = _explain_thread(hook)
@@ -51,6 +63,9 @@ def run_command(main: Callable[[], int | None]) -> None:
     except Terminated:
         print(f"terminated; {go_on()}", file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)
+    except Stopped as stopped:
+        logging.info("%s: %s", signal.Signals(stopped.number).name, stopped)
+        sys.exit(128 + stopped.number)
     except Exception as error:
         known = isinstance(error, (UsageError, RunError))
         message = str(error) if known else explain(error)

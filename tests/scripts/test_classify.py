@@ -31,10 +31,9 @@ from models import VITS
 from models.vit_trainer import HandClassifier
 from options.classify_options import classify_parser
 from util.checkpoint import load_checkpoint
-from util.errors import UsageError
+from util.errors import Stopped, UsageError, run_command
 from util.images import write_png
 from util.studies.classification import EXPERIMENTS, answer, called_real, confusion_by_kind, training_samples
-from util.training.signals import Stopped
 
 COLOURS = {"synthetic": (230, 60, 60), "real": (40, 80, 220), "generated": (60, 90, 200)}  # generated look nearly real
 
@@ -164,10 +163,12 @@ def test_a_stopped_study_goes_on_exactly_and_is_not_overwritten(folders, tmp_pat
 
 def test_sigterm_ends_with_its_status(folders, tmp_path, monkeypatch, small_vit) -> None:
     def stopped(*args, **kwargs):
-        raise Stopped(15, 7)
+        raise Stopped(15, "saved at step 7")
 
     monkeypatch.setattr(classify, "run_training_set", stopped)
-    assert run(monkeypatch, folders, tmp_path, "--experiment", "table2") == 128 + 15
+    with pytest.raises(SystemExit) as exit_:
+        run_command(lambda: run(monkeypatch, folders, tmp_path, "--experiment", "table2"))
+    assert exit_.value.code == 128 + 15
 
 
 def test_it_learns_hands_and_neither_backgrounds_nor_shuffled_labels(tmp_path, monkeypatch, small_vit) -> None:

@@ -59,8 +59,8 @@ def test_ranks_draw_differently_and_each_goes_on_with_its_own(tmp_path):
 def test_a_signal_to_one_rank_stops_all_at_the_same_saved_step(tmp_path):
     statuses = ranks(tmp_path, 2, 10**6, signal_at=5)
     said = (tmp_path / "log").read_text()
-    assert statuses == [1, 1] and said.count("util.training.signals.Stopped") == 2, said  # both raised it
-    (step,) = set(map(int, re.findall(r"Stopped: stopped at step (\d+)", said)))
+    assert statuses == [1, 1] and said.count("util.errors.Stopped") == 2, said  # both raised it
+    (step,) = set(map(int, re.findall(r"Stopped: saved at step (\d+)", said)))
     content = load_checkpoint(tmp_path / "latest.pt")
     assert content["step"] == step >= 6 and [len(part["drawn"]) for part in content["ranks"]] == [step, step]
 

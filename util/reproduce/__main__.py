@@ -4,7 +4,6 @@ import argparse
 import functools
 import logging
 
-from util import children
 from util.errors import UsageError, check_flags, run_command
 from util.reproduce.flags import parse_reproduce
 
@@ -53,11 +52,7 @@ def reproduce(opt: argparse.Namespace) -> int:
         print(plan_text(runner, chosen, parallel=len(places), estimate=estimate))
         return 0
     log.info("%s", plan_text(runner, chosen, parallel=len(places), estimate=estimate))
-    try:
-        faults = runner.run(chosen)
-    except children.Interrupted as stopped:
-        log.info("%s: every command has saved; start the same command again to go on", stopped)
-        return 128 + stopped.number
+    faults = runner.run(chosen)
     try:
         log.info("look at %s", write_page(opt, stages))
     except UsageError as error:

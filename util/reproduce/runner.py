@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from util import children
+from util.errors import Stopped
 from util.reproduce import records
 from util.reproduce.records import Record, fingerprint, is_done, read_record, write_record
 from util.reproduce.stages import Stage
@@ -63,7 +64,7 @@ class Runner:
         return is_done(read_record(self.records, stage.name), self.fingerprint(stage))
 
     def run(self, stages: Sequence[Stage]) -> dict[str, str]:
-        """Run the stages. Returns {stage: why it has not ended well}; raises Interrupted on SIGINT and SIGTERM, once every
+        """Run the stages. Returns {stage: why it has not ended well}; raises util.errors.Stopped on SIGINT and SIGTERM, once every
         command has saved.
         """
         waiting, running, faults = list(stages), [], {}
@@ -72,7 +73,7 @@ class Runner:
                 while waiting or running:
                     self._look_after(running, faults)
                     if received:
-                        raise children.Interrupted(received[0])
+                        raise Stopped(received[0], "every command has saved; start the same command again to go on")
                     self._start_what_can(waiting, running, faults)
                     time.sleep(POLL_SECONDS)
             finally:

@@ -7,7 +7,6 @@ import logging
 
 from options.parsing import as_flags
 from options.train_options import parse_train
-from util import children
 from util.errors import UsageError, check_flags, run_command
 from util.search.flags import kept_trials, parse_search
 from util.search.space import Space, draw, load_space
@@ -25,11 +24,7 @@ def main() -> int:
     setup_logging()
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("python -m util.search needs Optuna, which is not installed: pip install optuna")
-    try:
-        return search_settings(opt)
-    except children.Interrupted as stopped:
-        log.info("%s: saved; start the same command again to go on", stopped)
-        return 128 + stopped.number
+    return search_settings(opt)
 
 
 def search_settings(opt: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from options.parsing import as_flags
 from util import children
-from util.errors import UsageError
+from util.errors import Stopped, UsageError
 from util.run import OPTIONS_FILE
 from util.search.halving import rungs, survivors
 from util.search.space import Space
@@ -39,7 +39,7 @@ def train_command(opt: Namespace, number: int, flags: dict[str, object]) -> list
 def train_to(opt: Namespace, space: Space, trial: FrozenTrial, number: int, steps: int) -> float:
     """Train a trial to this many steps, from its own checkpoint if it has one, and return its validation score.
 
-    Raises TrialFailed, and Interrupted on SIGINT and SIGTERM, once the training has saved.
+    Raises TrialFailed, and util.errors.Stopped on SIGINT and SIGTERM, once the training has saved.
     """
     run = run_folder(opt.folder, number)
     flags = {"val_interval": ONLY_AT_THE_END, **space.flags(trial.params), "max_steps": steps, "display_freq": steps}
@@ -49,7 +49,7 @@ def train_to(opt: Namespace, space: Space, trial: FrozenTrial, number: int, step
 
 
 def run_child(opt: Namespace, command: list[str], run: Path, *, log_name: str) -> None:
-    """Run a command to its end. Raises TrialFailed and Interrupted."""
+    """Run a command to its end. Raises TrialFailed and Stopped."""
     if command[0] == "train.py" and (run / OPTIONS_FILE).exists():
         children.wait_for_run(run)
         command = [*command, "--continue_train"]
@@ -59,7 +59,7 @@ def run_child(opt: Namespace, command: list[str], run: Path, *, log_name: str) -
         try:
             while child.poll() is None:
                 if received:
-                    raise children.Interrupted(received[0])
+                    raise Stopped(received[0], "saved; start the same command again to go on")
                 time.sleep(0.1)
         finally:
             children.stop(child)

@@ -89,7 +89,7 @@ def run_training_set(
 ) -> np.ndarray:
     """Train a classifier on `samples`, or continue the one in `folder`, and judge `tested`; see `judge`.
 
-    opt: the flags of classify.py. board: TensorBoard's folder. Raises util.training.signals.Stopped on SIGINT and SIGTERM.
+    opt: the flags of classify.py. board: TensorBoard's folder. Raises util.errors.Stopped on SIGINT and SIGTERM.
     """
     seed_everything(opt.seed)
     model = HandClassifier(

@@ -55,7 +55,7 @@ def study(
     """Run the study --downstream names and write table.md, metrics.json and samples.png to the folder.
 
     train, test: the frames of these splits; opt: the flags of test.py. Returns the table. Raises UsageError where there
-    are no masks or too few hands, and util.training.signals.Stopped on SIGINT and SIGTERM.
+    are no masks or too few hands, and util.errors.Stopped on SIGINT and SIGTERM.
     """
     shutil.rmtree(folder, ignore_errors=True)  # an earlier study
     hands = training_hands(opt, model, train, background=background)

@@ -11,12 +11,12 @@ import torch
 
 from data.loader import on_device
 from util import distributed
-from util.errors import RunError, UsageError
+from util.errors import RunError, Stopped, UsageError
 from util.run import LATEST
 from util.runtime import seed_step
 from util.training.logger import RunLogger
 from util.training.saving import Progress, Saver, Trainable, keep_best, save_snapshot
-from util.training.signals import Cut, Stopped, StopRequest, stop_on_signals
+from util.training.signals import Cut, StopRequest, stop_on_signals
 from util.training.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -127,11 +127,11 @@ def fit(
                             "go on from it with --amp off, if it was on, or start anew with a lower --lr"
                         )
                 if stopping and not last:
-                    raise Stopped(stop.number, saver.step)
+                    raise Stopped(stop.number, f"saved at step {saver.step}; go on with --continue_train")
         except Cut:  # only ever raised in a single process
             if saver.step != progress.step:
                 saver.save()
-            raise Stopped(stop.number, saver.step) from None
+            raise Stopped(stop.number, f"saved at step {saver.step}; go on with --continue_train") from None
 
 
 def validate_once(

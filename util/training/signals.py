@@ -10,14 +10,6 @@ from util.errors import signals_to
 log = logging.getLogger(__name__)
 
 
-class Stopped(Exception):
-    """The run was asked to stop, by the signal `signal_number`, and has saved at `step`."""
-
-    def __init__(self, signal_number: int, step: int) -> None:
-        super().__init__(f"stopped at step {step}")
-        self.signal_number, self.step = signal_number, step
-
-
 class Cut(BaseException):
     """A signal interrupted work that may stop at any moment."""
 
