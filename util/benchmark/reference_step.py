@@ -114,15 +114,12 @@ class ReferenceStep:
         self.plans = ImagePool(self.goal.pool_size), ImagePool(self.goal.pool_size)
         self.steps = 0
 
+    @as_on_gpus()  # PyTorch's plain operators
     def step(self, batch: dict, exchange: Tensor | None = None) -> dict[str, Tensor]:
         """The step of section III.C on a batch of models.hgan.HGAN.training_step; returns the losses that it does.
 
         exchange: of the model's step; None: its own.
         """
-        with as_on_gpus():  # PyTorch's plain operators
-            return self._step(batch, exchange)
-
-    def _step(self, batch: dict, exchange: Tensor | None) -> dict[str, Tensor]:
         if exchange is None:
             exchange = [pool.plan(len(batch["real"]), random.Random(self.steps)) for pool in self.plans]
         goal = self.goal
@@ -143,7 +140,7 @@ class ReferenceStep:
         cycle_s = paint("G_s", fake_r, mask_s)
         same_s = paint("G_s", s, mask_s) if goal.lambda_identity else None
         cycle_r = paint("G_r", fake_s, mask_r)
-        seen = self.region(mask_s, mask_r)
+        seen = mask_s * mask_r if goal.common_mask else torch.ones_like(mask_s)  # by discriminators
         shown_r, shown_s = self.shown(fake_r, seen), self.shown(fake_s, seen)
         maps_r = self.judge("D_r", shown_r)
         maps_s = self.judge("D_s", shown_s)
@@ -203,10 +200,6 @@ class ReferenceStep:
         """L1 of a cycle or an identity; of the hand alone where generators do not see what is beside it."""
         difference = (image - x).abs()
         return (mask * difference if self.goal.fill else difference).mean()
-
-    def region(self, mask_s: Tensor, mask_r: Tensor) -> Tensor:
-        """1 where discriminators see: everywhere, or where both hands are."""
-        return mask_s * mask_r if self.goal.common_mask else torch.ones_like(mask_s)
 
     def shown(self, image: Tensor, seen: Tensor) -> Tensor:
         """The image there, and white elsewhere."""

@@ -9,7 +9,7 @@ The images are noise: the time of a step does not depend on them.
 import argparse
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,54 +29,45 @@ from util.benchmark.timing import alternate
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
 from util.strict_json import write_json
 
-MIB = 2**20
-
 
 def steps(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
     """A row for each model: milliseconds, operators, FLOP and bytes of a step, images of both domains a second, memory."""
-    return [row for name in opt.models for row in _model_rows(name, opt, device, amp)]
-
-
-def _model_rows(name: str, opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
-    flags = {"name": "benchmark", "model": name, "ngf": opt.ngf, "ndf": opt.ndf, "lambda_geo": 0.0, "lr_decay": "none"}
-    flags |= {"batch_size": opt.batch_size, "crop_size": opt.crop_size}
     extras_off = {name: knob.paper for name, knob in knobs(NetworkConfig, Objective).items() if knob.group == "extras"}
-    train = parse_train(as_flags(extras_off | flags))
-    vgg = load_vgg16("random", calibrated=True)[0] if DISCRIMINATORS[train.netD].load().view == "vgg" else None
-    torch.manual_seed(0)
-    model = HGAN(network_config(train), objective(train), vgg=vgg, amp=amp, device=device)
-    batch = noise(opt.batch_size, opt.crop_size, device)
-    subjects = {"fast": (lambda: model.training_step(batch), amp)}
-    if opt.reference:
-        plain = ReferenceStep(model, vgg=vgg)
-        subjects["reference"] = (lambda: plain.step(batch), Amp("off"))
-    fill_pools(model, batch)
-    costs = {subject: count(step, device) for subject, (step, _) in subjects.items()}
-    if opt.compile:
-        model.compile()
-        model.training_step(batch)
-    seconds = alternate({subject: step for subject, (step, _) in subjects.items()}, opt.steps, device)
-    rows = []
-    for subject, (_, precision) in subjects.items():
-        ratios = zip(seconds[subject], seconds["reference"]) if opt.reference else ()
-        row = _row(f"{name}, {subject}", precision, costs[subject], seconds[subject], device, images=2 * opt.batch_size)
-        rows.append(row | dict(zip(("ratio", "processor_ratio"), (took / plain for took, plain in ratios))))
+    same = {name: getattr(opt, name) for name in ("ngf", "ndf", "batch_size", "crop_size")}
+    batch, rows = noise(opt.batch_size, opt.crop_size, device), []
+    for name in opt.models:
+        flags = {"name": "benchmark", "model": name, "lambda_geo": 0.0, "lr_decay": "none"}
+        train = parse_train(as_flags(extras_off | same | flags))
+        vgg = load_vgg16("random", calibrated=True)[0] if DISCRIMINATORS[train.netD].load().view == "vgg" else None
+        torch.manual_seed(0)
+        model = HGAN(network_config(train), objective(train), vgg=vgg, amp=amp, device=device)
+        subjects = {"fast": partial(model.training_step, batch)}
+        if opt.reference:
+            subjects["reference"] = partial(ReferenceStep(model, vgg=vgg).step, batch)
+        fill_pools(model, batch)
+        costs = {subject: count(step, device) for subject, step in subjects.items()}
+        if opt.compile:
+            model.compile()
+            model.training_step(batch)
+        seconds = alternate(subjects, opt.steps, device)
+        for subject, times in seconds.items():
+            precision = amp if subject == "fast" else Amp("off")
+            row = _row(f"{name}, {subject}", precision, costs[subject], times, device, images=2 * opt.batch_size)
+            if opt.reference:
+                row["ratio"], row["processor_ratio"] = (a / b for a, b in zip(times, seconds["reference"]))
+            rows.append(row)
     return rows
 
 
-def _row(what: str, amp: Amp, cost: "Cost", seconds: tuple[float, float], device: torch.device, *, images: int) -> dict:
-    took, processor = seconds
-    return {
+def _row(what: str, amp: Amp, cost: dict, times: tuple[float, float], device: torch.device, *, images: int) -> dict:
+    seconds, processor = times
+    return cost | {
         "what": what,
         "amp": amp.name,
-        "ms": 1000 * took,
+        "ms": 1000 * seconds,
         "processor_ms": 1000 * processor,
-        "images_per_second": images / took,
-        "peak_mib": cost.peak_mib,
-        "operators": cost.operators,
-        "gigabytes": cost.bytes / 1e9,
-        "gflop": cost.flop / 1e9,
-        "share_of_matmul": cost.flop / took / matmul_rate(device, amp),
+        "images_per_second": images / seconds,
+        "share_of_matmul": 1e9 * cost["gflop"] / seconds / matmul_rate(device, amp),
     }
 
 
@@ -87,7 +78,7 @@ def vit(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
         "image": torch.rand(opt.batch_size, 3, opt.vit_size, opt.vit_size, device=device) * 2 - 1,
         "label": torch.arange(opt.batch_size, device=device) % 2,
     }
-    step = lambda: model.training_step(batch)  # noqa: E731
+    step = partial(model.training_step, batch)
     cost = count(step, device)
     seconds = alternate({"vit": step}, opt.steps, device)["vit"]
     return [_row(f"ViT {opt.vit}, {opt.vit_size} pixels", amp, cost, seconds, device, images=opt.batch_size)]
@@ -134,38 +125,27 @@ def noise(count: int, size: int, device: torch.device) -> dict:
     return batch
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a step takes besides time.
+def count(step: Callable[[], object], device: torch.device) -> dict:
+    """What a step takes besides time; runs it three times.
 
-    flop: of its convolutions and matrix products, a multiply-add counted as two. operators, bytes: what a GPU launches for
-    it, and what these operators read and write. peak_mib: the highest memory above that at the start; None where the
-    system does not tell.
+    gflop: of its convolutions and matrix products, a multiply-add counted as two. operators, gigabytes: what a GPU launches
+    for it, and what these operators read and write. peak_mib: the highest memory above that at the start; None on a CPU.
     """
-
-    flop: int
-    operators: int
-    bytes: int
-    peak_mib: float | None
-
-
-def count(step: Callable[[], object], device: torch.device) -> Cost:
-    """Run a step three times and count."""
     with FlopCounterMode(display=False) as counter:
         step()
-    calls = operators(step)
-    return Cost(counter.get_total_flops(), len(calls), sum(call.bytes for call in calls), _peak(step, device))
-
-
-def _peak(step: Callable[[], object], device: torch.device) -> float | None:
-    """MiB that a step takes on a GPU, beyond what is held already; None on a CPU."""
-    if device.type != "cuda":
-        return None
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    step()
-    return (torch.cuda.max_memory_allocated() - before) / MIB
+    calls, peak = operators(step), None
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        held = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        peak = (torch.cuda.max_memory_allocated() - held) / 2**20
+    return {
+        "gflop": counter.get_total_flops() / 1e9,
+        "operators": len(calls),
+        "gigabytes": sum(call.bytes for call in calls) / 1e9,
+        "peak_mib": peak,
+    }
 
 
 def matmul_rate(device: torch.device, amp: Amp) -> float:
