@@ -16,6 +16,7 @@ import torch
 
 from util.errors import RunError, UsageError, first_lines
 from util.failures import FULL
+from util.images import write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -33,50 +34,26 @@ def save_checkpoint(path: Path, content: dict, *, keep: Path | None = None) -> N
     keep: the name that the file now at `path` goes on under. Raises RunError where the disk does not take the file;
     `path` then holds what it held.
     """
-    part = path.parent / f".{path.name}.part"  # one name, so that a killed process leaves no more than one
-    try:
-        part.unlink(missing_ok=True)
-        _write(part, {"format": FORMAT, **content})
+    packed = io.BytesIO()  # torch.save would replace the OSError of a failed write by its own error
+    torch.save({"format": FORMAT, **content}, packed)
+
+    def accept(part: Path) -> None:
         fault = damage(part)
         if fault:
             raise OSError(None, f"it came back otherwise than written ({fault})", str(part))
         if keep is not None and path.exists():
-            replace_by_link(path, keep)
-        os.replace(part, path)
+            os.replace(path, keep)
+
+    part = path.parent / f".{path.name}.part"  # one name, so that a killed process leaves no more than one
+    try:
+        write_bytes(path, packed.getbuffer(), sync=True, part=part, accept=accept)
         sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         reason = FULL.get(error.errno, error.strerror or str(error))
         raise RunError(
             f"{path} could not be written: {reason}; the last good checkpoint is intact: mend that, then go on with "
             "--continue_train"
         ) from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _write(path: Path, content: dict) -> None:
-    """Raises OSError. torch.save would replace the OSError of a failed write by its own error, so it writes into memory."""
-    packed = io.BytesIO()
-    torch.save(content, packed)
-    with open(path, "xb") as file:
-        file.write(packed.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def replace_by_link(path: Path, other: Path) -> None:
-    """Make `other` name the file at `path`, which keeps its own name too; it is replaced at once, not removed first."""
-    part = other.parent / f".{other.name}.part"
-    part.unlink(missing_ok=True)
-    try:
-        os.link(path, part)
-    except OSError:  # a file system without hard links: for a moment only `other` names the file
-        os.replace(path, other)
-        return
-    os.replace(part, other)
 
 
 def sync_folder(folder: Path) -> None:

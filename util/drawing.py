@@ -65,10 +65,9 @@ def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
     if scale != 1:
         size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    canvas = np.full((height, width, 3), PAPER, np.uint8)
-    top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
-    canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return canvas
+    down, right = height - image.shape[0], width - image.shape[1]
+    border = (down // 2, down - down // 2, right // 2, right - right // 2)
+    return cv2.copyMakeBorder(image, *border, cv2.BORDER_CONSTANT, value=(PAPER,) * 3)
 
 
 def sheet(

@@ -20,6 +20,7 @@ LESS_MEMORY = {  # by command
     "preprocess_masks": "lower --num_workers",
 }
 GPU_FAILURES = ("CUDA error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS", "cuda runtime error")
+LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL error")
 NO_ENGINE = "unable to find an engine"  # cuDNN has no kernel that fits: often for want of memory
 NO_SHARED_MEMORY = ("insufficient shared memory", "shared memory (shm)", "unable to open shared memory")
 
@@ -64,13 +65,11 @@ def explain(error: BaseException) -> str | None:
         return f"--deterministic: PyTorch cannot repeat {operator} bit for bit on this device; drop --deterministic, or use --device cpu"
     if name == "AcceleratorError" or (runtime and any(sign in text for sign in GPU_FAILURES)):
         return f"the GPU failed ({first}); {go_on()}"
-    if name in ("DistBackendError", "DistNetworkError", "DistStoreError") or (runtime and _lost_peer(text)):
+    if name in ("DistBackendError", "DistNetworkError", "DistStoreError") or (
+        runtime and any(sign in text for sign in LOST_PEER)
+    ):
         return f"another process of this run was lost ({first}); {go_on()}"
     return None
-
-
-def _lost_peer(text: str) -> bool:
-    return any(sign in text for sign in ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL error"))
 
 
 def _explain_os(error: OSError) -> str:

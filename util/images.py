@@ -12,7 +12,7 @@ from __future__ import annotations  # tensors are named in signatures before tor
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -156,11 +156,7 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
 
     Raises ImageError.
     """
-    data, header = load(path)
-    if header.premultiplied:
-        return read_picture(path).rgb
-    image = decode(path, data, header, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    return cv2.cvtColor(to_bytes(image), cv2.COLOR_BGR2RGB)
+    return read_picture(path).rgb
 
 
 def read_grey(path: str | os.PathLike) -> np.ndarray:
@@ -185,20 +181,35 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
     write_bytes(path, cv2.imencode(".png", image)[1].tobytes())
 
 
-def write_bytes(path: str | os.PathLike, data: bytes, *, sync: bool = False) -> None:
-    """Write a whole file atomically, making parent folders; `sync` waits until it is on the disk."""
+def write_bytes(
+    path: str | os.PathLike,
+    data: bytes | memoryview,
+    *,
+    sync: bool = False,
+    part: Path | None = None,
+    accept: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a whole file atomically, making parent folders; `sync` waits until it is on the disk.
+
+    part: the file's name until it is whole, by default one of its own. accept: called with it then, before it takes the
+    place of the file at `path`; an error that it raises leaves that as it is.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{secrets.token_hex(8)}")
+    part = part or path.with_name(f".part-{secrets.token_hex(8)}")
     try:
+        part.unlink(missing_ok=True)  # left by a process that was killed
         with open(part, "xb") as file:
             file.write(data)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
+        if accept:
+            accept(part)
         os.replace(part, path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise
 
 

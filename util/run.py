@@ -107,18 +107,10 @@ def read_mapping(file: Path, *, name: str) -> dict[Any, Any]:
     return content
 
 
-def plain(value: Any) -> Any:
-    """Paths as text, tuples as lists: what YAML keeps."""
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, (tuple, list)):
-        return [plain(item) for item in value]
-    return value
-
-
 def plain_options(opt: Namespace) -> dict[str, Any]:
-    """A command's options as options.yaml keeps them."""
-    return {flag: plain(value) for flag, value in vars(opt).items() if flag != "explicit"}
+    """A command's options as options.yaml keeps them: paths as text."""
+    options = {flag: value for flag, value in vars(opt).items() if flag != "explicit"}
+    return {flag: str(value) if isinstance(value, Path) else value for flag, value in options.items()}
 
 
 def environment() -> dict[str, Any]:
@@ -137,13 +129,9 @@ def environment() -> dict[str, Any]:
 
 def git_commit() -> str:
     """The commit that this code is at, "+changes" where files differ from it, "unknown" outside a checkout."""
-    here = Path(__file__).parent
+    describe = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
     try:
-        git = ["git", "-C", str(here)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10)
+        done = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    if commit.returncode:
-        return "unknown"
-    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
+    return done.stdout.strip() or "unknown"

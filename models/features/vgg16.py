@@ -64,8 +64,6 @@ class VGG16Features(nn.Module):
                 layers += [nn.Conv2d(width, item, 3, padding=1), nn.ReLU()]
                 width = item
         self.features = nn.Sequential(*layers)  # the numbering is torchvision's
-        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
         self.register_buffer("divisors", torch.ones(len(CHANNELS)), persistent=False)
         self.register_buffer("offsets", torch.zeros(sum(CHANNELS)), persistent=False)
         self._affine: dict[tuple, tuple[Affine, list[Affine]]] = {}  # by precision and device, made when first needed
@@ -100,7 +98,8 @@ class VGG16Features(nn.Module):
             with torch.inference_mode(False), torch.no_grad():
                 divisors = self.divisors.double().view(-1, 1, 1, 1, 1).unbind()
                 offsets = self.offsets.double().view(1, -1, 1, 1).split(CHANNELS, dim=1)
-                pairs = [((0.5 - self.mean.double()) / self.std.double(), 0.5 / self.std.double())]
+                mean, std = (torch.tensor(values).double().view(3, 1, 1) for values in (_MEAN, _STD))
+                pairs = [((0.5 - mean) / std, 0.5 / std)]
                 pairs += [(-offset / divisor, 1 / divisor) for offset, divisor in zip(offsets, divisors)]
                 first, *rest = (Affine(*(x.to(like) for x in pair)) for pair in pairs)
                 self._affine[key] = first, rest

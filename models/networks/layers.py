@@ -45,10 +45,6 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def _normal(weight: Tensor, *, gain: float) -> None:
-    nn.init.normal_(weight, 0.0, gain)
-
-
 def _kaiming(weight: Tensor, *, gain: float) -> None:
     nn.init.kaiming_normal_(weight, a=LEAK)
     with torch.no_grad():
@@ -57,7 +53,7 @@ def _kaiming(weight: Tensor, *, gain: float) -> None:
 
 INITS: dict[str, Callable] = {
     "xavier": nn.init.xavier_normal_,
-    "normal": _normal,
+    "normal": lambda weight, gain: nn.init.normal_(weight, std=gain),
     "kaiming": _kaiming,
     "orthogonal": nn.init.orthogonal_,
 }

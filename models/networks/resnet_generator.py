@@ -104,7 +104,8 @@ class ResNetGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        x = _pad(x)
+        bottom, right = -height % 4, -width % 4
+        x = F.pad(x, (0, right, 0, bottom), mode="reflect") if bottom or right else x
         if self.checkpointing and torch.is_grad_enabled():
             for part in self._parts():
                 x = checkpoint(part, x, use_reentrant=False, preserve_rng_state=self.dropout)
@@ -117,9 +118,3 @@ class ResNetGenerator(nn.Module):
         """The layers in order: encoder, each residual block, decoder."""
         places = [i for i, layer in enumerate(self.net) if isinstance(layer, ResidualBlock)]
         return [self.net[: places[0]], *(self.net[i] for i in places), self.net[places[-1] + 1 :]]
-
-
-def _pad(x: Tensor) -> Tensor:
-    """(N, C, H, W), reflected at its right and lower border up to multiples of 4."""
-    bottom, right = -x.shape[-2] % 4, -x.shape[-1] % 4
-    return F.pad(x, (0, right, 0, bottom), mode="reflect") if bottom or right else x

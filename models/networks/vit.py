@@ -5,6 +5,7 @@ Dosovitskiy et al., "An image is worth 16x16 words", 2021. Parameter names are t
 """
 
 import math
+from collections import OrderedDict
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.patch_size = patch_size
         self.grid = img_size // patch_size
-        self.patch_embed = PatchEmbedding(width=width, patch_size=patch_size)
+        self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(3, width, patch_size, stride=patch_size)))
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + self.grid**2, width))  # the class token's comes first
         self.blocks = nn.ModuleList(Block(width=width, heads=heads) for _ in range(depth))
@@ -65,7 +66,7 @@ class VisionTransformer(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) in [-1, 1] -> (N, num_classes) logits."""
         rows, columns = (side // self.patch_size for side in images.shape[-2:])
-        tokens = self.patch_embed(images)  # (N, rows * columns, width)
+        tokens = self.patch_embed(images).flatten(2).transpose(1, 2)  # (N, rows * columns, width)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
         tokens = tokens + self.positions(rows, columns)
         for block in self.blocks:
@@ -99,17 +100,6 @@ def sine_positions(grid: int, width: int) -> torch.Tensor:
     return torch.cat([rows.sin(), rows.cos(), columns.sin(), columns.cos()], dim=1)[:, :width]
 
 
-class PatchEmbedding(nn.Module):
-    """(N, 3, H, W) -> (N, H / patch * W / patch, width), row by row: one strided convolution."""
-
-    def __init__(self, *, width: int, patch_size: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, width, patch_size, stride=patch_size)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.proj(images).flatten(2).transpose(1, 2)
-
-
 class Block(nn.Module):
     """(N, T, width) -> the same: pre-norm self-attention, then a pre-norm MLP four times as wide, both residual."""
 
@@ -118,7 +108,9 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = Attention(width=width, heads=heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width=width, hidden=4 * width)
+        self.mlp = nn.Sequential(
+            OrderedDict(fc1=nn.Linear(width, 4 * width), act=nn.GELU(), fc2=nn.Linear(4 * width, width))
+        )
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         tokens = tokens + self.attn(self.norm1(tokens))
@@ -140,15 +132,3 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value)
         # (N, heads, T, width / heads) -> (N, T, width)
         return self.proj(mixed.transpose(1, 2).flatten(2))
-
-
-class Mlp(nn.Module):
-    """(N, T, width) -> the same, through one hidden layer with GELU."""
-
-    def __init__(self, *, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.fc2(F.gelu(self.fc1(tokens)))

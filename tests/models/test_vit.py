@@ -60,12 +60,17 @@ def small_vit(num_classes: int = 3) -> VisionTransformer:
     return VisionTransformer(width=48, depth=2, heads=3, img_size=64, num_classes=num_classes)
 
 
+def patches(model: VisionTransformer, images: torch.Tensor) -> torch.Tensor:
+    """The patches' tokens, (N, rows * columns, width), row by row."""
+    return model.patch_embed(images).flatten(2).transpose(1, 2)
+
+
 def test_patch_order_is_row_by_row_and_positions_matter() -> None:
     model = small_vit().eval()
     picture = torch.zeros(1, 3, 64, 96)
     picture[:, :, 16:32, 80:96] = 1.0  # row 1, column 5 of a 4 x 6 grid
     with torch.inference_mode():
-        tokens = model.patch_embed(picture)
+        tokens = patches(model, picture)
         differs = (tokens[0] - tokens[0, 0]).abs().sum(1) > 1e-6
         assert differs.nonzero().flatten().tolist() == [1 * 6 + 5]
         moved = torch.roll(picture, 16, dims=3)
@@ -90,7 +95,7 @@ def test_attention_looks_somewhere_from_the_first_step_on(name: str) -> None:
     model = create_vit(name, img_size=96, num_classes=3)
     attention, block = model.blocks[0].attn, model.blocks[0]
     with torch.no_grad():
-        tokens = torch.cat([model.cls_token.expand(4, -1, -1), model.patch_embed(torch.rand(4, 3, 96, 96) * 2 - 1)], 1)
+        tokens = torch.cat([model.cls_token.expand(4, -1, -1), patches(model, torch.rand(4, 3, 96, 96) * 2 - 1)], 1)
         tokens = block.norm1(tokens + model.pos_embed)
         query, key, _ = attention.qkv(tokens).unflatten(-1, (3, attention.heads, -1)).permute(2, 0, 3, 1, 4)
         shares = (query[:, :, :1] @ key.transpose(-1, -2) / key.shape[-1] ** 0.5).softmax(-1)

@@ -63,27 +63,21 @@ class RunLogger:
         self.folder, self.steps_per_epoch, self.images_per_step = folder, steps_per_epoch, images_per_step
         self.total_steps, self.step, self.columns = total_steps, first_step, columns
         _drop_after(folder, first_step)
-        self._log = open(folder / LOG_FILE, "a", encoding="utf-8")
-        self._closes = contextlib.ExitStack()
-        where = self._closes.enter_context(readable_path(board or folder / "tensorboard"))
-        self._board = SummaryWriter(where, purge_step=first_step + 1)
-        self._bar = tqdm(
-            total=total_steps, initial=first_step, disable=not on_terminal(), dynamic_ncols=True, bar_format=BAR
-        )
-        self._redirect = logging_redirect_tqdm()
+        self._open = contextlib.ExitStack()
+        self._log = self._open.enter_context(open(folder / LOG_FILE, "a", encoding="utf-8"))
+        where = self._open.enter_context(readable_path(board or folder / "tensorboard"))
+        self._board = self._open.enter_context(SummaryWriter(where, purge_step=first_step + 1))
+        bar = tqdm(total=total_steps, initial=first_step, disable=not on_terminal(), dynamic_ncols=True, bar_format=BAR)
+        self._bar = self._open.enter_context(bar)
         self._since, self._since_step = time.perf_counter(), first_step
         self._paced_from: tuple[int, float] | None = None  # a step and when it ended
 
     def __enter__(self) -> "RunLogger":
-        self._redirect.__enter__()
+        self._open.enter_context(logging_redirect_tqdm())
         return self
 
     def __exit__(self, *error) -> None:
-        self._redirect.__exit__(*error)
-        self._bar.close()
-        self._log.close()
-        self._board.close()
-        self._closes.close()
+        self._open.close()
 
     def advance(self) -> None:
         """Count one more step."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,6 @@ from util.checkpoint import (
     FORMAT,
     load_checkpoint,
     load_newest,
-    replace_by_link,
     save_checkpoint,
 )
 from util.errors import UsageError, first_lines
@@ -78,10 +77,8 @@ def resume(folder: Path, model: Trainable) -> Progress:
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} does not fit these options ({first_lines(error)})") from error
     distributed.barrier()
-    if file.name == PREVIOUS and distributed.rank() == 0:
-        if (folder / LATEST).exists():
-            (folder / LATEST).replace(folder / DAMAGED)
-        replace_by_link(file, folder / LATEST)
+    if file.name == PREVIOUS and distributed.rank() == 0 and (folder / LATEST).exists():
+        (folder / LATEST).replace(folder / DAMAGED)
     return progress
 
 
@@ -100,13 +97,7 @@ def save_latest(folder: Path, model: Trainable, progress: Progress) -> None:
     ranks = distributed.gather(rank_state(model))
     if ranks is not None:
         state = {name: value for name, value in model.state_dict().items() if name not in ranks[0]}
-        content = {
-            "step": progress.step,
-            "best": progress.best,
-            "validation_due": progress.validation_due,
-            "model": state,
-            "ranks": ranks,
-        }
+        content = {**asdict(progress), "model": state, "ranks": ranks}
         save_checkpoint(folder / LATEST, content, keep=folder / PREVIOUS)
     distributed.barrier()
 

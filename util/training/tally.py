@@ -35,7 +35,8 @@ class Tally:
         self._sum = values if self._sum is None else self._sum + values
         self._skipped = skipped if self._skipped is None else self._skipped + skipped
         self._steps += 1
-        self._unread.append((step, batch_files(batch), skipped))
+        files = [path for key, paths in batch.items() if key.endswith("_path") for path in paths]
+        self._unread.append((step, files, skipped))
         if len(self._unread) >= READ_EVERY:
             self.check()
 
@@ -67,8 +68,3 @@ class Tally:
                     f"the last: {', '.join(files)}); the last checkpoint is from before: go on from it with --amp off, if it "
                     "was on, or start anew with a lower --lr"
                 )
-
-
-def batch_files(batch: dict) -> list[str]:
-    """The paths in a batch."""
-    return [path for key, value in batch.items() if key.endswith("_path") for path in value]
