@@ -1,11 +1,14 @@
 """What several tests share: small data roots, made of drawn blobs rather than of the demo's renders."""
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import TINY, write_hands
+
+from util import workers
 
 
 def cores() -> int:
@@ -26,6 +29,15 @@ def pytest_configure(config):
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 
+def pytest_collection_finish(session):
+    # What a training takes is imported once, by the server that processes are forked from, and not by each of them.
+    import torch._inductor  # noqa: F401, the first optimizer imports it
+
+    import train  # noqa: F401
+
+    workers.PRELOADED += ("helpers", "train", "models.networks.fast_cpu", "torch._inductor")
+
+
 @pytest.fixture(scope="session")
 def hands_root(tmp_path_factory) -> Path:
     """A small hands tree of drawn blobs."""
@@ -39,6 +51,17 @@ def real_hands() -> Path:
     if not root:
         pytest.skip("HGAN_HANDS is unset: no real hands to test on")
     return Path(root)
+
+
+@pytest.fixture
+def light_features(monkeypatch):
+    """--feature_net random is one layer in the place of Inception's many: where scores are written, not what they are."""
+    from models.features.registry import FEATURE_NETS
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(8), torch.nn.Flatten(), torch.nn.Linear(192, 2048))
+    entry = dataclasses.replace(FEATURE_NETS["random"], load=lambda _: (net, "0" * 64))
+    monkeypatch.setitem(FEATURE_NETS, "random", entry)
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 """What several tests share: small data roots made of drawn blobs, small models, and where the repository is."""
 
+import importlib
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from models import MODELS
 from models.config import NetworkConfig, Objective, knobs
 from models.hgan import HGAN
+from util import children
 from util.checkpoint import load_checkpoint
 from util.errors import run_command
 from util.images import write_png
@@ -149,9 +151,8 @@ def start_call(call: Callable[[], object], log: Path, **environment: object) -> 
 
     call: something that can be pickled. log: where its output goes. environment: variables that it sees.
     """
-    context = worker_context()
-    context.set_forkserver_preload(["helpers", "train"])  # for as long as the server does not run yet
-    child = context.Process(target=_call, args=(call, log, environment))
+    log.touch()
+    child = worker_context().Process(target=_call, args=(call, log, environment))
     child.start()
     return child
 
@@ -168,16 +169,43 @@ def _call(call: Callable[[], object], log: Path, environment: dict[str, object])
     call()
 
 
+def start_script(command: Sequence[object], log: Path, **environment: object) -> BaseProcess:
+    """Start a script, ("train.py", "--name", ...), in the current folder."""
+    return start_call(partial(_script, [*map(str, command)], Path.cwd()), log, **environment)
+
+
 def start_train(argv: list[object], log: Path, **environment: object) -> BaseProcess:
     """Start train.py with these arguments."""
-    return start_call(partial(_train, [*map(str, argv)]), log, **environment)
+    return start_script(["train.py", *argv], log, **environment)
 
 
-def _train(argv: list[str]) -> None:
-    import train
+def _script(command: list[str], folder: Path) -> None:
+    os.chdir(folder)
+    sys.argv = command
+    run_command(importlib.import_module(command[0].removesuffix(".py")).main)
 
-    sys.argv = ["train.py", *argv]
-    run_command(train.main)
+
+class Child:
+    """A process by the methods of subprocess.Popen that util.children and its callers use."""
+
+    def __init__(self, process: BaseProcess) -> None:
+        self.process, self.pid = process, process.pid
+        self.terminate, self.kill, self.poll = process.terminate, process.kill, lambda: process.exitcode
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.exitcode
+
+    def wait(self, seconds: float = 300) -> int:
+        return wait(self.process, seconds=seconds)
+
+
+def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> Child:
+    """In the place of util.children.start: a fork of the server, which imports nothing anew."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        file.write(f"$ {children.shell_line(command)}\n")
+    return Child(start_script(command, log, **environment or {}))
 
 
 def run_ranks(count: int, start: Callable[..., BaseProcess], log: Path) -> list[int]:

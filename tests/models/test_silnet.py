@@ -257,7 +257,7 @@ def test_geometric_loss_by_hand():
 @pytest.mark.parametrize(
     "flags", [("--model", "pixcyclegan4"), ("--netD", "pixel", "--mask", "--lambda_geo", "2")], ids=["bare", "masked"]
 )
-def test_runs_with_it_resume_exactly_and_are_scored(run_main, root, runs, tmp_path, flags):
+def test_runs_with_it_resume_exactly_and_are_scored(run_main, light_features, root, runs, tmp_path, flags):
     """The generators learn from it, SilNet does not; and test.py knows the run's SilNet without being told."""
     flags = ("--lambda_geo", 1, "--silnet", runs / "silnet", "--lr_decay", "none", *flags)
     where = ("--dataroot", root, "--checkpoints_dir", tmp_path, *TINY, "--crop_size", 64)

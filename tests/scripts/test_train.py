@@ -20,6 +20,8 @@ from util.checkpoint import load_checkpoint, save_checkpoint
 from util.errors import UsageError
 from util.images import read_mask, read_picture, read_rgb, write_png
 
+pytestmark = pytest.mark.usefixtures("light_features")
+
 METRICS = ("fd", "kid_mean", "kid_std", "kid_subset_size", "fd_patch", "feature_net", "n_generated", "n_real", "floor")
 RULERS = ("structure", "structure_chance", "new_edges", "texture", "tone", "fringe")
 
@@ -65,7 +67,11 @@ def test_a_run_leaves_the_files_of_the_contract(fit, tmp_path):
     assert any("options" in tag for tag in board.Tags()["tensors"])
 
 
-@pytest.mark.parametrize("flags", [(), ("--dropout", "--norm", "batch", "--batch_size", "2")], ids=["plain", "dropout"])
+@pytest.mark.parametrize(
+    "flags",
+    [(), ("--netD", "pixel", "--dropout", "--norm", "batch", "--batch_size", "2")],
+    ids=["plain", "dropout"],
+)
 def test_resuming_is_exact(fit, tmp_path, flags):
     """Six steps straight, and three, resumed, and three more, end in equal checkpoints: networks, optimizers, scaler,
     averages, pools, random states. At a constant rate, for other rates depend on the run's length."""
@@ -347,9 +353,9 @@ def test_mistakes_of_testing_end_with_status_2(translate, flags, name, words):
 
 
 def test_demo_is_measured_against_its_true_pairs(run_main, tmp_path):
-    ensure_demo(tmp_path / "demo", num_workers=0, frames_per_camera=2, frames_per_user=2)
+    ensure_demo(tmp_path / "demo", num_workers=0, frames_per_camera=1, frames_per_user=1)
     where = ("--name", "demo", "--dataroot", tmp_path / "demo", "--checkpoints_dir", tmp_path)
-    assert run_main(train.main, *where, *TINY, "--max_steps", 1)[0] == 0
+    assert run_main(train.main, *where, *TINY, "--netD", "pixel", "--max_steps", 1)[0] == 0
     where = ("--name", "demo", "--checkpoints_dir", tmp_path, "--results_dir", tmp_path / "results")
     status, said = run_main(test_script.main, *where, "--feature_net", "random", "--num_workers", 0, "--phase", "all")
     assert status == 0, said

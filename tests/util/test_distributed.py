@@ -1,14 +1,12 @@
 """Two processes with half a batch each do what one does with the whole."""
 
-import os
-import socket
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import two_ranks
+from helpers import run_ranks, start_call
 
 
 @pytest.fixture(scope="module")
@@ -19,29 +17,8 @@ def folder(tmp_path_factory) -> Path:
         model = two_ranks.create(name)
         model.training_step(two_ranks.batch_of(seed=9))
         torch.save(model.state_dict(), folder / f"{name}_start.pt")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = os.environ | {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, two_ranks.__file__, str(folder)]
-    ranks = [
-        subprocess.Popen(
-            command, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(2)
-    ]
-    try:
-        for rank in ranks:
-            _, said = rank.communicate(timeout=300)
-            assert rank.returncode == 0, said
-    finally:
-        for rank in ranks:
-            rank.kill()
+    log = folder / "log"
+    assert run_ranks(2, partial(start_call, partial(two_ranks.main, folder)), log) == [0, 0], log.read_text()
     return folder
 
 

@@ -245,8 +245,9 @@ def test_crafted_options_are_refused_in_one_sentence(run_main, runs, tmp_path, c
     folder = tmp_path / "runs" / "run"
     shutil.copytree(runs / "run", folder)
     (folder / "options.yaml").write_text(content.replace("{}", str(tmp_path / "exploded")))
+    root = yaml.safe_load((runs / "run" / "options.yaml").read_text())["dataroot"]
     for main, more in ((test_script.main, ()), (train.main, (*TINY, "--continue_train"))):
-        status, said = run_main(main, "--name", "run", "--checkpoints_dir", folder.parent, *more)
+        status, said = run_main(main, "--name", "run", "--checkpoints_dir", folder.parent, "--dataroot", root, *more)
         assert status == 2 and "options.yaml" in said and "Traceback" not in said, said
     assert not (tmp_path / "exploded").exists()
 

@@ -5,15 +5,13 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, TINY, descendants, same, start_train, wait, write_hands
+from helpers import TINY, descendants, same, start_train, wait, write_hands
 
 from util.checkpoint import load_checkpoint
 from util.locks import lock_run
@@ -35,17 +33,12 @@ def inode(path: Path) -> int | None:
         return None
 
 
-def wait_until(happened: Callable[[], bool], *, seconds: float = 60) -> None:
-    """Wait for something to happen, at most so long."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not happened():
-        time.sleep(0.0005)
-
-
 def watch(child: BaseProcess, until: Callable[[], bool], *, seconds: float = 60) -> bool:
     """Wait for something to happen, at most so long; returns whether the child ended before."""
-    wait_until(lambda: until() or child.exitcode is not None, seconds=seconds)
-    return not until() and child.exitcode is not None
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and child.exitcode is None and not until():
+        time.sleep(0.0005)
+    return child.exitcode is not None and not until()
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +118,13 @@ def test_a_second_process_is_refused_and_a_crash_releases(small_root, tmp_path):
 def test_a_killed_worker_is_an_error_and_no_hang(small_root, tmp_path):
     log = tmp_path / "log"
     argv = flags(small_root, tmp_path, "run", "--n_epochs", 100000, "--num_workers", 2)
-    with log.open("wb") as file:
-        parent = subprocess.Popen([sys.executable, "train.py", *argv], cwd=ROOT, stdout=file, stderr=file)
+    child = start_train(argv, log)
     try:
-        wait_until(lambda: "step 6/" in log.read_text() or parent.poll() is not None, seconds=300)
-        os.kill(descendants(parent.pid)[-1], signal.SIGKILL)
-        status = parent.wait(timeout=120)
+        assert not watch(child, lambda: "step 6/" in log.read_text(), seconds=300), log.read_text()
+        os.kill(descendants(child.pid)[-1], signal.SIGKILL)
+        status = wait(child, seconds=120)
     finally:
-        parent.kill()
+        child.kill()
     said = log.read_text()
     assert status == 1 and "a process that reads images was lost" in said and "--num_workers" in said, said
     assert "Traceback" not in said

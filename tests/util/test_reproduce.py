@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT, TINY, write_hands
+from helpers import ROOT, TINY, start_child, write_hands
 
 from util.errors import UsageError
+from util.reproduce import __main__ as reproduce
 from util.reproduce import claims
 from util.reproduce.claims import FAILS, HOLDS, OPEN, UNTESTED, Comparison
 from util.reproduce.evidence import sharpness
@@ -254,7 +255,7 @@ def test_durations_read_aloud(seconds, text):
     assert duration(seconds) == text
 
 
-def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(tmp_path):
+def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(run_main, monkeypatch, tmp_path):
     """SIGKILL while a model trains; the second start skips what was done and continues the training."""
     write_hands(tmp_path / "hands", frames=6, size=64)
     silnet = " ".join(flag for pair in zip(TINY[::2], TINY[1::2]) if pair[0] in SILNET_TAKES for flag in pair)
@@ -272,10 +273,12 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(tmp_path):
     assert start.poll() is None, "it ended before it could be killed"
     start.send_signal(signal.SIGKILL)
     start.wait()
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    assert "silnet: done before" in ended.stderr
-    assert re.search(r"train_pixcyclegan4: python train.py .* --continue_train", ended.stderr)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("util.children.start", start_child)
+    status, said = run_main(reproduce.main, *command[3:])
+    assert status == 0, said
+    assert "silnet: done before" in said
+    assert re.search(r"train_pixcyclegan4: python train.py .* --continue_train", said)
     page = (tmp_path / "results" / "paper" / "paper.md").read_text()
     assert "| pixcyclegan4 | 60 |" in page and "70.815" in page and "translation brings" in page.lower()
     assert (tmp_path / "results" / "paper" / "figures" / "fig5.jpg").exists()

@@ -1,19 +1,15 @@
-"""One rank of tests/util/test_distributed.py: python tests/util/two_ranks.py FOLDER, in the environment that torchrun makes."""
+"""What one rank of tests/util/test_distributed.py does."""
 
-import sys
 from pathlib import Path
 
 import torch
+from helpers import build, make_batch, to_double
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
-
-from helpers import build, make_batch, to_double  # noqa: E402
-
-from models.features.vgg16 import load_vgg16  # noqa: E402
-from util import distributed  # noqa: E402
+from models.features.vgg16 import load_vgg16
+from util import distributed
 
 CPU = torch.device("cpu")
-STEPS, COUNT = 3, 4
+STEPS, COUNT = 2, 4
 
 
 def create(model: str):
@@ -27,7 +23,7 @@ def batch_of(seed: int) -> dict:
 
 
 def train(model, *, rank: int, world_size: int) -> dict:
-    """Take three steps, the last in parts, on this rank's share of each batch: every gradient, and losses, averaged."""
+    """Take two steps, the second in parts, on this rank's share of each batch: every gradient, and losses, averaged."""
     gradients, losses = [], []
     for step in range(STEPS):
         batch = {name: value[rank::world_size] for name, value in batch_of(step).items()}
@@ -41,7 +37,7 @@ def train(model, *, rank: int, world_size: int) -> dict:
 
 
 def main(folder: Path) -> None:
-    torch.set_num_threads(1)
+    """Train both models from one process's checkpoints, in the environment that torchrun makes."""
     here = distributed.place()
     distributed.start(here, CPU)
     for name in ("mshgan4", "pixcyclegan4"):
@@ -52,7 +48,3 @@ def main(folder: Path) -> None:
         if here.rank == 0:
             torch.save(found, folder / f"{name}.pt")
     distributed.finish()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
