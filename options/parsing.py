@@ -44,13 +44,24 @@ class Parser(argparse.ArgumentParser):
         return frozenset(action.dest for action in self.flags() if getattr(action, "may_change", False))
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
-        """As argparse's, but reports unknown flags before missing ones, with a suggestion."""
+        """As argparse's, but reports unknown flags before missing ones, with a suggestion, and says which take no value."""
         args = sys.argv[1:] if args is None else list(args)
         flags = [token.partition("=")[0] for token in takewhile(lambda token: token != "--", args)]
         unknown = [f for f in flags if re.match(r"--?[A-Za-z]", f) and f not in self._option_string_actions]
         if unknown:
             self.error(". ".join(map(self._explain_unknown, dict.fromkeys(unknown))))
-        return super().parse_known_args(args, namespace)
+        for token in takewhile(lambda token: token != "--", args):
+            self._refuse_value(*token.partition("=")[::2], given="=" in token)
+        namespace, left = super().parse_known_args(args, namespace)
+        for before, token in zip(["", *args], args):
+            self._refuse_value(before, token, given=token in left)
+        return namespace, left
+
+    def _refuse_value(self, flag: str, value: str, *, given: bool) -> None:
+        """The error for a value that is given to a flag without one."""
+        action = self._option_string_actions.get(flag)
+        if given and action is not None and action.nargs == 0:
+            self.error(f"{flag} takes no value, and got {_short(value)}: give {' or '.join(action.option_strings)}")
 
     def _explain_unknown(self, flag: str) -> str:
         reason = explain_flag(flag)

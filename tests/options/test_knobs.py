@@ -111,6 +111,8 @@ def test_every_replacement_is_a_flag_that_some_script_has():
             ["--gpu_ids", "0", "--load_size", "286", "--batchsize", "4"],
             ["--device", "--load_scale", "--batch_size"],
         ),
+        ("train", ["--name", "x", "--continue_train=yes"], ["takes no value", "'yes'", "--no-continue_train"]),
+        ("train", ["--name", "x", "--continue_train", "yes"], ["takes no value", "'yes'", "--no-continue_train"]),
         ("test", ["--direction", "AtoB"], ["StoR"]),
         ("test", ["--dataset_mode", "single"], ["--input"]),
         ("test", ["--device", "gpu"], ["cuda"]),
