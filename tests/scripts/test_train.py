@@ -290,6 +290,8 @@ def test_a_folder_of_whole_frames_keeps_names_sizes_and_annotations(translate, t
     status, said = translate("--input", source, "--annotations")
     assert status == 0, said
     out = tmp_path / "mshgan4" / "input_in put" / "generated"
+    grid = read_rgb(out.parent / "grid.png")  # all of its rows on the background that the networks saw
+    assert not (grid == KEY).all(-1).any() and (read_rgb(out / "é.png") == KEY).all(-1).any()
     assert read_rgb(out / "deep er" / "0001_color.png").shape == (87, 90, 3)
     assert read_rgb(out / "é.png").shape == (130, 130, 3)
     assert (out / "deep er" / "0001_joint_pos.txt").read_text() == "1,2,3"

@@ -57,7 +57,7 @@ def translate_split(
     target = results.write_regions(folder, other, regions[other], num_workers=opt.num_workers)
     if not target:
         raise UsageError(f"none of the {len(regions[other])} {other} images could be read")
-    grid = results.write_grid(folder, generated, source, target, domains=domains)
+    grid = results.write_grid(folder, generated, source, target, domains=domains, background=opt.background)
 
     metrics = {
         "model": run.model,
@@ -127,9 +127,10 @@ def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> N
     domains = DOMAINS if opt.direction == "StoR" else DOMAINS[::-1]
     crop = region_side(model.options) if opt.crop else None
     regions = HandRegions(frames, crop=crop, background=model.options.background, strict=opt.strict, keep_source=True)
-    generated, source = translate(opt, model, regions, folder, domains[0], background=opt.background or "keep")
+    background = opt.background or "keep"
+    generated, source = translate(opt, model, regions, folder, domains[0], background=background)
     log.info("%s", sentence(regions.origins))
-    grid = results.write_grid(folder, generated, source, None, domains=domains)
+    grid = results.write_grid(folder, generated, source, None, domains=domains, background=background)
     tested = Tested(name, folder, domains, source, generated)
     log.info("look at %s and %s", tested.write_page(vars(opt)), grid)
 

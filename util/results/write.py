@@ -170,10 +170,11 @@ def write_grid(
     target: list[Written] | None,
     *,
     domains: tuple[str, str],
+    background: str | None = None,
 ) -> Path:
     """grid.png like the paper's Fig. 1 and 4: sources, their translations and, below them, hands of the target domain.
 
-    domains: (of the sources, of the target).
+    domains: (of the sources, of the target). background: as in write_translations; all rows show what the networks saw.
     """
     columns = min(GRID_COLUMNS, len(source))
     rows = {domains[0]: source, "translated": generated}
@@ -181,6 +182,8 @@ def write_grid(
         rows[domains[1]] = target
     shown = {label: [row[place] for place in spread(len(row), columns)] for label, row in rows.items()}
     captions = [["" if label == "translated" else each.image.stem for each in row] for label, row in shown.items()]
-    pictures = [[read_rgb(each.image) for each in row] for row in shown.values()]
-    write_png(folder / "grid.png", sheet(pictures, labels=list(shown), captions=captions))
+    pictures = {label: [read_rgb(each.image) for each in row] for label, row in shown.items()}
+    if background:
+        pictures["translated"] = list(as_seen(shown["translated"], shown[domains[0]]))
+    write_png(folder / "grid.png", sheet(list(pictures.values()), labels=list(shown), captions=captions))
     return folder / "grid.png"
