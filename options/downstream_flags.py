@@ -25,15 +25,16 @@ def add_downstream_flags(group: argparse._ActionsContainer) -> None:
         help="instead of translating the split, train a network for this task on synthetic, translated and real hands of the "
         "train split each, and test all on real hands of the test split",
     )
-    add_flag(group, "--downstream_seeds", type=integer(1, 100), default=3, metavar="N", help="trainings on each set")
-    add_flag(group, "--downstream_steps", type=integer(1), metavar="N", help=_help("steps of each training"))
-    add_flag(group, "--downstream_images", type=integer(1), default=1000, metavar="N", help="most images a set")
-    add_flag(group, "--downstream_batch", type=integer(1), default=8, metavar="N", help="images a step")
-    add_flag(group, "--downstream_size", type=integer(MIN_SIZE), metavar="N", help=_help("side of an image, px"))
-    add_flag(group, "--downstream_width", type=integer(1), default=16, metavar="N", help="first width of the network")
-    add_flag(
-        group, "--downstream_lr", type=number(0, above=True), metavar="LR", help=_help("Adam's first learning rate")
-    )
+    for name, kind, default, help in (
+        ("seeds", integer(1, 100), 3, "trainings on each set"),
+        ("steps", integer(1), None, "steps of each training (default: the task's)"),
+        ("images", integer(1), 1000, "most images a set"),
+        ("batch", integer(1), 8, "images a step"),
+        ("size", integer(MIN_SIZE), None, "side of an image in pixels (default: the task's)"),
+        ("width", integer(1), 16, "first width of the network"),
+        ("lr", number(0, above=True), None, "Adam's first learning rate (default: the task's)"),
+    ):
+        add_flag(group, f"--downstream_{name}", type=kind, default=default, metavar="N", help=help)
     add_flag(
         group,
         "--background_root",
@@ -41,10 +42,6 @@ def add_downstream_flags(group: argparse._ActionsContainer) -> None:
         metavar="DIR",
         help="folder of background photographs, read recursively (default: drawn rooms)",
     )
-
-
-def _help(what: str) -> str:
-    return f"{what} (default: the task's)"
 
 
 def check_downstream(opt: argparse.Namespace) -> None:

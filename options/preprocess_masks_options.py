@@ -68,74 +68,32 @@ def preprocess_masks_parser() -> Parser:
     add_switch(where, "--overwrite", basic=True, default=False, help="replace existing refined masks")
 
     steps = parser.add_argument_group("steps, in their order (kernel sizes in pixels, odd, 0 = off)")
-    add_flag(
-        steps, "--median", basic=True, type=kernel_size, default=DEFAULTS.median, help="median filter against speckle"
-    )
-    add_flag(
-        steps,
-        "--threshold",
-        type=integer(0, 254),
-        default=DEFAULTS.threshold,
-        help="hand is brighter than this; 0: Otsu",
-    )
-    add_flag(
-        steps,
-        "--max_hole",
-        basic=True,
-        type=number(0, 1),
-        default=DEFAULTS.max_hole,
-        help="fill holes smaller than this fraction of the hand, unless the photograph shows background in them "
-        "(where --snap is on)",
-    )
-    add_flag(
-        steps,
-        "--snap",
-        type=integer(0, 64),
-        default=DEFAULTS.snap,
-        help="radius in pixels of the window in which the outline follows the photograph's edges; 0: the mask alone",
-    )
-    add_flag(
-        steps,
-        "--close",
-        basic=True,
-        type=kernel_size,
-        default=DEFAULTS.close,
-        help="closing, fills gaps in the outline",
-    )
-    add_flag(
-        steps,
-        "--erode",
-        basic=True,
-        type=kernel_size,
-        default=DEFAULTS.erode,
-        help="erosion, removes background pixels",
-    )
-
     drop = parser.add_argument_group("frames to drop, and the fallback before")
-    add_flag(
-        drop,
-        "--min_area",
-        basic=True,
-        type=number(0, 1),
-        default=DEFAULTS.min_area,
-        help="smallest fraction of the frame",
-    )
-    add_flag(
-        drop,
-        "--max_area",
-        basic=True,
-        type=number(0, 1),
-        default=DEFAULTS.max_area,
-        help="largest fraction of the frame",
-    )
-    add_flag(
-        drop,
-        "--max_contours",
-        basic=True,
-        type=integer(1),
-        default=DEFAULTS.max_contours,
-        help="most outlines, holes included, after the median filter",
-    )
+    for group, name, kind, basic, help in (
+        (steps, "median", kernel_size, True, "median filter against speckle"),
+        (steps, "threshold", integer(0, 254), False, "hand is brighter than this; 0: Otsu"),
+        (
+            steps,
+            "max_hole",
+            number(0, 1),
+            True,
+            "fill holes smaller than this fraction of the hand, unless the photograph shows background in them "
+            "(where --snap is on)",
+        ),
+        (
+            steps,
+            "snap",
+            integer(0, 64),
+            False,
+            "radius in pixels of the window in which the outline follows the photograph's edges; 0: the mask alone",
+        ),
+        (steps, "close", kernel_size, True, "closing, fills gaps in the outline"),
+        (steps, "erode", kernel_size, True, "erosion, removes background pixels"),
+        (drop, "min_area", number(0, 1), True, "smallest fraction of the frame"),
+        (drop, "max_area", number(0, 1), True, "largest fraction of the frame"),
+        (drop, "max_contours", integer(1), True, "most outlines, holes included, after the median filter"),
+    ):
+        add_flag(group, f"--{name}", type=kind, basic=basic, default=getattr(DEFAULTS, name), help=help)
     add_switch(
         drop, "--fallback", default=DEFAULTS.fallback, help="chroma key where a mask is missing, damaged or implausible"
     )

@@ -29,6 +29,19 @@ from util.run import runs_in
 __all__ = ["network_config", "objective", "parse_train", "train_parser", "without_masks"]
 
 
+# Groups of flags and their titles in the help.
+GROUPS = {
+    "run": "run",
+    "data": "data",
+    "model": "model (--model sets the defaults of --netG and --netD)",
+    "losses": "losses",
+    "training": "training",
+    "extras": "extras, which the paper does not have (all off with --paper)",
+    "machine": "machine",
+    "watching": "watching",
+}
+
+
 def train_parser() -> Parser:
     """The parser of train.py; see parse_train for the defaults that depend on other flags."""
     parser = Parser(
@@ -37,7 +50,8 @@ def train_parser() -> Parser:
         description="Train a translator between synthetic and real hands, unpaired, or SilNet, which segments both. "
         "Several GPUs: torchrun --nproc_per_node=N train.py with the same flags.",
     )
-    run = parser.add_argument_group("run")
+    groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
+    run, data, model, machine = (groups[name] for name in ("run", "data", "model", "machine"))
     add_flag(run, "--name", type=run_name, basic=True, help="name of the run; its files go to CHECKPOINTS_DIR/NAME")
     add_flag(
         run,
@@ -87,7 +101,6 @@ def train_parser() -> Parser:
     )
     add_switch(run, "--deterministic", default=False, help="make CUDA results reproducible bit for bit; slower")
 
-    data = parser.add_argument_group("data")
     add_data_flags(data, default_root=DEMO_ROOT)
     add_switch(data, "--objects", default=False, help="use SynthHands' sequences with objects too")
     add_flag(
@@ -117,7 +130,6 @@ def train_parser() -> Parser:
         help="folder of packed hands, for all runs",
     )
 
-    model = parser.add_argument_group("model (--model sets the defaults of --netG and --netD)")
     add_flag(
         model,
         "--model",
@@ -143,19 +155,14 @@ def train_parser() -> Parser:
         help="VGG16 of the perceptual discriminator; auto: imagenet if available, else hed",
     )
 
-    losses = parser.add_argument_group("losses")
     add_flag(
-        losses,
+        groups["losses"],
         "--silnet",
         metavar="CHECKPOINT",
         translators_only=True,
         help="SilNet of --lambda_geo and of test.py's shape scores: a run of --model silnet, its folder, or a .pt file of it",
     )
 
-    training = parser.add_argument_group("training")
-    extras = parser.add_argument_group("extras, which the paper does not have (all off with --paper)")
-
-    machine = parser.add_argument_group("machine")
     add_machine_flags(machine, amp=False)
     add_switch(
         machine,
@@ -192,7 +199,6 @@ def train_parser() -> Parser:
         help="recompute the generators' activations in the backward pass: less memory, more time, same gradients",
     )
 
-    watch = parser.add_argument_group("watching")
     for flag, kind, default, metavar, help in (
         ("--log_freq", integer(1), 20, "N", "steps between logged losses"),
         ("--display_freq", integer(0), 200, "N", "steps between image grids; 0: none"),
@@ -201,9 +207,18 @@ def train_parser() -> Parser:
         ("--save_epoch_freq", integer(0), 0, "N", "epochs between kept snapshots epoch_E.pt; 0: none"),
         ("--val_interval", number(0), 0.2, "EPOCHS", "epochs between validations; 0: never"),
     ):
-        add_flag(watch, flag, type=kind, default=default, metavar=metavar, basic=True, may_change=True, help=help)
+        add_flag(
+            groups["watching"],
+            flag,
+            type=kind,
+            default=default,
+            metavar=metavar,
+            basic=True,
+            may_change=True,
+            help=help,
+        )
     add_flag(
-        watch,
+        groups["watching"],
         "--best_by",
         choices=("rulers", "distance"),
         default="rulers",
@@ -211,16 +226,8 @@ def train_parser() -> Parser:
         help="score of best.pt: the distance (FID or FD) and the rulers of structure, texture, tone and fringe (docs/scores.md), "
         "or the distance only",
     )
-    add_feature_net_flags(watch, translators_only=True)
+    add_feature_net_flags(groups["watching"], translators_only=True)
 
-    groups = {
-        "data": data,
-        "model": model,
-        "losses": losses,
-        "training": training,
-        "extras": extras,
-        "machine": machine,
-    }
     for name, knob in knobs().items():
         add_knob(groups[knob.group], knob, choices=REGISTRIES.get(name, ()))
     return parser

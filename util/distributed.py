@@ -91,10 +91,8 @@ def start(here: Place, device: torch.device) -> None:
 
 def finish() -> None:
     """Leave the process groups, if there are any."""
-    global _host
     if dist.is_initialized():
         dist.destroy_process_group()
-        _host = None
 
 
 def rank() -> int:

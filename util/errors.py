@@ -53,8 +53,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     """
     hook = threading.excepthook
     threading.excepthook = _explain_thread(hook)
-    alone = threading.current_thread() is threading.main_thread()  # other threads may not set signal handlers
-    handler = signal.signal(signal.SIGTERM, _terminate) if alone else None
+    handler = signal.signal(signal.SIGTERM, _terminate)
     try:
         sys.exit(main() or 0)
     except KeyboardInterrupt:
@@ -77,8 +76,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         if "util.workers" in sys.modules:  # else there are none
             sys.modules["util.workers"].end_workers()
         threading.excepthook = hook
-        if alone:
-            signal.signal(signal.SIGTERM, handler)
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ class Affine(NamedTuple):
 class VGG16Features(nn.Module):
     """Images (N, 3, H, W) in [-1, 1] -> [relu1_2, relu2_2, relu3_3, relu4_3], of sizes (H, H/2, H/4, H/8).
 
-    Frozen: always in eval mode, with parameters that need no gradient; gradients reach the image. `calibrate` sets
+    Frozen: its parameters need no gradient; gradients reach the image. `calibrate` sets
     `offsets` of the channels, which are subtracted, and `divisors` of the scales, so that all are centred and of order one.
     Without it, raw activations are returned, of some 60 at relu1_2 with weights of Caffe's scale.
     """
@@ -68,10 +68,6 @@ class VGG16Features(nn.Module):
         self.register_buffer("offsets", torch.zeros(sum(CHANNELS)), persistent=False)
         self._affine: dict[tuple, tuple[Affine, list[Affine]]] = {}  # by precision and device, made when first needed
         self.requires_grad_(False)
-        self.eval()
-
-    def train(self, mode: bool = True) -> "VGG16Features":
-        return super().train(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         scales = self.activations(image)

@@ -1,6 +1,5 @@
 """Layers that several networks share, and the initialisation of weights."""
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -59,7 +58,7 @@ INITS: dict[str, Callable] = {
 }
 
 # The gain of weights with which LeakyReLU(0.2) keeps the scale of its input.
-LEAKY_GAIN = math.sqrt(2 / (1 + LEAK**2))
+LEAKY_GAIN = nn.init.calculate_gain("leaky_relu", LEAK)
 
 
 def init_weights(net: nn.Module, *, init_type: str, gain: float) -> None:

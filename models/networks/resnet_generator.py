@@ -41,11 +41,9 @@ class Binomial(nn.Module):
         return binomial(x)
 
 
-class ResizeConv(nn.Sequential):
+def resize_conv(in_channels: int, out_channels: int) -> nn.Module:
     """Double (H, W) by bilinear interpolation, then a 3x3 convolution: no checkerboard (Odena et al. 2016)."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(DoubleSize(), ReflectConv(in_channels, out_channels, 3))
+    return nn.Sequential(DoubleSize(), ReflectConv(in_channels, out_channels, 3))
 
 
 def transposed_conv(in_channels: int, out_channels: int) -> nn.Module:
@@ -53,7 +51,7 @@ def transposed_conv(in_channels: int, out_channels: int) -> nn.Module:
     return nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
 
 
-UPSAMPLERS = {"smooth": ResizeConv, "resize": ResizeConv, "deconv": transposed_conv}
+UPSAMPLERS = {"smooth": resize_conv, "resize": resize_conv, "deconv": transposed_conv}
 
 
 class ResNetGenerator(nn.Module):

@@ -79,11 +79,10 @@ def test_pixel_discriminator_sees_single_pixels():
     assert changed.tolist() == [[0, 0, 3, 5]]
 
 
-def test_vgg_is_frozen_in_eval_mode(vgg):
-    vgg.train()
-    assert not vgg.training
+def test_vgg_is_frozen_and_alike_in_both_modes(vgg):
     assert not any(p.requires_grad for p in vgg.parameters())
     image = torch.rand(1, 3, 32, 32, requires_grad=True)
+    assert all(map(torch.equal, vgg.train()(image), vgg.eval()(image)))
     sum(scale.sum() for scale in vgg(image)).backward()
     assert image.grad.abs().sum() > 0
 

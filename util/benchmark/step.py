@@ -26,6 +26,7 @@ from util.benchmark.operators import operators
 from util.benchmark.others import distance_rows, loader_rows, mask_rows
 from util.benchmark.reference_step import ReferenceStep
 from util.benchmark.timing import alternate
+from util.results.pages import table as markdown_table
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
 from util.strict_json import write_json
 
@@ -159,15 +160,13 @@ def matmul_rate(device: torch.device, amp: Amp) -> float:
 
 
 def table(rows: list[dict]) -> str:
-    """The rows as text, without columns that none of them has."""
-    columns = {key: head for key, head in COLUMNS.items() if any(row.get(key) is not None for row in rows)}
-    cells = [["", *(head for head, _ in columns.values())]]
-    for row in rows:
-        values = [form.format(row[key]) if row.get(key) is not None else "" for key, (_, form) in columns.items()]
-        cells.append([row["what"], *values])
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = [[first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:]))] for first, *rest in cells]
-    return "\n".join("  ".join(line).rstrip() for line in lines)
+    """The rows as a Markdown table, without columns that none of them has."""
+    columns = {key: form for key, (_, form) in COLUMNS.items() if any(row.get(key) is not None for row in rows)}
+    cells = [
+        [row["what"], *(form.format(row[key]) if row.get(key) is not None else "" for key, form in columns.items())]
+        for row in rows
+    ]
+    return markdown_table(["step or work", *(COLUMNS[key][0] for key in columns)], cells)
 
 
 def make_parser() -> Parser:

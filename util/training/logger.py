@@ -99,11 +99,8 @@ class RunLogger:
         """Log the step's losses and the mean seconds a step since the last call."""
         seconds = (time.perf_counter() - self._since) / max(1, self.step - self._since_step)
         self._since, self._since_step = time.perf_counter(), self.step
-        self._write({"seconds": seconds, **values}, tag)
         rate = self.images_per_step / seconds if seconds else 0.0
-        for name, value in (("images_per_second", rate), ("memory_gib", memory_gib())):
-            self._board.add_scalar(tag(name), value, self.step)
-        self._board.flush()
+        self._write({"seconds": seconds, "images_per_second": rate, "memory_gib": memory_gib(), **values}, tag)
         shown = [f"{name} {value:.3f}" for name, value in values.items() if not name.endswith(("_real", "_fake"))]
         pace = f"ETA {self.time_left()}, {rate:.2f} images/s"
         self._bar.set_postfix_str(pace)

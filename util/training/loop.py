@@ -11,12 +11,12 @@ import torch
 
 from data.loader import on_device
 from util import distributed
-from util.errors import RunError, Stopped, UsageError
+from util.errors import RunError, Stopped, UsageError, signals_to
 from util.run import LATEST
 from util.runtime import seed_step
 from util.training.logger import RunLogger
 from util.training.saving import Progress, Saver, Trainable, keep_best, save_snapshot
-from util.training.signals import Cut, StopRequest, stop_on_signals
+from util.training.signals import Cut, StopRequest
 from util.training.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,8 @@ def fit(
     saver = Saver(folder, model, progress, tally, every_seconds=schedule.save_every_seconds)
     agreement = distributed.Agreement()
 
-    with stop_on_signals() as stop:
+    stop = StopRequest()
+    with signals_to(stop.receive):
         try:
             while progress.step < schedule.total_steps or progress.validation_due:
                 if not progress.validation_due:  # if due, a validation was interrupted after its step

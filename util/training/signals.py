@@ -5,8 +5,6 @@ import logging
 import signal
 from collections.abc import Iterator
 
-from util.errors import signals_to
-
 log = logging.getLogger(__name__)
 
 
@@ -48,11 +46,3 @@ class StopRequest:
         log.info("%s: finishing the step and saving; Ctrl-C twice quits at once", signal.Signals(number).name)
         if self._may_cut:
             raise Cut
-
-
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Within the block, SIGINT and SIGTERM are noted in what it yields; a second SIGINT raises KeyboardInterrupt."""
-    stop = StopRequest()
-    with signals_to(stop.receive):
-        yield stop

@@ -1,6 +1,7 @@
 """Losses and skipped steps between two log entries, and a watch on the discriminators."""
 
 import logging
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -15,28 +16,18 @@ SKIPPED = "skipped"
 
 
 class Tally:
-    """Sums losses on their device, as reading them would wait for it. Skipped steps count in no mean."""
+    """Means of losses, which are read from their device a few steps late, as reading waits for it."""
 
     def __init__(self) -> None:
         self.in_a_row = 0  # skipped steps up to the last one that was read
-        self._names: list[str] = []
-        self._sum: Tensor | None = None
-        self._skipped: Tensor | None = None
-        self._steps = 0
-        self._unread: list[tuple[int, list[str], Tensor]] = []
+        self._unread: list[tuple[int, list[str], dict[str, Tensor]]] = []
+        self._read: list[dict[str, float]] = []  # of steps that were not skipped, since the last means
+        self._skipped = 0  # steps since then
 
     def add(self, step: int, losses: dict[str, Tensor], batch: dict) -> None:
         """Add a step's losses: scalars, among them "skipped" (1.0 if the step changed nothing, else 0.0)."""
-        self._names = [name for name in losses if name != SKIPPED]
-        device = losses[self._names[0]].device
-        values = torch.stack([losses[name].float().to(device, non_blocking=True) for name in self._names])
-        skipped = losses[SKIPPED]
-        values = torch.where(skipped > 0, torch.zeros_like(values), values)
-        self._sum = values if self._sum is None else self._sum + values
-        self._skipped = skipped if self._skipped is None else self._skipped + skipped
-        self._steps += 1
         files = [path for key, paths in batch.items() if key.endswith("_path") for path in paths]
-        self._unread.append((step, files, skipped))
+        self._unread.append((step, files, losses))
         if len(self._unread) >= READ_EVERY:
             self.check()
 
@@ -46,22 +37,24 @@ class Tally:
         "skipped" is missing where it is 0, and the means are missing where every step was skipped.
         """
         self.check()
-        skipped = round(self._skipped.item())
-        done = self._steps - skipped
-        means = dict(zip(self._names, (self._sum / done).tolist())) if done else {}
-        self._sum, self._skipped, self._steps = None, None, 0
+        steps, skipped = self._read, self._skipped
+        self._read, self._skipped = [], 0
+        means = {name: fmean(losses[name] for losses in steps) for name in steps[0]} if steps else {}
         return means | ({SKIPPED: skipped} if skipped else {})
 
     def check(self) -> None:
-        """Log the steps that were skipped since the last check. Raises RunError for too many in a row."""
-        if not self._unread:
-            return
-        flags = torch.stack([flag for *_, flag in self._unread]).tolist()
+        """Read the losses of the steps since the last check, and log skipped ones. Raises RunError for too many in a row."""
         unread, self._unread = self._unread, []
-        for (step, files, _), flag in zip(unread, flags):
-            self.in_a_row = self.in_a_row + 1 if flag else 0
-            if flag:
-                log.warning("step %d: loss or gradient not finite, update skipped; files: %s", step, ", ".join(files))
+        for step, files, losses in unread:
+            values = torch.stack([loss.float() for loss in losses.values()]).tolist()
+            read = dict(zip(losses, values))
+            if not read.pop(SKIPPED):
+                self.in_a_row = 0
+                self._read.append(read)
+                continue
+            self.in_a_row += 1
+            self._skipped += 1
+            log.warning("step %d: loss or gradient not finite, update skipped; files: %s", step, ", ".join(files))
             if self.in_a_row == SKIPPED_IN_A_ROW:
                 raise RunError(
                     f"losses or gradients were not finite in {SKIPPED_IN_A_ROW} steps in a row, up to step {step} (files of "
