@@ -49,8 +49,7 @@ def check_downstream(opt: argparse.Namespace) -> None:
     if opt.downstream is None:
         idle = [f for f in opt.explicit if f.startswith("downstream_") or f == "background_root"]
         if idle:
-            flags = ", ".join(f"--{flag}" for flag in idle)
-            raise UsageError(f"{flags} needs --downstream {{{','.join(DEFAULTS)}}}")
+            raise UsageError(f"{', '.join('--' + flag for flag in idle)} needs --downstream {{{','.join(DEFAULTS)}}}")
         return
     if opt.input:
         raise UsageError("--downstream studies a run's own splits, --input translates a folder: give one of them")

@@ -117,8 +117,6 @@ def flags_of(script: str) -> set[str]:
 class _Help(argparse.Action):
     """--help and --help-all."""
 
-    basic = True
-
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         print(parser.format_help(everything=self.const), end="")
         parser.exit()

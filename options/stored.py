@@ -39,10 +39,9 @@ def fault(action: argparse.Action, value: Any) -> str | None:
         return f"is {str(value)[:40]!r}, which no flag gives"
     if action.choices is not None and value not in action.choices:
         return f"is {str(value)[:40]!r}, not one of {', '.join(map(str, action.choices))}"
-    if action.type in (None, Path, existing_dir, existing_file, existing_path):  # files may have moved since
-        return None
-    try:
-        action.type(str(value))
-    except (argparse.ArgumentTypeError, ValueError) as error:
-        return str(error)
+    if action.type not in (None, Path, existing_dir, existing_file, existing_path):  # files may have moved since
+        try:
+            action.type(str(value))
+        except (argparse.ArgumentTypeError, ValueError) as error:
+            return str(error)
     return None

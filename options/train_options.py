@@ -272,8 +272,10 @@ def settle_segmenter(opt: argparse.Namespace, parser: Parser) -> None:
     idle = [action.dest for action in parser.flags() if action.translators_only]
     given = [flag for flag in idle if flag in opt.explicit]
     if given:
-        flags = ", ".join(f"--{flag}" for flag in given)
-        raise UsageError(f"{flags}: --model {opt.model} does not use them; drop them, or choose a translator")
+        raise UsageError(
+            f"{', '.join('--' + flag for flag in given)}: --model {opt.model} does not use them; drop them, or choose a "
+            "translator"
+        )
     for flag in idle:
         delattr(opt, flag)
     settle(opt, {name: knob.silnet for name, knob in knobs().items() if knob.silnet is not MISSING})

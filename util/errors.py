@@ -56,12 +56,10 @@ def run_command(main: Callable[[], int | None]) -> None:
     handler = signal.signal(signal.SIGTERM, _terminate)
     try:
         sys.exit(main() or 0)
-    except KeyboardInterrupt:
-        print(f"interrupted; {go_on()}", file=sys.stderr)
-        sys.exit(130)
-    except Terminated:
-        print(f"terminated; {go_on()}", file=sys.stderr)
-        sys.exit(128 + signal.SIGTERM)
+    except (KeyboardInterrupt, Terminated) as end:
+        said, number = ("terminated", signal.SIGTERM) if isinstance(end, Terminated) else ("interrupted", signal.SIGINT)
+        print(f"{said}; {go_on()}", file=sys.stderr)
+        sys.exit(128 + number)
     except Stopped as stopped:
         logging.info("%s: %s", signal.Signals(stopped.number).name, stopped)
         sys.exit(128 + stopped.number)

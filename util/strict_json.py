@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,7 @@ from util.images import write_bytes
 
 def strict(value: Any) -> Any:
     """The value with null (None) for every float, at any depth, that is infinite or no number."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [strict(item) for item in value]
-    return value
+    return json.loads(json.dumps(value), parse_constant=lambda _: None)
 
 
 def json_lines(text: str) -> list[dict]:
