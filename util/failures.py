@@ -4,7 +4,6 @@ Errors are recognised by name and message, so that commands which need no PyTorc
 """
 
 import errno
-import re
 import sys
 from pathlib import Path
 
@@ -19,10 +18,44 @@ LESS_MEMORY = {  # by command
     "classify": "lower --batch_size, --img_size or --num_workers, or choose a smaller --vit",
     "preprocess_masks": "lower --num_workers",
 }
-GPU_FAILURES = ("CUDA error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS", "cuda runtime error")
-LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL error")
-NO_ENGINE = "unable to find an engine"  # cuDNN has no kernel that fits: often for want of memory
-NO_SHARED_MEMORY = ("insufficient shared memory", "shared memory (shm)", "unable to open shared memory")
+# (kinds of error, signs in the message of a RuntimeError, the sentence)
+EXPLAINED = (
+    (
+        ("OutOfMemoryError", "MemoryError"),
+        ("can't allocate memory",),
+        "out of memory ({first}); {less_memory}; {go_on}",
+    ),
+    (
+        (),
+        ("insufficient shared memory", "shared memory (shm)", "unable to open shared memory"),
+        "too little shared memory ({first}); give the container more (docker run --shm-size 1g), or pass --num_workers 0",
+    ),
+    (
+        ("LostServer",),
+        ("DataLoader worker", "Pin memory thread exited"),
+        "a process that reads images was lost ({first}), often for want of memory; {go_on}, perhaps with a lower --num_workers",
+    ),
+    (
+        (),
+        ("nable to find an engine",),  # cuDNN has no kernel that fits
+        "cuDNN found no way to compute this ({first}), often for want of memory; {less_memory}; {go_on}",
+    ),
+    (
+        (),
+        ("does not have a deterministic implementation",),
+        "--deterministic: PyTorch cannot repeat {word} bit for bit on this device; drop --deterministic, or use --device cpu",
+    ),
+    (
+        ("AcceleratorError",),
+        ("CUDA error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS", "cuda runtime error"),
+        "the GPU failed ({first}); {go_on}",
+    ),
+    (
+        ("DistBackendError", "DistNetworkError", "DistStoreError"),
+        ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL error"),
+        "another process of this run was lost ({first}); {go_on}",
+    ),
+)
 
 
 def command() -> str:
@@ -46,29 +79,15 @@ def explain(error: BaseException) -> str | None:
     """What happened and what to do, in one sentence; None for an error that is no external failure."""
     if isinstance(error, OSError):
         return _explain_os(error)
-    name, text = type(error).__name__, str(error)
-    first = (text.strip().splitlines() or [name])[0][:200]
-    runtime = isinstance(error, RuntimeError)
-    if name == "ImageError":
+    text, kinds = str(error).strip(), {kind.__name__ for kind in type(error).__mro__}
+    if "ImageError" in kinds:
         return worker_message(text)
-    if name == "OutOfMemoryError" or isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return f"out of memory ({first}); {less_memory()}; {go_on()}"
-    if runtime and any(sign in text for sign in NO_SHARED_MEMORY):
-        return f"too little shared memory ({first}); give the container more (docker run --shm-size 1g), or pass --num_workers 0"
-    lost_server = isinstance(error, EOFError) and text == "unexpected EOF"  # multiprocessing's, which starts workers
-    if lost_server or runtime and ("DataLoader worker" in text or "Pin memory thread exited" in text):
-        return f"a process that reads images was lost ({first}), often for want of memory; {go_on()}, perhaps with a lower --num_workers"
-    if runtime and NO_ENGINE in text.lower():
-        return f"cuDNN found no way to compute this ({first}), often for want of memory; {less_memory()}; {go_on()}"
-    if runtime and "does not have a deterministic implementation" in text:
-        operator = re.split(r"\s", text.strip())[0]
-        return f"--deterministic: PyTorch cannot repeat {operator} bit for bit on this device; drop --deterministic, or use --device cpu"
-    if name == "AcceleratorError" or (runtime and any(sign in text for sign in GPU_FAILURES)):
-        return f"the GPU failed ({first}); {go_on()}"
-    if name in ("DistBackendError", "DistNetworkError", "DistStoreError") or (
-        runtime and any(sign in text for sign in LOST_PEER)
-    ):
-        return f"another process of this run was lost ({first}); {go_on()}"
+    if "EOFError" in kinds and text == "unexpected EOF":  # of the server that starts multiprocessing's workers
+        kinds = {"LostServer"}
+    words = {"first": (text.splitlines() or [type(error).__name__])[0][:200], "word": (text.split() or [""])[0]}
+    for names, signs, sentence in EXPLAINED:
+        if kinds & set(names) or "RuntimeError" in kinds and any(sign in text for sign in signs):
+            return sentence.format(**words, less_memory=less_memory(), go_on=go_on())
     return None
 
 
