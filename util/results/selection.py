@@ -27,10 +27,7 @@ def frames_to_test(opt: argparse.Namespace, models: dict[str, Translator]) -> di
     Runs that are compared get the same frames: those that every run's split puts into the phase, so that none was
     trained on them. Raises UsageError where the runs know different data, or share no such frames.
     """
-    roots = {name: data_roots(opt, model.options) for name, model in models.items()}
-    frames = {
-        name: split_frames(opt, name, model.options, roots[name], phase=opt.phase) for name, model in models.items()
-    }
+    frames = {name: split_frames(opt, name, model.options, phase=opt.phase) for name, model in models.items()}
     for domain in DOMAINS if len(models) > 1 else ():
         files = {name: {frame.image.resolve() for frame in frames[name][domain]} for name in models}
         common = set.intersection(*files.values())
@@ -55,23 +52,20 @@ def frames_to_test(opt: argparse.Namespace, models: dict[str, Translator]) -> di
 
 def limited(opt: argparse.Namespace, frames: Domains, seed: int) -> Domains:
     """At most --num_test frames a domain (and --max_dataset_size), a seeded choice of them where there are more."""
-    chosen, most = {}, min(opt.num_test, opt.max_dataset_size or opt.num_test)
+    most = min(opt.num_test, opt.max_dataset_size or opt.num_test)
     for domain, part in frames.items():
-        chosen[domain] = part
-        if len(part) > most:
-            picked = sorted(random.Random(seed).sample(range(len(part)), most))
-            chosen[domain] = [part[index] for index in picked]
-        elif "num_test" in opt.explicit and len(part) < opt.num_test:
+        if "num_test" in opt.explicit and len(part) < opt.num_test:
             log.info("%d %s images to test on, fewer than --num_test %d", len(part), domain, opt.num_test)
-    return chosen
+    return {
+        domain: [part[place] for place in sorted(random.Random(seed).sample(range(len(part)), min(most, len(part))))]
+        for domain, part in frames.items()
+    }
 
 
-def split_frames(
-    opt: argparse.Namespace, name: str, run: SimpleNamespace, roots: dict[str, Path | None], *, phase: str
-) -> Domains:
+def split_frames(opt: argparse.Namespace, name: str, run: SimpleNamespace, *, phase: str) -> Domains:
     """The frames of the phase, by the run's own split."""
     frames = open_frames(
-        **roots,
+        **data_roots(opt, run),
         dataset_mode=opt.dataset_mode if "dataset_mode" in opt.explicit else run.dataset_mode,
         reading=data_reading(opt, run),
         demo_root=DEMO_ROOT,
