@@ -56,17 +56,15 @@ def read_source(frame: Frame) -> Source:
     """Read a frame's file and its mask, scaled by frame.scale. Raises ImageError."""
     picture = read_picture(frame.image)
     shape = picture.pixels.shape[:2]
-    if min(shape) < MIN_SIDE:
-        raise ImageError(f"{printable(frame.image)}: {_size(shape)} pixels; at least {MIN_SIDE} a side are needed")
     mask, origin = _read_mask(frame, picture)
     if mask.shape != shape:
         raise ImageError(f"{printable(frame.mask)}: a mask of {_size(mask.shape)} for an image of {_size(shape)}")
     source = Source(picture.pixels, mask, origin)
     if frame.scale != 1:
         source = _scaled(source, frame.scale)
-        if min(source.mask.shape) < MIN_SIDE:
-            size = _size(source.mask.shape)
-            raise ImageError(f"{printable(frame.image)}: {size} pixels once scaled; at least {MIN_SIDE} are needed")
+    if min(source.mask.shape) < MIN_SIDE:
+        size = f"{_size(source.mask.shape)} pixels{' once scaled' * (frame.scale != 1)}"
+        raise ImageError(f"{printable(frame.image)}: {size}; at least {MIN_SIDE} a side are needed")
     if not source.mask.any():
         raise ImageError(f"{printable(frame.image)}: no hand in it (its mask is empty)")
     return source

@@ -148,8 +148,8 @@ def translate(
 
     shape: measures every translation. background: see util.results.write.write_translations.
     """
-    translator = model.hands(hand_box=opt.hand_box)
-    translations = translator.stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
+    hands = model.hands(hand_box=opt.hand_box)
+    translations = hands.stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     if shape:
         translations = shape.watch(translations)
     generated, source = results.write_translations(folder, domain, regions.frames, translations, background=background)

@@ -78,12 +78,14 @@ def kernel_distance(
             f"generated images: set --kid_subset_size to at least 2 and at most {min(len(real), len(fake))}"
         )
     random = np.random.RandomState(seed)
-    draws = [[random.choice(len(side), size, replace=False) for side in (real, fake)] for _ in range(subsets)]
-    in_real, in_fake = (np.stack(side) for side in zip(*draws))
-    within_real = _sums(real, in_real, real, in_real) - _diagonal(real)[in_real].sum(1)
-    within_fake = _sums(fake, in_fake, fake, in_fake) - _diagonal(fake)[in_fake].sum(1)
-    across = _sums(real, in_real, fake, in_fake)
-    distances = (within_real + within_fake) / (size * (size - 1)) - 2.0 * across / size**2
+    in_real, in_fake = np.zeros((subsets, len(real))), np.zeros((subsets, len(fake)))
+    for subset in range(subsets):
+        for members in (in_real, in_fake):
+            members[subset, random.choice(members.shape[1], size, replace=False)] = 1.0
+    within = 0.0  # pairs of different images
+    for side, members in ((real, in_real), (fake, in_fake)):
+        within += _sums(side, members, side, members) - members @ ((side**2).sum(1) / side.shape[1] + 1.0) ** 3
+    distances = within / (size * (size - 1)) - 2.0 * _sums(real, in_real, fake, in_fake) / size**2
     return float(distances.mean()), float(distances.std())
 
 
@@ -100,25 +102,14 @@ def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return base * base * base
 
 
-def _diagonal(x: np.ndarray) -> np.ndarray:
-    """k(x_i, x_i) for each row: (N,)."""
-    return (np.einsum("ij,ij->i", x, x) / x.shape[1] + 1.0) ** 3
-
-
 def _sums(x: np.ndarray, in_x: np.ndarray, y: np.ndarray, in_y: np.ndarray) -> np.ndarray:
-    """For each subset s, the kernel summed over all pairs of x[in_x[s]] and y[in_y[s]]: (subsets,).
+    """For each subset, the kernel summed over all pairs of its members in x and in y: (subsets,).
 
-    Subsets overlap, so the kernel of all pairs is computed once, in blocks of rows, and a product with the subsets'
-    indicator vectors replaces the picking of sub-matrices.
+    in_x, in_y: (subsets, N), 1 for its members. Subsets overlap, so the kernel of all pairs is computed once, in blocks
+    of rows, as kernels of 50,000 images would not fit into memory.
     """
-    chosen_x, chosen_y = np.zeros((len(in_x), len(x))), np.zeros((len(in_y), len(y)))
-    np.put_along_axis(chosen_x, in_x, 1.0, 1)
-    np.put_along_axis(chosen_y, in_y, 1.0, 1)
-    total = np.zeros(len(in_x))
-    for start in range(0, len(x), 4000):  # kernels of 50,000 images would not fit into memory at once
-        rows = slice(start, start + 4000)
-        total += np.einsum("sr,rs->s", chosen_x[:, rows], kernel(x[rows], y) @ chosen_y.T)
-    return total
+    blocks = (slice(start, start + 4000) for start in range(0, len(x), 4000))
+    return sum(np.einsum("sr,rs->s", in_x[:, rows], kernel(x[rows], y) @ in_y.T) for rows in blocks)
 
 
 def floor(real: np.ndarray, *, seed: int = 0, splits: int = 4) -> float:

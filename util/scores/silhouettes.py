@@ -41,10 +41,12 @@ def create_silnet_validation(
     def validate() -> tuple[dict[str, float], float]:
         scores: dict[str, float] = {}
         for domain in DOMAINS:
-            pairs = []
-            for _, hands in same_sized_batches(readable(regions[domain], num_workers=num_workers), VALIDATION_BATCH):
-                predicted = silhouettes(segment, [hand.image for hand in hands], device)
-                pairs += [(silhouette, hand.mask) for silhouette, hand in zip(predicted, hands)]
+            batches = same_sized_batches(readable(regions[domain], num_workers=num_workers), VALIDATION_BATCH)
+            pairs = [
+                (silhouette, hand.mask)
+                for _, hands in batches
+                for silhouette, hand in zip(silhouettes(segment, [hand.image for hand in hands], device), hands)
+            ]
             scores[f"iou_{domain}"] = float(np.mean([iou(*pair) for pair in pairs]))
             scores[f"boundary_f_{domain}"] = float(np.mean([boundary_f(*pair) for pair in pairs]))
         return scores, 1 - np.mean([scores[f"iou_{domain}"] for domain in DOMAINS]).item()
@@ -56,10 +58,10 @@ def silhouette_grids(segment: Segment, hands: dict[str, list[Hand]], *, device: 
     """{name: uint8 (H, W, 3) picture} for each domain: image | predicted silhouette | mask, one row a hand."""
     pictures = {}
     for domain in DOMAINS:
-        rows = []
-        for hand in hands[domain]:
-            masks = (*silhouettes(segment, [hand.image], device), hand.mask)
-            rows.append([hand.image, *map(mask_picture, masks)])
+        rows = [
+            [hand.image, *map(mask_picture, (*silhouettes(segment, [hand.image], device), hand.mask))]
+            for hand in hands[domain]
+        ]
         if rows:
             pictures[f"{domain}_silhouette_mask"] = sheet(rows, columns=(domain, "silhouette", "mask"))
     return pictures
