@@ -16,7 +16,7 @@ if __name__ == "__main__":
 
 import torch
 
-from data.frames import Frame
+from data.frames import Domains
 from data.loader import stream_loader
 from data.packs.build import open_packs
 from data.roots import has_masks, open_frames
@@ -207,9 +207,7 @@ def check_frozen(frozen: dict[str, dict | None], saved: dict) -> None:
             )
 
 
-def make_schedule(
-    opt: argparse.Namespace, kind: Kind, chosen: dict[str, dict[str, list[Frame]]], *, images_per_step: int
-) -> Schedule:
+def make_schedule(opt: argparse.Namespace, kind: Kind, chosen: dict[str, Domains], *, images_per_step: int) -> Schedule:
     """The run's schedule. An epoch is one pass over the larger domain."""
     steps_per_epoch = math.ceil(max(map(len, chosen["train"].values())) / images_per_step)
     total = opt.n_epochs * steps_per_epoch
@@ -226,9 +224,7 @@ def make_schedule(
     )
 
 
-def split_frames(
-    opt: argparse.Namespace, folder: Path, frames: dict[str, list[Frame]], *, moved: bool
-) -> dict[str, dict[str, list[Frame]]]:
+def split_frames(opt: argparse.Namespace, folder: Path, frames: Domains, *, moved: bool) -> dict[str, Domains]:
     """{phase: {domain: frames}} by the run's splits.json, which rank 0 draws if there is none.
 
     moved: the run was started on another data root, so this one must hold all its images.

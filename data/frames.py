@@ -64,6 +64,10 @@ class Frame:
     scale: float = 1.0
 
 
+Domains = dict[str, list[Frame]]
+"""{"synthetic": frames, "real": frames}"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """How a data root is read: the values of the flags of the same names.
@@ -103,7 +107,7 @@ def find_frames(
     synth_root: Path | None = None,
     real_root: Path | None = None,
     reading: Reading = AS_IT_IS,
-) -> dict[str, list[Frame]]:
+) -> Domains:
     """{"synthetic": frames, "real": frames}, each sorted by relative path.
 
     layout: "hands", "unaligned" or "auto". synth_root, real_root: the two trees of the hands layout, where they are not

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from data.demo import ensure_demo, is_demo
-from data.frames import AS_IT_IS, EXPECTED_TREE, Frame, Reading, find_frames
+from data.frames import AS_IT_IS, EXPECTED_TREE, Domains, Reading, find_frames
 from data.masks.survey import log_origins, survey
 from util import distributed
 from util.errors import UsageError
@@ -19,7 +19,7 @@ def open_frames(
     reading: Reading = AS_IT_IS,
     demo_root: Path,
     num_workers: int = 2,
-) -> dict[str, list[Frame]]:
+) -> Domains:
     """The frames of both domains, as data.frames.find_frames lists them; logs a line of where their masks are from.
 
     The demo is written to demo_root if that is the dataroot; any other folder must exist. Raises
@@ -49,6 +49,6 @@ def open_frames(
     return frames
 
 
-def has_masks(frames: dict[str, list[Frame]]) -> bool:
+def has_masks(frames: Domains) -> bool:
     """Whether any frame of either domain has a mask of its own, rather than being taken whole."""
     return any(frame.mask_kind != "none" for domain_frames in frames.values() for frame in domain_frames)

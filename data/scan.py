@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.frames import Frame
+from data.frames import Domains, Frame
 from data.hands import MIN_SIDE
 from data.listing import warn_left_out
 from util import distributed
@@ -24,7 +24,7 @@ LEFT_OUT_FILE = "left_out.txt"
 THREADS = 8  # they wait for the disk, not for each other
 
 
-def scan(frames: dict[str, list[Frame]], *, strict: bool) -> dict[Frame, str]:
+def scan(frames: Domains, *, strict: bool) -> dict[Frame, str]:
     """{frame: what is wrong with it} for each frame of both domains that its files' headers show to be unusable.
 
     Raises UsageError if all frames of a domain are unusable or, if strict, where there is one.
@@ -44,7 +44,7 @@ def scan(frames: dict[str, list[Frame]], *, strict: bool) -> dict[Frame, str]:
     return faults
 
 
-def warn_of_sizes(frames: dict[str, list[Frame]], *, crop_size: int, batch_size: int) -> None:
+def warn_of_sizes(frames: Domains, *, crop_size: int, batch_size: int) -> None:
     """Say where crops are larger than the images, by their headers, or a batch is larger than a domain."""
     for domain, domain_frames in frames.items():
         looked_at = domain_frames[:: max(1, len(domain_frames) // 48)]

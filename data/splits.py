@@ -6,7 +6,7 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
-from data.frames import DOMAINS, PHASES, Frame
+from data.frames import DOMAINS, PHASES, Domains, Frame
 from util.drawing import spread
 from util.errors import UsageError
 from util.images import write_bytes
@@ -21,9 +21,7 @@ MAX_VAL, VAL_SHARE = 400, 0.1
 Split = dict[str, dict[str, list[str]]]  # domain -> phase -> relative paths, sorted
 
 
-def make_split(
-    frames: dict[str, list[Frame]], *, split_by: str, val_size: int | None, test_size: int | None, seed: int
-) -> Split:
+def make_split(frames: Domains, *, split_by: str, val_size: int | None, test_size: int | None, seed: int) -> Split:
     """Draw the split of each domain.
 
     split_by: "frame" shuffles single frames, as the paper does; "sequence" keeps whole sequences (SynthHands) or
@@ -72,7 +70,7 @@ def _draw(frames: list[Frame], wanted: dict[str, int], *, split_by: str, seed: s
     return drawn, [frame for group in order for frame in groups[group]]
 
 
-def validated(frames: dict[str, list[Frame]], val_size: int | None) -> dict[str, list[Frame]]:
+def validated(frames: Domains, val_size: int | None) -> Domains:
     """The frames of the val split that validation reads: at most val_size a domain (None: 400), evenly spread.
 
     A split by sequence holds whole sequences, which may be many more images than were asked for.
@@ -95,7 +93,7 @@ def load_split(path: Path) -> Split:
         raise UsageError(f"{path} is missing or damaged ({error!r}); it is written by train.py with the run") from error
 
 
-def check_complete(frames: dict[str, list[Frame]], split: Split) -> None:
+def check_complete(frames: Domains, split: Split) -> None:
     """Raise UsageError unless the data root holds every image of the split; for a run that is continued on moved data."""
     for domain in DOMAINS:
         known = {frame.relative for frame in frames[domain]}
@@ -107,7 +105,7 @@ def check_complete(frames: dict[str, list[Frame]], split: Split) -> None:
             )
 
 
-def select(frames: dict[str, list[Frame]], split: Split, phase: str) -> dict[str, list[Frame]]:
+def select(frames: Domains, split: Split, phase: str) -> Domains:
     """The frames of a phase ("all" for every one of the split), in the split's order.
 
     What the split names and the data root no longer holds is counted in a warning; UsageError if nothing is left of

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.frames import DOMAINS, Frame
+from data.frames import DOMAINS, Domains, Frame
 from data.hands import Hand, read_hand
 from data.packs.format import Pack
 from data.shuffled import Shuffled
@@ -39,7 +39,7 @@ class UnpairedHands(Dataset):
 
     def __init__(
         self,
-        frames: dict[str, list[Frame]],
+        frames: Domains,
         *,
         crop_size: int,
         seed: int,

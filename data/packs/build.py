@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from data import hands, transforms
-from data.frames import DOMAINS, Frame
+from data.frames import DOMAINS, Domains, Frame
 from data.listing import file_stamp
 from data.masks import ops as masks
 from data.masks import refine, values
@@ -46,7 +46,7 @@ CODE = (exif, images, hands, masks, values, refine, transforms, packed)  # what 
 
 
 def open_packs(
-    frames: dict[str, list[Frame]],
+    frames: Domains,
     *,
     cache: bool | None,
     cache_dir: Path,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from data.frames import DOMAINS, Frame, Reading
+from data.frames import DOMAINS, Domains, Reading
 from data.regions import TEST_CROP
 from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, select
@@ -16,9 +16,6 @@ from options.shared import DEMO_ROOT, reading
 from util.errors import UsageError
 
 log = logging.getLogger(__name__)
-
-Domains = dict[str, list[Frame]]
-"""{"synthetic": frames, "real": frames}."""
 
 
 def frames_to_test(opt: argparse.Namespace, models: dict[str, Translator]) -> dict[str, Domains]:

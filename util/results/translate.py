@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.demo import is_demo
-from data.frames import DOMAINS
+from data.frames import DOMAINS, Domains
 from data.input_folder import frames_in_folder
 from data.masks.sources import WHOLE, sentence
 from data.masks.survey import survey
@@ -19,7 +19,7 @@ from util.results import write as results
 from util.results.folders import open_folder, results_folder
 from util.results.rulers import RULERS, measure_rulers
 from util.results.scores import Scores, joined, measure_distances, measure_true_pairs
-from util.results.selection import Domains, data_reading, data_roots, region_side
+from util.results.selection import data_reading, data_roots, region_side
 from util.results.tested import Tested
 from util.results.verdict import as_text, score_rows, verdict
 from util.results.write import Written

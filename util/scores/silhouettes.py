@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.frames import DOMAINS, Frame
+from data.frames import DOMAINS, Domains
 from data.hands import Hand
 from data.masks.ops import iou
 from data.regions import HandRegions, readable, same_sized_batches, stack
@@ -30,7 +30,7 @@ def silhouettes(segment: Segment, images: list[np.ndarray], device: torch.device
 
 
 def create_silnet_validation(
-    segment: Segment, frames: dict[str, list[Frame]], *, background: str, device: torch.device, num_workers: int = 0
+    segment: Segment, frames: Domains, *, background: str, device: torch.device, num_workers: int = 0
 ) -> Callable[[], tuple[dict[str, float], float]]:
     """A function () -> (iou_synthetic, iou_real, boundary_f_..., 1 - mean IoU, which is to be minimised).
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from data.demo.joints import joint_file, project
-from data.frames import Frame
+from data.frames import Domains, Frame
 from data.hands import Hand
 from data.joints import read_joints
 from data.loader import ordered_batches, stream_loader, to_device
@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 
 SAMPLES = 6  # rows of samples.png
 TEST_SEED = 0  # every network is tested on the same pictures
-
-Domains = dict[str, list[Frame]]
 
 
 def study(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data.frames import DOMAINS, Frame
+from data.frames import DOMAINS, Domains
 from data.hands import Hand
 from data.regions import TEST_CROP, HandRegions
 from models.hgan import HGAN
@@ -13,7 +13,7 @@ from util.images import ImageError
 ROWS = 4
 
 
-def display_hands(frames: dict[str, list[Frame]], *, background: str, crop: int = TEST_CROP) -> dict[str, list[Hand]]:
+def display_hands(frames: Domains, *, background: str, crop: int = TEST_CROP) -> dict[str, list[Hand]]:
     """Up to four hands of each domain, evenly spread over its frames: the same ones at every step of a run.
 
     crop: the side of their regions in pixels.

@@ -4,12 +4,10 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from data.frames import Frame
+from data.frames import Domains
 from data.unpaired import Crop
 from util.training.loop import Display, Validate
 from util.training.saving import Trainable
-
-Domains = dict[str, list[Frame]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from data.frames import Domains
 from data.silhouette_crops import silhouette_crop
 from data.unpaired import Crop
 from models.silnet_trainer import HandSegmenter
@@ -13,7 +14,7 @@ from util.errors import UsageError
 from util.runtime import Amp
 from util.scores.silhouettes import create_silnet_validation, silhouette_grids
 from util.training.display import display_hands
-from util.training.kind import Domains, Kind
+from util.training.kind import Kind
 from util.training.loop import Display, Validate
 
 

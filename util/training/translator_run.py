@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from data.frames import Domains
 from data.transforms import random_hand_crop
 from models import DISCRIMINATORS
 from models.config import network_config, objective
@@ -14,7 +15,7 @@ from models.hgan import HGAN
 from models.load import load_silnet
 from util.runtime import Amp
 from util.training.display import display_grids, display_hands
-from util.training.kind import Domains, Kind
+from util.training.kind import Kind
 from util.training.loop import Display, Validate
 from util.training.validation import create_validation
 

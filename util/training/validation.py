@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data.depth import region_depth
-from data.frames import Frame
+from data.frames import Domains
 from data.regions import HandRegions, readable
 from models.features.registry import FeatureNet
 from models.hgan import HGAN
@@ -19,7 +19,7 @@ from util.scores.rulers import Appearance, RulerScores, best_score, flat_entries
 
 def create_validation(
     model: HGAN,
-    frames: dict[str, list[Frame]],
+    frames: Domains,
     net: FeatureNet,
     *,
     background: str,
