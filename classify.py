@@ -34,8 +34,7 @@ from util.studies.classification import (
     write_predictions,
     write_training_files,
 )
-from util.studies.classification_figures import draw_confusion
-from util.studies.classification_tables import study_markdown
+from util.studies.classification_report import draw_confusion, study_markdown
 from util.training.logger import setup_logging
 
 log = logging.getLogger("classify")

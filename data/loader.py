@@ -46,11 +46,12 @@ def stream_loader(
 
 def ordered_items(dataset: Dataset, *, num_workers: int) -> Iterator[Any]:
     """The dataset's items, once, in order, read by threads. `dataset.files(k)` names what item k is read from."""
-
-    def name(k: int) -> str:
-        return ", ".join(map(printable, dataset.files(k)))
-
-    return in_threads(dataset.__getitem__, range(len(dataset)), count=num_workers, name=name)
+    return in_threads(
+        dataset.__getitem__,
+        range(len(dataset)),
+        count=num_workers,
+        name=lambda k: ", ".join(map(printable, dataset.files(k))),
+    )
 
 
 def ordered_batches(dataset: Dataset, batch_size: int, *, num_workers: int) -> Iterator[dict]:

@@ -99,9 +99,8 @@ def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[in
 
     Raises UsageError for the first of them if the regions are strict.
     """
-    loader = ordered_items(regions, num_workers=num_workers)
     regions.origins.clear()
-    for index, hand in enumerate(loader):
+    for index, hand in enumerate(ordered_items(regions, num_workers=num_workers)):
         if not isinstance(hand, ImageError):
             regions.origins[hand.origin] += 1
             yield index, hand

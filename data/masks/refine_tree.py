@@ -26,6 +26,7 @@ from util.strict_json import json_lines
 from util.workers import in_processes
 
 PROGRESS_NAME = "masks_progress.jsonl"
+COLUMNS = [field.name for field in fields(Verdict)]
 CHUNK = 16  # frames a task: enough that handing them over costs nothing
 
 
@@ -93,7 +94,7 @@ def report_text(rows: dict[str, Verdict]) -> str:
         [key, *(f"{value:.6f}" if isinstance(value, float) else value for value in vars(row).values())]
         for key, row in rows.items()
     ]
-    return csv_text(["file", *(field.name for field in fields(Verdict))], lines)
+    return csv_text(["file", *COLUMNS], lines)
 
 
 # The record
@@ -123,8 +124,8 @@ def _read_record(record: io.TextIOBase) -> tuple[dict | None, dict[str, dict]]:
     entries = json_lines(text)
     if not entries or not isinstance(entries[0].get("options"), dict):
         return None, {}
-    rows = {entry["file"]: entry for entry in entries[1:] if isinstance(entry.get("file"), str)}
-    return entries[0]["options"], rows
+    whole = [entry for entry in entries[1:] if {"file", "stamp", *COLUMNS} <= entry.keys()]
+    return entries[0]["options"], {str(entry["file"]): entry for entry in whole}
 
 
 def _stamp(frame: RealFrame) -> list[int]:
@@ -139,13 +140,9 @@ def _recorded_verdict(frame: RealFrame, row: dict | None, *, adopt: bool) -> Ver
     """
     if adopt and frame.refined:
         return Verdict(KEPT, "refined mask found")
-    if row is None or row.get("stamp") != _stamp(frame):
+    if row is None or row["stamp"] != _stamp(frame):
         return None
-    try:
-        verdict = Verdict(**{field.name: row[field.name] for field in fields(Verdict)})
-    except KeyError:
-        return None
-    output = refined_path(frame)
+    verdict, output = Verdict(**{name: row[name] for name in COLUMNS}), refined_path(frame)
     there = output.is_file() and output.stat().st_size > 0
     return verdict if there == (verdict.verdict == KEPT) else None
 

@@ -104,7 +104,14 @@ def build_pack(
 
     num_workers: threads that read (0: none but the main one). Raises UsageError where the folder above cannot be written or has no room.
     """
-    read = partial(_read_record, background=background, crop_size=crop_size)
+
+    def read(frame: Frame) -> tuple[list[int], bytes]:
+        """As `encode`; zeros and nothing for a frame that cannot be read."""
+        try:
+            return encode(hands.read_hand(frame, background=background), background=background, crop_size=crop_size)
+        except ImageError:
+            return [0] * (len(FIELDS) - 1), b""
+
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = folder.with_name(f".lock-{folder.name}")
@@ -136,9 +143,9 @@ def _build(
     part.mkdir()
     try:
         records = in_threads(read, frames, count=num_workers, name=lambda frame: printable(frame.image))
-        bar = progress(records, total=len(frames), desc=f"packing {title} images")
+        records = progress(records, total=len(frames), desc=f"packing {title} images")
         with open(part / REGIONS_FILE, "wb") as file:
-            for place, (fields, record) in enumerate(bar):
+            for place, (fields, record) in enumerate(records):
                 index[place] = [file.tell(), *fields]
                 file.write(record)
                 needed = file.tell() / (place + 1) * (len(frames) - place - 1)
@@ -160,11 +167,3 @@ def _build(
         log.warning(
             "%d of %d %s images cannot be used; they are named when their turn comes", unreadable, len(frames), title
         )
-
-
-def _read_record(frame: Frame, *, background: str, crop_size: int) -> tuple[list[int], bytes]:
-    """As `encode`; zeros and nothing for a frame that cannot be read."""
-    try:
-        return encode(hands.read_hand(frame, background=background), background=background, crop_size=crop_size)
-    except ImageError:
-        return [0] * (len(FIELDS) - 1), b""

@@ -104,10 +104,9 @@ def pools_of_run(results: Path, split: Split, *, seed: int, test_share: float) -
 def pools_of_folders(folders: dict[str, Path], *, seed: int, test_share: float) -> dict[str, Pool]:
     """{"train": Pool, "test": Pool} of three folders, by kind, divided by source. Raises UsageError on an empty one."""
     pool = {kind: find_hands(folders[kind], kind) for kind in KINDS}
-    flags = dict(zip(KINDS, ("--synth_dir", "--real_dir", "--gen_dir")))
-    for kind in KINDS:
+    for kind, flag in zip(KINDS, ("--synth_dir", "--real_dir", "--gen_dir")):
         if not pool[kind]:
-            raise UsageError(f"{flags[kind]} {folders[kind]} holds no image")
+            raise UsageError(f"{flag} {folders[kind]} holds no image")
     strangers = len(pool["generated"].keys() - pool["synthetic"].keys())
     if strangers:
         log.warning(
@@ -170,10 +169,7 @@ def take_usable(files: Sequence[HandFile], count: int, *, kind: str, strict: boo
     for file, fault in zip(files, progress(checked, total=min(count, len(files)), desc=f"checking {kind} hands")):
         if fault and strict:
             raise UsageError(f"{fault} (--no-strict leaves such images out)")
-        if fault:
-            faults.append(fault)
-        else:
-            kept.append(file)
+        (faults if fault else kept).append(fault or file)
         if len(kept) == count:
             break
     if faults:

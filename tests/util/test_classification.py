@@ -9,14 +9,14 @@ from options.classify_options import parse_classify
 from util.errors import UsageError
 from util.scores.classification import report, wilson_interval
 from util.studies.classification import answer
-from util.studies.classification_figures import draw_confusion
-from util.studies.classification_tables import (
+from util.studies.classification_report import (
     CLASSES,
     PUBLISHED_FIG7,
     PUBLISHED_TABLE2,
     PUBLISHED_TABLE3,
     TEST_SETS,
     TRAINING_SETS,
+    draw_confusion,
     table2,
     table3,
 )

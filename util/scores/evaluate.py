@@ -21,8 +21,6 @@ from util.scores import distances as metrics
 
 log = logging.getLogger(__name__)
 
-WHITE = 255
-
 
 class ImageFiles:
     """Image files as an iterable of uint8 RGB arrays (H, W, 3), in the order of `paths`; iterate as often as needed.
@@ -106,8 +104,8 @@ def patch_crop(image: np.ndarray, mask: np.ndarray, *, size: int = 128, seed: in
     depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     rows, columns = np.nonzero(depth >= 0.9 * depth.max())
     pick = np.random.default_rng(seed).integers(len(rows))
-    white = np.where(mask[..., None], image, np.uint8(WHITE))
-    return window(white, rows[pick] - size // 2, columns[pick] - size // 2, size, size, beyond=WHITE)
+    white = np.where(mask[..., None], image, np.uint8(255))
+    return window(white, rows[pick] - size // 2, columns[pick] - size // 2, size, size, beyond=255)
 
 
 def score(

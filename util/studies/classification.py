@@ -96,8 +96,7 @@ def run_training_set(
         vit=opt.vit, img_size=opt.img_size, num_classes=len(classes), lr=opt.lr, amp=amp, device=device
     )
     folder.mkdir(parents=True, exist_ok=True)
-    started = opt.continue_train and can_resume(folder)
-    state = resume(folder, model) if started else Progress()
+    state = resume(folder, model) if opt.continue_train and can_resume(folder) else Progress()
 
     total_steps = min(math.ceil(opt.n_epochs * len(samples) / opt.batch_size), opt.max_steps or math.inf)
     schedule = Schedule(
