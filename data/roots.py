@@ -25,11 +25,10 @@ def open_frames(
     The demo is written to demo_root if that is the dataroot; any other folder must exist. Raises
     UsageError that names the flag and shows the trees expected.
     """
-    both_elsewhere = synth_root is not None and real_root is not None
     for flag, root in (("--synth_root", synth_root), ("--real_root", real_root)):
         if root is not None and not os.path.isdir(root):
             raise UsageError(f"{flag} {root} is not a folder")
-    if not both_elsewhere:
+    if synth_root is None or real_root is None:
         if dataroot is None:
             raise UsageError("no data: give --dataroot, or --synth_root and --real_root")
         if dataroot == demo_root and not is_demo(dataroot):  # missing, or its writing was interrupted

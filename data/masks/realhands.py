@@ -10,7 +10,6 @@ A user's folder may have any name and lie at any depth; what makes it one is the
 
 import csv
 import io
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ def report_key(frame: RealFrame, root: Path) -> str:
     return as_utf8(frame.image.relative_to(root).as_posix())
 
 
-def find_real_frames(root: str | os.PathLike, masks: Path | None = None) -> list[RealFrame]:
+def find_real_frames(root: Path, masks: Path | None = None) -> list[RealFrame]:
     """All photographs below the root, sorted by user and name; an unreadable or missing folder counts as empty.
 
     masks: a folder whose masks go before all others (--masks). Masks are found by the rule of data.masks.sources.
@@ -67,7 +66,6 @@ def find_real_frames(root: str | os.PathLike, masks: Path | None = None) -> list
     Of several photographs of one name (a.png and a_color.png) the one with "_color" counts, then PNG before JPEG. A
     broken link counts as no file. Links to folders are followed, but no folder is entered twice.
     """
-    root = Path(root)
     folders = MaskFolders(root, masks, of_colour=MASK_FOLDERS)
     frames = []
     for folder, subfolders, _ in folders_below(root):
@@ -99,27 +97,26 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in images_below(folder) if path.parent == folder]
 
 
-def read_report(root: str | os.PathLike) -> dict[str, str]:
+def read_report(root: Path) -> dict[str, str]:
     """{report_key: verdict} of masks_report.csv in the root; "kept", or why the frame was dropped.
 
     Empty where there is no report. A report that is damaged yields the rows that can be read.
     """
     try:
-        text = (Path(root) / REPORT_NAME).read_text(encoding="utf-8", errors="replace")
+        text = (root / REPORT_NAME).read_text(encoding="utf-8", errors="replace")
         rows = list(csv.DictReader(io.StringIO(text.replace("\0", ""), newline="")))
     except (OSError, csv.Error):
         return {}
     return {row["file"]: row["verdict"] for row in rows if row.get("file") and row.get("verdict")}
 
 
-def usable_frames(root: str | os.PathLike) -> tuple[list[RealFrame], list[RealFrame]]:
+def usable_frames(root: Path) -> tuple[list[RealFrame], list[RealFrame]]:
     """The frames to train on, and those that are left out.
 
     Left out are frames that masks_report.csv dropped, frames of a refined user (any file in mask_refined/)
     without a refined mask, and frames without a mask of any kind. The other frames of a user that was never refined
     keep their raw masks.
     """
-    root = Path(root)
     frames = find_real_frames(root)
     verdicts = read_report(root)
     refined_users = {frame.user for frame in frames if frame.refined}

@@ -156,8 +156,7 @@ def _work(
     """Refine the frames chunk by chunk, in any order; yields (report_key, stamp, verdict) of each chunk's frames."""
     chunks = [todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK)]
     if num_workers == 0 or len(todo) <= CHUNK:
-        for chunk in chunks:
-            yield refine_chunk(chunk, options)
+        yield from (refine_chunk(chunk, options) for chunk in chunks)
         return
     tasks = ((chunk, options) for chunk in chunks)
     yield from in_processes(

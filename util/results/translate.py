@@ -73,17 +73,18 @@ def translate_split(
     }
     tested = Tested(name, folder, domains, source, generated, metrics)
     if net:
-        distances = measure_distances(
-            target,
-            generated,
-            source,
-            net,
-            cache_dir=opt.results_dir / "features",
-            kid_subset_size=opt.kid_subset_size,
-            kid_subsets=opt.kid_subsets,
-            on_own_background=opt.background is not None,
-        )
-        parts = [distances]
+        parts = [
+            measure_distances(
+                target,
+                generated,
+                source,
+                net,
+                cache_dir=opt.results_dir / "features",
+                kid_subset_size=opt.kid_subset_size,
+                kid_subsets=opt.kid_subsets,
+                on_own_background=opt.background is not None,
+            )
+        ]
         unmasked = [each for each, part in regions.items() if set(part.origins) == {WHOLE}]
         if unmasked:
             metrics["not_measured"] = dict.fromkeys(RULERS, f"the {' and the '.join(unmasked)} images have no masks")
