@@ -10,6 +10,22 @@ from helpers import TINY, write_hands
 
 from util import workers
 
+# What takes longest, so that no process is left alone with it at the end.
+FIRST = (
+    "test_train.py",
+    "test_kill.py",
+    "test_reproduce.py",
+    "test_fast_step.py",
+    "test_workers.py",
+    "test_ranks.py",
+    "test_search.py",
+    "test_export.py",
+    "test_feature_nets.py",
+    "test_distributed.py",
+    "test_trust.py",
+    "test_piped.py",
+)
+
 
 def cores() -> int:
     """How many this process may use."""
@@ -27,6 +43,11 @@ def pytest_configure(config):
     threads = max(1, cores() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)))
     torch.set_num_threads(min(2, threads))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(FIRST)))
 
 
 def pytest_collection_finish(session):

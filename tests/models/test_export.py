@@ -20,6 +20,7 @@ def trained(*, fill: bool = True, **changes) -> Translator:
     model = build(None, netD="patch", upsample="smooth", **changes)
     translator = Translator.__new__(Translator)
     translator.net, translator.device = model.averages["G_r"].module, CPU
+    del translator.net.net[10:13]  # three of the four residual blocks, which are alike
     translator.options = SimpleNamespace(mask=True, fill=fill)
     return translator
 
@@ -53,7 +54,8 @@ def translator():
     return trained()
 
 
-def test_pt2_takes_other_sizes(translator, tmp_path):
+def test_pt2_takes_other_sizes(tmp_path):
+    translator = trained(fill=False)  # the graph that test_onnxruntime_computes_the_same has is exported with it
     export_translator(translator, tmp_path / "g.pt2")
     with torch.no_grad():
         made = torch.export.load(tmp_path / "g.pt2").module()(*inputs())

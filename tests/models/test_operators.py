@@ -12,6 +12,7 @@ from options.train_options import parse_train
 from util.benchmark.operators import operators
 from util.runtime import Amp
 
+STEPS = 14  # the rate falls from the eighth on
 BEFORE = 2415  # at commit 50e99b5, mshgan4, batch 1, default flags, bfloat16
 
 
@@ -23,7 +24,7 @@ def vgg():
 def create(vgg, model: str, amp: str, *flags: str) -> HGAN:
     """A narrow model of train.py's default flags."""
     opt = parse_train(["--name", "x", "--model", model, "--ngf", "4", "--ndf", "4", "--lambda_geo", "0", *flags])
-    return HGAN(network_config(opt), objective(opt), vgg=vgg, amp=Amp(amp), device=CPU, total_steps=30)
+    return HGAN(network_config(opt), objective(opt), vgg=vgg, amp=Amp(amp), device=CPU, total_steps=STEPS)
 
 
 def test_a_step_takes_few_operators(vgg):
@@ -37,11 +38,11 @@ def test_a_step_takes_few_operators(vgg):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_step_is_the_same_sequence_of_operators(vgg, model):
-    """Names and shapes, of steps 5 to 20, with a full pool and the default flags."""
+    """Names and shapes, of all steps from the sixth on, with a full pool and the default flags."""
     flags = ("--pool_size", "3")
     trained = create(vgg, model, "off", *flags)
     first = None
-    for step in range(20):
+    for step in range(STEPS):
         batch = make_batch(seed=step)
         exchange = trained.begin_step(batch)
         calls = operators(lambda batch=batch, exchange=exchange: trained.training_step(batch, exchange))

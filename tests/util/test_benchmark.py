@@ -5,6 +5,8 @@ import json
 import pytest
 import torch
 
+from data.demo import ensure_demo
+from util.benchmark import others
 from util.benchmark import step as benchmark
 from util.runtime import Amp
 
@@ -55,7 +57,9 @@ def test_operators_and_their_bytes_are_counted():
     assert cost["operators"] == 2 and cost["gigabytes"] == pytest.approx(4 * (3 * 64 + 64 + 1) / 1e9)
 
 
-def test_other_sections(capsys):
+def test_other_sections(capsys, monkeypatch):
+    fewest = {"num_workers": 0, "frames_per_camera": 1, "frames_per_user": 1}
+    monkeypatch.setattr(others, "ensure_demo", lambda root, **_: ensure_demo(root, **fewest))
     flags = ["--vit", "tiny", "--vit_size", "32", "--metric_images", "20", "--metric_dim", "4"]
     benchmark.main([*TINY, *flags, "--sections", "vit", "metrics", "loader", "masks"])
     said = capsys.readouterr().out

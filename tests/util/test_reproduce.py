@@ -262,7 +262,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(run_main, monkeypatch
     command = [sys.executable, "-m", "util.reproduce", "--dataroot", "hands", "--models", "pixcyclegan4", "--jobs", "1"]
     command += ["--only", "silnet", "train", "translate", "tables", "--val_size", "2", "--test_size", "6"]
     command += [
-        f"--train_flags={' '.join(TINY)} --save_freq 2 --max_steps 60",
+        f"--train_flags={' '.join(TINY)} --save_freq 2 --max_steps 40",
         f"--silnet_flags={silnet} --max_steps 2",
     ]
     command += ["--test_flags=--feature_net random --num_workers 0", "--figure_model", "pixcyclegan4"]
@@ -280,7 +280,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(run_main, monkeypatch
     assert "silnet: done before" in said
     assert re.search(r"train_pixcyclegan4: python train.py .* --continue_train", said)
     page = (tmp_path / "results" / "paper" / "paper.md").read_text()
-    assert "| pixcyclegan4 | 60 |" in page and "70.815" in page and "translation brings" in page.lower()
+    assert "| pixcyclegan4 | 40 |" in page and "70.815" in page and "translation brings" in page.lower()
     assert (tmp_path / "results" / "paper" / "figures" / "fig5.jpg").exists()
     assert "fig5.jpg" in (tmp_path / "results" / "paper" / "index.html").read_text()
 

@@ -188,7 +188,7 @@ def test_memory_and_open_files_stay_flat(fit, tmp_path, monkeypatch):
         "--n_epochs",
         1000,
         "--max_steps",
-        400,
+        300,
         "--log_freq",
         10,
         "--save_freq",
@@ -199,5 +199,5 @@ def test_memory_and_open_files_stay_flat(fit, tmp_path, monkeypatch):
         0,
     )
     assert fit(*flags)[0] == 0
-    (first, files), (last, files_later) = seen[200], seen[400]
+    (first, files), (last, files_later) = seen[100], seen[300]
     assert files_later <= files and last - first < 16, seen

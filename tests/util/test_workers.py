@@ -1,28 +1,34 @@
 """Worker processes and threads wherever the program runs: any start method, a long TMPDIR, no shared memory, a parent that is
 killed, a disk that hangs."""
 
+import importlib
 import multiprocessing
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TINY, descendants, draw_hand, write_hands
+from helpers import ROOT, TINY, descendants, draw_hand, start_call, wait, write_hands
 from torch.utils.data import Dataset
 
 from data.frames import find_frames
+from data.input_folder import frames_in_folder
 from data.loader import collate_arrays, ordered_batches, stream_loader
 from data.pasted.backgrounds import open_backgrounds
 from data.pasted.downstream import background_bank
+from data.regions import HandRegions, readable
 from data.unpaired import UnpairedHands
-from util.errors import RunError
+from util import workers as pool
+from util.errors import RunError, run_command
 from util.images import write_png
 from util.workers import in_processes, in_threads, start_worker, worker_context
 
@@ -67,20 +73,16 @@ def test_all_that_workers_are_sent_can_be_sent(tmp_path):
     pickle.dumps(collate_arrays)
 
 
-SCRIPT = """
-import multiprocessing, sys, tempfile
-multiprocessing.set_start_method(sys.argv[1])
-sys.argv = sys.argv[2:]
-import importlib
-from util.errors import run_command
-run_command(importlib.import_module(sys.argv[0].removesuffix(".py")).main)
-"""
+def run_script(method: str, script: str, *argv: object, log: Path, **environment: object) -> int:
+    """The exit status of a script whose workers are started by `method`; its output goes to `log`."""
+    return wait(start_call(partial(call_script, method, [script, *map(str, argv)]), log, **environment))
 
 
-def run_script(method: str, *argv: object, tmpdir: Path | None = None) -> subprocess.CompletedProcess:
-    environment = os.environ | ({"TMPDIR": str(tmpdir)} if tmpdir else {})
-    command = [sys.executable, "-c", SCRIPT, method, *map(str, argv)]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+def call_script(method: str, argv: list[str]) -> None:
+    multiprocessing.set_start_method(method, force=True)
+    tempfile.tempdir = None  # TMPDIR is read anew
+    sys.argv = argv
+    run_command(importlib.import_module(argv[0].removesuffix(".py")).main)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="fork is POSIX's")
@@ -91,12 +93,10 @@ def test_training_with_workers_and_a_long_tmpdir(tmp_path, method):
     tmpdir.mkdir()
     root = write_hands(tmp_path / "data", frames=1, size=48)
     flags = [*TINY, "--netD", "pixel", "--num_workers", 1, "--max_steps", 2, "--device", "cpu"]
-    done = run_script(
-        method, "train.py", "--name", "run", "--dataroot", root, "--checkpoints_dir", tmp_path, *flags, tmpdir=tmpdir
-    )
-    assert done.returncode == 0, done.stderr
+    where, log = ("--name", "run", "--dataroot", root, "--checkpoints_dir", tmp_path), tmp_path / "log"
+    assert run_script(method, "train.py", *where, *flags, log=log, TMPDIR=tmpdir) == 0, log.read_text()
     assert (tmp_path / "run" / "latest.pt").exists()
-    assert not {"\r", "\x1b"} & set(done.stdout + done.stderr)  # piped: plain lines
+    assert not {"\r", "\x1b"} & set(log.read_text())  # piped: plain lines
 
 
 def test_classifying_with_spawned_workers(tmp_path):
@@ -115,11 +115,12 @@ def test_classifying_with_spawned_workers(tmp_path):
         tmp_path / "generated",
     ]
     least = ["--train_per_class", 3, "--test_per_class", 2, "--max_steps", 1, "--vit", "tiny", "--img_size", 32]
-    done = run_script(
+    log = tmp_path / "log"
+    status = run_script(
         "spawn", "classify.py", "--experiment", "table3", *where, "--results_dir", tmp_path / "results", *least,
-        "--batch_size", 2, "--num_workers", 1, "--device", "cpu", "--amp", "off",
+        "--batch_size", 2, "--num_workers", 1, "--device", "cpu", "--amp", "off", log=log,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert status == 0, log.read_text()
     assert (tmp_path / "results" / "classify" / "table3" / "metrics.json").exists()
 
 
@@ -269,22 +270,18 @@ def test_an_error_in_a_thread_is_raised_in_its_turn(threads):
         next(results)
 
 
-ON_A_DEAD_DISK = """
-import os, sys
-from pathlib import Path
-import util.workers
-from data.input_folder import frames_in_folder
-from data.regions import HandRegions, readable
-from util.errors import run_command
-def main():
-    frames = frames_in_folder(Path(sys.argv[1]))
+def read_from_a_dead_disk(folder: Path, noticed_after: int) -> None:
+    """Print which images of the folder can be read, two at a time; the third of them never is."""
+    frames = frames_in_folder(folder)
     frames[2].image.unlink()
     os.mkfifo(frames[2].image)  # a file that opens, or is read, never
-    util.workers.STALLED = util.workers.POLL = int(sys.argv[2])
-    for index, _ in readable(HandRegions(frames), num_workers=2):
-        print(index, flush=True)
-run_command(main)
-"""
+    pool.STALLED = pool.POLL = noticed_after
+
+    def main() -> None:
+        for index, _ in readable(HandRegions(frames), num_workers=2):
+            print(index)
+
+    run_command(main)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
@@ -294,22 +291,25 @@ def test_a_thread_that_hangs_is_one_sentence_and_holds_up_nothing(tmp_path, noti
     random = np.random.default_rng(0)
     for name in "abcdefgh":
         write_png(tmp_path / f"{name}.png", draw_hand(random, size=48)[0])
-    command = [sys.executable, "-c", ON_A_DEAD_DISK, str(tmp_path), str(noticed_after)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    reader = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
+    log = tmp_path / "log"
+    reader = start_call(partial(read_from_a_dead_disk, tmp_path, noticed_after), log)
     try:
-        assert [reader.stdout.readline() for _ in range(2)] == ["0\n", "1\n"], reader.communicate()
+        end = time.monotonic() + 60
+        while log.read_text().count("\n") < 2 and time.monotonic() < end:
+            time.sleep(0.05)
         if noticed_after > 1:
             time.sleep(0.5)
-            reader.send_signal(signal.SIGTERM)
-        _, said = reader.communicate(timeout=60)
+            reader.terminate()
+        status = wait(reader, seconds=60)
     finally:
         reader.kill()
+    first, second, sentence = log.read_text().splitlines()
+    assert (first, second) == ("0", "1")
     if noticed_after > 1:
-        assert reader.returncode == 128 + signal.SIGTERM and said.startswith("terminated") and said.count("\n") == 1
+        assert status == 128 + signal.SIGTERM and sentence.startswith("terminated")
     else:
-        assert reader.returncode == 1 and said.count("\n") == 1
-        assert said.startswith(f"error: no image has come for 1 s: reading hangs at {tmp_path / 'c.png'};")
+        assert status == 1
+        assert sentence.startswith(f"error: no image has come for 1 s: reading hangs at {tmp_path / 'c.png'};")
 
 
 def test_workers_are_no_forks_of_the_main_process():
