@@ -47,7 +47,7 @@ def main() -> int:
         translate_folder(opt, opt.name[0], models[opt.name[0]])
         return 0
     if opt.downstream:
-        return study_downstream(opt, models, amp)
+        return study_downstream(opt, models)
     net = (
         load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device)
         if opt.metrics
@@ -92,7 +92,7 @@ def known_silnet(opt: argparse.Namespace, model: Translator) -> TrainedSilNet | 
     return silnet
 
 
-def study_downstream(opt: argparse.Namespace, models: dict[str, Translator], amp: Amp) -> int:
+def study_downstream(opt: argparse.Namespace, models: dict[str, Translator]) -> int:
     """The downstream study of each run; see util.studies.downstream. Returns the exit status."""
     for name, model in models.items():
         run = model.options
@@ -107,16 +107,7 @@ def study_downstream(opt: argparse.Namespace, models: dict[str, Translator], amp
             )
         folder = opt.results_dir / name / "downstream" / opt.downstream
         try:
-            table = study(
-                opt,
-                model,
-                train,
-                test,
-                background=run.background,
-                folder=folder,
-                device=model.device,
-                amp=amp,
-            )
+            table = study(opt, model, train, test, folder=folder)
         except Stopped as stopped:
             raise Stopped(stopped.number, "nothing is kept of an unfinished study") from None
         print(table)

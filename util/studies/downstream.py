@@ -39,25 +39,15 @@ SAMPLES = 6  # rows of samples.png
 TEST_SEED = 0  # every network is tested on the same pictures
 
 
-def study(
-    opt: Namespace,
-    model: Translator,
-    train: Domains,
-    test: Domains,
-    *,
-    background: str,
-    folder: Path,
-    device: torch.device,
-    amp: Amp,
-) -> str:
+def study(opt: Namespace, model: Translator, train: Domains, test: Domains, *, folder: Path) -> str:
     """Run the study --downstream names and write table.md, metrics.json and samples.png to the folder.
 
     train, test: the frames of these splits; opt: the flags of test.py. Returns the table. Raises UsageError where there
     are no masks or too few hands, and util.errors.Stopped on SIGINT and SIGTERM.
     """
     shutil.rmtree(folder, ignore_errors=True)  # an earlier study
-    hands = training_hands(opt, model, train, background=background)
-    tested = real_hands(opt, test["real"], background=background)
+    hands = training_hands(opt, model, train)
+    tested = real_hands(opt, test["real"], background=model.options.background)
     banks = {
         part: background_bank(opt.background_root, size=opt.downstream_size, part=part, seed=TEST_SEED)
         for part in ("train", "test")
@@ -70,8 +60,9 @@ def study(
         for part in SETS:
             log.info("%s: %s, seed %d of %d", opt.downstream, SETS[part], seed + 1, opt.downstream_seeds)
             stream = AnnotatedHands(hands[part], background=banks["train"], seed=seed, train=True)
-            net = train_net(opt, stream, seed=seed, folder=folder / "runs" / f"{part}_{seed}", device=device, amp=amp)
-            predicted, truth = predict(opt, net, testing, device=device)
+            run = folder / "runs" / f"{part}_{seed}"
+            net = train_net(opt, stream, seed=seed, folder=run, device=model.device, amp=model.amp)
+            predicted, truth = predict(opt, net, testing, device=model.device)
             results[part].append(score(opt.downstream, predicted, truth, size=opt.downstream_size))
             for name, value in results[part][-1].items():
                 log.info("%s on real hands: %s", measures[name].name, measures[name].form.format(value))
@@ -106,15 +97,13 @@ def study(
     return text
 
 
-def training_hands(
-    opt: Namespace, model: Translator, frames: Domains, *, background: str
-) -> dict[str, list[AnnotatedHand]]:
+def training_hands(opt: Namespace, model: Translator, frames: Domains) -> dict[str, list[AnnotatedHand]]:
     """Equally many hands of each set, ready to be pasted; translated hands are those of the synthetic set."""
     count = min(opt.downstream_images, *(len(part) for part in frames.values()))
     chosen = {domain: random.Random(f"{TEST_SEED}-{domain}").sample(part, count) for domain, part in frames.items()}
     check_masks(chosen["synthetic"], "synthetic")
-    real = real_hands(opt, chosen["real"], background=background)
-    regions = HandRegions(chosen["synthetic"], background=background)
+    real = real_hands(opt, chosen["real"], background=model.options.background)
+    regions = HandRegions(chosen["synthetic"], background=model.options.background)
     translations = model.hands().stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     pairs = [
         annotate(opt, regions.frames[each.index], "synthetic", each.source, Hand(each.image, each.source.mask))
