@@ -6,7 +6,7 @@ from pathlib import Path
 
 from models import PATCH_SIZE, VITS
 from options.parsing import Parser, add_flag, add_switch, existing_dir, integer, number, parse_with_explicit, run_name
-from options.shared import add_machine_flags, add_strict_flag
+from options.shared import BASIC, LATER, add_machine_flags, add_strict_flag
 from util.errors import UsageError
 
 EXPERIMENTS = ("table2", "table3")
@@ -30,88 +30,36 @@ def classify_parser() -> Parser:
         help="run whose results/NAME/all, else results/NAME/test, holds the hands that test.py wrote; they are divided "
         "as the run's splits.json says",
     )
-    add_flag(
-        hands,
-        "--synth_dir",
-        basic=True,
-        type=existing_dir,
-        help="folder of synthetic hands (with --real_dir, --gen_dir)",
-    )
-    add_flag(hands, "--real_dir", basic=True, type=existing_dir, help="folder of real hands")
-    add_flag(
-        hands, "--gen_dir", basic=True, type=existing_dir, help="folder of translated hands, named as their sources"
-    )
-    add_flag(
-        hands,
-        "--checkpoints_dir",
-        may_change=True,
-        type=Path,
-        default=Path("checkpoints"),
-        help="folder of the run NAME",
-    )
-    add_flag(
-        hands, "--train_per_class", basic=True, type=integer(1), default=10500, help="most training images a class"
-    )
-    add_flag(hands, "--test_per_class", basic=True, type=integer(1), default=3500, help="most test images a class")
-    add_flag(
-        hands,
-        "--background_root",
-        basic=True,
-        type=existing_dir,
-        help="folder of background photographs, read recursively (default: drawn rooms)",
-    )
-
-    add_strict_flag(hands)
-
+    for flag, help in (
+        ("--synth_dir", "folder of synthetic hands (with --real_dir, --gen_dir)"),
+        ("--real_dir", "folder of real hands"),
+        ("--gen_dir", "folder of translated hands, named as their sources"),
+        ("--background_root", "folder of background photographs, read recursively (default: drawn rooms)"),
+    ):
+        add_flag(hands, flag, basic=True, type=existing_dir, help=help)
     training = parser.add_argument_group("training")
     add_flag(
         training, "--vit", basic=True, choices=tuple(VITS), default="base", help="the transformer, with patches of 16"
     )
-    add_flag(training, "--img_size", basic=True, type=multiple_of_patch, default=224, help="side of an image in pixels")
-    add_flag(
-        training,
-        "--n_epochs",
-        may_change=True,
-        basic=True,
-        type=integer(1),
-        default=20,
-        help="epochs for each training set",
-    )
-    add_flag(
-        training, "--max_steps", may_change=True, type=integer(0), default=0, help="cap for each training set, 0 = none"
-    )
-    add_flag(training, "--batch_size", basic=True, type=integer(1, 65536), default=32, help="images a step")
-    add_flag(
-        training, "--lr", basic=True, type=number(0, 1, above=True), default=1e-5, help="Adam's constant learning rate"
-    )
-    add_flag(training, "--seed", type=integer(0, 2**31 - 1), default=0, help="seed of weights, draws and backgrounds")
     machine = parser.add_argument_group("machine and files")
     add_machine_flags(machine)
-    add_flag(
-        machine,
-        "--results_dir",
-        basic=True,
-        type=Path,
-        default=Path("results"),
-        help="results go to RESULTS_DIR/classify/EXPERIMENT",
-    )
-    add_flag(machine, "--log_freq", may_change=True, type=integer(1), default=10, help="steps between logged losses")
-    add_flag(
-        machine,
-        "--save_freq",
-        may_change=True,
-        type=integer(0),
-        default=5000,
-        help="steps between saves, 0 = by time only",
-    )
-    add_flag(
-        machine,
-        "--save_minutes",
-        may_change=True,
-        type=number(0),
-        default=10,
-        help="minutes between saves, 0 = by steps only",
-    )
+    for group, flag, kind, default, marks, help in (
+        (hands, "--checkpoints_dir", Path, Path("checkpoints"), LATER, "folder of the run NAME"),
+        (hands, "--train_per_class", integer(1), 10500, BASIC, "most training images a class"),
+        (hands, "--test_per_class", integer(1), 3500, BASIC, "most test images a class"),
+        (training, "--img_size", multiple_of_patch, 224, BASIC, "side of an image in pixels"),
+        (training, "--n_epochs", integer(1), 20, BASIC | LATER, "epochs for each training set"),
+        (training, "--max_steps", integer(0), 0, LATER, "cap for each training set, 0 = none"),
+        (training, "--batch_size", integer(1, 65536), 32, BASIC, "images a step"),
+        (training, "--lr", number(0, 1, above=True), 1e-5, BASIC, "Adam's constant learning rate"),
+        (training, "--seed", integer(0, 2**31 - 1), 0, {}, "seed of weights, draws and backgrounds"),
+        (machine, "--results_dir", Path, Path("results"), BASIC, "results go to RESULTS_DIR/classify/EXPERIMENT"),
+        (machine, "--log_freq", integer(1), 10, LATER, "steps between logged losses"),
+        (machine, "--save_freq", integer(0), 5000, LATER, "steps between saves, 0 = by time only"),
+        (machine, "--save_minutes", number(0), 10, LATER, "minutes between saves, 0 = by steps only"),
+    ):
+        add_flag(group, flag, type=kind, default=default, help=help, **marks)
+    add_strict_flag(hands)
     add_switch(
         machine,
         "--continue_train",

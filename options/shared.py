@@ -11,6 +11,9 @@ from models.config import AMPS
 from options.parsing import add_flag, add_switch, existing_file, existing_path, integer, mask_values, number
 from util.errors import UsageError
 
+# Marks of flags; see add_flag.
+BASIC, LATER, TRANSLATORS = {"basic": True}, {"may_change": True}, {"translators_only": True}
+
 DEMO_ROOT = Path("datasets") / "demo"
 CACHE_DIR = Path("datasets") / "cache"
 

@@ -22,7 +22,16 @@ from options.parsing import (
     parse_with_explicit,
     run_name,
 )
-from options.shared import CACHE_DIR, DEMO_ROOT, add_data_flags, add_feature_net_flags, add_machine_flags
+from options.shared import (
+    BASIC,
+    CACHE_DIR,
+    DEMO_ROOT,
+    LATER,
+    TRANSLATORS,
+    add_data_flags,
+    add_feature_net_flags,
+    add_machine_flags,
+)
 from util.errors import UsageError
 from util.run import runs_in
 
@@ -51,172 +60,143 @@ def train_parser() -> Parser:
         "Several GPUs: torchrun --nproc_per_node=N train.py with the same flags.",
     )
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
-    run, data, model, machine = (groups[name] for name in ("run", "data", "model", "machine"))
-    add_flag(run, "--name", type=run_name, basic=True, help="name of the run; its files go to CHECKPOINTS_DIR/NAME")
     add_flag(
-        run,
-        "--checkpoints_dir",
-        type=Path,
-        default=Path("checkpoints"),
-        metavar="DIR",
-        may_change=True,
-        help="folder of all runs",
-    )
-    add_switch(
-        run,
-        "--continue_train",
-        default=False,
+        groups["run"],
+        "--name",
+        type=run_name,
         basic=True,
-        may_change=True,
-        help="continue the run NAME from its last save",
+        help="name of the run; its files go to CHECKPOINTS_DIR/NAME",
     )
+    add_data_flags(groups["data"], default_root=DEMO_ROOT)
+    add_machine_flags(groups["machine"], amp=False)
     add_flag(
-        run,
-        "--n_epochs",
-        type=integer(1),
-        default=10,
-        metavar="N",
-        basic=True,
-        may_change=True,
-        help="epochs; one is a pass over the larger domain",
-    )
-    add_flag(
-        run,
-        "--max_steps",
-        type=integer(0),
-        default=0,
-        metavar="N",
-        basic=True,
-        may_change=True,
-        help="stop after N steps; 0: no limit",
-    )
-    add_flag(run, "--seed", type=integer(0, 2**31 - 1), default=0, metavar="N", help="seed of every random choice")
-    add_flag(
-        run,
-        "--options",
-        type=existing_file,
-        metavar="FILE",
-        basic=True,
-        help="YAML file of flags, such as lr: 0.0002, or a run's options.yaml; flags on the command line take precedence",
-    )
-    add_switch(run, "--deterministic", default=False, help="make CUDA results reproducible bit for bit; slower")
-
-    add_data_flags(data, default_root=DEMO_ROOT)
-    add_switch(data, "--objects", default=False, help="use SynthHands' sequences with objects too")
-    add_flag(
-        data,
-        "--split_by",
-        choices=("frame", "sequence"),
-        default="frame",
-        help="unit of the split into train, val and test: single frames, as in the paper, or whole sequences and subjects",
-    )
-    add_flag(data, "--test_size", type=integer(0), metavar="N", help="test images a domain (a fifth, at most 2000)")
-    add_flag(data, "--val_size", type=integer(0), metavar="N", help="validation images a domain (a tenth, at most 400)")
-    add_switch(
-        data,
-        "--cache",
-        default=None,
-        may_change=True,
-        help="read crops from packed hands, made once in CACHE_DIR, instead of decoding images at every step; the samples are "
-        "the same (default: use existing packs, and make new ones for runs of two epochs or more)",
-    )
-    add_flag(
-        data,
-        "--cache_dir",
-        type=Path,
-        default=CACHE_DIR,
-        metavar="DIR",
-        may_change=True,
-        help="folder of packed hands, for all runs",
-    )
-
-    add_flag(
-        model,
+        groups["model"],
         "--model",
         choices=(*MODELS, *SEGMENTERS),
         default="mshgan4",
         basic=True,
         help="a model of Table I, or silnet; geocongan needs --silnet, or a run named silnet",
     )
-    add_switch(
-        model,
-        "--paper",
-        default=False,
-        basic=True,
-        translators_only=True,
-        help="use the published defaults instead of ours",
-    )
     add_flag(
-        model,
-        "--vgg_weights",
-        default="auto",
-        metavar=f"{{{','.join(VGG_SOURCES)},PATH}}",
-        translators_only=True,
-        help="VGG16 of the perceptual discriminator; auto: imagenet if available, else hed",
+        groups["data"],
+        "--split_by",
+        choices=("frame", "sequence"),
+        default="frame",
+        help="unit of the split into train, val and test: single frames, as in the paper, or whole sequences and subjects",
     )
-
-    add_flag(
-        groups["losses"],
-        "--silnet",
-        metavar="CHECKPOINT",
-        translators_only=True,
-        help="SilNet of --lambda_geo and of test.py's shape scores: a run of --model silnet, its folder, or a .pt file of it",
-    )
-
-    add_machine_flags(machine, amp=False)
-    add_switch(
-        machine,
-        "--compile",
-        default=False,
-        may_change=True,
-        help="compile the networks with torch.compile; slow to start, not yet measured on CUDA",
-    )
-    add_switch(
-        machine,
-        "--cuda_graphs",
-        default=False,
-        may_change=True,
-        translators_only=True,
-        help="record a training step as a CUDA graph and replay it; one process, --amp bf16 or off; not yet measured",
-    )
-    add_flag(
-        machine,
-        "--accumulate",
-        type=integer(1),
-        default=1,
-        metavar="N",
-        may_change=True,
-        translators_only=True,
-        help="compute a step in N parts of its batch: less memory, same gradients (with --norm batch, statistics are those of "
-        "a part)",
-    )
-    add_switch(
-        machine,
-        "--checkpoint_activations",
-        default=False,
-        may_change=True,
-        translators_only=True,
-        help="recompute the generators' activations in the backward pass: less memory, more time, same gradients",
-    )
-
-    for flag, kind, default, metavar, help in (
-        ("--log_freq", integer(1), 20, "N", "steps between logged losses"),
-        ("--display_freq", integer(0), 200, "N", "steps between image grids; 0: none"),
-        ("--save_freq", integer(0), 5000, "N", "steps between saves of latest.pt; 0: by time only"),
-        ("--save_minutes", number(0), 10, "M", "minutes between saves of latest.pt; 0: by steps only"),
-        ("--save_epoch_freq", integer(0), 0, "N", "epochs between kept snapshots epoch_E.pt; 0: none"),
-        ("--val_interval", number(0), 0.2, "EPOCHS", "epochs between validations; 0: never"),
+    for group, flag, kind, default, metavar, marks, help in (
+        ("run", "--n_epochs", integer(1), 10, "N", BASIC | LATER, "epochs; one is a pass over the larger domain"),
+        ("run", "--max_steps", integer(0), 0, "N", BASIC | LATER, "stop after N steps; 0: no limit"),
+        ("run", "--seed", integer(0, 2**31 - 1), 0, "N", {}, "seed of every random choice"),
+        ("run", "--checkpoints_dir", Path, Path("checkpoints"), "DIR", LATER, "folder of all runs"),
+        (
+            "run",
+            "--options",
+            existing_file,
+            None,
+            "FILE",
+            BASIC,
+            "YAML file of flags, such as lr: 0.0002, or a run's options.yaml; flags on the command line take precedence",
+        ),
+        ("data", "--test_size", integer(0), None, "N", {}, "test images a domain (a fifth, at most 2000)"),
+        ("data", "--val_size", integer(0), None, "N", {}, "validation images a domain (a tenth, at most 400)"),
+        ("data", "--cache_dir", Path, CACHE_DIR, "DIR", LATER, "folder of packed hands, for all runs"),
+        (
+            "model",
+            "--vgg_weights",
+            str,
+            "auto",
+            f"{{{','.join(VGG_SOURCES)},PATH}}",
+            TRANSLATORS,
+            "VGG16 of the perceptual discriminator; auto: imagenet if available, else hed",
+        ),
+        (
+            "losses",
+            "--silnet",
+            str,
+            None,
+            "CHECKPOINT",
+            TRANSLATORS,
+            "SilNet of --lambda_geo and of test.py's shape scores: a run of --model silnet, its folder, or a .pt file of it",
+        ),
+        (
+            "machine",
+            "--accumulate",
+            integer(1),
+            1,
+            "N",
+            LATER | TRANSLATORS,
+            "compute a step in N parts of its batch: less memory, same gradients (with --norm batch, statistics are those "
+            "of a part)",
+        ),
+        ("watching", "--log_freq", integer(1), 20, "N", BASIC | LATER, "steps between logged losses"),
+        ("watching", "--display_freq", integer(0), 200, "N", BASIC | LATER, "steps between image grids; 0: none"),
+        (
+            "watching",
+            "--save_freq",
+            integer(0),
+            5000,
+            "N",
+            BASIC | LATER,
+            "steps between saves of latest.pt; 0: by time only",
+        ),
+        (
+            "watching",
+            "--save_minutes",
+            number(0),
+            10,
+            "M",
+            BASIC | LATER,
+            "minutes between saves of latest.pt; 0: by steps only",
+        ),
+        (
+            "watching",
+            "--save_epoch_freq",
+            integer(0),
+            0,
+            "N",
+            BASIC | LATER,
+            "epochs between kept snapshots epoch_E.pt; 0: none",
+        ),
+        ("watching", "--val_interval", number(0), 0.2, "EPOCHS", BASIC | LATER, "epochs between validations; 0: never"),
     ):
-        add_flag(
-            groups["watching"],
-            flag,
-            type=kind,
-            default=default,
-            metavar=metavar,
-            basic=True,
-            may_change=True,
-            help=help,
-        )
+        add_flag(groups[group], flag, type=kind, default=default, metavar=metavar, help=help, **marks)
+    for group, flag, default, marks, help in (
+        ("run", "--continue_train", False, BASIC | LATER, "continue the run NAME from its last save"),
+        ("run", "--deterministic", False, {}, "make CUDA results reproducible bit for bit; slower"),
+        ("data", "--objects", False, {}, "use SynthHands' sequences with objects too"),
+        (
+            "data",
+            "--cache",
+            None,
+            LATER,
+            "read crops from packed hands, made once in CACHE_DIR, instead of decoding images at every step; the samples "
+            "are the same (default: use existing packs, and make new ones for runs of two epochs or more)",
+        ),
+        ("model", "--paper", False, BASIC | TRANSLATORS, "use the published defaults instead of ours"),
+        (
+            "machine",
+            "--compile",
+            False,
+            LATER,
+            "compile the networks with torch.compile; slow to start, not yet measured on CUDA",
+        ),
+        (
+            "machine",
+            "--cuda_graphs",
+            False,
+            LATER | TRANSLATORS,
+            "record a training step as a CUDA graph and replay it; one process, --amp bf16 or off; not yet measured",
+        ),
+        (
+            "machine",
+            "--checkpoint_activations",
+            False,
+            LATER | TRANSLATORS,
+            "recompute the generators' activations in the backward pass: less memory, more time, same gradients",
+        ),
+    ):
+        add_switch(groups[group], flag, default=default, help=help, **marks)
     add_flag(
         groups["watching"],
         "--best_by",
@@ -227,7 +207,6 @@ def train_parser() -> Parser:
         "or the distance only",
     )
     add_feature_net_flags(groups["watching"], translators_only=True)
-
     for name, knob in knobs().items():
         add_knob(groups[knob.group], knob, choices=REGISTRIES.get(name, ()))
     return parser

@@ -173,23 +173,22 @@ def make_parser() -> Parser:
     parser = Parser(prog="python -m util.benchmark", description=__doc__.split("\n\n")[1])
     parser.add_argument("--sections", nargs="+", choices=tuple(SECTIONS), default=["steps"], help="what to measure")
     parser.add_argument("--models", nargs="+", choices=tuple(MODELS), default=list(MODELS), help="whose steps")
-    parser.add_argument(
-        "--crop_size", type=integer(32, 4096), default=128, metavar="PX", help="side of a training crop"
-    )
-    parser.add_argument("--batch_size", type=integer(1), default=1, metavar="N", help="images a domain and step")
-    parser.add_argument("--steps", type=integer(1), default=5, metavar="N", help="timed; the median counts")
-    parser.add_argument("--ngf", type=integer(1), default=64, metavar="N", help="generator's first width")
-    parser.add_argument("--ndf", type=integer(1), default=64, metavar="N", help="discriminator's first width")
-    add_switch(parser, "--reference", default=True, help="measure the plain transcription beside each model, too")
-    add_switch(parser, "--compile", default=False, help="torch.compile the networks of the fast step")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: CUDA if available")
     parser.add_argument("--amp", choices=AMPS, default="auto", help="of the fast step; the reference is in float32")
     parser.add_argument("--vit", choices=tuple(VITS), default="base", help="which Vision Transformer")
-    parser.add_argument("--vit_size", type=integer(PATCH_SIZE), default=224, metavar="PX", help="side of its images")
-    parser.add_argument(
-        "--metric_images", type=integer(20), default=2000, metavar="N", help="images a side of the distances"
-    )
-    parser.add_argument("--metric_dim", type=integer(2), default=2048, metavar="N", help="dimensions of their features")
+    for flag, kind, default, help in (
+        ("--crop_size", integer(32, 4096), 128, "side of a training crop in pixels"),
+        ("--batch_size", integer(1), 1, "images a domain and step"),
+        ("--steps", integer(1), 5, "timed; the median counts"),
+        ("--ngf", integer(1), 64, "generator's first width"),
+        ("--ndf", integer(1), 64, "discriminator's first width"),
+        ("--vit_size", integer(PATCH_SIZE), 224, "side of the Vision Transformer's images in pixels"),
+        ("--metric_images", integer(20), 2000, "images a side of the distances"),
+        ("--metric_dim", integer(2), 2048, "dimensions of their features"),
+    ):
+        parser.add_argument(flag, type=kind, default=default, metavar="N", help=help)
+    add_switch(parser, "--reference", default=True, help="measure the plain transcription beside each model, too")
+    add_switch(parser, "--compile", default=False, help="torch.compile the networks of the fast step")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     return parser
 
