@@ -62,10 +62,18 @@ class FeatureNet:
     @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray]) -> Tensor:
         # Scores must not depend on the training's precision, so they are always computed in float32.
-        with torch.autocast(self.device.type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False), _full_float32():
             tensors = (torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device) for image in images)
             x = torch.cat([self._prepare(tensor) for tensor in tensors])
             return self._net(x.contiguous(memory_format=torch.channels_last)).float()
+
+
+def _full_float32():
+    """A context in which convolutions do not use TF32."""
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
 
 
 def load_feature_net(
