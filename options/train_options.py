@@ -104,7 +104,7 @@ def train_parser() -> Parser:
         (
             "model",
             "--vgg_weights",
-            str,
+            None,
             "auto",
             f"{{{','.join(VGG_SOURCES)},PATH}}",
             TRANSLATORS,
@@ -113,7 +113,7 @@ def train_parser() -> Parser:
         (
             "losses",
             "--silnet",
-            str,
+            None,
             None,
             "CHECKPOINT",
             TRANSLATORS,
