@@ -142,7 +142,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     if here.rank == 0:
         resolved = {
             "device": str(device),
-            "device_name": device_name(device),
+            "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
             "amp": amp.name,
             "world_size": here.world_size,
             **frozen,
@@ -246,11 +246,6 @@ def absolute_roots(opt: argparse.Namespace) -> dict[str, str | None]:
     """The data's folders as absolute paths, which hold wherever a later command is started."""
     roots = {flag: getattr(opt, flag) for flag in ("dataroot", "synth_root", "real_root")}
     return {flag: str(root.resolve()) if root else None for flag, root in roots.items()}
-
-
-def device_name(device: torch.device) -> str:
-    """The device's product name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
 def announce(opt: argparse.Namespace, description: str, resolved: dict, schedule: Schedule) -> None:

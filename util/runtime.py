@@ -3,6 +3,7 @@
 import os
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -69,10 +70,8 @@ def resolve_amp(name: str, device: torch.device) -> Amp:
 
 def cpu_computes_bf16() -> bool:
     """Whether the CPU has instructions for bfloat16 products; where it must emulate them, float32 is faster."""
-    try:
-        flags = open("/proc/cpuinfo").read()
-    except OSError:
-        return False
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 

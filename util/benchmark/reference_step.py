@@ -131,14 +131,11 @@ class ReferenceStep:
             return self.nets[name](with_surroundings(image, mask) if goal.fill else image)
 
         # Generators.
-        identity_weight = goal.lambda_cycle * goal.lambda_identity
         raw_r = paint("G_r", s, mask_s)
-        same_r = paint("G_r", r, mask_r) if goal.lambda_identity else None
         fake_r = self.masked(raw_r, s, mask_s)
         raw_s = paint("G_s", r, mask_r)
         fake_s = self.masked(raw_s, r, mask_r)
         cycle_s = paint("G_s", fake_r, mask_s)
-        same_s = paint("G_s", s, mask_s) if goal.lambda_identity else None
         cycle_r = paint("G_r", fake_s, mask_r)
         seen = mask_s * mask_r if goal.common_mask else torch.ones_like(mask_s)  # by discriminators
         shown_r, shown_s = self.shown(fake_r, seen), self.shown(fake_s, seen)
@@ -149,8 +146,9 @@ class ReferenceStep:
         identity = torch.zeros(())
         loss = goal.lambda_gan * gan + goal.lambda_cycle * cycle
         if goal.lambda_identity > 0:
+            same_r, same_s = paint("G_r", r, mask_r), paint("G_s", s, mask_s)
             identity = self.off(same_r, r, mask_r) + self.off(same_s, s, mask_s)
-            loss = loss + identity_weight * identity
+            loss = loss + goal.lambda_cycle * goal.lambda_identity * identity
         losses = {"G_gan": gan, "G_cycle": cycle, "G_identity": identity}
         if goal.lambda_geo:
             losses["G_geo"] = F.binary_cross_entropy_with_logits(self.silnet(raw_r), mask_s)

@@ -90,10 +90,8 @@ class RunLogger:
     def pause(self) -> Iterator[None]:
         """Time within the block (validation, pictures, saving) does not count towards the seconds a step."""
         start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._since += time.perf_counter() - start
+        yield
+        self._since += time.perf_counter() - start
 
     def losses(self, values: dict[str, float]) -> None:
         """Log the step's losses and the mean seconds a step since the last call."""
@@ -188,9 +186,7 @@ def memory_gib() -> float:
     """Peak memory so far: the GPU's if one is in use, else this process's."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**30
-    if resource is None:
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
 
 
