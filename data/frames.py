@@ -195,8 +195,7 @@ def _real_frames(root: Path, reading: Reading) -> list[Frame]:
             "<user>/mask/<name>_mask.png beside <user>/color/, or into any folder that --masks names (without masks, "
             "put the images into trainA/ and trainB/: they are then used whole)"
         )
-    raw = sum(frame.mask_kind == "raw" for frame in frames)
-    if raw:
+    if raw := sum(frame.mask_kind == "raw" for frame in frames):
         log.info("RealHands: %d raw masks, cleaned as they are read; preprocess_masks.py does it once and for all", raw)
     return frames
 

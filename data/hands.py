@@ -99,11 +99,9 @@ def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
     if frame.mask is not None:
         return _file_mask(frame, picture), frame.mask_origin
     if frame.mask_kind in ("key", "auto"):
-        mask = alpha_mask(picture.alpha)
-        if mask is not None:
+        if (mask := alpha_mask(picture.alpha)) is not None:
             return mask, ALPHA
-        mask = keyed_mask(picture.rgb)
-        if mask is not None:
+        if (mask := keyed_mask(picture.rgb)) is not None:
             return mask, KEY
         if frame.mask_kind == "key":
             raise ImageError(

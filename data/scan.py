@@ -32,8 +32,8 @@ def scan(frames: Domains, *, strict: bool) -> dict[Frame, str]:
     faults: dict[Frame, str] = {}
     for domain, domain_frames in frames.items():
         reasons = in_threads(fault, domain_frames, count=THREADS, name=lambda frame: printable(frame.image))
-        reasons = progress(reasons, total=len(domain_frames), desc=f"checking {domain} images")
-        bad = {frame: reason for frame, reason in zip(domain_frames, reasons) if reason}
+        bar = progress(zip(domain_frames, reasons), total=len(domain_frames), desc=f"checking {domain} images")
+        bad = {frame: reason for frame, reason in bar if reason}
         if bad and (strict or len(bad) == len(domain_frames)):
             outlook = "--no-strict leaves such images out" if strict else "none is left; check --dataroot"
             first = next(iter(bad.values()))

@@ -1,4 +1,7 @@
-"""Endless shuffling: every pass over a set in a new order, any place of which can be looked up."""
+"""Seeded orders: a list shuffled once, or every pass over a set in a new order, any place of which can be looked up."""
+
+import random
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -16,3 +19,10 @@ class Shuffled:
             self._round = round_
             self._order = np.random.default_rng((*self.seed, round_)).permutation(self.count)
         return int(self._order[place])
+
+
+def shuffled(names: Iterable[str], seed: str) -> list[str]:
+    """The names in an order that depends on them and the seed alone."""
+    order = sorted(names)
+    random.Random(seed).shuffle(order)
+    return order

@@ -2,11 +2,11 @@
 
 import json
 import logging
-import random
 from collections import defaultdict
 from pathlib import Path
 
 from data.frames import DOMAINS, PHASES, Domains, Frame
+from data.shuffled import shuffled
 from util.drawing import spread
 from util.errors import UsageError
 from util.images import write_bytes
@@ -61,8 +61,7 @@ def _draw(frames: list[Frame], wanted: dict[str, int], *, split_by: str, seed: s
     groups = defaultdict(list)
     for frame in frames:
         groups[frame.sequence if split_by == "sequence" else frame.relative].append(frame)
-    order = sorted(groups)
-    random.Random(seed).shuffle(order)
+    order = shuffled(groups, seed)
     drawn: dict[str, list[Frame]] = {"test": [], "val": []}
     for phase, size in wanted.items():
         while len(drawn[phase]) < size and order:
@@ -117,8 +116,7 @@ def select(frames: Domains, split: Split, phase: str) -> Domains:
         known = {frame.relative: frame for frame in frames[domain]}
         names = [name for each in phases for name in split[domain][each]]
         chosen[domain] = [known[name] for name in names if name in known]
-        missing = len(names) - len(chosen[domain])
-        if missing:
+        if missing := len(names) - len(chosen[domain]):
             log.warning(
                 "%d of %d %s images of the %s split are no longer in the data root", missing, len(names), domain, phase
             )

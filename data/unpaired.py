@@ -77,10 +77,9 @@ class UnpairedHands(Dataset):
         frames = self.frames[domain]
         for attempt in range(min(len(frames), MAX_TRIES)):
             frame = frames[self._order[domain][k + attempt]]
-            if frame in self._bad:
-                continue
             try:
-                return frame, self._crop(domain, frame, random)
+                if frame not in self._bad:
+                    return frame, self._crop(domain, frame, random)
             except ImageError as error:
                 self._bad.add(frame)
                 left_out[frame.relative] = str(error)

@@ -162,8 +162,7 @@ def _build(
             raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    unreadable = int((index[:, -1] == 0).sum())
-    if unreadable:
+    if unreadable := int((index[:, -1] == 0).sum()):
         log.warning(
             "%d of %d %s images cannot be used; they are named when their turn comes", unreadable, len(frames), title
         )

@@ -49,10 +49,9 @@ class Photographs:
     def __call__(self, rng: np.random.Generator) -> np.ndarray:
         first = rng.integers(len(self.paths))
         for path in [*self.paths[first:], *self.paths[:first]]:  # the next one that can be read
-            if path in self._bad:
-                continue
             try:
-                return random_crop(read_rgb(path), self.size, rng)
+                if path not in self._bad:
+                    return random_crop(read_rgb(path), self.size, rng)
             except ImageError as error:
                 self._bad.add(path)
                 log.warning("left out: %s", error)
@@ -82,10 +81,8 @@ def random_crop(photograph: np.ndarray, size: int, rng: np.random.Generator) -> 
     side = max(1, round(min(height, width) * rng.uniform(0.5, 1.0)))
     top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
     crop = photograph[top : top + side, left : left + side]
-    if rng.random() < 0.5:
-        crop = crop[:, ::-1]
-    interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(crop), (size, size), interpolation=interpolation)
+    crop = np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
+    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
 
 
 def draw_room(size: int, rng: np.random.Generator) -> np.ndarray:

@@ -5,8 +5,7 @@ source of the synthetic hand it was translated from and always goes where that g
 """
 
 import logging
-import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from torch.utils.data import Dataset
 from data.listing import images_below, warn_left_out
 from data.pasted.backgrounds import Background
 from data.pasted.composite import Placement, composite, mask_of_crop, random_placement
-from data.shuffled import Shuffled
+from data.shuffled import Shuffled, shuffled
 from data.splits import Split
 from util.errors import UsageError
 from util.images import ImageError, printable, read_mask, read_rgb, to_tensor
@@ -107,8 +106,7 @@ def pools_of_folders(folders: dict[str, Path], *, seed: int, test_share: float) 
     for kind, flag in zip(KINDS, ("--synth_dir", "--real_dir", "--gen_dir")):
         if not pool[kind]:
             raise UsageError(f"{flag} {folders[kind]} holds no image")
-    strangers = len(pool["generated"].keys() - pool["synthetic"].keys())
-    if strangers:
+    if strangers := len(pool["generated"].keys() - pool["synthetic"].keys()):
         log.warning(
             "%d of %d generated hands are not named as any synthetic one: nothing keeps their sources out of the "
             "other part of the division",
@@ -132,13 +130,6 @@ def divide(pool: Pool, *, seed: int, test_share: float) -> dict[str, Pool]:
         }
         for part in PARTS
     }
-
-
-def shuffled(names: Iterable[str], seed: str) -> list[str]:
-    """The names in an order that depends on them and the seed alone."""
-    order = sorted(names)
-    random.Random(seed).shuffle(order)
-    return order
 
 
 def draw_balanced(pool: Pool, *, per_class: int, seed: int, strict: bool = False) -> dict[str, list[HandFile]]:

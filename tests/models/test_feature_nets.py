@@ -11,7 +11,7 @@ from util import pretrained
 from util.errors import UsageError
 from util.images import write_png
 from util.scores import distances as metrics
-from util.scores.evaluate import ImageFiles, extract_features
+from util.scores.evaluate import extract_features
 
 IMAGES = 40
 
@@ -66,7 +66,7 @@ def both(weights, tmp_path_factory):
         paths = sorted(folder.iterdir())
         with torch.no_grad():
             theirs.append(torch.cat([extractor(image[None])[0] for image in ImagesPathDataset(paths)]))
-        ours.append(extract_features(ImageFiles(paths), net, batch_size=8))
+        ours.append(extract_features(paths, net, batch_size=8))
     return [side.numpy() for side in theirs], ours
 
 

@@ -7,7 +7,7 @@ import torch
 
 from util.errors import UsageError
 from util.scores import distances as metrics
-from util.scores.evaluate import ImageFiles, cached_features, extract_features, patch_crop, patch_crops, score
+from util.scores.evaluate import cached_features, extract_features, patch_crop, patch_crops, pixels, score
 
 
 class MeanColour:
@@ -46,7 +46,7 @@ def test_every_kind_of_file_is_scored(tmp_path):
     cv2.imwrite(str(tmp_path / "rgb16.png"), rgb.astype(np.uint16) * 257)
     cv2.imwrite(str(tmp_path / "grey16.png"), grey.astype(np.uint16) * 257)
     cv2.imwrite(str(tmp_path / "rgba16.png"), np.concatenate([rgb, opaque], -1).astype(np.uint16) * 257)
-    images = list(ImageFiles(sorted(tmp_path.iterdir())))
+    images = [pixels(path) for path in sorted(tmp_path.iterdir())]
     assert len(images) == 6 and all(np.array_equal(image, rgb) for image in images)
 
 

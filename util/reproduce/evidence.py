@@ -17,7 +17,7 @@ from util.reproduce import claims
 from util.reproduce.claims import Claim, Comparison
 from util.runtime import resolve_device
 from util.scores.differences import frechet_difference, kernel_difference, mean_difference
-from util.scores.evaluate import ImageFiles, cached_features
+from util.scores.evaluate import cached_features
 
 PERCEPTUAL = [name for name, entry in MODELS.items() if entry.netD == "perceptual"]
 PIXEL = [name for name, entry in MODELS.items() if entry.netD == "pixel"]
@@ -80,9 +80,9 @@ def model_claims(opt: Namespace, rows: dict[str, dict]) -> tuple[list[Claim], li
     net = feature_net(opt)
     read = functools.partial(cached_features, net=net, cache_dir=opt.folder / "features")
     first = test_folder(opt, models[0])
-    real = read(ImageFiles(sorted((first / "real").rglob("*.png"))), progress="real")
-    sides = {m: read(ImageFiles([test_folder(opt, m) / "generated" / n for n in names]), progress=m) for m in models}
-    untranslated = read(ImageFiles([first / "synthetic" / name for name in names]), progress="untranslated")
+    real = read(sorted((first / "real").rglob("*.png")), progress="real")
+    sides = {m: read([test_folder(opt, m) / "generated" / n for n in names], progress=m) for m in models}
+    untranslated = read([first / "synthetic" / name for name in names], progress="untranslated")
 
     metric = net.metric.upper()
     pairs = [(a, b) for a in PERCEPTUAL for b in BASELINES if a in rows and b in rows]

@@ -14,7 +14,7 @@ from models.features.registry import FeatureNet
 from util.images import read_mask, read_rgb, write_png
 from util.progress import progress
 from util.results.write import Written, as_seen, by_path
-from util.scores.evaluate import ImageFiles, cached_features, extract_features, patch_crops, score
+from util.scores.evaluate import cached_features, extract_features, patch_crops, score
 from util.scores.image_metrics import psnr, ssim
 
 
@@ -61,7 +61,7 @@ def measure_distances(
 
     def features(written: list[Written], label: str, *, cached: bool) -> tuple[np.ndarray, np.ndarray]:
         """Of whole regions, and of the 128 crops inside the hand."""
-        files = ImageFiles(each.image for each in written)
+        files = [each.image for each in written]
         if written is generated and on_own_background:
             files = list(as_seen(generated, source))
         patches = list(patch_crops(files, (read_mask(each.mask) for each in written)))

@@ -94,7 +94,10 @@ def translate_split(
         if opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"]):
             parts.append(measure_true_pairs(folder, generated, source, crop=crop))
         if shape:
-            parts.append(shape_scores(shape, regions[domain], silnet))
+            means, ceiling = shape.means()
+            each = {frames[domain][index].relative: row[0] for index, row in shape.rows.items()}
+            if means:
+                parts.append(Scores(means | {"silnet": silnet.record()}, ceiling, {"shape_iou": each}))
         scores, tested.each = joined(parts)
         metrics |= scores
         metrics["verdict"] = verdict(metrics)
@@ -103,15 +106,6 @@ def translate_split(
     write_json(folder / "metrics.json", metrics)
     log.info("look at %s and %s", tested.write_page(vars(opt)), grid)
     return tested
-
-
-def shape_scores(shape: ShapeScores, regions: HandRegions, silnet: TrainedSilNet) -> Scores:
-    """How well the hand's shape is kept; nothing where no source has a mask."""
-    means, baseline = shape.means()
-    if not means:
-        return Scores({}, {})
-    each = {regions.frames[index].relative: row[0] for index, row in shape.rows.items()}
-    return Scores(means | {"silnet": silnet.record()}, baseline, {"shape_iou": each})
 
 
 def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> None:

@@ -59,23 +59,22 @@ def kernel_distance(
     real: np.ndarray,
     fake: np.ndarray,
     *,
+    subset_size: int,
     subsets: int = 100,
-    subset_size: int | None = None,
     seed: int = 2020,
 ) -> tuple[float, float]:
     """The kernel distance (KID): mean and standard deviation over subsets of the unbiased squared MMD; may be below 0.
 
     Kernel (x.y / D + 1)^3 (Binkowski et al. 2018). Subsets are drawn without replacement, `real`'s first, from
-    numpy's RandomState(seed), so that the figure is torch-fidelity's for `real` as its first input. subset_size: a
-    tenth of the smaller set unless given (the paper's 200 of 2000). Raises UsageError where a subset is larger than a
-    set.
+    numpy's RandomState(seed), so that the figure is torch-fidelity's for `real` as its first input. subset_size: images a
+    subset (the paper: 200 of 2000). Raises UsageError where a subset is larger than a set.
     """
     real, fake = checked_features(real, least=2), checked_features(fake, least=2)
-    size = default_subset_size(len(real), len(fake)) if subset_size is None else subset_size
-    if size > min(len(real), len(fake)) or size < 2:
+    size, least = subset_size, min(len(real), len(fake))
+    if not 2 <= size <= least:
         raise UsageError(
             f"a KID subset of {size} images was asked for, but the sets hold {len(real)} real and {len(fake)} "
-            f"generated images: set --kid_subset_size to at least 2 and at most {min(len(real), len(fake))}"
+            f"generated images: set --kid_subset_size to at least 2 and at most {least}"
         )
     random = np.random.RandomState(seed)
     in_real, in_fake = np.zeros((subsets, len(real))), np.zeros((subsets, len(fake)))
@@ -87,11 +86,6 @@ def kernel_distance(
         within += _sums(side, members, side, members) - members @ ((side**2).sum(1) / side.shape[1] + 1.0) ** 3
     distances = within / (size * (size - 1)) - 2.0 * _sums(real, in_real, fake, in_fake) / size**2
     return float(distances.mean()), float(distances.std())
-
-
-def default_subset_size(n_real: int, n_fake: int) -> int:
-    """KID's default subset size: a tenth of the smaller set, as in the paper, and at least 2."""
-    return max(2, min(n_real, n_fake) // 10)
 
 
 def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:

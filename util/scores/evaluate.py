@@ -22,38 +22,27 @@ from util.scores import distances as metrics
 log = logging.getLogger(__name__)
 
 
-class ImageFiles:
-    """Image files as an iterable of uint8 RGB arrays (H, W, 3), in the order of `paths`; iterate as often as needed.
-
-    Grey, RGB and RGBA files of 8 or 16 bits are read. Raises ImageError.
-    """
-
-    def __init__(self, paths: Iterable[str | Path]) -> None:
-        self.paths = [Path(path) for path in paths]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        yield from map(read_rgb, self.paths)
+def pixels(image: np.ndarray | Path) -> np.ndarray:
+    """An image, or what its file holds: uint8 RGB (H, W, 3). Raises ImageError."""
+    return read_rgb(image) if isinstance(image, Path) else image
 
 
 def extract_features(
-    images: Iterable[np.ndarray], net: FeatureNet, *, batch_size: int = 32, progress: str | None = None
+    images: Iterable[np.ndarray | Path], net: FeatureNet, *, batch_size: int = 32, progress: str | None = None
 ) -> np.ndarray:
-    """Features (N, D) float32 of uint8 RGB arrays (H, W, 3), whose sizes may differ, in their order.
+    """Features (N, D) float32 of uint8 RGB arrays (H, W, 3) or of image files, whose sizes may differ, in their order.
 
     Images are taken as they come, a batch at a time, so a generator that translates on the fly needs no memory for the
     set. progress: the text of a progress bar; none without it.
     """
-    rows, remaining = [], iter(show_progress(images, desc=progress) if progress else images)
+    rows, remaining = [], map(pixels, show_progress(images, desc=progress) if progress else images)
     while batch := list(islice(remaining, batch_size)):
         rows.append(net(batch).cpu().numpy())
     return np.concatenate(rows) if rows else np.empty((0, net.dim), np.float32)
 
 
 def cached_features(
-    images: Iterable[np.ndarray],
+    images: Iterable[np.ndarray | Path],
     net: FeatureNet,
     cache_dir: str | Path,
     *,
@@ -62,11 +51,11 @@ def cached_features(
     """extract_features with its result cached in `cache_dir`.
 
     The key is a SHA-256 over the decoded pixels, in their order, the network's weights and its preprocessing: files
-    that moved are found again, and images that changed are not. images must be iterable twice (a list, ImageFiles):
-    once for the key and once for the features.
+    that moved are found again, and images that changed are not. images must be iterable twice, once
+    for the key and once for the features.
     """
     digest = hashlib.sha256(f"{net.sha256} {net.preprocessing}".encode())
-    for image in images:
+    for image in map(pixels, images):
         digest.update(f"{image.dtype} {image.shape}".encode())
         digest.update(np.ascontiguousarray(image))
     path = Path(cache_dir) / f"{net.name}-{digest.hexdigest()[:32]}.npy"
@@ -83,13 +72,13 @@ def cached_features(
 
 
 def patch_crops(
-    images: Iterable[np.ndarray], masks: Iterable[np.ndarray], *, size: int = 128, seed: int = 0
+    images: Iterable[np.ndarray | Path], masks: Iterable[np.ndarray], *, size: int = 128, seed: int = 0
 ) -> Iterator[np.ndarray]:
     """A patch_crop of each uint8 (H, W, 3) image under its bool (H, W) mask; image i's centre depends on (seed, i).
 
     So a translation, the image it came from and its true pair, at the same place of their lists, give the same crop.
     """
-    for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
+    for i, (image, mask) in enumerate(zip(map(pixels, images), masks, strict=True)):
         yield patch_crop(image, mask, size=size, seed=(seed, i))
 
 
@@ -120,11 +109,11 @@ def score(
 
     `fid` (or `fd`: net.metric), `kid_mean`, `kid_std`, `kid_subset_size`, `n_generated`, `n_real`, `feature_net`,
     `fid_ci` (the 95 % bootstrap interval, [low, high]), `floor` (the distance between halves of the real set) and
-    `floor_n` (images in each half). KID's draws are torch-fidelity's (its seed 2020, real first). Raises UsageError for sets too small for what is asked.
+    `floor_n` (images in each half). KID's draws are torch-fidelity's (its seed 2020, real first).
+    Raises UsageError for sets too small for what is asked.
     """
-    if kid_subset_size is None:
-        kid_subset_size = metrics.default_subset_size(len(real), len(fake))
-    mean, std = metrics.kernel_distance(real, fake, subsets=kid_subsets, subset_size=kid_subset_size)
+    kid_subset_size = kid_subset_size or max(2, min(len(real), len(fake)) // 10)  # a tenth, as in the paper
+    mean, std = metrics.kernel_distance(real, fake, subset_size=kid_subset_size, subsets=kid_subsets)
     distance = metrics.frechet_distance(real, fake)
     return {
         net.metric: distance,

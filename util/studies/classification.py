@@ -106,8 +106,7 @@ def run_training_set(
         save_every=opt.save_freq,
         save_every_seconds=60 * opt.save_minutes,
     )
-    drawn = open_backgrounds(opt.background_root, size=opt.img_size, part="train")
-    stream = HandsOnBackgrounds(samples, background=drawn, seed=opt.seed, train=True)
+    stream = dataset(samples, opt, "train")
     loader = stream_loader(stream, opt.batch_size, num_workers=opt.num_workers, start_step=state.step)
     with RunLogger(
         folder,
@@ -132,7 +131,7 @@ def run_training_set(
 
 def judge(model: HandClassifier, samples: list[Sample], *, opt: Namespace, device: torch.device) -> np.ndarray:
     """float64 (N, n_classes): each sample's probability of each class, on the test part's backgrounds."""
-    loader = ordered_batches(test_dataset(samples, opt), opt.batch_size, num_workers=opt.num_workers)
+    loader = ordered_batches(dataset(samples, opt, "test"), opt.batch_size, num_workers=opt.num_workers)
     rows = [
         model.probabilities(to_device(batch, device)["image"]).double().cpu()
         for batch in progress(loader, total=math.ceil(len(samples) / opt.batch_size), desc="testing", unit="batch")
@@ -140,10 +139,10 @@ def judge(model: HandClassifier, samples: list[Sample], *, opt: Namespace, devic
     return torch.cat(rows).numpy()
 
 
-def test_dataset(samples: Sequence[Sample], opt: Namespace) -> HandsOnBackgrounds:
-    """The samples as they are tested: the same backgrounds whatever the training set."""
-    drawn = open_backgrounds(opt.background_root, size=opt.img_size, part="test")
-    return HandsOnBackgrounds(samples, background=drawn, seed=opt.seed, train=False)
+def dataset(samples: Sequence[Sample], opt: Namespace, part: str) -> HandsOnBackgrounds:
+    """The samples as they are trained on ("train") or tested: the same backgrounds whatever the training set."""
+    backgrounds = open_backgrounds(opt.background_root, size=opt.img_size, part=part)
+    return HandsOnBackgrounds(samples, background=backgrounds, seed=opt.seed, train=part == "train")
 
 
 def confusion_by_kind(samples: Sequence[Sample], probabilities: np.ndarray) -> np.ndarray:
@@ -231,6 +230,6 @@ def write_training_files(path: Path, experiment: Experiment, training: Mapping[s
 def sample_sheet(hands: Mapping[str, Sequence[HandFile]], opt: Namespace, *, columns: int = 8) -> np.ndarray:
     """Fig. 6: the first test hands of each kind as the classifier sees them, a row a kind, uint8 RGB."""
     count = min(columns, len(hands["real"]))
-    dataset = test_dataset([Sample(file, kind, 0) for kind in KINDS for file in hands[kind][:count]], opt)
-    images = [to_uint8(dataset[k]["image"]) for k in range(len(dataset))]
+    shown = dataset([Sample(file, kind, 0) for kind in KINDS for file in hands[kind][:count]], opt, "test")
+    images = [to_uint8(shown[k]["image"]) for k in range(len(shown))]
     return sheet([images[row * count : (row + 1) * count] for row in range(len(KINDS))], labels=KINDS)

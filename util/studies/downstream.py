@@ -73,8 +73,8 @@ def study(opt: Namespace, model: Translator, train: Domains, test: Domains, *, f
         name: gap_closed(*(sets[part] for part in SETS), lower_is_better=measures[name].lower_is_better)
         for name, sets in measured.items()
     }
-    title = f"{opt.downstream.capitalize()} of real hands, by what the network was trained on."
     counts = {"train_images": len(hands["real"]), "test_images": len(tested)}
+    title = f"{opt.downstream.capitalize()} of real hands, by what the network was trained on."
     text = table(measures, measured, gaps, title=title, notes=notes(opt, **counts))
     write_bytes(folder / "table.md", text.encode())
     write_png(folder / "samples.png", sample_sheet(opt.downstream, testing, shown))
@@ -129,8 +129,7 @@ def real_hands(opt: Namespace, frames: Sequence[Frame], *, background: str) -> l
 
 def check_masks(frames: Sequence[Frame], domain: str) -> None:
     """Raise UsageError if there are frames whose whole image counts as hand."""
-    bare = sum(frame.mask_kind == "none" for frame in frames)
-    if bare:
+    if bare := sum(frame.mask_kind == "none" for frame in frames):
         raise UsageError(
             f"--downstream pastes hands on backgrounds by their masks, and {bare} of {len(frames)} {domain} images "
             f"have none, such as {frames[0].image}; put masks in <split>_masks/ under the same names"
