@@ -77,8 +77,7 @@ def find_real_frames(root: Path, masks: Path | None = None) -> list[RealFrame]:
                 label = user.relative_to(root).as_posix()
                 frames.append(RealFrame(image, mask and mask.path, refined_mask, label, name))
             # A user's own folders hold files, no further users.
-            own = (COLOUR_FOLDER, REFINED_FOLDER, *MASK_FOLDERS)
-            subfolders[:] = [name for name in subfolders if name not in own]
+            subfolders[:] = sorted({*subfolders} - {COLOUR_FOLDER, REFINED_FOLDER, *MASK_FOLDERS})
     return sorted(frames, key=lambda frame: (frame.user, frame.name))
 
 

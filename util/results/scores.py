@@ -14,7 +14,7 @@ from models.features.registry import FeatureNet
 from util.images import read_mask, read_rgb, write_png
 from util.progress import progress
 from util.results.write import Written, as_seen, by_path
-from util.scores.evaluate import cached_features, extract_features, patch_crops, score
+from util.scores.evaluate import cached_features, extract_features, patch_crop, pixels, score
 from util.scores.image_metrics import psnr, ssim
 
 
@@ -64,7 +64,10 @@ def measure_distances(
         files = [each.image for each in written]
         if written is generated and on_own_background:
             files = list(as_seen(generated, source))
-        patches = list(patch_crops(files, (read_mask(each.mask) for each in written)))
+        patches = [
+            patch_crop(pixels(file), read_mask(each.mask), seed=(0, i))
+            for i, (file, each) in enumerate(zip(files, written))
+        ]
         extract = partial(cached_features, cache_dir=cache_dir) if cached else extract_features
         return extract(files, net, progress=label), extract(patches, net, progress=f"{label} patches")
 
@@ -98,8 +101,8 @@ def measure_true_pairs(folder: Path, generated: list[Written], source: list[Writ
         if crop:
             truth = centred_hand_crop(truth, crop)
         write_png(folder / "true_pairs" / each.image.relative_to(folder / "generated"), truth.image)
-        for pixels in (read_rgb(each.image), read_rgb(original.image)):
-            rows.append([measure(pixels, truth.image, truth.mask) for measure in (psnr, ssim)])
+        for shown in (read_rgb(each.image), read_rgb(original.image)):
+            rows.append([measure(shown, truth.image, truth.mask) for measure in (psnr, ssim)])
     translated, baseline = (
         {"psnr": float(np.mean(psnrs)), "ssim": float(np.mean(ssims))}
         for psnrs, ssims in (zip(*rows[::2]), zip(*rows[1::2]))

@@ -75,16 +75,11 @@ def split_frames(opt: argparse.Namespace, name: str, run: SimpleNamespace, *, ph
 
 
 def data_roots(opt: argparse.Namespace, run: SimpleNamespace) -> dict[str, Path | None]:
-    """The data's folders: as given now, else the run's."""
-    return {flag: getattr(opt, flag) or stored_root(run, flag) for flag in ("dataroot", "synth_root", "real_root")}
-
-
-def stored_root(run: SimpleNamespace, flag: str) -> Path | None:
-    """The run's data folder: its absolute path, or, if that is gone, the path as it was given."""
-    given, absolute = getattr(run, flag), run.resolved["roots"].get(flag)
-    if given is None:
-        return None
-    return Path(absolute) if absolute and Path(absolute).is_dir() else Path(given)
+    """The data's folders: as given now, else the run's by their absolute paths, or, if these are gone, as given then."""
+    there = {flag: root for flag, root in run.resolved["roots"].items() if root and Path(root).is_dir()}
+    flags = ("dataroot", "synth_root", "real_root")
+    roots = {flag: getattr(opt, flag) or there.get(flag) or getattr(run, flag) for flag in flags}
+    return {flag: Path(root) if root else None for flag, root in roots.items()}
 
 
 def data_reading(opt: argparse.Namespace, run: SimpleNamespace) -> Reading:

@@ -143,8 +143,9 @@ def translate(
 
     shape: measures every translation. background: see util.results.write.write_translations.
     """
-    hands = model.hands(hand_box=opt.hand_box)
-    translations = hands.stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
+    translations = model.hands(hand_box=opt.hand_box).stream(
+        regions, batch_size=opt.batch_size, num_workers=opt.num_workers
+    )
     if shape:
         translations = shape.watch(translations)
     generated, source = results.write_translations(folder, domain, regions.frames, translations, background=background)

@@ -173,10 +173,9 @@ def leading_directions(features: np.ndarray, rank: int, seed: int) -> np.ndarray
 
 def checked_features(features: np.ndarray, *, least: int) -> np.ndarray:
     """The features in float64. Raises UsageError for fewer images."""
-    count = len(features)
-    if count < least:
+    if len(features) < least:
         raise UsageError(
-            f"a set holds {count} image{'s' * (count != 1)}, but a distance between sets needs at least {least}: "
+            f"a set holds {len(features)} image{'s' * (len(features) != 1)}, but a distance between sets needs at least {least}: "
             f"raise --num_test, or --val_size and --test_size"
         )
     return np.asarray(features, np.float64)

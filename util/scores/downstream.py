@@ -55,11 +55,6 @@ def gap_closed(
             f"hands trained better than synthetic ones by {(b > a).sum()} of {len(a)} seeds"
         )
         return GapClosed(gain, gap, spread, None, verdict)
-    share, single = gain / gap, (b - a) / (c - a)
-    seeds = f"{percent(single.min())} to {percent(single.max())} over {len(a)} seeds" if len(a) > 1 else "by one seed"
-    return GapClosed(gain, gap, spread, share, f"translation closes {percent(share)} of the gap ({seeds})")
-
-
-def percent(share: float) -> str:
-    """0.614 -> "61 %"."""
-    return f"{100 * share:.0f} %"
+    share, single = gain / gap, 100 * (b - a) / (c - a)
+    seeds = f"{single.min():.0f} % to {single.max():.0f} % over {len(a)} seeds" if len(a) > 1 else "by one seed"
+    return GapClosed(gain, gap, spread, share, f"translation closes {100 * share:.0f} % of the gap ({seeds})")

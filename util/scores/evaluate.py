@@ -6,7 +6,7 @@ images -> extract_features (real side: cached_features) -> score -> the entries 
 import hashlib
 import io
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -71,22 +71,12 @@ def cached_features(
     return features
 
 
-def patch_crops(
-    images: Iterable[np.ndarray | Path], masks: Iterable[np.ndarray], *, size: int = 128, seed: int = 0
-) -> Iterator[np.ndarray]:
-    """A patch_crop of each uint8 (H, W, 3) image under its bool (H, W) mask; image i's centre depends on (seed, i).
-
-    So a translation, the image it came from and its true pair, at the same place of their lists, give the same crop.
-    """
-    for i, (image, mask) in enumerate(zip(map(pixels, images), masks, strict=True)):
-        yield patch_crop(image, mask, size=size, seed=(seed, i))
-
-
 def patch_crop(image: np.ndarray, mask: np.ndarray, *, size: int = 128, seed: int | Sequence[int] = 0) -> np.ndarray:
     """A crop (size, size, 3) centred deep inside the hand: its appearance, which pose and framing hardly touch.
 
     The centre is drawn from the hand's pixels that lie at least 0.9 times as far from the hand's border as its deepest
-    one; the image's border counts as the hand's. Pixels off the hand, and beyond the image where the crop leaves it,
+    one; the image's border counts as the hand's. A translation and its source, with one mask and one seed, give the same
+    crop. Pixels off the hand, and beyond the image where the crop leaves it,
     are white, for real and generated images alike, so backgrounds never enter the score.
     """
     framed = np.pad(mask.astype(np.uint8), 1)

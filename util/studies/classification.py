@@ -106,8 +106,9 @@ def run_training_set(
         save_every=opt.save_freq,
         save_every_seconds=60 * opt.save_minutes,
     )
-    stream = dataset(samples, opt, "train")
-    loader = stream_loader(stream, opt.batch_size, num_workers=opt.num_workers, start_step=state.step)
+    loader = stream_loader(
+        dataset(samples, opt, "train"), opt.batch_size, num_workers=opt.num_workers, start_step=state.step
+    )
     with RunLogger(
         folder,
         first_step=state.step,
