@@ -9,7 +9,6 @@ A process takes seconds to start. Images that are read once are read by threads,
 """
 
 import contextlib
-import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -31,7 +30,6 @@ import cv2
 from util.errors import RunError
 from util.failures import go_on
 
-log = logging.getLogger(__name__)
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 

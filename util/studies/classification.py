@@ -1,6 +1,5 @@
 """The classification study (paper, section IV.D): train on each training set, test, and write the results."""
 
-import logging
 import math
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -23,8 +22,6 @@ from util.scores.classification import percent, report, wilson_interval
 from util.training.logger import RunLogger
 from util.training.loop import Schedule, fit
 from util.training.saving import Progress, can_resume, resume
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
