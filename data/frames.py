@@ -95,8 +95,8 @@ def detect_layout(root: Path) -> str:
     if {SYNTH_FOLDER, REAL_FOLDER}.issubset(there):
         return "hands"
     raise UsageError(
-        f"--dataroot {root} holds {'only ' + '/ and '.join(there) + '/' if there else 'neither'} of trainA/ and trainB/, "
-        f"{SYNTH_FOLDER}/ and {REAL_FOLDER}/. Expected one of\n{EXPECTED_TREE}"
+        f"--dataroot {root} must hold trainA/ and trainB/, or {SYNTH_FOLDER}/ and {REAL_FOLDER}/; it holds "
+        f"{' and '.join(there) or 'none of them'}. Expected one of\n{EXPECTED_TREE}"
     )
 
 

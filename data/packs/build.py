@@ -102,7 +102,8 @@ def build_pack(
 ) -> None:
     """Make the pack `folder` of the frames, unless another process has made it meanwhile, and show the progress.
 
-    num_workers: threads that read (0: none but the main one). Raises UsageError where the folder above cannot be written or has no room.
+    num_workers: threads that read (0: none but the main one). Raises UsageError where the folder above cannot be written
+    or has no room.
     """
 
     def read(frame: Frame) -> tuple[list[int], bytes]:
