@@ -160,7 +160,10 @@ def take_usable(files: Sequence[HandFile], count: int, *, kind: str, strict: boo
     for file, fault in zip(files, progress(checked, total=min(count, len(files)), desc=f"checking {kind} hands")):
         if fault and strict:
             raise UsageError(f"{fault} (--no-strict leaves such images out)")
-        (faults if fault else kept).append(fault or file)
+        if fault:
+            faults.append(fault)
+        else:
+            kept.append(file)
         if len(kept) == count:
             break
     if faults:

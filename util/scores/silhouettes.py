@@ -78,9 +78,8 @@ class ShapeScores:
 
     def __init__(self, segment: Segment, device: torch.device) -> None:
         self.segment, self.device = segment, device
-        self.rows: dict[
-            int, list[float]
-        ] = {}  # by the frame's place in its list: IoU and F, and those of the source itself
+        # By the frame's place in its list: IoU and boundary F, and those of the source itself.
+        self.rows: dict[int, list[float]] = {}
         self.without_mask = 0
 
     def watch(self, translations: Iterable[Translation]) -> Iterator[Translation]:
