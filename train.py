@@ -27,7 +27,7 @@ from models import SEGMENTERS
 from options.shared import DEMO_ROOT, reading
 from util import distributed
 from util.locks import lock_run
-from util.run import LATEST, environment, open_run, plain_options, save_options
+from util.run import LATEST, environment, open_run, plain_options, save_options, stored_run
 from util.runtime import resolve_amp, resolve_device, seed_everything
 from util.training.kind import Kind
 from util.training.logger import RunLogger, setup_logging
@@ -56,6 +56,9 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     amp = resolve_amp(opt.amp, device)
     seed_everything(opt.seed, deterministic=opt.deterministic)
 
+    folder = opt.checkpoints_dir / opt.name
+    if here.rank == 0:
+        stored_run(folder, continue_train=opt.continue_train)  # before images are listed, or the demo is drawn
     frames = open_frames(
         dataroot=opt.dataroot,
         dataset_mode=opt.dataset_mode,
@@ -69,7 +72,6 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         opt.mask = False
         without_masks(opt)
         log.info("trained with CycleGAN's own losses, as with --no-mask")
-    folder = opt.checkpoints_dir / opt.name
     options = plain_options(opt)
     saved = None
     if here.rank == 0:

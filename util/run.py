@@ -48,11 +48,32 @@ def open_run(
     for `may_change`; an option that is newer than the run was off in it. Returns the options of the run that is continued,
     None for a new one. Raises UsageError.
     """
-    file = folder / OPTIONS_FILE
-    if not file.exists():
+    saved_options = stored_run(folder, continue_train=continue_train)
+    if saved_options is None:
+        make_folder(folder, flag="--checkpoints_dir")
+        return None
+    changed = [
+        f"{key}: was {saved_options.get(key)!r}, now {value!r}"
+        for key, value in options.items()
+        if key not in may_change and saved_options.get(key) != value and (key in saved_options or value)
+    ]
+    if changed:
+        raise UsageError(
+            f"the run in {folder} was started with other options; use the same ones, or another --name: "
+            + "; ".join(changed)
+        )
+    return saved_options
+
+
+def stored_run(folder: Path, *, continue_train: bool) -> dict[str, Any] | None:
+    """The options of the run that is continued, None for a new one.
+
+    Raises UsageError for a new run where there is one already, and for a continued one that is not there, cannot be read
+    or is of another RECIPE.
+    """
+    if not (folder / OPTIONS_FILE).exists():
         if continue_train:
             raise UsageError(f"--continue_train, but there is no run in {folder} (no {OPTIONS_FILE}); check --name")
-        make_folder(folder, flag="--checkpoints_dir")
         return None
     if not continue_train:
         raise UsageError(f"{folder} holds a run already; pass --continue_train to go on with it, or another --name")
@@ -64,16 +85,6 @@ def open_run(
             f"the run in {folder} was started by another version of this program (commit {commit}, recipe "
             f"{saved_options.get('recipe', 1)}, here {RECIPE}), which trains differently: continue it with that version, or start "
             "again under another --name; test.py still translates with it"
-        )
-    changed = [
-        f"{key}: was {saved_options.get(key)!r}, now {value!r}"
-        for key, value in options.items()
-        if key not in may_change and saved_options.get(key) != value and (key in saved_options or value)
-    ]
-    if changed:
-        raise UsageError(
-            f"the run in {folder} was started with other options; use the same ones, or another --name: "
-            + "; ".join(changed)
         )
     return saved_options
 

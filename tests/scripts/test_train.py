@@ -133,8 +133,9 @@ def test_signals_save_and_stop(fit, tmp_path, monkeypatch, number):
 # ------------------------------------------------------------------ refusals
 
 
-def test_a_finished_run_is_not_overwritten(fit):
+def test_a_finished_run_is_not_overwritten(fit, monkeypatch):
     assert fit("--max_steps", 1)[0] == 0
+    monkeypatch.setattr(train, "open_frames", None)  # it is said before images are listed or drawn
     status, said = fit("--max_steps", 1)
     assert status == 2 and "--continue_train" in said
 
@@ -145,7 +146,8 @@ def test_continuing_with_other_options_shows_the_difference(fit):
     assert status == 2 and "lambda_cycle: was 10.0, now 3.0" in said and "max_steps" not in said
 
 
-def test_continuing_nothing_is_an_error(fit):
+def test_continuing_nothing_is_an_error(fit, monkeypatch):
+    monkeypatch.setattr(train, "open_frames", None)
     status, said = fit("--continue_train")
     assert status == 2 and "no run" in said
 
