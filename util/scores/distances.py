@@ -99,9 +99,11 @@ def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _sums(x: np.ndarray, in_x: np.ndarray, y: np.ndarray, in_y: np.ndarray) -> np.ndarray:
     """For each subset, the kernel summed over all pairs of its members in x and in y: (subsets,).
 
-    in_x, in_y: (subsets, N), 1 for its members. Subsets overlap, so the kernel of all pairs is computed once, in blocks
-    of rows, as kernels of 50,000 images would not fit into memory.
+    in_x, in_y: (subsets, N), 1 for its members. Where subsets overlap much, the kernel of all pairs is computed once, in
+    blocks of rows, as kernels of 50,000 images would not fit into memory; else one subset at a time, which is less work.
     """
+    if in_x[0].sum() * in_y.sum() < len(x) * len(y):
+        return np.array([kernel(x[rows], y[columns]).sum() for rows, columns in zip(in_x > 0, in_y > 0)])
     blocks = (slice(start, start + 4000) for start in range(0, len(x), 4000))
     return sum(np.einsum("sr,rs->s", in_x[:, rows], kernel(x[rows], y) @ in_y.T) for rows in blocks)
 
