@@ -323,7 +323,7 @@ class HGAN:
         return own | self._trained.state_dict()
 
     def inference_state(self) -> dict:
-        """The averaged generators, as best.pt holds them."""
+        """The generators, averaged with --ema, as best.pt holds them."""
         averages = {name: average.state_dict() for name, average in self.averages.items()}
         return {"config": asdict(self.config), "averages": averages}
 

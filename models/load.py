@@ -32,7 +32,7 @@ ABSENT = ": was the file read?"  # cv2.imread returns None for a file that is no
 
 
 class Translator:
-    """The averaged generator of a run, G_r (direction "StoR") or G_s ("RtoS"). Call it to translate arrays.
+    """A run's generator, G_r (direction "StoR") or G_s ("RtoS"), averaged with --ema. Call it to translate arrays.
 
     options: the run's options.yaml, as attributes. checkpoint: the file that was loaded. step: its training step. Raises
     UsageError if the folder holds no such run.

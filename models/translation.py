@@ -125,7 +125,7 @@ class HandTranslator:
 
 
 def translator_of(model: HGAN, *, direction: str = "StoR", hand_box: bool) -> HandTranslator:
-    """A HandTranslator of the averaged generator of a model in training."""
+    """A HandTranslator of a generator in training, averaged with --ema."""
     net, objective = model.averages[GENERATOR[direction]].module, model.objective
 
     def paint(images: Tensor, masks: Tensor) -> Tensor:
