@@ -8,6 +8,7 @@ from options.parsing import Parser, existing_dir, existing_file, existing_path
 from util.errors import UsageError
 
 ROOTS = ("dataroot", "synth_root", "real_root")
+PATHS = (Path, existing_dir, existing_file, existing_path)
 NEEDED = ("dataset_mode", "objects", "seed", *ROOTS)  # others may be newer than the run
 
 
@@ -24,7 +25,10 @@ def check_stored(options: dict[str, Any], parser: Parser, file: Path) -> None:
     if missing:
         raise UsageError(f"{file} does not say {', '.join(missing)}; put back the file that the run was started with")
     for action in parser.flags():
-        message = None if hasattr(action, "knob") else fault(action, options.get(action.dest))
+        value = options.get(action.dest)
+        message = None if hasattr(action, "knob") else fault(action, value)
+        if action.type in PATHS and not isinstance(value, (str, type(None))):
+            message = message or f"is {value!r}, not a path"
         if message:
             raise UsageError(f"{file}: {action.dest} {message}; put back the file that the run was started with")
 
@@ -39,7 +43,7 @@ def fault(action: argparse.Action, value: Any) -> str | None:
         return f"is {str(value)[:40]!r}, which no flag gives"
     if action.choices is not None and value not in action.choices:
         return f"is {str(value)[:40]!r}, not one of {', '.join(map(str, action.choices))}"
-    if action.type not in (None, Path, existing_dir, existing_file, existing_path):  # files may have moved since
+    if action.type and action.type not in PATHS:  # files may have moved since
         try:
             action.type(str(value))
         except (argparse.ArgumentTypeError, ValueError) as error:

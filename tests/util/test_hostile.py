@@ -212,6 +212,18 @@ SPOILS = st.one_of(
 )
 
 
+@pytest.mark.parametrize("value", [1.0, 1])
+def test_a_stored_path_that_is_a_number_is_refused(run_main, runs, tmp_path, value):
+    """os.stat takes 1 for an open file."""
+    folder = tmp_path / "runs" / "run"
+    shutil.copytree(runs / "run", folder, ignore=shutil.ignore_patterns("tensorboard"))
+    options = yaml.safe_load((folder / "options.yaml").read_text())
+    (folder / "options.yaml").write_text(yaml.safe_dump(options | {"masks": value}))
+    where = ("--checkpoints_dir", folder.parent, "--results_dir", tmp_path / "out")
+    status, said = run_main(test_script.main, "--name", "run", *where)
+    assert status == 2 and f"masks is {value!r}, not a path" in said
+
+
 @given(data=st.data(), drop=st.booleans(), value=SPOILS)
 @settings(max_examples=20, **NO_CHECKS)
 def test_stored_options_of_any_kind_are_taken_or_refused(run_main, runs, tmp_path, data, drop, value):
