@@ -164,8 +164,8 @@ class Objective:
     )
     ema: float = knob(
         0.0,
-        "decay of the moving average of the generators' weights that translates, warmed up; 0: none. 0.999 helped runs of 2,500 "
-        "steps and not those of 7,000 (docs/study.md)",
+        "translate with a moving average of the generators' weights, of this decay, warmed up; 0: with the weights themselves. "
+        "0.999 improved runs of 2,500 steps, but not of 7,000 (docs/study.md)",
         high=0.999999,
         metavar="DECAY",
         group="training",
