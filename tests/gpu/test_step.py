@@ -77,17 +77,37 @@ def test_memory_is_flat_over_500_steps(cuda, figure):
     assert grown < 2**20
 
 
+def copy_state(source: HGAN, target: HGAN) -> None:
+    """Write weights, moments and pools into the tensors that `target` has, which its recording reads and writes."""
+    pairs = [(target.networks[name].state_dict(), network.state_dict()) for name, network in source.networks.items()]
+    for ours, theirs in ((target.optimizer_G, source.optimizer_G), (target.optimizer_D, source.optimizer_D)):
+        pairs += zip(ours.state.values(), theirs.state.values(), strict=True)
+    pairs += [({"images": getattr(m, pool).images} for m in (target, source)) for pool in ("pool_r", "pool_s")]
+    with torch.no_grad():
+        for ours, theirs in pairs:
+            for name, value in theirs.items():
+                if value is not None:
+                    ours[name].copy_(value)
+
+
 @pytest.mark.parametrize(
-    ("model", "amp", "tolerance"), [("mshgan4", "off", 1e-2), ("mshgan4", "bf16", 5e-2), ("pixcyclegan4", "off", 1e-2)]
+    ("model", "amp", "tolerance"), [("mshgan4", "off", 1e-3), ("mshgan4", "bf16", 5e-2), ("pixcyclegan4", "off", 1e-3)]
 )
-def test_recorded_steps_are_those_that_are_not(cuda, model, amp, tolerance):
+def test_recorded_steps_are_those_that_are_not(cuda, figure, model, amp, tolerance):
+    """Each step from the same state: from one step to the next, rounding grows by a factor of ten, to 1 % after six."""
     plain, recorded = create(cuda, amp, model), create(cuda, amp, model)
-    recorded.training_step = GraphedStep(recorded)
+    recorded.training_step, worst = GraphedStep(recorded), 0.0
     for seed in range(10):
+        if seed:
+            copy_state(plain, recorded)
         ours, theirs = plain.training_step(batch_on(cuda, seed)), recorded.training_step(batch_on(cuda, seed))
-        for name in ours:
-            torch.testing.assert_close(theirs[name], ours[name], rtol=tolerance, atol=tolerance / 10)
+        worst = max(
+            worst,
+            *(abs(theirs[name].item() - value.item()) / max(0.1, abs(value.item())) for name, value in ours.items()),
+        )
+    figure(f"largest difference of a recorded step's loss, {model}, {amp}", worst)
     assert recorded.training_step.graph is not None
+    assert worst < tolerance
 
 
 def test_compiled_networks_compute_the_same(cuda):

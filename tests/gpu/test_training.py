@@ -1,6 +1,8 @@
 """A run that moves between CPU and GPU and between precisions, repeats itself bit for bit, and is shared by processes."""
 
 import copy
+import json
+import math
 import os
 import socket
 import subprocess
@@ -104,6 +106,30 @@ def root(tmp_path_factory) -> Path:
 def test_deterministic_runs_are_equal_bit_for_bit(cuda, tmp_path, root, net):
     flags = ("--netD", net, "--deterministic", "--dropout", "--max_steps", 6, "--device", "cuda")
     assert same(run(tmp_path, "a", root, *flags), run(tmp_path, "b", root, *flags))
+
+
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+def test_a_recorded_run_saves_and_goes_on(cuda, tmp_path, root, amp):
+    """A whole run: loader, validation, pictures and checkpoints around the recording. The losses are finite."""
+    flags = (
+        "--cuda_graphs",
+        "--device",
+        "cuda",
+        "--amp",
+        amp,
+        "--num_workers",
+        1,
+        "--val_interval",
+        0.5,
+        "--display_freq",
+        4,
+    )
+    run(tmp_path, "run", root, *flags, "--max_steps", 12)
+    content = run(tmp_path, "run", root, *flags, "--max_steps", 20, "--continue_train")
+    assert content["step"] == 20
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [value for line in lines for name, value in line.items() if name.startswith(("G_", "D_"))]
+    assert losses and all(map(math.isfinite, losses))
 
 
 def test_a_run_goes_on_on_the_other_device(cuda, tmp_path, root):

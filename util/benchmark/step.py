@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models import DISCRIMINATORS, MODELS, PATCH_SIZE, VITS
 from models.config import AMPS, NetworkConfig, Objective, knobs, network_config, objective
 from models.features.vgg16 import load_vgg16
+from models.graphs import WARM_UP, GraphedStep
 from models.hgan import HGAN
 from models.vit_trainer import HandClassifier
 from options.parsing import Parser, add_switch, as_flags, integer
@@ -42,14 +43,18 @@ def steps(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]
         vgg = load_vgg16("random", calibrated=True)[0] if DISCRIMINATORS[train.netD].load().view == "vgg" else None
         torch.manual_seed(0)
         model = HGAN(network_config(train), objective(train), vgg=vgg, amp=amp, device=device)
-        subjects = {"fast": partial(model.training_step, batch)}
+        subjects = {"fast": lambda model=model: model.training_step(batch)}
         if opt.reference:
             subjects["reference"] = partial(ReferenceStep(model, vgg=vgg).step, batch)
         fill_pools(model, batch)
         costs = {subject: count(step, device) for subject, step in subjects.items()}
         if opt.compile:
             model.compile()
-            model.training_step(batch)
+        if opt.cuda_graphs:
+            model.training_step = GraphedStep(model)
+            for _ in range(WARM_UP):
+                model.training_step(batch)
+        model.training_step(batch)  # compiles, or records
         seconds = alternate(subjects, opt.steps, device)
         for subject, times in seconds.items():
             precision = amp if subject == "fast" else Amp("off")
@@ -189,6 +194,9 @@ def make_parser() -> Parser:
         parser.add_argument(flag, type=kind, default=default, metavar="N", help=help)
     add_switch(parser, "--reference", default=True, help="measure the plain transcription beside each model, too")
     add_switch(parser, "--compile", default=False, help="torch.compile the networks of the fast step")
+    add_switch(
+        parser, "--cuda_graphs", default=False, help="replay the fast step as a CUDA graph, as train.py's flag does"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     return parser
 

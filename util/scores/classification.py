@@ -39,6 +39,8 @@ def wilson_interval(successes: int, total: int) -> tuple[float, float]:
     Unlike the normal approximation it stays sensible at shares near 0 and 1 and at small totals. Raises ValueError if
     successes are not between 0 and total.
     """
+    if not 0 <= successes <= total:
+        raise ValueError(f"{successes} successes of {total}")
     interval = binomtest(successes, total).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
