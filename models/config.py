@@ -128,12 +128,12 @@ class Objective:
     )
     lambda_edges: float = knob(
         40.0,
-        "weight of the loss on strong inner edges of a source, such as a finger in front of a palm, that its translation lacks; "
-        "0: none",
+        "weight of the losses that keep a hand's inner structure: in the first 2,000 steps all of its detail, then strong edges, such "
+        "as a finger's in front of a palm; 0: none",
         paper=0.0,
         no_mask=0.0,
         group="extras",
-        reason="without it, .77 of the inner edges survived 3,900 steps, and fists dissolved; with it, .96 survived 7,000 (docs/study.md)",
+        reason="without it, .77 of the inner edges survived 3,900 steps, and fists dissolved; with it, .95 survived 7,000 (docs/study.md)",
     )
     lambda_geo: float = knob(
         0.0,

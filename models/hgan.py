@@ -133,6 +133,7 @@ class HGAN:
         )
         self.decay = LinearDecay(total_steps)
         self.zero = torch.zeros((), device=device)
+        self.freedom = torch.zeros((), device=device)  # of the step's extras; a tensor, so that a CUDA graph reads it
         self.compiled = False
         self.steps = 0
 
@@ -219,13 +220,14 @@ class HGAN:
         return losses | {"skipped": skipped}
 
     def begin_step(self, batch: dict) -> Tensor:
-        """Prepare the next step on the host: set the learning rate, advance counters, and choose the pools' exchanges.
+        """Prepare the next step on the host: set the learning rate and the extras' freedom, advance counters, and choose the pools' exchanges.
 
         Returns the plans of both pools, stacked. They depend on (seed, rank, step) alone, so a resumed run makes the same.
         """
         rate = self.extras.rate(self.steps, lr=self.objective.lr, decay=self.decay)
         for optimizer in (self.optimizer_G, self.optimizer_D):
             set_rate(optimizer, rate)
+        self.freedom.fill_(self.extras.freedom(self.steps))
         for average in self.averages.values():
             average.advance()
         choices = random.Random(str((self.seed, distributed.rank(), self.steps)))
@@ -282,7 +284,7 @@ class HGAN:
 
     def _further_losses(self, part: Part, *painted: Tensor) -> dict[str, Weighted]:
         """GeoConGAN's loss, if its weight is not 0, and the extras' losses."""
-        losses = self.extras.further_losses(part)
+        losses = self.extras.further_losses(part, self.freedom)
         if self.objective.lambda_geo:
             logits, masks = self.silnet(torch.cat(painted)), torch.cat([hands.mask for hands in part.hands])
             losses["G_geo"] = Weighted(self.objective.lambda_geo, 2 * geometric_loss(logits, masks))

@@ -9,10 +9,11 @@ from helpers import build, make_batch
 
 from models import MODELS
 from models.ema import EMA
+from models.extras import EARLY_STEPS
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN, composite, translate
 from models.image_pool import ImagePool
-from models.losses import edge_loss
+from models.losses import detail_loss, edge_loss
 from models.rates import LinearDecay
 
 
@@ -129,17 +130,22 @@ def test_losses_are_those_of_the_paper(vgg):
         torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-6)
 
 
-def test_edges_are_asked_of_both_translations(vgg):
-    """Weighed alone, they train both generators; each translation is held against its own source, by its source's mask."""
+@pytest.mark.parametrize(
+    ("name", "loss", "step"), [("G_detail", detail_loss, 0), ("G_edges", edge_loss, EARLY_STEPS)], ids=["early", "late"]
+)
+def test_structure_is_asked_of_both_translations(vgg, name, loss, step):
+    """Weighed alone, it trains both generators; each translation is held against its own source, by its source's mask. Early
+    in a run, that is all detail; later, strong edges."""
     model, b = build(vgg, lambda_edges=1.0, lambda_gan=0.0, lambda_cycle=0.0), make_batch(seed=4)
+    model.steps = step
     b["real_mask"] = b["real_mask"].flip(-1)
     s, r, m_s, m_r = b["synthetic"], b["real"], b["synthetic_mask"], b["real_mask"]
     with torch.no_grad():
         fake_r, fake_s = composite(model.G_r(s), s, m_s), composite(model.G_s(r), r, m_r)
     before = weights(model)
-    wanted = edge_loss(fake_r, s, m_s) + edge_loss(fake_s, r, m_r)
+    wanted = loss(fake_r, s, m_s) + loss(fake_s, r, m_r)
     assert wanted > 1e-3
-    torch.testing.assert_close(model.training_step(b)["G_edges"], wanted)
+    torch.testing.assert_close(model.training_step(b)[name], wanted)
     after = weights(model)
     for net in ("G_r", "G_s"):
         assert any(not torch.equal(before[key], after[key]) for key in before if key.startswith(net))

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from models.losses import (
+    COLOURED,
     EDGE_KEPT,
+    detail_loss,
     edge_loss,
     l1_loss,
     lsgan_discriminator_loss,
@@ -74,3 +76,21 @@ def test_edge_loss_leaves_the_outline_alone():
     mask[..., 16:] = 1
     flat = step_in_light(0.4, 0.4)
     assert edge_loss(flat, step_in_light(0.2, 0.6), mask).item() == 0
+
+
+def test_detail_loss_leaves_tone_free():
+    """A hand of whole cells, a quarter of the image: another tone costs nothing; a checkerboard of .1, whose cells' means are 0,
+    costs .1 of that quarter. In red alone its grey is .1 / 3, and its colours differ from that by 2, 1 and 1 thirds of .1."""
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 16:48, 16:48] = 1
+    source = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5
+    board = 0.1 * (1 - 2.0 * ((torch.arange(64) + torch.arange(64).view(-1, 1)) % 2)) * mask
+    red = board * torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1)
+    tone = torch.tensor([0.3, -0.1, 0.2]).view(1, 3, 1, 1) * mask
+    for change, wanted in (
+        (tone, 0),
+        (board, 0.1 / 4),
+        (tone - board, 0.1 / 4),
+        (red, (0.1 / 3 + COLOURED * 0.1 * (2 + 1 + 1) / 9) / 4),
+    ):
+        assert detail_loss(source + change, source, mask).item() == pytest.approx(wanted, abs=1e-6)
