@@ -16,10 +16,9 @@ from models.config import Objective
 from models.fill import filled
 from models.joining import Hands, Part
 from models.losses import detail_loss, edge_loss
-from models.rates import LinearDecay
+from models.rates import RunLength
 
-EARLY_STEPS = 2048  # no creases form before; its shares are exact in float32
-DETAIL = 0.2  # weight of detail over that of edges
+DETAIL = 0.15  # weight of detail over that of edges
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,11 @@ class Extras:
     hands only. With a white background, translations had coloured fringes 1.7 to 1.9 times as strong in chroma as the
     outlines of photographs; with the band, 1.1 times (docs/study.md).
 
-    lambda_edges: weight of what keeps a source's inner structure. In the first EARLY_STEPS steps that is all of its detail
-    (DETAIL times models.losses.detail_loss), ever less of it, and in the second half of them, ever more, its strong edges
-    (models.losses.edge_loss), which remain. No other loss keeps a finger in front of a palm: without it, .77 of the inner
-    edges survived 3,900 steps, and fists dissolved. What D asks for early on is not yet skin but blotches (docs/study.md).
+    lambda_edges: weight of what keeps a source's inner structure: in a long run, its strong edges (models.losses.edge_loss).
+    No other loss keeps a finger in front of a palm: without it, .77 of the inner edges survived 3,900 steps, and fists
+    dissolved; with it, .95 survived 7,000. In a run of up to some 1,000 steps, which ends before D asks for more than blotches,
+    it is all detail instead (DETAIL times models.losses.detail_loss), and in between some of both (RunLength.freedom;
+    docs/study.md).
 
     lr_decay: at a constant rate, generators and discriminators oscillate; as it falls, they settle (docs/study.md).
     """
@@ -81,28 +81,20 @@ class Extras:
             return images
         return torch.where(visible, images.unflatten(0, (2, -1)), 1.0).flatten(0, 1)
 
-    def freedom(self, step: int) -> float:
-        """From 0 to 1: how far the run has come, in the step numbered `step`, from keeping all detail to keeping edges alone.
-
-        It depends on the step, not on the run's length, so it never jumps when that changes.
-        """
-        return min(1.0, step / EARLY_STEPS)
-
     def further_losses(self, part: Part, freedom: Tensor) -> dict[str, Weighted]:
         """Losses of the generators that the paper does not have, by the names under which they are logged.
 
-        Both are computed at every step, also with a weight of 0, so that a step can be recorded (models.graphs).
+        freedom: of RunLength, a scalar. Both losses are computed whatever it is, so that a step can be recorded (models.graphs).
         """
         if not self.lambda_edges:
             return {}
         sources, masks = (torch.cat([getattr(h, name) for h in part.hands]) for name in ("image", "mask"))
         pairs = torch.cat(part.fakes), sources, masks
-        edges, detail = (2 * freedom - 1).clamp(min=0), DETAIL * (1 - freedom)
         return {
-            "G_edges": Weighted(self.lambda_edges * edges, 2 * edge_loss(*pairs)),
-            "G_detail": Weighted(self.lambda_edges * detail, 2 * detail_loss(*pairs)),
+            "G_edges": Weighted(self.lambda_edges * freedom, 2 * edge_loss(*pairs)),
+            "G_detail": Weighted(self.lambda_edges * DETAIL * (1 - freedom), 2 * detail_loss(*pairs)),
         }
 
-    def rate(self, step: int, *, lr: float, decay: LinearDecay) -> float:
+    def rate(self, step: int, *, lr: float, length: RunLength) -> float:
         """The learning rate in the step numbered `step`, from 0; the paper's is lr throughout."""
-        return lr * decay.factor(step) if self.lr_decay == "linear" else lr
+        return lr * length.factor(step) if self.lr_decay == "linear" else lr

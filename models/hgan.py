@@ -21,7 +21,7 @@ from models.image_pool import ImagePool
 from models.joining import Hands, Part, halves, join_hands
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, mean_of_maps
 from models.networks.layers import init_weights
-from models.rates import LinearDecay
+from models.rates import RunLength
 from models.trainer_state import TrainerState
 from models.updater import Updater, create_adam, finite_or_white, set_rate
 from util import distributed
@@ -131,21 +131,20 @@ class HGAN:
             optimizers={"G": self.optimizer_G, "D": self.optimizer_D},
             scaler=self.scaler,
         )
-        self.decay = LinearDecay(total_steps)
+        self.length = RunLength(total_steps)
         self.zero = torch.zeros((), device=device)
-        self.freedom = torch.zeros((), device=device)  # of the step's extras; a tensor, so that a CUDA graph reads it
+        self.freedom = torch.zeros((), device=device)  # of RunLength; a tensor, so that a CUDA graph reads it
         self.compiled = False
         self.steps = 0
 
     @property
     def total_steps(self) -> int | None:
-        """The run's length. Changing it during a run changes no rate abruptly (models.rates.LinearDecay)."""
-        return self.decay.total
+        """The run's length. Changing it during a run changes no rate or weight abruptly (models.rates.RunLength)."""
+        return self.length.total
 
     @total_steps.setter
     def total_steps(self, total: int | None) -> None:
-        linear = self.objective.lr_decay == "linear"
-        self.decay = self.decay.continued(total, self.steps) if linear else LinearDecay(total)
+        self.length = self.length.continued(total, self.steps)
 
     def distribute(self) -> None:
         """Train with the other processes of torch.distributed: gradients are averaged over all ranks.
@@ -220,14 +219,14 @@ class HGAN:
         return losses | {"skipped": skipped}
 
     def begin_step(self, batch: dict) -> Tensor:
-        """Prepare the next step on the host: set the learning rate and the extras' freedom, advance counters, and choose the pools' exchanges.
+        """Prepare the next step on the host: set what depends on the run's length, advance counters, and choose the pools' exchanges.
 
         Returns the plans of both pools, stacked. They depend on (seed, rank, step) alone, so a resumed run makes the same.
         """
-        rate = self.extras.rate(self.steps, lr=self.objective.lr, decay=self.decay)
+        rate = self.extras.rate(self.steps, lr=self.objective.lr, length=self.length)
         for optimizer in (self.optimizer_G, self.optimizer_D):
             set_rate(optimizer, rate)
-        self.freedom.fill_(self.extras.freedom(self.steps))
+        self.freedom.fill_(self.length.freedom(self.steps))
         for average in self.averages.values():
             average.advance()
         choices = random.Random(str((self.seed, distributed.rank(), self.steps)))
@@ -321,7 +320,7 @@ class HGAN:
     def state_dict(self) -> dict:
         """The state that a resumed run needs, in plain types and tensors."""
         pools = {"r": self.pool_r.state_dict(), "s": self.pool_s.state_dict()}
-        own = {"config": asdict(self.config), "steps": self.steps, "decay": asdict(self.decay), "pools": pools}
+        own = {"config": asdict(self.config), "steps": self.steps, "decay": asdict(self.length), "pools": pools}
         return own | self._trained.state_dict()
 
     def inference_state(self) -> dict:
@@ -336,7 +335,7 @@ class HGAN:
         self._trained.load_state_dict(state)
         self.pool_r.load_state_dict(state["pools"]["r"], self.device)
         self.pool_s.load_state_dict(state["pools"]["s"], self.device)
-        total, self.decay = self.total_steps, LinearDecay(**state["decay"])
+        total, self.length = self.total_steps, RunLength(**state["decay"])
         if total is not None:
             self.total_steps = total
 

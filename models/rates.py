@@ -1,32 +1,48 @@
-"""The learning rate as a pure function of the step: a factor on --lr, from 0 to 1."""
+"""What depends on a run's length, as pure functions of the step: the learning rate, and how freely texture may grow."""
 
 from dataclasses import dataclass
 
+SHORT = 1024  # steps; a run of this length forms no creases yet, and one of twice this length does
+
 
 @dataclass(frozen=True)
-class LinearDecay:
-    """1 for the first half of a run of `total` steps, then falling linearly to 0 at its end (CycleGAN's schedule).
+class RunLength:
+    """The plans of a run of `total` steps; None: of an endless one.
 
-    total None: always 1. After a change of the length at step `start` (`continued`), the factor keeps its value, which
-    differs by `offset` from the new schedule's, and approaches the new schedule over a quarter of the remaining steps. So
-    it is continuous, even if the old schedule had ended at 0.
+    After a change of the length at step `start` (`continued`), each value stays what it is, which differs by its offset from the
+    new plan's, and approaches the new plan over a quarter of the remaining steps. So it is continuous, even if the old
+    plan had ended.
     """
 
     total: int | None = None
     start: int = 0
-    offset: float = 0.0
+    offset: float = 0.0  # of the factor
+    freedom_offset: float = 0.0
 
     def factor(self, step: int) -> float:
-        """The factor of the step numbered `step`, from 0."""
-        if self.total is None:
-            return max(0.0, 1.0 + self.offset)
-        half = self.total / 2
+        """Of the learning rate in the step numbered `step`, from 0: 1 for the first half of a run, then falling linearly to 0 at
+        its end (CycleGAN's schedule)."""
+        half = self.total / 2 if self.total else 0
         planned = min(1.0, max(0.0, (self.total - step) / half)) if half else 1.0
-        window = max(1.0, (self.total - self.start) / 4)
-        return min(1.0, max(0.0, planned + self.offset * max(0.0, 1 - (step - self.start) / window)))
+        return self._between(planned, self.offset, step)
 
-    def continued(self, total: int | None, step: int) -> "LinearDecay":
-        """The schedule of a run that has done `step` steps of this one and now has another length."""
+    def freedom(self, step: int) -> float:
+        """Of texture, in that step: 0 in runs of up to SHORT steps, which keep all detail of the source, and 1 in runs of twice
+        that and more, which keep its strong edges."""
+        planned = 1.0 if self.total is None else self.total / SHORT - 1
+        return self._between(min(1.0, max(0.0, planned)), self.freedom_offset, step)
+
+    def _between(self, planned: float, offset: float, step: int) -> float:
+        left = (
+            1.0 if self.total is None else max(0.0, 1 - (step - self.start) / max(1.0, (self.total - self.start) / 4))
+        )
+        return min(1.0, max(0.0, planned + offset * left))
+
+    def continued(self, total: int | None, step: int) -> "RunLength":
+        """The plans of a run that has done `step` steps of this one and now has another length."""
+        new = RunLength(total, step)
         if total == self.total:
             return self
-        return LinearDecay(total, step, self.factor(step) - LinearDecay(total).factor(step))
+        if step == 0:
+            return RunLength(total)
+        return RunLength(total, step, self.factor(step) - new.factor(step), self.freedom(step) - new.freedom(step))

@@ -13,7 +13,7 @@ from helpers import build, make_batch, to_double
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from models import extras
+from models import rates
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN
 from models.networks.layers import BatchNorm, InstanceNorm
@@ -53,10 +53,10 @@ def vgg():
 
 
 @pytest.fixture(autouse=True)
-def early_steps(monkeypatch):
-    """The comparison passes through all that changes early in a run."""
-    monkeypatch.setattr(extras, "EARLY_STEPS", STEPS - 1)
-    monkeypatch.setattr(ReferenceStep, "EARLY_STEPS", STEPS - 1)
+def short_runs(monkeypatch):
+    """A run of 7 steps weighs its edges by 3 / 4, and all detail by the rest."""
+    monkeypatch.setattr(rates, "SHORT", 4)
+    monkeypatch.setattr(ReferenceStep, "SHORT", 4)
 
 
 def uneven_batch(size: int, *, count: int, seed: int) -> dict:

@@ -9,12 +9,11 @@ from helpers import build, make_batch
 
 from models import MODELS
 from models.ema import EMA
-from models.extras import EARLY_STEPS
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN, composite, translate
 from models.image_pool import ImagePool
 from models.losses import detail_loss, edge_loss
-from models.rates import LinearDecay
+from models.rates import SHORT, RunLength
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +130,15 @@ def test_losses_are_those_of_the_paper(vgg):
 
 
 @pytest.mark.parametrize(
-    ("name", "loss", "step"), [("G_detail", detail_loss, 0), ("G_edges", edge_loss, EARLY_STEPS)], ids=["early", "late"]
+    ("name", "loss", "total"),
+    [("G_detail", detail_loss, SHORT), ("G_edges", edge_loss, 2 * SHORT)],
+    ids=["short", "long"],
 )
-def test_structure_is_asked_of_both_translations(vgg, name, loss, step):
-    """Weighed alone, it trains both generators; each translation is held against its own source, by its source's mask. Early
-    in a run, that is all detail; later, strong edges."""
-    model, b = build(vgg, lambda_edges=1.0, lambda_gan=0.0, lambda_cycle=0.0), make_batch(seed=4)
-    model.steps = step
+def test_structure_is_asked_of_both_translations(vgg, name, loss, total):
+    """Weighed alone, it trains both generators; each translation is held against its own source, by its source's mask. In a
+    short run that is all detail, in a long one strong edges: the other loss weighs nothing."""
+    model = build(vgg, lambda_edges=1.0, lambda_gan=0.0, lambda_cycle=0.0, total_steps=total)
+    b = make_batch(seed=4)
     b["real_mask"] = b["real_mask"].flip(-1)
     s, r, m_s, m_r = b["synthetic"], b["real"], b["synthetic_mask"], b["real_mask"]
     with torch.no_grad():
@@ -183,7 +184,7 @@ def test_linear_decay_holds_for_half_the_run_and_ends_at_zero(vgg):
 def test_another_length_lets_no_rate_jump(at, total):
     """Continued at that step with another length: the next rate is the old one's, no two neighbours are far apart, and
     the run still ends at zero."""
-    old = LinearDecay(100)
+    old = RunLength(100)
     new = old.continued(total, at)
     steepest = max(1 / 50, 4 / max(1, (total or 1000) - at) + 2 / (total or 1000))
     assert new.factor(at) == pytest.approx(old.factor(at))
@@ -193,8 +194,19 @@ def test_another_length_lets_no_rate_jump(at, total):
     if total and total > at:
         assert path[-1] == 0
         assert [new.factor(step) for step in range(at + (total - at) // 4 + 1, total)] == [
-            LinearDecay(total).factor(step) for step in range(at + (total - at) // 4 + 1, total)
+            RunLength(total).factor(step) for step in range(at + (total - at) // 4 + 1, total)
         ]
+
+
+def test_a_longer_run_frees_texture_without_a_jump():
+    """Runs of SHORT steps keep all detail, runs of 1.5 times that half of it, of twice that none. A short run that goes on to
+    a long one passes over in a quarter of what remains; one that had not begun starts as a long one does."""
+    planned = [RunLength(total).freedom(0) for total in (100, SHORT, SHORT * 3 // 2, SHORT * 2, SHORT * 20, None)]
+    assert planned == [0, 0, 0.5, 1, 1, 1]
+    longer = RunLength(800).continued(800 + 4000, 800)
+    assert [longer.freedom(step) for step in (800, 1300, 1800, 4800)] == pytest.approx([0, 0.5, 1, 1])
+    assert RunLength(800).continued(4800, 0) == RunLength(4800)
+    assert RunLength().continued(800, 0).freedom(0) == 0
 
 
 def test_a_resumed_run_of_the_same_length_keeps_its_schedule(vgg):
@@ -203,9 +215,9 @@ def test_a_resumed_run_of_the_same_length_keeps_its_schedule(vgg):
         first.training_step(make_batch(seed=seed))
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     second.total_steps = 6
-    assert second.decay == first.decay
+    assert second.length == first.length
     second.total_steps = 60
-    assert second.decay.factor(4) == pytest.approx(first.decay.factor(4))
+    assert second.length.factor(4) == pytest.approx(first.length.factor(4))
 
 
 @pytest.mark.parametrize("common", [False, True])

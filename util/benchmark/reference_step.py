@@ -109,7 +109,7 @@ class ReferenceStep:
     silnet: logits of the hand's mask (N, 1, H, W), for the geometrically consistent loss.
     """
 
-    EARLY_STEPS = 2048
+    SHORT = 1024
 
     def __init__(
         self,
@@ -174,11 +174,11 @@ class ReferenceStep:
             losses["G_geo"] = losses["G_geo"] + F.binary_cross_entropy_with_logits(self.silnet(raw_s), mask_r)
             loss = loss + goal.lambda_geo * losses["G_geo"]
         if goal.lambda_edges:
-            late = min(self.steps / self.EARLY_STEPS, 1)
+            long = min(max(self.total_steps / self.SHORT - 1, 0), 1) if self.total_steps else 1
             losses["G_edges"] = missing_edges(fake_r, s, mask_s) + missing_edges(fake_s, r, mask_r)
             losses["G_detail"] = changed_detail(fake_r, s, mask_s) + changed_detail(fake_s, r, mask_r)
-            loss = loss + goal.lambda_edges * max(2 * late - 1, 0) * losses["G_edges"]
-            loss = loss + goal.lambda_edges * 0.2 * (1 - late) * losses["G_detail"]
+            loss = loss + goal.lambda_edges * long * losses["G_edges"]
+            loss = loss + goal.lambda_edges * 0.15 * (1 - long) * losses["G_detail"]
         self.adam_G.zero_grad()
         loss.backward()
         self.adam_G.step()
