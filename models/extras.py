@@ -18,7 +18,7 @@ from models.joining import Hands, Part
 from models.losses import detail_loss, edge_loss
 from models.rates import RunLength
 
-DETAIL = 0.15  # weight of detail over that of edges
+DETAIL = 0.1  # weight of detail over that of edges
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class ReferenceStep:
             losses["G_edges"] = missing_edges(fake_r, s, mask_s) + missing_edges(fake_s, r, mask_r)
             losses["G_detail"] = changed_detail(fake_r, s, mask_s) + changed_detail(fake_s, r, mask_r)
             loss = loss + goal.lambda_edges * long * losses["G_edges"]
-            loss = loss + goal.lambda_edges * 0.15 * (1 - long) * losses["G_detail"]
+            loss = loss + goal.lambda_edges * 0.1 * (1 - long) * losses["G_detail"]
         self.adam_G.zero_grad()
         loss.backward()
         self.adam_G.step()
