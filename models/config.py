@@ -128,8 +128,8 @@ class Objective:
     )
     lambda_edges: float = knob(
         40.0,
-        "weight of the losses that keep a hand's inner structure: in the first 2,000 steps all of its detail, then strong edges, such "
-        "as a finger's in front of a palm; 0: none",
+        "weight of the losses that keep a hand's inner structure: in long runs its strong edges, such as a finger's in front of a "
+        "palm, in runs of up to 1,000 steps all of its detail; 0: none",
         paper=0.0,
         no_mask=0.0,
         group="extras",
