@@ -16,7 +16,7 @@ from models.config import Objective
 from models.fill import filled
 from models.joining import Hands, Part
 from models.losses import detail_loss, edge_loss
-from models.rates import RunLength
+from models.run_length import RunLength
 
 DETAIL = 0.1  # weight of detail over that of edges
 
@@ -81,19 +81,22 @@ class Extras:
             return images
         return torch.where(visible, images.unflatten(0, (2, -1)), 1.0).flatten(0, 1)
 
-    def further_losses(self, part: Part, freedom: Tensor) -> dict[str, Weighted]:
+    def further_losses(self, part: Part, freedom: Tensor, length: RunLength) -> dict[str, Weighted]:
         """Losses of the generators that the paper does not have, by the names under which they are logged.
 
-        freedom: of RunLength, a scalar. Both losses are computed whatever it is, so that a step can be recorded (models.graphs).
+        freedom: the step's, a scalar. What weighs nothing in any step of the run is not computed.
         """
+        losses, (least, greatest) = {}, length.freedoms
         if not self.lambda_edges:
-            return {}
+            return losses
         sources, masks = (torch.cat([getattr(h, name) for h in part.hands]) for name in ("image", "mask"))
-        pairs = torch.cat(part.fakes), sources, masks
-        return {
-            "G_edges": Weighted(self.lambda_edges * freedom, 2 * edge_loss(*pairs)),
-            "G_detail": Weighted(self.lambda_edges * DETAIL * (1 - freedom), 2 * detail_loss(*pairs)),
-        }
+        fakes = torch.cat(part.fakes)
+        if greatest > 0:
+            losses["G_edges"] = Weighted(self.lambda_edges * freedom, 2 * edge_loss(fakes, sources, masks))
+        if least < 1:
+            weight = self.lambda_edges * DETAIL * (1 - freedom)
+            losses["G_detail"] = Weighted(weight, 2 * detail_loss(fakes, sources, masks))
+        return losses
 
     def rate(self, step: int, *, lr: float, length: RunLength) -> float:
         """The learning rate in the step numbered `step`, from 0; the paper's is lr throughout."""

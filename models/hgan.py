@@ -21,7 +21,7 @@ from models.image_pool import ImagePool
 from models.joining import Hands, Part, halves, join_hands
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, mean_of_maps
 from models.networks.layers import init_weights
-from models.rates import RunLength
+from models.run_length import RunLength
 from models.trainer_state import TrainerState
 from models.updater import Updater, create_adam, finite_or_white, set_rate
 from util import distributed
@@ -139,7 +139,7 @@ class HGAN:
 
     @property
     def total_steps(self) -> int | None:
-        """The run's length. Changing it during a run changes no rate or weight abruptly (models.rates.RunLength)."""
+        """The run's length. Changing it during a run changes no rate or weight abruptly (models.run_length.RunLength)."""
         return self.length.total
 
     @total_steps.setter
@@ -283,7 +283,7 @@ class HGAN:
 
     def _further_losses(self, part: Part, *painted: Tensor) -> dict[str, Weighted]:
         """GeoConGAN's loss, if its weight is not 0, and the extras' losses."""
-        losses = self.extras.further_losses(part, self.freedom)
+        losses = self.extras.further_losses(part, self.freedom, self.length)
         if self.objective.lambda_geo:
             logits, masks = self.silnet(torch.cat(painted)), torch.cat([hands.mask for hands in part.hands])
             losses["G_geo"] = Weighted(self.objective.lambda_geo, 2 * geometric_loss(logits, masks))

@@ -13,7 +13,7 @@ from helpers import build, make_batch, to_double
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from models import rates
+from models import run_length
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN
 from models.networks.layers import BatchNorm, InstanceNorm
@@ -55,7 +55,7 @@ def vgg():
 @pytest.fixture(autouse=True)
 def short_runs(monkeypatch):
     """A run of 7 steps weighs its edges by 3 / 4, and all detail by the rest."""
-    monkeypatch.setattr(rates, "SHORT", 4)
+    monkeypatch.setattr(run_length, "SHORT", 4)
     monkeypatch.setattr(ReferenceStep, "SHORT", 4)
 
 

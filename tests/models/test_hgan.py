@@ -13,7 +13,7 @@ from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN, composite, translate
 from models.image_pool import ImagePool
 from models.losses import detail_loss, edge_loss
-from models.rates import SHORT, RunLength
+from models.run_length import SHORT, RunLength
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_losses_are_those_of_the_paper(vgg):
 )
 def test_structure_is_asked_of_both_translations(vgg, name, loss, total):
     """Weighed alone, it trains both generators; each translation is held against its own source, by its source's mask. In a
-    short run that is all detail, in a long one strong edges: the other loss weighs nothing."""
+    short run that is all detail, in a long one strong edges."""
     model = build(vgg, lambda_edges=1.0, lambda_gan=0.0, lambda_cycle=0.0, total_steps=total)
     b = make_batch(seed=4)
     b["real_mask"] = b["real_mask"].flip(-1)
@@ -146,7 +146,9 @@ def test_structure_is_asked_of_both_translations(vgg, name, loss, total):
     before = weights(model)
     wanted = loss(fake_r, s, m_s) + loss(fake_s, r, m_r)
     assert wanted > 1e-3
-    torch.testing.assert_close(model.training_step(b)[name], wanted)
+    losses = model.training_step(b)
+    torch.testing.assert_close(losses[name], wanted)
+    assert len({"G_edges", "G_detail"} & losses.keys()) == 1
     after = weights(model)
     for net in ("G_r", "G_s"):
         assert any(not torch.equal(before[key], after[key]) for key in before if key.startswith(net))
@@ -205,6 +207,7 @@ def test_a_longer_run_frees_texture_without_a_jump():
     assert planned == [0, 0, 0.5, 1, 1, 1]
     longer = RunLength(800).continued(800 + 4000, 800)
     assert [longer.freedom(step) for step in (800, 1300, 1800, 4800)] == pytest.approx([0, 0.5, 1, 1])
+    assert longer.freedoms == (0, 1) and RunLength(800).freedoms == (0, 0) and RunLength().freedoms == (1, 1)
     assert RunLength(800).continued(4800, 0) == RunLength(4800)
     assert RunLength().continued(800, 0).freedom(0) == 0
 

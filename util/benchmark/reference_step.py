@@ -175,10 +175,12 @@ class ReferenceStep:
             loss = loss + goal.lambda_geo * losses["G_geo"]
         if goal.lambda_edges:
             long = min(max(self.total_steps / self.SHORT - 1, 0), 1) if self.total_steps else 1
-            losses["G_edges"] = missing_edges(fake_r, s, mask_s) + missing_edges(fake_s, r, mask_r)
-            losses["G_detail"] = changed_detail(fake_r, s, mask_s) + changed_detail(fake_s, r, mask_r)
-            loss = loss + goal.lambda_edges * long * losses["G_edges"]
-            loss = loss + goal.lambda_edges * 0.1 * (1 - long) * losses["G_detail"]
+            if long > 0:
+                losses["G_edges"] = missing_edges(fake_r, s, mask_s) + missing_edges(fake_s, r, mask_r)
+                loss = loss + goal.lambda_edges * long * losses["G_edges"]
+            if long < 1:
+                losses["G_detail"] = changed_detail(fake_r, s, mask_s) + changed_detail(fake_s, r, mask_r)
+                loss = loss + goal.lambda_edges * 0.1 * (1 - long) * losses["G_detail"]
         self.adam_G.zero_grad()
         loss.backward()
         self.adam_G.step()

@@ -1,5 +1,6 @@
 """What depends on a run's length, as pure functions of the step: the learning rate, and how freely texture may grow."""
 
+import math
 from dataclasses import dataclass
 
 SHORT = 1024  # steps; a run of this length forms no creases yet, and one of twice this length does
@@ -32,10 +33,15 @@ class RunLength:
         planned = 1.0 if self.total is None else self.total / SHORT - 1
         return self._between(min(1.0, max(0.0, planned)), self.freedom_offset, step)
 
+    @property
+    def freedoms(self) -> tuple[float, float]:
+        """The least and the greatest freedom from step `start` on."""
+        ends = (self.freedom(step) for step in (self.start, self.start if self.total is None else self.total))
+        return tuple(sorted(ends))
+
     def _between(self, planned: float, offset: float, step: int) -> float:
-        left = (
-            1.0 if self.total is None else max(0.0, 1 - (step - self.start) / max(1.0, (self.total - self.start) / 4))
-        )
+        window = math.inf if self.total is None else max(1.0, (self.total - self.start) / 4)
+        left = max(0.0, 1 - (step - self.start) / window)
         return min(1.0, max(0.0, planned + offset * left))
 
     def continued(self, total: int | None, step: int) -> "RunLength":
@@ -44,5 +50,5 @@ class RunLength:
         if total == self.total:
             return self
         if step == 0:
-            return RunLength(total)
+            return new
         return RunLength(total, step, self.factor(step) - new.factor(step), self.freedom(step) - new.freedom(step))
