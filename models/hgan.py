@@ -144,7 +144,7 @@ class HGAN:
 
     @total_steps.setter
     def total_steps(self, total: int | None) -> None:
-        self.length = self.length.continued(total, self.steps)
+        self.length = self.length.continued(total, self.steps, falls=self.objective.lr_decay == "linear")
 
     def distribute(self) -> None:
         """Train with the other processes of torch.distributed: gradients are averaged over all ranks.

@@ -44,11 +44,12 @@ class RunLength:
         left = max(0.0, 1 - (step - self.start) / window)
         return min(1.0, max(0.0, planned + offset * left))
 
-    def continued(self, total: int | None, step: int) -> "RunLength":
-        """The plans of a run that has done `step` steps of this one and now has another length."""
-        new = RunLength(total, step)
+    def continued(self, total: int | None, step: int, *, falls: bool) -> "RunLength":
+        """The plans of a run that has done `step` steps of this one and now has another length. falls: whether it uses `factor`."""
         if total == self.total:
             return self
-        if step == 0:
-            return new
-        return RunLength(total, step, self.factor(step) - new.factor(step), self.freedom(step) - new.freedom(step))
+        new = RunLength(total, step)
+        offset = self.factor(step) - new.factor(step) if falls else 0.0
+        freedom_offset = self.freedom(step) - new.freedom(step)
+        changed = step > 0 and (offset or freedom_offset)
+        return RunLength(total, step, offset, freedom_offset) if changed else RunLength(total)

@@ -187,7 +187,7 @@ def test_another_length_lets_no_rate_jump(at, total):
     """Continued at that step with another length: the next rate is the old one's, no two neighbours are far apart, and
     the run still ends at zero."""
     old = RunLength(100)
-    new = old.continued(total, at)
+    new = old.continued(total, at, falls=True)
     steepest = max(1 / 50, 4 / max(1, (total or 1000) - at) + 2 / (total or 1000))
     assert new.factor(at) == pytest.approx(old.factor(at))
     path = [new.factor(step) for step in range(at, (total or at + 50) + 1)]
@@ -205,11 +205,11 @@ def test_a_longer_run_frees_texture_without_a_jump():
     a long one passes over in a quarter of what remains; one that had not begun starts as a long one does."""
     planned = [RunLength(total).freedom(0) for total in (100, SHORT, SHORT * 3 // 2, SHORT * 2, SHORT * 20, None)]
     assert planned == [0, 0, 0.5, 1, 1, 1]
-    longer = RunLength(800).continued(800 + 4000, 800)
+    longer = RunLength(800).continued(800 + 4000, 800, falls=True)
     assert [longer.freedom(step) for step in (800, 1300, 1800, 4800)] == pytest.approx([0, 0.5, 1, 1])
     assert longer.freedoms == (0, 1) and RunLength(800).freedoms == (0, 0) and RunLength().freedoms == (1, 1)
-    assert RunLength(800).continued(4800, 0) == RunLength(4800)
-    assert RunLength().continued(800, 0).freedom(0) == 0
+    assert RunLength(800).continued(4800, 0, falls=True) == RunLength(4800)
+    assert RunLength().continued(800, 0, falls=True).freedom(0) == 0
 
 
 def test_a_resumed_run_of_the_same_length_keeps_its_schedule(vgg):
