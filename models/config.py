@@ -128,8 +128,8 @@ class Objective:
     )
     lambda_edges: float = knob(
         40.0,
-        "weight of the losses that keep a hand's inner structure: in long runs its strong edges, such as a finger's in front of a "
-        "palm, in runs of up to 1,000 steps all of its detail; 0: none",
+        "weight of the loss that keeps a hand's inner structure: strong edges in long runs, such as a finger's in front of a palm; "
+        "all detail in runs of up to 1,000 steps; 0: none",
         paper=0.0,
         no_mask=0.0,
         group="extras",

@@ -43,9 +43,8 @@ class Extras:
 
     lambda_edges: weight of what keeps a source's inner structure: in a long run, its strong edges (models.losses.edge_loss).
     No other loss keeps a finger in front of a palm: without it, .77 of the inner edges survived 3,900 steps, and fists
-    dissolved; with it, .95 survived 7,000. In a run of up to some 1,000 steps, which ends before D asks for more than blotches,
-    it is all detail instead (DETAIL times models.losses.detail_loss), and in between some of both (RunLength.freedom;
-    docs/study.md).
+    dissolved; with it, .95 survived 7,000. A run of up to some 1,000 steps ends before creases form, and keeps all detail
+    instead (DETAIL times models.losses.detail_loss). Runs in between keep some of both (RunLength.freedom; docs/study.md).
 
     lr_decay: at a constant rate, generators and discriminators oscillate; as it falls, they settle (docs/study.md).
     """
@@ -86,9 +85,10 @@ class Extras:
 
         freedom: the step's, a scalar. What weighs nothing in any step of the run is not computed.
         """
-        losses, (least, greatest) = {}, length.freedoms
         if not self.lambda_edges:
-            return losses
+            return {}
+        losses: dict[str, Weighted] = {}
+        least, greatest = length.freedoms
         sources, masks = (torch.cat([getattr(h, name) for h in part.hands]) for name in ("image", "mask"))
         fakes = torch.cat(part.fakes)
         if greatest > 0:

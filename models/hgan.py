@@ -219,7 +219,7 @@ class HGAN:
         return losses | {"skipped": skipped}
 
     def begin_step(self, batch: dict) -> Tensor:
-        """Prepare the next step on the host: set what depends on the run's length, advance counters, and choose the pools' exchanges.
+        """Prepare the next step on the host: set what depends on the run's length, advance counters, choose the pools' exchanges.
 
         Returns the plans of both pools, stacked. They depend on (seed, rank, step) alone, so a resumed run makes the same.
         """
@@ -320,6 +320,7 @@ class HGAN:
     def state_dict(self) -> dict:
         """The state that a resumed run needs, in plain types and tensors."""
         pools = {"r": self.pool_r.state_dict(), "s": self.pool_s.state_dict()}
+        # "decay": the name in earlier checkpoints, when the length decided the learning rate alone
         own = {"config": asdict(self.config), "steps": self.steps, "decay": asdict(self.length), "pools": pools}
         return own | self._trained.state_dict()
 

@@ -10,9 +10,8 @@ SHORT = 1024  # steps; a run of this length forms no creases yet, and one of twi
 class RunLength:
     """The plans of a run of `total` steps; None: of an endless one.
 
-    After a change of the length at step `start` (`continued`), each value stays what it is, which differs by its offset from the
-    new plan's, and approaches the new plan over a quarter of the remaining steps. So it is continuous, even if the old
-    plan had ended.
+    After a change of the length at step `start` (`continued`), each value begins where the old plan left it. It differs from the
+    new plan by its offset there, and approaches it over a quarter of the remaining steps. So no value jumps.
     """
 
     total: int | None = None
@@ -21,15 +20,15 @@ class RunLength:
     freedom_offset: float = 0.0
 
     def factor(self, step: int) -> float:
-        """Of the learning rate in the step numbered `step`, from 0: 1 for the first half of a run, then falling linearly to 0 at
-        its end (CycleGAN's schedule)."""
+        """The factor on the learning rate in the step numbered `step`, from 0: 1 for the first half of a run, then falling
+        linearly to 0 at its end (CycleGAN's schedule)."""
         half = self.total / 2 if self.total else 0
         planned = min(1.0, max(0.0, (self.total - step) / half)) if half else 1.0
         return self._between(planned, self.offset, step)
 
     def freedom(self, step: int) -> float:
-        """Of texture, in that step: 0 in runs of up to SHORT steps, which keep all detail of the source, and 1 in runs of twice
-        that and more, which keep its strong edges."""
+        """How freely texture may grow in that step: 0 in runs of up to SHORT steps, which keep all detail of the source, and 1 in
+        runs of twice that and more, which keep its strong edges."""
         planned = 1.0 if self.total is None else self.total / SHORT - 1
         return self._between(min(1.0, max(0.0, planned)), self.freedom_offset, step)
 
@@ -45,7 +44,10 @@ class RunLength:
         return min(1.0, max(0.0, planned + offset * left))
 
     def continued(self, total: int | None, step: int, *, falls: bool) -> "RunLength":
-        """The plans of a run that has done `step` steps of this one and now has another length. falls: whether it uses `factor`."""
+        """The plans of a run that has done `step` steps of this one and now has another length.
+
+        falls: whether its learning rate uses `factor`.
+        """
         if total == self.total:
             return self
         new = RunLength(total, step)

@@ -111,19 +111,7 @@ def test_deterministic_runs_are_equal_bit_for_bit(cuda, tmp_path, root, net):
 @pytest.mark.parametrize("amp", ["off", "bf16"])
 def test_a_recorded_run_saves_and_goes_on(cuda, tmp_path, root, amp):
     """A whole run: loader, validation, pictures and checkpoints around the recording. The losses are finite."""
-    flags = (
-        "--cuda_graphs",
-        "--device",
-        "cuda",
-        "--amp",
-        amp,
-        "--num_workers",
-        1,
-        "--val_interval",
-        0.5,
-        "--display_freq",
-        4,
-    )
+    flags = f"--cuda_graphs --device cuda --amp {amp} --num_workers 1 --val_interval 0.5 --display_freq 4".split()
     run(tmp_path, "run", root, *flags, "--max_steps", 12)
     content = run(tmp_path, "run", root, *flags, "--max_steps", 20, "--continue_train")
     assert content["step"] == 20
