@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 from options.classify_options import classify_parser, parse_classify
-from util.errors import UsageError, check_flags, run_command
+from util.errors import UsageError, parse_or_exit, run_command
 
 if __name__ == "__main__":
-    check_flags(parse_classify)  # before PyTorch is imported, which takes seconds
+    OPT = parse_or_exit(parse_classify)  # before PyTorch is imported, which takes seconds
 
 from data.pasted.classification import KINDS, PARTS, draw_balanced, pools_of_folders, pools_of_run
 from data.splits import SPLIT_FILE, load_split
@@ -42,8 +42,8 @@ log = logging.getLogger("classify")
 METRICS_FILE = "metrics.json"
 
 
-def main() -> int:
-    opt = parse_classify()
+def main(opt: argparse.Namespace | None = None) -> int:
+    opt = opt or parse_classify()
     setup_logging()
     folder = opt.results_dir / "classify" / opt.experiment
     make_folder(opt.results_dir, flag="--results_dir")
@@ -153,4 +153,4 @@ def open_study(opt: argparse.Namespace, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(lambda: main(OPT))

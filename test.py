@@ -6,10 +6,10 @@ import logging
 from pathlib import Path
 
 from options.test_options import parse_test
-from util.errors import Stopped, UsageError, check_flags, run_command
+from util.errors import Stopped, UsageError, parse_or_exit, run_command
 
 if __name__ == "__main__":
-    check_flags(parse_test)  # before PyTorch is imported, which takes seconds
+    OPT = parse_or_exit(parse_test)  # before PyTorch is imported, which takes seconds
 
 import torch
 
@@ -31,8 +31,8 @@ from util.training.logger import setup_logging
 log = logging.getLogger("test")
 
 
-def main() -> int:
-    opt = parse_test()
+def main(opt: argparse.Namespace | None = None) -> int:
+    opt = opt or parse_test()
     setup_logging()
     if "name" not in opt.explicit:
         log.info("no --name: taking %s, the run in %s that was written last", opt.name[0], opt.checkpoints_dir)
@@ -116,4 +116,4 @@ def study_downstream(opt: argparse.Namespace, models: dict[str, Translator]) -> 
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(lambda: main(OPT))

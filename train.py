@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from options.train_options import parse_train, train_parser, without_masks
-from util.errors import UsageError, check_flags, run_command
+from util.errors import UsageError, parse_or_exit, run_command
 
 if __name__ == "__main__":
-    check_flags(parse_train)  # before PyTorch is imported, which takes seconds
+    OPT = parse_or_exit(parse_train)  # before PyTorch is imported, which takes seconds
 
 import torch
 
@@ -39,8 +39,8 @@ from util.training.translator_run import TRANSLATOR
 log = logging.getLogger("train")
 
 
-def main() -> int:
-    opt = parse_train()
+def main(opt: argparse.Namespace | None = None) -> int:
+    opt = opt or parse_train()
     here = distributed.place()
     setup_logging(quiet=here.rank > 0)
     device = resolve_device(opt.device, here.local_rank, here.local_world_size)
@@ -273,4 +273,4 @@ def options_table(options: dict) -> str:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(lambda: main(OPT))

@@ -220,14 +220,14 @@ def as_flags(values: dict[str, Any]) -> list[str]:
 def parse_with_explicit(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse argv (None: the command line); `.explicit` lists the destinations of the flags in argv.
 
-    argparse sets a default only if the namespace lacks the attribute. So a namespace that starts with a marker for every
-    destination keeps it for flags that are not in argv.
+    argparse leaves an attribute alone that the namespace has already. So those that still hold the marker were not given.
     """
     marker = object()
-    unset = argparse.Namespace(**{action.dest: marker for action in parser.flags()})
-    given = vars(parser.parse_args(argv, unset))
-    opt = parser.parse_args(argv)
-    opt.explicit = sorted(dest for dest, value in given.items() if value is not marker)
+    opt = parser.parse_args(argv, argparse.Namespace(**{action.dest: marker for action in parser.flags()}))
+    opt.explicit = sorted(dest for dest, value in vars(opt).items() if value is not marker)
+    for action in parser.flags():
+        if getattr(opt, action.dest) is marker:
+            setattr(opt, action.dest, action.default)
     return opt
 
 

@@ -1,5 +1,6 @@
 """How commands end: with one sentence for usage errors, external failures and signals."""
 
+import argparse
 import contextlib
 import logging
 import signal
@@ -93,13 +94,13 @@ def _terminate(*_) -> None:
     raise Terminated
 
 
-def check_flags(parse: Callable[[], object]) -> None:
-    """Parse the command line; exit with its error, or with the help if that was asked for.
+def parse_or_exit(parse: Callable[[], argparse.Namespace]) -> argparse.Namespace:
+    """The parsed command line; exits with its error, or after the help if that was asked for.
 
     Scripts call it before they import PyTorch, which takes seconds.
     """
     try:
-        parse()
+        return parse()
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

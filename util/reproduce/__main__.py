@@ -4,11 +4,11 @@ import argparse
 import functools
 import logging
 
-from util.errors import UsageError, check_flags, run_command
+from util.errors import UsageError, parse_or_exit, run_command
 from util.reproduce.flags import parse_reproduce
 
 if __name__ == "__main__":
-    check_flags(parse_reproduce)  # before PyTorch is imported, which takes seconds
+    OPT = parse_or_exit(parse_reproduce)  # before PyTorch is imported, which takes seconds
 
 import torch
 
@@ -23,8 +23,8 @@ from util.training.logger import setup_logging
 log = logging.getLogger("reproduce")
 
 
-def main() -> int:
-    opt = parse_reproduce()
+def main(opt: argparse.Namespace | None = None) -> int:
+    opt = opt or parse_reproduce()
     setup_logging()
     opt.folder.mkdir(parents=True, exist_ok=True)
     with locked(opt.folder / ".lock", what=f"the reproduction in {opt.folder}", remedy="choose another --results_dir"):
@@ -64,4 +64,4 @@ def reproduce(opt: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(lambda: main(OPT))

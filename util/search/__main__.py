@@ -7,20 +7,20 @@ import logging
 
 from options.parsing import as_flags
 from options.train_options import parse_train
-from util.errors import UsageError, check_flags, run_command
+from util.errors import UsageError, parse_or_exit, run_command
 from util.search.flags import kept_trials, parse_search
 from util.search.space import Space, draw, load_space
 
 if __name__ == "__main__":
-    check_flags(parse_search)  # before PyTorch is imported, which takes seconds
+    OPT = parse_or_exit(parse_search)  # before PyTorch is imported, which takes seconds
 
 from util.training.logger import setup_logging
 
 log = logging.getLogger("search")
 
 
-def main() -> int:
-    opt = parse_search()
+def main(opt: argparse.Namespace | None = None) -> int:
+    opt = opt or parse_search()
     setup_logging()
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("python -m util.search needs Optuna, which is not installed: pip install optuna")
@@ -68,4 +68,4 @@ def check_settings(opt: argparse.Namespace, space: Space) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(lambda: main(OPT))
