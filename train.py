@@ -18,7 +18,6 @@ import torch
 
 from data.frames import Domains
 from data.loader import stream_loader
-from data.packs.build import open_packs
 from data.roots import has_masks, open_frames
 from data.scan import LEFT_OUT_FILE, LeftOut, scan, warn_of_sizes
 from data.splits import SPLIT_FILE, check_complete, load_split, make_split, save_split, select, validated
@@ -111,16 +110,6 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
             schedule.total_steps,
         )
         return 0
-    packs = open_packs(
-        frames,
-        cache=opt.cache if kind.packable else False,
-        cache_dir=opt.cache_dir,
-        crop_size=opt.crop_size,
-        background=opt.background,
-        n_samples=(schedule.total_steps - progress.step) * opt.batch_size * here.world_size,
-        num_workers=opt.num_workers,
-        builder=here.local_rank == 0,
-    )
     stream = UnpairedHands(
         chosen["train"],
         crop_size=opt.crop_size,
@@ -129,7 +118,6 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         flips=opt.flip,
         crop=kind.random_crop(opt, chosen["train"]),
         bad=faults,
-        packs=packs,
     )
     loader = stream_loader(
         stream,
@@ -149,7 +137,6 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
             "world_size": here.world_size,
             **frozen,
             "roots": absolute_roots(opt),
-            "packs": {domain: str(pack.folder) for domain, pack in packs.items()},
             "images": {phase: {d: len(part[d]) for d in part} for phase, part in chosen.items()},
             "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in model.networks.items()},
             **environment(),

@@ -10,7 +10,6 @@ from torch.utils.data import Dataset
 
 from data.frames import DOMAINS, Domains, Frame
 from data.hands import Hand, read_hand
-from data.packs.format import Pack
 from data.shuffled import Shuffled
 from data.transforms import flip, random_hand_crop
 from util.images import ImageError, mask_to_tensor, printable, to_tensor
@@ -32,9 +31,6 @@ class UnpairedHands(Dataset):
     {0, 1}; {"synthetic_path", "real_path"}: str; "left_out": what was met that cannot be used, and why, as {relative
     path: reason}. The next one of its shuffle takes the place of a frame that cannot be used, be it one of `bad` (which
     data.scan found; it is not touched) or one that turns out so: the sample is the same either way.
-
-    packs: {domain: Pack} of the same background; crops of frames that a pack holds are cut from it, and are the same
-    to the last bit as from the image files. A domain may be missing.
     """
 
     def __init__(
@@ -46,11 +42,10 @@ class UnpairedHands(Dataset):
         background: str = "white",
         flips: bool = True,
         crop: Crop = random_hand_crop,
-        packs: dict[str, Pack] | None = None,
         bad: Collection[Frame] = (),
     ) -> None:
         self.frames, self.crop_size, self.seed = frames, crop_size, seed
-        self.background, self.flips, self.crop, self.packs = background, flips, crop, packs or {}
+        self.background, self.flips, self.crop = background, flips, crop
         self._bad = set(bad)
         self._order = {
             domain: Shuffled(len(frames[domain]), seed=(seed, stream)) for stream, domain in enumerate(DOMAINS)
@@ -88,10 +83,6 @@ class UnpairedHands(Dataset):
         )
 
     def _crop(self, domain: str, frame: Frame, random: np.random.Generator) -> Hand:
-        pack = self.packs.get(domain)
-        place = pack.find(frame.relative) if pack else None
-        if place is not None:
-            return pack.random_crop(place, self.crop_size, random)
         return self.crop(read_hand(frame, background=self.background), self.crop_size, random)
 
 

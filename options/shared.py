@@ -15,7 +15,6 @@ from util.errors import UsageError
 BASIC, LATER, TRANSLATORS = {"basic": True}, {"may_change": True}, {"translators_only": True}
 
 DEMO_ROOT = Path("datasets") / "demo"
-CACHE_DIR = Path("datasets") / "cache"
 
 
 def add_data_flags(group: argparse._ActionsContainer, *, default_root: Path | None) -> None:

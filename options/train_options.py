@@ -24,7 +24,6 @@ from options.parsing import (
 )
 from options.shared import (
     BASIC,
-    CACHE_DIR,
     DEMO_ROOT,
     LATER,
     TRANSLATORS,
@@ -100,7 +99,6 @@ def train_parser() -> Parser:
         ),
         ("data", "--test_size", integer(0), None, "N", {}, "test images a domain (a fifth, at most 2000)"),
         ("data", "--val_size", integer(0), None, "N", {}, "validation images a domain (a tenth, at most 400)"),
-        ("data", "--cache_dir", Path, CACHE_DIR, "DIR", LATER, "folder of packed hands, for all runs"),
         (
             "model",
             "--vgg_weights",
@@ -165,14 +163,6 @@ def train_parser() -> Parser:
         ("run", "--continue_train", False, BASIC | LATER, "continue the run NAME from its last save"),
         ("run", "--deterministic", False, {}, "make CUDA results reproducible bit for bit; slower"),
         ("data", "--objects", False, {}, "use SynthHands' sequences with objects too"),
-        (
-            "data",
-            "--cache",
-            None,
-            LATER,
-            "read crops from packed hands, made once in CACHE_DIR, instead of decoding images at every step; the samples "
-            "are the same (default: use existing packs, and make new ones for runs of two epochs or more)",
-        ),
         ("model", "--paper", False, BASIC | TRANSLATORS, "use the published defaults instead of ours"),
         (
             "machine",

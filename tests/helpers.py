@@ -51,7 +51,6 @@ TINY = [
     "1",
     "--feature_net",
     "random",
-    "--no-cache",
 ]
 
 

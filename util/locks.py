@@ -1,4 +1,4 @@
-"""File locks for runs, packs and mask trees. The system releases a lock when its holder ends, even by SIGKILL."""
+"""File locks for runs and mask trees. The system releases a lock when its holder ends, even by SIGKILL."""
 
 import contextlib
 import logging

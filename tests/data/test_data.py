@@ -10,7 +10,7 @@ from helpers import KEY, draw_hand, write_hands
 
 from data.frames import Frame, find_frames
 from data.hands import Hand, read_hand
-from data.loader import stream_loader
+from data.loader import on_device, stream_loader
 from data.regions import HandRegions, readable, same_sized_batches
 from data.scan import LeftOut, fault, scan
 from data.unpaired import UnpairedHands
@@ -226,3 +226,15 @@ def test_real_hands_are_read(real_hands):
         for frame in found[:: max(1, len(found) // 10)]:
             hand = read_hand(frame)
             assert 0.02 < hand.mask.mean() < 0.7, (domain, frame.image)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batches_arrive_on_the_device_unchanged(hands_root):
+    stream = make_stream(hands_root)
+    batches = on_device(iter(stream_loader(stream, 4, num_workers=1)), torch.device("cuda"))
+    for step in range(20):
+        batch = next(batches)
+        torch.cuda._sleep(10**7)
+        assert batch["real"].is_cuda
+        assert all(torch.equal(batch["real"][i].cpu(), stream[4 * step + i]["real"]) for i in range(4))

@@ -17,7 +17,6 @@ from data.loader import stream_loader
 from data.masks.realhands import find_real_frames
 from data.masks.refine import RefineOptions
 from data.masks.refine_tree import refine_tree
-from data.packs.build import open_packs
 from data.unpaired import UnpairedHands
 from util.benchmark.timing import alternate
 from util.scores.distances import frechet_distance, kernel_distance
@@ -41,31 +40,15 @@ def distance_rows(images: int, dim: int) -> list[dict]:
 
 
 def loader_rows(*, crop_size: int, batch_size: int, rounds: int) -> list[dict]:
-    """Training samples, decoded and from packed hands, read in this process."""
+    """Training samples, read in this process."""
     with tempfile.TemporaryDirectory() as folder:
-        root = draw_demo(folder)
-        frames = find_frames(dataroot=root)
-        packs = open_packs(
-            frames,
-            cache=True,
-            cache_dir=Path(folder, "packs"),
-            crop_size=crop_size,
-            background="white",
-            n_samples=0,
-            num_workers=1,
-        )
-
-        def reading(packs: dict):
-            stream = UnpairedHands(frames, crop_size=crop_size, seed=0, packs=packs)
-            batches = iter(stream_loader(stream, batch_size, num_workers=0))
-            return lambda: [next(batches) for _ in range(SAMPLES)]
-
-        times = alternate({"decoded": reading({}), "packed": reading(packs)}, rounds, CPU)
-    slow = times["decoded"][0]
+        stream = UnpairedHands(find_frames(dataroot=draw_demo(folder)), crop_size=crop_size, seed=0)
+        batches = iter(stream_loader(stream, batch_size, num_workers=0))
+        reading = {"decoded": lambda: [next(batches) for _ in range(SAMPLES)]}
+        ((median, spread),) = alternate(reading, rounds, CPU).values()
     return [
-        _row(f"{SAMPLES} batches, {way}", *seconds)
-        | {"images_per_second": 2 * SAMPLES * batch_size / seconds[0], "ratio": seconds[0] / slow}
-        for way, seconds in times.items()
+        _row(f"{SAMPLES} batches", median, spread)
+        | {"images_per_second": 2 * SAMPLES * batch_size / median, "ratio": 1.0}
     ]
 
 

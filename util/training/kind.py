@@ -15,7 +15,7 @@ class Kind:
     """A kind of model, as train.py sees it.
 
     picture: the file of the picture that training shows; columns: what it shows from left to right. least_validated: images a
-    domain below which there is no validation. packable: whether packs hold all that training crops are cut from.
+    domain below which there is no validation.
 
     create_model: (opt, *, amp, device) -> the model, and {flag: what options.yaml records} of the frozen networks that it was
     built with.
@@ -28,7 +28,6 @@ class Kind:
     picture: str
     columns: str
     least_validated: int
-    packable: bool
     create_model: Callable[..., tuple[Trainable, dict]]
     random_crop: Callable[[Namespace, Domains], Crop]
     create_validator: Callable[..., tuple[Validate, dict]]

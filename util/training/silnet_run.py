@@ -52,7 +52,6 @@ SILNET = Kind(
     picture="synthetic_silhouette_mask.png",
     columns="image | silhouette | mask",
     least_validated=1,
-    packable=False,  # silhouette crops show more than packs hold
     create_model=create_model,
     random_crop=random_crop,
     create_validator=create_validator,

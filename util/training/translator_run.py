@@ -77,7 +77,6 @@ TRANSLATOR = Kind(
     picture="synthetic_translated_cycle.png",
     columns="source | translated | cycle",
     least_validated=2,  # a distance takes two a side
-    packable=True,
     create_model=create_model,
     random_crop=lambda opt, frames: random_hand_crop,
     create_validator=create_validator,
