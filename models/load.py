@@ -16,8 +16,8 @@ from models import GENERATOR, SEGMENTERS
 from models.config import network_config
 from models.hgan import create_generator, translate
 from models.networks.silnet import SilNet
-from models.silnet_trainer import segment
 from models.stored import check_knobs
+from models.supervised import segment
 from models.translation import HandTranslator, composite
 from util.checkpoint import DamagedCheckpoint, check_config, load_checkpoint, load_newest
 from util.errors import UsageError, first_lines

@@ -1,73 +1,77 @@
-"""Training a network on labelled images: what SilNet, the Vision Transformer and the downstream networks share."""
+"""Networks that learn from labels: SilNet (masks), the Vision Transformer (classes), the downstream U-Net (its TASKS)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
-from models.ema import EMA
+from data.frames import DOMAINS
+from data.joints import N_JOINTS
 from models.networks.layers import at_least_float32
-from models.trainer_state import TrainerState
-from models.updater import Updater
+from models.networks.silnet import SilNet
+from models.networks.vit import create_vit
+from models.trainer_state import load_optimizer, load_scaler
+from models.updater import step_if_finite
 from util.checkpoint import check_config
 from util.runtime import Amp
 
+AVERAGE_DECAY = 0.98  # of SilNet's weights: single steps can be bad; some label the white background as hand
+LEVELS = 4  # resolutions of the downstream U-Net: a pixel sees most of a 96-pixel picture
+SIGMA = 1.5  # pixels: standard deviation of the Gaussian target of a joint
+WINDOW = 5  # pixels: side of the square whose centre of mass is the joint
+
 
 class Supervised:
-    """A network with its optimizer, Adam, and the step that trains it. Subclasses define `losses`.
+    """A network, its optimizer (Adam), and the step that trains it. Subclasses define `losses`.
 
-    name: of the network in checkpoints and in `networks`. config: what a checkpoint must agree with.
+    name: of the network in checkpoints. config: what a checkpoint must agree with.
     """
 
     def __init__(
         self, name: str, net: nn.Module, *, lr: float, beta1: float = 0.9, config: dict, amp: Amp, device: torch.device
     ) -> None:
-        self.amp, self.device, self.config = amp, device, config
-        self.net = net.to(device)
-        self.networks: dict[str, nn.Module] = {name: self.net}
-        self.callables: dict[str, nn.Module] = dict(self.networks)  # what training calls
+        self.name, self.config, self.amp, self.device = name, config, amp, device
+        self.net = self.called = net.to(device)  # distribute() wraps what training calls
+        self.networks = {name: self.net}
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, betas=(beta1, 0.999), fused=True)
         self.scaler = amp.grad_scaler(device)
-        self.updater = Updater(self.optimizer, self.scaler, called=self.callables)
-        self.averages: dict[str, EMA] = {}
-        self.schedules: dict[str, torch.optim.lr_scheduler.LRScheduler] = {}
-        self._trained = TrainerState(
-            networks=self.networks,
-            averages=self.averages,
-            optimizers={name: self.optimizer},
-            schedules=self.schedules,
-            scaler=self.scaler,
-        )
 
     def losses(self, logits: Tensor, batch: dict) -> dict[str, Tensor]:
-        """Scalars to log of a batch, among them "loss", which is minimised. logits: the network's, in float32."""
+        """Scalars to log, among them "loss", which is minimised. logits: of batch["image"], in float32."""
         raise NotImplementedError
 
     def training_step(self, batch: dict) -> dict[str, Tensor]:
         """One update on batch["image"], (N, 3, H, W) in [-1, 1], and the labels beside it.
 
-        Returns the `losses`, detached, and whether the update was skipped because the loss or a gradient was not finite
+        Returns the losses, detached, and whether the update was skipped because the loss or a gradient was not finite
         ("skipped", 0 or 1).
         """
         self.net.train()
-        self.updater.start()
-        (net,) = self.callables.values()
-        losses = self.losses(self.logits(net, batch["image"]), batch)
-        self.updater.backward(losses["loss"])
-        skipped = self.updater.apply()
+        self.optimizer.zero_grad()
+        statistics = [buffer.clone() for buffer in self.net.buffers()]  # batch norm's
+        losses = self.losses(self.logits(self.called, batch["image"]), batch)
+        self.scaler.scale(losses["loss"]).backward()
+        skipped = step_if_finite(self.optimizer, self.scaler, losses["loss"])
         self.scaler.update()
-        for schedule in self.schedules.values():
-            schedule.step()
-        for average in self.averages.values():
-            average.update(self.net)
+        for buffer, before in zip(self.net.buffers(), statistics):
+            buffer.copy_(torch.where(skipped > 0, before, buffer))
         return {name: loss.detach() for name, loss in losses.items()} | {"skipped": skipped}
 
     def logits(self, net: nn.Module, images: Tensor) -> Tensor:
-        """What a network with these weights computes of images, in float32."""
+        """The output of `net`, in float32."""
         with self.amp.autocast(self.device):
             return at_least_float32(net(images))
 
     def state_dict(self) -> dict:
         """The state that a resumed run needs, in plain types and tensors."""
-        return {"config": self.config} | self._trained.state_dict()
+        parts = {"networks": self.net, "optimizers": self.optimizer}
+        state = {kind: {self.name: part.state_dict()} for kind, part in parts.items()}
+        return state | {"config": self.config, "scaler": self.scaler.state_dict()}
 
     def inference_state(self) -> dict:
         """The network alone."""
@@ -75,5 +79,165 @@ class Supervised:
 
     def load_state_dict(self, state: dict) -> None:
         """Load the result of `state_dict`. Raises ValueError, naming what differs, for another architecture."""
-        check_config(state.get("config"), self.config)
-        self._trained.load_state_dict(state)
+        check_config(state["config"], self.config)
+        self.net.load_state_dict(state["networks"][self.name])
+        load_optimizer(self.optimizer, state["optimizers"][self.name])
+        load_scaler(self.scaler, state["scaler"])
+
+
+class HandSegmenter(Supervised):
+    """A SilNet that learns the masks of both domains together; a moving average of its weights is validated and stored.
+
+    base: SilNet's first width. background: what surrounds the hands ("white" or "keep"), recorded in the checkpoint.
+    """
+
+    total_steps: int | None = None  # the run's length, which its learning rate does not depend on
+
+    def __init__(self, *, base: int, lr: float, beta1: float, background: str, amp: Amp, device: torch.device) -> None:
+        net = SilNet(base=base)
+        super().__init__("SilNet", net, lr=lr, beta1=beta1, config=net.config, amp=amp, device=device)
+        self.background = background
+        self.average = AveragedModel(self.net, avg_fn=moving_average, use_buffers=True).eval().requires_grad_(False)
+
+    def distribute(self) -> None:
+        """Train with the other processes of torch.distributed: gradients are averaged over all ranks."""
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        self.called = DistributedDataParallel(self.net, device_ids=ids)
+
+    def compile(self) -> None:
+        """Compile the network in place with torch.compile."""
+        self.net.compile()
+
+    def training_step(self, batch: dict) -> dict[str, Tensor]:
+        """One update on batch["synthetic"] and ["real"], (N, 3, H, W) in [-1, 1], and their masks in {0, 1}."""
+        images, masks = (torch.cat([batch[domain + part] for domain in DOMAINS]) for part in ("", "_mask"))
+        losses = super().training_step({"image": images, "mask": masks})
+        self.average.update_parameters(self.net)
+        return losses
+
+    def losses(self, logits: Tensor, batch: dict) -> dict[str, Tensor]:
+        losses = F.binary_cross_entropy_with_logits(logits, batch["mask"], reduction="none").mean((1, 2, 3))
+        by_domain = {f"{domain}_loss": part.mean() for domain, part in zip(DOMAINS, losses.chunk(2))}
+        return {"loss": losses.mean()} | by_domain
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """See `segment`."""
+        return segment(self.average.module, images, self.amp)
+
+    def state_dict(self) -> dict:
+        """With the `inference_state`, so that latest.pt serves as --silnet, too."""
+        return super().state_dict() | self.inference_state() | {"updates": self.average.n_averaged}
+
+    def inference_state(self) -> dict:
+        """The averaged network, with its configuration: a checkpoint of SilNet needs no other file."""
+        network = self.average.module.state_dict()
+        return {"silnet": {"config": self.config, "background": self.background, "network": network}}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.average.module.load_state_dict(state["silnet"]["network"])
+        self.average.n_averaged.copy_(state["updates"])
+
+
+def moving_average(average: Tensor, latest: Tensor, updates: Tensor) -> Tensor:
+    """Move towards the latest value by 1 - AVERAGE_DECAY, by more at first: an average over a short run's later half."""
+    return average + (latest - average) * (2 / (3 + updates)).clamp(min=1 - AVERAGE_DECAY)
+
+
+@torch.inference_mode()
+def segment(net: nn.Module, images: Tensor, amp: Amp) -> Tensor:
+    """The probability of hand by a SilNet in eval mode: images (N, 3, H, W) in [-1, 1] -> (N, 1, H, W) in [0, 1]."""
+    with amp.autocast(images.device):
+        return net(images).sigmoid()
+
+
+class HandClassifier(Supervised):
+    """A ViT that learns batch["label"], int64 (N,), at a constant learning rate (paper, section IV.D: 1e-5)."""
+
+    def __init__(self, *, vit: str, img_size: int, num_classes: int, lr: float, amp: Amp, device: torch.device) -> None:
+        config = {"vit": vit, "img_size": img_size, "num_classes": num_classes}
+        net = create_vit(vit, img_size=img_size, num_classes=num_classes)
+        super().__init__("ViT", net, lr=lr, config=config, amp=amp, device=device)
+
+    def losses(self, logits: Tensor, batch: dict) -> dict[str, Tensor]:
+        accuracy = (logits.argmax(1) == batch["label"]).float().mean()
+        return {"loss": F.cross_entropy(logits, batch["label"]), "accuracy": accuracy}
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Images (N, 3, S, S) in [-1, 1] -> float32 (N, num_classes), each row adding up to 1."""
+        return self.logits(self.net.eval(), images).softmax(1)
+
+
+class DownstreamNet(Supervised):
+    """A U-Net (SilNet's, with LEVELS levels) for one of TASKS, on batches of the downstream study.
+
+    Adam's rate falls linearly to 0 over total_steps: the result depends little on the last few steps, so that runs
+    differ by their training sets.
+    """
+
+    def __init__(self, task: str, *, width: int, lr: float, total_steps: int, amp: Amp, device: torch.device) -> None:
+        self.task = TASKS[task]
+        net = SilNet(out_channels=self.task.out_channels, base=width, levels=LEVELS)
+        net.to(memory_format=torch.channels_last)  # a third quicker on CPUs
+        super().__init__("UNet", net, lr=lr, config=net.config, amp=amp, device=device)
+        self.schedule = LambdaLR(self.optimizer, lambda step: 1 - step / total_steps)
+
+    def training_step(self, batch: dict) -> dict[str, Tensor]:
+        losses = super().training_step(batch)
+        self.schedule.step()
+        return losses
+
+    def losses(self, logits: Tensor, batch: dict) -> dict[str, Tensor]:
+        return {"loss": self.task.loss(logits, batch)}
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor) -> Tensor:
+        """Images (N, 3, S, S) in [-1, 1] -> bool masks (N, S, S), or joints (N, 21, 2) in pixels."""
+        return self.task.predict(self.logits(self.net.eval(), images))
+
+
+def keypoint_loss(logits: Tensor, batch: dict) -> Tensor:
+    """Cross-entropy over the pixels of each joint's map (N, 21, S, S) with a Gaussian about the joint.
+
+    Mean over the joints that are in the image (batch["seen"]); 0 if none is.
+    """
+    centres = torch.arange(logits.shape[-1], device=logits.device) + 0.5
+    distance = (centres - batch["joints"][..., None]) / SIGMA  # (N, 21, 2, S)
+    across, down = distance.square().mul(-0.5).softmax(-1).unbind(2)  # the Gaussian is their outer product
+    expected = ((logits @ across[..., None])[..., 0] * down).sum(-1)
+    loss = logits.flatten(2).logsumexp(-1) - expected
+    seen = batch["seen"].float()
+    return (loss * seen).sum() / seen.sum().clamp(min=1)
+
+
+def locate(logits: Tensor) -> Tensor:
+    """Logits (N, 21, S, S) -> (N, 21, 2): x and y in pixels of each map's mode.
+
+    The mode is the centre of mass of the WINDOW x WINDOW square about the most probable pixel.
+    """
+    size = logits.shape[-1]
+    centres = torch.arange(size, device=logits.device) + 0.5
+    best = logits.flatten(2).argmax(-1)
+    near_x, near_y = ((centres - 0.5 - at[..., None]).abs() <= WINDOW // 2 for at in (best % size, best // size))
+    weight = logits.flatten(2).softmax(-1).view_as(logits) * near_y[..., :, None] * near_x[..., None, :]
+    weight = weight / weight.sum((-2, -1), keepdim=True)
+    return torch.stack([(weight.sum(-2) * centres).sum(-1), (weight.sum(-1) * centres).sum(-1)], dim=-1)
+
+
+class Task(NamedTuple):
+    """A task: the network's out_channels, its loss (logits, batch), and its prediction from logits."""
+
+    out_channels: int
+    loss: Callable[[Tensor, dict], Tensor]
+    predict: Callable[[Tensor], Tensor]
+
+
+TASKS = {
+    "segmentation": Task(
+        out_channels=1,
+        loss=lambda logits, batch: F.binary_cross_entropy_with_logits(logits, batch["mask"]),
+        predict=lambda logits: logits[:, 0] > 0,
+    ),
+    "keypoints": Task(out_channels=N_JOINTS, loss=keypoint_loss, predict=locate),
+}

@@ -7,8 +7,8 @@ import torch
 from helpers import CPU
 from torch import nn
 
+from models.supervised import HandClassifier
 from models.trainer_state import TrainerState, load_optimizer
-from models.vit_trainer import HandClassifier
 from util.runtime import Amp
 
 

@@ -11,9 +11,9 @@ from helpers import ROOT
 
 from models import DISCRIMINATORS, FEATURE_NETS, GENERATORS
 from models.config import Setup, knobs
-from models.downstream_trainer import LEVELS, TASKS
 from models.features import registry
 from models.networks import layers, resnet_generator
+from models.supervised import LEVELS, TASKS
 from options import document, downstream_flags
 from options.old_flags import OLD_FLAGS, OLD_VALUES
 from options.parsing import PARSERS, flags_of

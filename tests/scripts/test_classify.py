@@ -28,7 +28,7 @@ from data.pasted.classification import (
     read_hand_file,
 )
 from models import VITS
-from models.vit_trainer import HandClassifier
+from models.supervised import HandClassifier
 from options.classify_options import classify_parser
 from util.checkpoint import load_checkpoint
 from util.errors import Stopped, UsageError, run_command

@@ -26,7 +26,7 @@ from data.pasted.downstream import (
     photograph,
 )
 from data.unpaired import collate
-from models.downstream_trainer import SIGMA, TASKS, DownstreamNet, keypoint_loss, locate
+from models.supervised import SIGMA, TASKS, DownstreamNet, keypoint_loss, locate
 from options.test_options import parse_test
 from util.errors import UsageError
 from util.images import ImageError, read_rgb

@@ -20,7 +20,7 @@ from models.config import AMPS, NetworkConfig, Objective, knobs, network_config,
 from models.features.vgg16 import load_vgg16
 from models.graphs import WARM_UP, GraphedStep
 from models.hgan import HGAN
-from models.vit_trainer import HandClassifier
+from models.supervised import HandClassifier
 from options.parsing import Parser, add_switch, as_flags, integer
 from options.train_options import parse_train
 from util.benchmark.operators import operators

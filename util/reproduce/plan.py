@@ -12,7 +12,7 @@ from models import DISCRIMINATORS, SEGMENTERS
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN
 from models.networks.silnet import SilNet
-from models.silnet_trainer import HandSegmenter
+from models.supervised import HandSegmenter
 from options.train_options import network_config, objective, parse_train
 from util import children
 from util.benchmark.step import noise

@@ -12,7 +12,7 @@ import torch
 from data.loader import ordered_batches, stream_loader, to_device
 from data.pasted.backgrounds import open_backgrounds
 from data.pasted.classification import KINDS, HandFile, HandsOnBackgrounds, Sample
-from models.vit_trainer import HandClassifier
+from models.supervised import HandClassifier
 from util.csv_text import csv_text
 from util.drawing import sheet
 from util.images import as_utf8, to_uint8, write_bytes

@@ -18,8 +18,8 @@ from data.loader import ordered_batches, stream_loader, to_device
 from data.masks.ops import iou
 from data.pasted.downstream import AnnotatedHand, AnnotatedHands, background_bank, cut_out
 from data.regions import HandRegions, readable
-from models.downstream_trainer import DownstreamNet
 from models.load import Translator
+from models.supervised import DownstreamNet
 from util.drawing import sheet, spread
 from util.errors import UsageError
 from util.images import ImageError, to_uint8, write_bytes, write_png

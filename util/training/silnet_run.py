@@ -9,7 +9,7 @@ import torch
 from data.frames import Domains
 from data.silhouette_crops import silhouette_crop
 from data.unpaired import Crop
-from models.silnet_trainer import HandSegmenter
+from models.supervised import HandSegmenter
 from util.errors import UsageError
 from util.runtime import Amp
 from util.scores.silhouettes import create_silnet_validation, silhouette_grids
