@@ -141,7 +141,7 @@ class Objective:
         "needs --silnet; 0: none (with --model geocongan: 1)",
         group="losses",
     )
-    fill: bool = knob(
+    extend_colors: bool = knob(
         True,
         "generators see the hand's own colours in a band around it; cycle and identity losses then compare hands only",
         paper=False,
@@ -206,7 +206,7 @@ class Setup:
         reason="the scales differ tenfold in size and are never negative; centred, D told real from translated hands "
         "better after as many steps (AUC .94 against .89 after 200; one trial)",
     )
-    hand_box: bool = knob(
+    crop_to_hand: bool = knob(
         True,
         "once trained, translate the hand's bounding box only, in which the hand fills as much as in a training crop",
         paper=False,

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.fill import filled
+from models import departures
 from models.hgan import composite
 from models.load import Translator
 from models.networks.resnet_generator import ResNetGenerator
@@ -28,12 +28,12 @@ class PortableGenerator(nn.Module):
     Returns the translated image (N, 3, H, W) in [-1, 1], composited by the mask where the run has masks.
     """
 
-    def __init__(self, generator: ResNetGenerator, *, fill: bool, masked: bool) -> None:
+    def __init__(self, generator: ResNetGenerator, *, extend_colors: bool, masked: bool) -> None:
         super().__init__()
-        self.generator, self.fill, self.masked = generator, fill, masked
+        self.generator, self.extend_colors, self.masked = generator, extend_colors, masked
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        painted = self.generator(filled(image, mask) if self.fill else image)
+        painted = self.generator(departures.extend_colors(image, mask) if self.extend_colors else image)
         return composite(painted, image, mask if self.masked else None)
 
 
@@ -47,7 +47,7 @@ def export_translator(model: Translator, path: Path) -> None:
     if path.suffix == ".onnx":
         _check_packages(path)
     options = model.options
-    net = PortableGenerator(model.net.cpu().float().eval(), fill=options.fill, masked=options.mask)
+    net = PortableGenerator(model.net.cpu().float().eval(), extend_colors=options.extend_colors, masked=options.mask)
     inputs = (torch.zeros(2, 3, 64, 96), torch.ones(2, 1, 64, 96))
     batch = torch.export.Dim("batch", min=1, max=4096)
     height, width = (4 * torch.export.Dim(name, min=4, max=LARGEST) for name in ("quarter_height", "quarter_width"))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from models import departures
 from models.config import Objective
-from models.fill import filled
 from models.joining import Hands, Part
 from models.losses import detail_loss, edge_loss
 from models.run_length import RunLength
@@ -37,7 +37,7 @@ class Extras:
     and fake then have the same outlines, so that D cannot tell them apart by a shape that G must not change. Against such a
     D, G can only exaggerate texture, to 1.2 times the photographs' after 7,000 steps (docs/study.md).
 
-    fill: generators see the hand's own colours in a band around it (models.fill.filled), and cycle and identity losses compare
+    extend_colors: generators see the hand's own colours in a band around it (models.departures.extend_colors), and cycle and identity losses compare
     hands only. With a white background, translations had coloured fringes 1.7 to 1.9 times as strong in chroma as the
     outlines of photographs; with the band, 1.1 times (docs/study.md).
 
@@ -50,7 +50,7 @@ class Extras:
     """
 
     common_mask: bool = False
-    fill: bool = False
+    extend_colors: bool = False
     lambda_edges: float = 0.0
     lr_decay: str = "none"
 
@@ -58,17 +58,17 @@ class Extras:
     def of(cls, objective: Objective) -> Extras:
         """The extras that an objective asks for; without masks, none that needs them."""
         chosen = {field.name: getattr(objective, field.name) for field in fields(cls)}
-        for name in ("common_mask", "fill"):
+        for name in ("common_mask", "extend_colors"):
             chosen[name] &= objective.mask
         return cls(**chosen)
 
     def seen(self, hands: Hands) -> Tensor:
         """Generators' input for hands, images (N, 3, H, W)."""
-        return filled(hands.image, hands.mask) if self.fill else hands.image
+        return departures.extend_colors(hands.image, hands.mask) if self.extend_colors else hands.image
 
     def compared(self, painted: Tensor, target: Hands) -> Tensor:
         """The images that cycle and identity losses compare with the target's, from painted ones (N, 3, H, W)."""
-        return torch.where(target.mask > 0.5, painted, target.image) if self.fill else painted
+        return torch.where(target.mask > 0.5, painted, target.image) if self.extend_colors else painted
 
     def visible(self, synthetic: Tensor, real: Tensor) -> Tensor | None:
         """Where discriminators see pairs of hands with these masks (N, 1, H, W): bool, or None for everywhere."""

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models import DISCRIMINATORS, GENERATORS
+from models import DISCRIMINATORS, GENERATORS, departures
 from models.config import NetworkConfig, Objective
 from models.ema import EMA
 from models.extras import Extras, Weighted
 from models.features.vgg16 import VGG16Features
-from models.fill import filled
 from models.half import half_weights
 from models.image_pool import ImagePool
 from models.joining import Hands, Part, halves, join_hands
@@ -58,13 +57,15 @@ def composite(generated: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
 
 
 @torch.inference_mode()
-def translate(net: nn.Module, images: Tensor, masks: Tensor | None, amp: Amp, *, fill: bool, masked: bool) -> Tensor:
+def translate(
+    net: nn.Module, images: Tensor, masks: Tensor | None, amp: Amp, *, extend_colors: bool, masked: bool
+) -> Tensor:
     """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1] of hands where masks (N, 1, H, W) are 1.
 
-    masks None: the hand is the whole image. masked: composite by the masks. fill: that of the generator's training
+    masks None: the hand is the whole image. masked: composite by the masks. extend_colors: that of the generator's training
     (models/extras.py).
     """
-    x = filled(images, masks) if fill and masks is not None else images
+    x = departures.extend_colors(images, masks) if extend_colors and masks is not None else images
     with amp.autocast(images.device):
         painted = net(x)
     return composite(painted, images, masks if masked else None)

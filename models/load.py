@@ -61,12 +61,12 @@ class Translator:
 
     def paint(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
         """Images (N, 3, H, W) in [-1, 1] -> the other domain, not composited by masks."""
-        return translate(self.net, images, masks, self.amp, fill=self.options.fill, masked=False)
+        return translate(self.net, images, masks, self.amp, extend_colors=self.options.extend_colors, masked=False)
 
-    def hands(self, *, hand_box: bool | None = None) -> HandTranslator:
-        """The generator as test.py uses it. hand_box: see HandTranslator; None: the run's own setting."""
-        box = self.options.hand_box if hand_box is None else hand_box
-        return HandTranslator(self.paint, self.device, masked=self.options.mask, hand_box=box)
+    def hands(self, *, crop_to_hand: bool | None = None) -> HandTranslator:
+        """The generator as test.py uses it. crop_to_hand: see HandTranslator; None: the run's own setting."""
+        box = self.options.crop_to_hand if crop_to_hand is None else crop_to_hand
+        return HandTranslator(self.paint, self.device, masked=self.options.mask, crop_to_hand=box)
 
     def __call__(
         self, rgb: np.ndarray | Sequence[np.ndarray], mask: np.ndarray | Sequence[np.ndarray | None] | None = None

@@ -8,7 +8,7 @@ from models.config import Knob, knobs
 from util.errors import UsageError
 
 # Options that a translator cannot do without; others may be newer than the run.
-NEEDED = ("netG", "netD", "ngf", "norm", "upsample", "model", "mask", "fill", "hand_box", "background")
+NEEDED = ("netG", "netD", "ngf", "norm", "upsample", "model", "mask", "extend_colors", "crop_to_hand", "background")
 REGISTRIES = {"netG": tuple(GENERATORS), "netD": tuple(DISCRIMINATORS)}
 
 

@@ -47,7 +47,7 @@ class Translation:
 class HandTranslator:
     """Translates hands with a generator.
 
-    masked: outside the hand, translations equal their sources. hand_box: the generator sees only each hand's bounding box.
+    masked: outside the hand, translations equal their sources. crop_to_hand: the generator sees only each hand's bounding box.
     Instance normalisation takes its statistics from the whole input, and the hand fills its box as it fills a training
     crop, unlike a 256 region or a whole frame. A hand that the generator enlarges beyond the box's margin is cut off.
     """
@@ -55,7 +55,7 @@ class HandTranslator:
     paint: Paint
     device: torch.device
     masked: bool
-    hand_box: bool
+    crop_to_hand: bool
 
     def translate(self, hands: Sequence[Hand]) -> list[Translation]:
         """Translate hands of one size; `index` is the place in the list.
@@ -67,7 +67,7 @@ class HandTranslator:
             return self._translate(hands)
 
     def _translate(self, hands: Sequence[Hand]) -> list[Translation]:
-        if self.hand_box:
+        if self.crop_to_hand:
             painted = [self._paint_box(hand) for hand in hands]
         else:
             painted = list(to_uint8(self._paint(list(hands))))
@@ -124,14 +124,14 @@ class HandTranslator:
         return paint_in_tiles(self.paint, images, masks)
 
 
-def translator_of(model: HGAN, *, direction: str = "StoR", hand_box: bool) -> HandTranslator:
+def translator_of(model: HGAN, *, direction: str = "StoR", crop_to_hand: bool) -> HandTranslator:
     """A HandTranslator of a generator in training, averaged with --ema."""
     net, objective = model.averages[GENERATOR[direction]].module, model.objective
 
     def paint(images: Tensor, masks: Tensor) -> Tensor:
-        return translate(net, images, masks, model.amp, fill=objective.fill, masked=False)
+        return translate(net, images, masks, model.amp, extend_colors=objective.extend_colors, masked=False)
 
-    return HandTranslator(paint, model.device, masked=objective.mask, hand_box=hand_box)
+    return HandTranslator(paint, model.device, masked=objective.mask, crop_to_hand=crop_to_hand)
 
 
 def _numbered(indices: list[int], translations: list[Translation]) -> list[Translation]:

@@ -87,7 +87,7 @@ def test_parser() -> Parser:
     )
     add_switch(
         what,
-        "--hand_box",
+        "--crop_to_hand",
         default=None,
         help="translate the hand's bounding box only, which the hand fills as it fills a training crop (default: the run's "
         "setting)",

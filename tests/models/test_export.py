@@ -9,19 +9,19 @@ import pytest
 import torch
 from helpers import CPU, build
 
+from models import departures
 from models.export import NAMES, PortableGenerator, export_translator
-from models.fill import filled
 from models.load import Translator
 from util.errors import UsageError
 
 
-def trained(*, fill: bool = True, **changes) -> Translator:
+def trained(*, extend_colors: bool = True, **changes) -> Translator:
     """A Translator around a small generator, without a run's folder."""
     model = build(None, netD="patch", upsample="smooth", **changes)
     translator = Translator.__new__(Translator)
     translator.net, translator.device = model.averages["G_r"].module, CPU
     del translator.net.net[10:13]  # three of the four residual blocks, which are alike
-    translator.options = SimpleNamespace(mask=True, fill=fill)
+    translator.options = SimpleNamespace(mask=True, extend_colors=extend_colors)
     return translator
 
 
@@ -36,15 +36,15 @@ def inputs(height: int = 60, width: int = 84) -> tuple[torch.Tensor, torch.Tenso
 def expected(translator: Translator) -> torch.Tensor:
     image, mask = inputs()
     with torch.no_grad():
-        painted = translator.net(filled(image, mask) if translator.options.fill else image)
+        painted = translator.net(departures.extend_colors(image, mask) if translator.options.extend_colors else image)
     return torch.where(mask > 0, painted, image)
 
 
-@pytest.mark.parametrize("fill", [False, True])
+@pytest.mark.parametrize("extend_colors", [False, True])
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
-def test_the_graph_computes_the_same(norm, fill):
-    translator = trained(norm=norm, fill=fill)
-    net = PortableGenerator(translator.net, fill=fill, masked=True)
+def test_the_graph_computes_the_same(norm, extend_colors):
+    translator = trained(norm=norm, extend_colors=extend_colors)
+    net = PortableGenerator(translator.net, extend_colors=extend_colors, masked=True)
     with torch.no_grad():
         torch.testing.assert_close(net(*inputs()), expected(translator), atol=1e-5, rtol=0)
 
@@ -55,7 +55,9 @@ def translator():
 
 
 def test_pt2_takes_other_sizes(tmp_path):
-    translator = trained(fill=False)  # the graph that test_onnxruntime_computes_the_same has is exported with it
+    translator = trained(
+        extend_colors=False
+    )  # the graph that test_onnxruntime_computes_the_same has is exported with it
     export_translator(translator, tmp_path / "g.pt2")
     with torch.no_grad():
         made = torch.export.load(tmp_path / "g.pt2").module()(*inputs())

@@ -1,4 +1,4 @@
-"""The training step against util/benchmark/reference_step.py: the same losses and the same weights, step after step.
+"""The training step against tests/reference_step.py: the same losses and the same weights, step after step.
 
 In float64 the two agree to 1e-10, which no difference in the mathematics survives; in float32, to 1e-5. Adam divides
 every gradient by its own size, so a weight whose true gradient is zero walks at random with rounding errors: biases that
@@ -10,6 +10,7 @@ import copy
 import pytest
 import torch
 from helpers import build, make_batch, to_double
+from reference_step import ReferenceStep
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -19,12 +20,11 @@ from models.hgan import HGAN
 from models.networks.layers import BatchNorm, InstanceNorm
 from models.networks.resnet_generator import ResidualBlock
 from models.networks.silnet import SilNet
-from util.benchmark.reference_step import ReferenceStep
 
 STEPS = 5
 SHIPPED = {
     "common_mask": True,
-    "fill": True,
+    "extend_colors": True,
     "lambda_edges": 40.0,
     "upsample": "smooth",
     "lr_decay": "linear",

@@ -14,7 +14,7 @@ from models.features.vgg16 import load_vgg16
 from models.graphs import WARM_UP, GraphedStep
 from util.errors import UsageError
 
-EXTRAS = {"common_mask": True, "fill": True, "lambda_edges": 40.0, "lr_decay": "linear", "total_steps": 10}
+EXTRAS = {"common_mask": True, "extend_colors": True, "lambda_edges": 40.0, "lr_decay": "linear", "total_steps": 10}
 
 
 @pytest.fixture(scope="module")

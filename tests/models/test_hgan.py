@@ -49,9 +49,9 @@ def test_every_model_takes_steps(vgg, name):
         {"pool_size": 0},
         {"amp": "bf16"},
         {"init_type": "orthogonal"},
-        {"fill": True, "common_mask": True},
-        {"fill": True, "lambda_edges": 40.0, "amp": "bf16"},
-        {"fill": True, "mask": False},
+        {"extend_colors": True, "common_mask": True},
+        {"extend_colors": True, "lambda_edges": 40.0, "amp": "bf16"},
+        {"extend_colors": True, "mask": False},
         {"lambda_edges": 40.0, "model": "geocongan", "norm": "batch"},
         {"lr_decay": "linear", "total_steps": 3},
     ],
@@ -77,7 +77,9 @@ def test_compositing_leaves_the_background_to_the_last_bit():
 
 def translated(model: HGAN, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     trained = model.objective
-    return translate(model.averages["G_r"].module, images, masks, model.amp, fill=trained.fill, masked=trained.mask)
+    return translate(
+        model.averages["G_r"].module, images, masks, model.amp, extend_colors=trained.extend_colors, masked=trained.mask
+    )
 
 
 def test_translation_changes_the_hand_alone(vgg):
@@ -156,7 +158,7 @@ def test_structure_is_asked_of_both_translations(vgg, name, loss, total):
 
 def test_filled_generators_do_not_see_the_background_near_the_hand(vgg):
     """Within the band, whatever the ground shows, the translation is the same."""
-    model, b = build(vgg, fill=True), make_batch(64, seed=4)
+    model, b = build(vgg, extend_colors=True), make_batch(64, seed=4)
     image, mask = b["synthetic"], b["synthetic_mask"]
     near = torch.nn.functional.max_pool2d(mask, 5, stride=1, padding=2)
     other = torch.where((near > 0) & (mask == 0), -image, image)

@@ -204,12 +204,12 @@ def recoloured(images, masks):
 
 @pytest.fixture(scope="module")
 def shape_of(root, silnet):
-    """shape_of(generator, hand_box=False) -> ShapeScores' means of it on the synthetic hands, with "baseline"."""
+    """shape_of(generator, crop_to_hand=False) -> ShapeScores' means of it on the synthetic hands, with "baseline"."""
     regions = HandRegions(find_frames(dataroot=root)["synthetic"], crop=96)
 
-    def measure(generate, *, hand_box: bool = False) -> dict:
+    def measure(generate, *, crop_to_hand: bool = False) -> dict:
         scores = ShapeScores(silnet.segment, CPU)
-        for each in scores.watch(HandTranslator(generate, CPU, masked=True, hand_box=hand_box).stream(regions)):
+        for each in scores.watch(HandTranslator(generate, CPU, masked=True, crop_to_hand=crop_to_hand).stream(regions)):
             assert np.array_equal(each.image[~each.source.mask], each.source.image[~each.source.mask])
         means, baseline = scores.means()
         return means | {"baseline": baseline}
@@ -217,18 +217,18 @@ def shape_of(root, silnet):
     return measure
 
 
-@pytest.mark.parametrize("hand_box", [False, True])
-def test_the_identity_scores_the_ceiling(shape_of, hand_box):
-    scores = shape_of(identity, hand_box=hand_box)
+@pytest.mark.parametrize("crop_to_hand", [False, True])
+def test_the_identity_scores_the_ceiling(shape_of, crop_to_hand):
+    scores = shape_of(identity, crop_to_hand=crop_to_hand)
     assert scores["shape_iou"] == scores["baseline"]["shape_iou"] > 0.9
     assert scores["boundary_f"] == scores["baseline"]["boundary_f"] > 0.9
     assert scores["n_shape"] == 12
 
 
 @pytest.mark.parametrize("generate", [moved, blotch, littered], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("hand_box", [False, True])
-def test_spoilt_shapes_are_caught_by_both_measures(shape_of, generate, hand_box):
-    scores = shape_of(generate, hand_box=hand_box)
+@pytest.mark.parametrize("crop_to_hand", [False, True])
+def test_spoilt_shapes_are_caught_by_both_measures(shape_of, generate, crop_to_hand):
+    scores = shape_of(generate, crop_to_hand=crop_to_hand)
     assert scores["shape_iou"] < scores["baseline"]["shape_iou"] - 0.08
     assert scores["boundary_f"] < scores["baseline"]["boundary_f"] - 0.15
 
@@ -271,7 +271,7 @@ def test_runs_with_it_resume_exactly_and_are_scored(run_main, light_features, ro
     line = json.loads((tmp_path / "straight" / "log.jsonl").read_text().splitlines()[-1])
     assert line["G_geo"] > 0
     options = yaml.safe_load((tmp_path / "straight" / "options.yaml").read_text())
-    assert options["mask"] is options["hand_box"] is ("--mask" in flags)
+    assert options["mask"] is options["crop_to_hand"] is ("--mask" in flags)
     assert len(options["resolved"]["silnet"]["sha256"]) == 64
 
     results = ("--checkpoints_dir", tmp_path, "--results_dir", tmp_path / "results", "--phase", "all", "--num_test", 4)
@@ -347,8 +347,8 @@ def test_the_loss_takes_the_mask_s_place():
     """As in GeoConGAN; a flag given wins."""
     geo = ["--name", "x", "--lambda_geo", "1", "--silnet", "s"]
     assert parse_train(["--name", "x"]).mask is True
-    assert parse_train(geo).mask is False and parse_train(geo).hand_box is False
-    assert parse_train([*geo, "--mask"]).mask is True and parse_train([*geo, "--mask"]).hand_box is True
+    assert parse_train(geo).mask is False and parse_train(geo).crop_to_hand is False
+    assert parse_train([*geo, "--mask"]).mask is True and parse_train([*geo, "--mask"]).crop_to_hand is True
     assert parse_train(["--name", "x", "--silnet", "s"]).mask is True
     opt = parse_train(["--name", "x", "--model", "silnet"])
     assert (opt.lr, opt.beta1, opt.batch_size, opt.ngf) == (1e-3, 0.9, 4, 64)

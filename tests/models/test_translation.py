@@ -51,26 +51,28 @@ def test_the_surroundings_do_not_matter():
     image[mask] = random.integers(0, 255, (mask.sum(), 3))
     wide = Hand(np.pad(image, ((60, 60), (60, 60), (0, 0)), constant_values=255), np.pad(mask, 60))
     small, large = (
-        HandTranslator(normalise, CPU, masked=False, hand_box=True).images([hand])[0]
+        HandTranslator(normalise, CPU, masked=False, crop_to_hand=True).images([hand])[0]
         for hand in (Hand(image, mask), wide)
     )
     assert np.array_equal(large[60:160, 60:160], small)
-    unboxed = HandTranslator(normalise, CPU, masked=False, hand_box=False).images([wide])[0]
+    unboxed = HandTranslator(normalise, CPU, masked=False, crop_to_hand=False).images([wide])[0]
     assert not np.array_equal(unboxed[60:160, 60:160][mask], small[mask])
 
 
-@pytest.mark.parametrize("hand_box", [False, True])
-def test_what_was_painted_beside_the_hand_is_kept_for_looking_at(tmp_path, hand_box):
+@pytest.mark.parametrize("crop_to_hand", [False, True])
+def test_what_was_painted_beside_the_hand_is_kept_for_looking_at(tmp_path, crop_to_hand):
     """The result is composited by the mask; `unmasked` is not, and holds the source wherever nothing was painted."""
     image, mask = draw_hand(np.random.default_rng(0), size=200, background=(255, 255, 255))
     write_png(tmp_path / "a.png", image)
     write_png(tmp_path / "a_mask.png", mask)
     regions = HandRegions(frames_in_folder(tmp_path), crop=None)
-    translator = HandTranslator(lambda images, masks: torch.zeros_like(images), CPU, masked=True, hand_box=hand_box)
+    translator = HandTranslator(
+        lambda images, masks: torch.zeros_like(images), CPU, masked=True, crop_to_hand=crop_to_hand
+    )
     (found,) = translator.stream(regions)
     assert (found.image[mask] == 128).all() and np.array_equal(found.image[~mask], image[~mask])
     painted = np.zeros_like(mask)
-    painted[hand_bounds(mask) if hand_box else ...] = True
+    painted[hand_bounds(mask) if crop_to_hand else ...] = True
     assert (found.unmasked[painted] == 128).all() and np.array_equal(found.unmasked[~painted], image[~painted])
 
 
@@ -84,7 +86,7 @@ def test_cudnn_tunes_no_shape_of_a_box(monkeypatch):
 
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     hand = Hand(*draw_hand(np.random.default_rng(0)))
-    HandTranslator(paint, CPU, masked=True, hand_box=True).images([hand, hand])
+    HandTranslator(paint, CPU, masked=True, crop_to_hand=True).images([hand, hand])
     assert tuned == [False, False] and torch.backends.cudnn.benchmark
 
 
@@ -116,7 +118,7 @@ def test_a_cpu_translates_hands_side_by_side_each_with_its_share_of_threads(tmp_
         return -images
 
     regions = hands_in(tmp_path, 8)
-    translated = list(HandTranslator(paint, CPU, masked=True, hand_box=True).stream(regions))
+    translated = list(HandTranslator(paint, CPU, masked=True, crop_to_hand=True).stream(regions))
     assert seen == [2] * 8
     assert [each.index for each in translated] == list(range(8))
     for each in translated:
@@ -145,7 +147,7 @@ def test_large_images_are_translated_one_after_another(tmp_path, four_threads, m
 
     monkeypatch.setattr(translation, "paint_in_tiles", lambda paint, images, masks: paint(images, masks))
     regions = hands_in(tmp_path, 12)
-    assert len(list(HandTranslator(paint, CPU, masked=True, hand_box=False).stream(regions))) == 12
+    assert len(list(HandTranslator(paint, CPU, masked=True, crop_to_hand=False).stream(regions))) == 12
     assert most[96] == 1 and max(most.values()) > 1
 
 
@@ -155,7 +157,7 @@ def test_a_failure_in_a_thread_ends_the_stream_in_its_turn(tmp_path, four_thread
             raise RuntimeError("no memory left")
         return images
 
-    stream = HandTranslator(paint, CPU, masked=True, hand_box=False).stream(hands_in(tmp_path, 9))
+    stream = HandTranslator(paint, CPU, masked=True, crop_to_hand=False).stream(hands_in(tmp_path, 9))
     assert [next(stream).index, next(stream).index] == [0, 1]
     with pytest.raises(RuntimeError, match="no memory left"):
         next(stream)
@@ -167,7 +169,7 @@ def test_a_model_in_training_translates_as_its_own_average_does(masked):
     model = build(None, netD="patch", mask=masked)
     image, mask = draw_hand(np.random.default_rng(0), size=64, background=(255, 255, 255))
     tensors = stack([Hand(image, mask)], CPU)
-    (made,) = translator_of(model, direction="RtoS", hand_box=False).images([Hand(image, mask)])
+    (made,) = translator_of(model, direction="RtoS", crop_to_hand=False).images([Hand(image, mask)])
     net = model.averages["G_s"].module
-    assert np.array_equal(made, to_uint8(translate(net, *tensors, model.amp, fill=False, masked=masked))[0])
+    assert np.array_equal(made, to_uint8(translate(net, *tensors, model.amp, extend_colors=False, masked=masked))[0])
     assert np.array_equal(made[~mask], image[~mask]) is masked

@@ -75,7 +75,7 @@ def test_the_docs_pages_are_not_stale(page):
 
 def test_the_table_of_defaults_shows_both_values():
     page = document.defaults_page()
-    assert re.search(r"\| `--fill` \| on \| off \|", page)
+    assert re.search(r"\| `--extend_colors` \| on \| off \|", page)
     assert all(f"| `--{name}` |" in page for name in knobs())
 
 

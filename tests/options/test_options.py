@@ -136,9 +136,9 @@ def test_paper_is_the_published_training():
     assert (opt.init_type, opt.init_gain, opt.dropout, opt.normalize_features) == ("xavier", 0.02, False, False)
     assert (opt.lr, opt.beta1, opt.batch_size, opt.crop_size, opt.n_epochs) == (5e-5, 0.5, 1, 128, 10)
     assert (opt.lambda_gan, opt.lambda_cycle, opt.lambda_identity, opt.pool_size) == (1.0, 10.0, 0.5, 50)
-    assert (opt.mask, opt.amp, opt.flip, opt.hand_box) == (True, "off", False, False)
+    assert (opt.mask, opt.amp, opt.flip, opt.crop_to_hand) == (True, "off", False, False)
     assert (opt.ema, opt.lr_decay) == (0.0, "none")
-    assert (opt.common_mask, opt.fill) == (False, False)
+    assert (opt.common_mask, opt.extend_colors) == (False, False)
     assert (opt.lambda_edges, opt.lambda_geo) == (0.0, 0.0)
 
 
@@ -197,12 +197,12 @@ def test_geocongan_is_silnet_s_loss_without_masks(paper, tmp_path):
 
 def test_without_masks_what_needs_them_is_off_unless_asked_for():
     opt = parse_train(["--name", "x", "--no-mask"])
-    assert (opt.hand_box, opt.fill, opt.common_mask, opt.lambda_edges) == (False, False, False, 0.0)
+    assert (opt.crop_to_hand, opt.extend_colors, opt.common_mask, opt.lambda_edges) == (False, False, False, 0.0)
     needy = {name: knob for name, knob in knobs().items() if knob.no_mask is not SAME}
     assert all(getattr(opt, name) == knob.no_mask for name, knob in needy.items())
-    given = ["--lambda_edges", "3", "--hand_box"]
+    given = ["--lambda_edges", "3", "--crop_to_hand"]
     opt = parse_train(["--name", "x", "--no-mask", *given])
-    assert (opt.lambda_edges, opt.hand_box) == (3.0, True)
+    assert (opt.lambda_edges, opt.crop_to_hand) == (3.0, True)
 
 
 def test_booleans_can_be_switched_off():

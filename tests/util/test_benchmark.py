@@ -19,17 +19,16 @@ def quick(monkeypatch):
     monkeypatch.setattr(benchmark, "matmul_rate", lambda device, amp: 1e9)
 
 
-def test_fast_path_beside_its_reference(tmp_path, capsys):
+def test_steps(tmp_path, capsys):
     file = tmp_path / "figures.json"
     benchmark.main(
         [*TINY, "--models", "pixcyclegan4", "geocongan", "--amp", "off", "--batch_size", "2", "--json", str(file)]
     )
     figures = json.loads(file.read_text())
     assert figures["batch_size"] == 2 and figures["threads"] == torch.get_num_threads()
-    whats = [f"{model}, {which}" for model in ("pixcyclegan4", "geocongan") for which in ("fast", "reference")]
+    whats = [f"{model}, fast" for model in ("pixcyclegan4", "geocongan")]
     assert [row["what"] for row in figures["rows"]] == whats
-    fast, plain = (sum(row["operators"] for row in figures["rows"][first::2]) for first in (0, 1))
-    assert 0 < fast < plain
+    assert all(row["operators"] > 0 for row in figures["rows"])
     for row in figures["rows"]:
         assert (
             row["ms"] > 0
@@ -37,10 +36,9 @@ def test_fast_path_beside_its_reference(tmp_path, capsys):
             and row["share_of_matmul"] == pytest.approx(1000 * row["gflop"] / row["ms"], 1e-3)
         )
         assert row["images_per_second"] == pytest.approx(4000 / row["ms"])
-        assert (row["ratio"] == 1) == row["what"].endswith("reference")
     said = capsys.readouterr().out
     assert all(what in said for what in whats)
-    assert all(head in said for head in ("of reference", "operators", "GB moved", "GFLOP"))
+    assert all(head in said for head in ("operators", "GB moved", "GFLOP"))
 
 
 def test_operations_are_counted():

@@ -1,7 +1,6 @@
 """How fast everything is: python -m util.benchmark (see --help).
 
-The training step of each model runs against its plain transcription, util/benchmark/reference_step.py, in turns in one process,
-and the medians are compared. Each row also gives the operators that a GPU launches for a step, the bytes that they read and
+Each row gives the median time of a training step, the operators that a GPU launches for a step, the bytes that they read and
 write, and the floating-point operations, a second of which is compared with a large matrix product of the same precision.
 The images are noise: the time of a step does not depend on them.
 """
@@ -25,7 +24,6 @@ from options.parsing import Parser, add_switch, as_flags, integer
 from options.train_options import parse_train
 from util.benchmark.operators import operators
 from util.benchmark.others import distance_rows, loader_rows, mask_rows
-from util.benchmark.reference_step import ReferenceStep
 from util.benchmark.timing import alternate
 from util.results.pages import table as markdown_table
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
@@ -44,8 +42,6 @@ def steps(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]
         torch.manual_seed(0)
         model = HGAN(network_config(train), objective(train), vgg=vgg, amp=amp, device=device)
         subjects = {"fast": lambda model=model: model.training_step(batch)}
-        if opt.reference:
-            subjects["reference"] = partial(ReferenceStep(model, vgg=vgg).step, batch)
         fill_pools(model, batch)
         costs = {subject: count(step, device) for subject, step in subjects.items()}
         if opt.compile:
@@ -57,11 +53,7 @@ def steps(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]
         model.training_step(batch)  # compiles, or records
         seconds = alternate(subjects, opt.steps, device)
         for subject, times in seconds.items():
-            precision = amp if subject == "fast" else Amp("off")
-            row = _row(f"{name}, {subject}", precision, costs[subject], times, device, images=2 * opt.batch_size)
-            if opt.reference:
-                row["ratio"], row["processor_ratio"] = (a / b for a, b in zip(times, seconds["reference"]))
-            rows.append(row)
+            rows.append(_row(f"{name}, {subject}", amp, costs[subject], times, device, images=2 * opt.batch_size))
     return rows
 
 
@@ -101,8 +93,6 @@ COLUMNS = {
     "amp": ("amp", "{}"),
     "ms": ("ms", "{:.1f}"),
     "processor_ms": ("processor ms", "{:.0f}"),
-    "ratio": ("of reference", "{:.2f}"),
-    "processor_ratio": ("by processor", "{:.2f}"),
     "images_per_second": ("images/s", "{:.2f}"),
     "peak_mib": ("peak MiB", "{:.0f}"),
     "operators": ("operators", "{}"),
@@ -179,7 +169,7 @@ def make_parser() -> Parser:
     parser.add_argument("--sections", nargs="+", choices=tuple(SECTIONS), default=["steps"], help="what to measure")
     parser.add_argument("--models", nargs="+", choices=tuple(MODELS), default=list(MODELS), help="whose steps")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: CUDA if available")
-    parser.add_argument("--amp", choices=AMPS, default="auto", help="of the fast step; the reference is in float32")
+    parser.add_argument("--amp", choices=AMPS, default="auto", help="mixed precision")
     parser.add_argument("--vit", choices=tuple(VITS), default="base", help="which Vision Transformer")
     for flag, kind, default, help in (
         ("--crop_size", integer(32, 4096), 128, "side of a training crop in pixels"),
@@ -192,7 +182,6 @@ def make_parser() -> Parser:
         ("--metric_dim", integer(2), 2048, "dimensions of their features"),
     ):
         parser.add_argument(flag, type=kind, default=default, metavar="N", help=help)
-    add_switch(parser, "--reference", default=True, help="measure the plain transcription beside each model, too")
     add_switch(parser, "--compile", default=False, help="torch.compile the networks of the fast step")
     add_switch(
         parser, "--cuda_graphs", default=False, help="replay the fast step as a CUDA graph, as train.py's flag does"

@@ -47,9 +47,9 @@ def translate_split(
     options = {"crop": crop, "background": run.background, "strict": opt.strict}
     regions = {each: HandRegions(part, **options, keep_source=each == domain) for each, part in frames.items()}
     shape = ShapeScores(silnet.segment, model.device) if silnet else None
-    if shape and run.fill:
+    if shape and run.extend_colors:
         log.warning(
-            "%s was trained with --fill, so what it paints beside a hand is cut away and not trained: its shape scores, "
+            "%s was trained with --extend_colors, so what it paints beside a hand is cut away and not trained: its shape scores, "
             "which look at that, do not tell whether the shape is kept",
             name,
         )
@@ -143,7 +143,7 @@ def translate(
 
     shape: measures every translation. background: see util.results.write.write_translations.
     """
-    translations = model.hands(hand_box=opt.hand_box).stream(
+    translations = model.hands(crop_to_hand=opt.crop_to_hand).stream(
         regions, batch_size=opt.batch_size, num_workers=opt.num_workers
     )
     if shape:

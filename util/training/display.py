@@ -29,14 +29,14 @@ def display_hands(frames: Domains, *, background: str, crop: int = TEST_CROP) ->
     return chosen
 
 
-def display_grids(model: HGAN, hands: dict[str, list[Hand]], *, hand_box: bool) -> dict[str, np.ndarray]:
+def display_grids(model: HGAN, hands: dict[str, list[Hand]], *, crop_to_hand: bool) -> dict[str, np.ndarray]:
     """{name: uint8 (H, W, 3) picture} for each direction."""
     pictures = {}
     for source, there, back in (("synthetic", "StoR", "RtoS"), ("real", "RtoS", "StoR")):
         columns = [[hand.image for hand in hands[source]]]
         for direction in (there, back):
             inputs = [Hand(image, hand.mask) for image, hand in zip(columns[-1], hands[source])]
-            columns.append(translator_of(model, direction=direction, hand_box=hand_box).images(inputs))
+            columns.append(translator_of(model, direction=direction, crop_to_hand=crop_to_hand).images(inputs))
         if hands[source]:
             pictures[f"{source}_translated_cycle"] = sheet(list(zip(*columns)), columns=(source, "translated", "cycle"))
     return pictures

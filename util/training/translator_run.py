@@ -50,7 +50,7 @@ def create_validator(opt: Namespace, model: HGAN, frames: Domains, *, folder: Pa
         net,
         background=opt.background,
         crop=opt.test_crop_size,
-        hand_box=opt.hand_box,
+        crop_to_hand=opt.crop_to_hand,
         best_by=opt.best_by,
         cache_dir=folder / "features",
         num_workers=opt.num_workers,
@@ -61,7 +61,7 @@ def create_validator(opt: Namespace, model: HGAN, frames: Domains, *, folder: Pa
 def create_display(opt: Namespace, model: HGAN, frames: Domains) -> Display:
     """() -> the pictures that training shows."""
     shown = display_hands(frames, background=opt.background, crop=opt.test_crop_size)
-    return lambda: display_grids(model, shown, hand_box=opt.hand_box)
+    return lambda: display_grids(model, shown, crop_to_hand=opt.crop_to_hand)
 
 
 def describe(opt: Namespace, resolved: dict) -> str:

@@ -24,7 +24,7 @@ def create_validation(
     *,
     background: str,
     crop: int,
-    hand_box: bool,
+    crop_to_hand: bool,
     best_by: str,
     cache_dir: Path,
     num_workers: int = 0,
@@ -44,7 +44,7 @@ def create_validation(
     photographs = Appearance(ruler_scale([*(hand.mask for hand in hands), *sources]))
     for hand in hands:
         photographs.add(hand.image, hand.mask)
-    translator = translator_of(model, hand_box=hand_box)
+    translator = translator_of(model, crop_to_hand=crop_to_hand)
 
     def translated(scores: RulerScores) -> Iterator[np.ndarray]:
         for each in translator.stream(regions["synthetic"], num_workers=num_workers):

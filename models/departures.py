@@ -8,7 +8,7 @@ BAND, FADE = 8, 4  # pixels: the band's width, and half the width of its transit
 LEVELS = 5  # cells of 2, 4, ... 32 pixels; where none holds a part of the hand, the hand's mean colour is used
 
 
-def filled(images: Tensor, masks: Tensor) -> Tensor:
+def extend_colors(images: Tensor, masks: Tensor) -> Tensor:
     """Extend the colours of hands, masks (N, 1, H, W) in {0, 1}, beyond their outlines in images (N, 3, H, W) in [-1, 1].
 
     Each pixel beside a hand takes the mean of the nearest hand pixels, over larger cells as it lies farther away; past BAND

@@ -1,4 +1,4 @@
-"""The training step, transcribed plainly: the yardstick of models/hgan.py's, for equality and for speed.
+"""The training step, transcribed plainly: the yardstick of models/hgan.py's.
 
 Written from the paper (section III) and from what models/extras.py says in words of each extra. It does what a first
 implementation does: one pass for every network and image, features of real and fake images wherever they are used, everything in
@@ -147,7 +147,7 @@ class ReferenceStep:
         self.set_rates()
 
         def paint(name: str, image: Tensor, mask: Tensor) -> Tensor:
-            return self.nets[name](with_surroundings(image, mask) if goal.fill else image)
+            return self.nets[name](with_surroundings(image, mask) if goal.extend_colors else image)
 
         # Generators.
         raw_r = paint("G_r", s, mask_s)
@@ -221,7 +221,7 @@ class ReferenceStep:
     def off(self, image: Tensor, x: Tensor, mask: Tensor) -> Tensor:
         """L1 of a cycle or an identity; of the hand alone where generators do not see what is beside it."""
         difference = (image - x).abs()
-        return (mask * difference if self.goal.fill else difference).mean()
+        return (mask * difference if self.goal.extend_colors else difference).mean()
 
     def shown(self, image: Tensor, seen: Tensor) -> Tensor:
         """The image there, and white elsewhere."""
