@@ -15,12 +15,12 @@ if __name__ == "__main__":
 from data.pasted.classification import KINDS, PARTS, draw_balanced, pools_of_folders, pools_of_run
 from data.splits import SPLIT_FILE, load_split
 from util.drawing import beside
-from util.images import write_bytes, write_png
+from util.files import write_bytes, write_json
+from util.images import write_png
 from util.locks import locked
 from util.run import OPTIONS_FILE, environment, make_folder, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device
 from util.scores.classification import wilson_interval
-from util.strict_json import write_json
 from util.studies.classification import (
     EXPERIMENTS,
     answer,

@@ -20,7 +20,8 @@ from data.masks.realhands import usable_frames
 from data.masks.sources import ON_DEPTH, MaskFile, MaskFolders, is_mask_of_another, names_of_mask, normal, plural
 from data.masks.values import Ranges
 from util.errors import UsageError
-from util.images import ImageError, printable, read_header
+from util.files import printable
+from util.images import ImageError, read_header
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from data.masks.ops import key_colour_mask
 from data.masks.refine import RefineOptions, refine_mask
 from data.masks.sources import ALPHA, KEY, WHOLE
 from data.masks.values import fit, read_levels
-from util.images import ImageError, Picture, printable, read_picture
+from util.files import printable
+from util.images import ImageError, Picture, read_picture
 
 BACKGROUNDS = ("white", "keep")  # what networks are shown outside the hand
 WRITTEN_BACKGROUNDS = ("keep", "white", "key", "transparent")  # what is written there: data.compose

@@ -8,8 +8,8 @@ from data.frames import AS_IT_IS, OBJECTS_ARE_HAND, Frame, Reading, as_read, wit
 from data.listing import images_below
 from data.masks.sources import ON_DEPTH, MaskFolders, names_of_mask, normal, plural
 from util.errors import UsageError
-from util.image_header import FORMATS
-from util.images import ImageError, printable, read_header
+from util.files import printable
+from util.images import FORMATS, ImageError, read_header
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from util.image_header import FORMATS
-from util.images import IMAGE_SUFFIXES, OTHER_SUFFIXES, printable
+from util.files import printable
+from util.images import FORMATS, IMAGE_SUFFIXES, OTHER_SUFFIXES
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from data.unpaired import collate
-from util.errors import RunError
-from util.failures import go_on
-from util.images import printable
+from util.errors import RunError, go_on
+from util.files import printable
 from util.workers import POLL, STALLED, before_workers, end_workers, in_threads, start_worker, worker_context
 
 

@@ -14,9 +14,9 @@ from data.hands import MIN_SIDE
 from data.listing import warn_left_out
 from util import distributed
 from util.errors import UsageError
-from util.images import ImageError, printable, read_grey, read_header, write_bytes
-from util.progress import progress
-from util.workers import in_threads
+from util.files import printable, write_bytes
+from util.images import ImageError, read_grey, read_header
+from util.workers import in_threads, progress
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from data.frames import DOMAINS, PHASES, Domains, Frame
 from data.shuffled import shuffled
 from util.drawing import spread
 from util.errors import UsageError
-from util.images import write_bytes
+from util.files import write_bytes
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from data.frames import DOMAINS, Domains, Frame
 from data.hands import Hand, read_hand
 from data.shuffled import Shuffled
 from data.transforms import flip, random_hand_crop
-from util.images import ImageError, mask_to_tensor, printable, to_tensor
+from util.files import printable
+from util.images import ImageError, mask_to_tensor, to_tensor
 
 MAX_TRIES = 1000  # frames looked at for one sample
 

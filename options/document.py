@@ -6,7 +6,7 @@ from pathlib import Path
 from models.config import SAME, Knob, knobs
 from options.old_flags import OLD_FLAGS, OLD_VALUES
 from options.parsing import show
-from util.images import write_bytes
+from util.files import write_bytes
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 GROUPS = ("data", "model", "losses", "training", "extras", "machine")  # of knobs, in the order of the help

@@ -17,7 +17,7 @@ import torch
 from models import MODELS
 from models.config import NetworkConfig, Objective, knobs
 from models.hgan import HGAN
-from util import children
+from util import workers
 from util.checkpoint import load_checkpoint
 from util.errors import run_command
 from util.images import write_png
@@ -185,7 +185,7 @@ def _script(command: list[str], folder: Path) -> None:
 
 
 class Child:
-    """A process by the methods of subprocess.Popen that util.children and its callers use."""
+    """A process by the methods of subprocess.Popen that util.workers and its callers use."""
 
     def __init__(self, process: BaseProcess) -> None:
         self.process, self.pid = process, process.pid
@@ -200,10 +200,10 @@ class Child:
 
 
 def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> Child:
-    """In the place of util.children.start: a fork of the server, which imports nothing anew."""
+    """In the place of util.workers.start_child: a fork of the server, which imports nothing anew."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
-        file.write(f"$ {children.shell_line(command)}\n")
+        file.write(f"$ {workers.shell_line(command)}\n")
     return Child(start_script(command, log, **environment or {}))
 
 

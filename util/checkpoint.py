@@ -14,9 +14,8 @@ from pathlib import Path
 
 import torch
 
-from util.errors import RunError, UsageError, first_lines
-from util.failures import FULL
-from util.images import write_bytes
+from util.errors import FULL, RunError, UsageError, first_lines
+from util.files import write_bytes
 
 log = logging.getLogger(__name__)
 

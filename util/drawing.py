@@ -12,7 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from util.images import write_bytes, write_png
+from util.files import write_bytes
+from util.images import write_png
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK, PALE_INK, PAPER = (30, 30, 30), (110, 110, 110), 255

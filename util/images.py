@@ -11,16 +11,15 @@ from __future__ import annotations  # tensors are named in signatures before tor
 
 import contextlib
 import os
-import secrets
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
 from util.exif import UPRIGHT, turn
-from util.image_header import ASSOCIATED_ALPHA, MAX_BYTES, Header, HeaderError, check_bytes, check_file
+from util.files import printable, write_bytes
+from util.image_header import ASSOCIATED_ALPHA, FORMATS, MAX_BYTES, Header, HeaderError, check_bytes, check_file  # noqa: F401, FORMATS are for those who name them
 
 if TYPE_CHECKING:  # torch takes seconds to import, and processes that only read and write images need none of it
     import torch
@@ -59,18 +58,6 @@ class Picture(NamedTuple):
     def alpha(self) -> np.ndarray | None:
         """uint8 (H, W), None where the file has none."""
         return to_bytes(self.pixels[..., 3]) if self.pixels.shape[2] == 4 else None
-
-
-def printable(path: str | os.PathLike) -> str:
-    """A path on one line of valid text: control characters and undecodable bytes as backslash escapes."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in as_utf8(os.fspath(path))
-    )
-
-
-def as_utf8(text: str) -> str:
-    """The text with what UTF-8 cannot hold (undecodable bytes of file names) as backslash escapes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @contextlib.contextmanager
@@ -179,38 +166,6 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
     if image.ndim == 3:
         image = cv2.cvtColor(image, _TO_RGB[image.shape[2]])
     write_bytes(path, cv2.imencode(".png", image)[1].tobytes())
-
-
-def write_bytes(
-    path: str | os.PathLike,
-    data: bytes | memoryview,
-    *,
-    sync: bool = False,
-    part: Path | None = None,
-    accept: Callable[[Path], None] | None = None,
-) -> None:
-    """Write a whole file atomically, making parent folders; `sync` waits until it is on the disk.
-
-    part: the file's name until it is whole, by default one of its own. accept: called with it then, before it takes the
-    place of the file at `path`; an error that it raises leaves that as it is.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = part or path.with_name(f".part-{secrets.token_hex(8)}")
-    try:
-        part.unlink(missing_ok=True)  # left by a process that was killed
-        with open(part, "xb") as file:
-            file.write(data)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        if accept:
-            accept(part)
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from util.images import write_bytes
+from util.files import write_bytes
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from util.errors import UsageError, first_lines
-from util.images import write_bytes
+from util.files import write_bytes
 
 OPTIONS_FILE = "options.yaml"
 LATEST, PREVIOUS, BEST, SECOND = "latest.pt", "previous.pt", "best.pt", "second_best.pt"

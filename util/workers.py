@@ -9,26 +9,35 @@ A process takes seconds to start. Images that are read once are read by threads,
 """
 
 import contextlib
+import ctypes
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
+import shlex
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing.context import BaseContext
 from multiprocessing.pool import AsyncResult, ThreadPool
-from typing import TypeVar
+from pathlib import Path
+from typing import Generic, TypeVar
 
 import cv2
+from tqdm import tqdm
 
-from util.errors import RunError
-from util.failures import go_on
+from util.errors import RunError, go_on, signals_to
+from util.locks import LOCK_FILE, locked
+
+log = logging.getLogger(__name__)
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -37,6 +46,11 @@ STALLED = 300  # seconds without a result after which workers are taken to hang
 POLL = 5  # seconds of waiting for a result at a time
 PRELOADED = ("cv2", "scipy.ndimage", "torch", "torch.utils.tensorboard")  # slow to import: once, not once a worker
 LONGEST_TMPDIR = 60  # bytes; a socket's path may have 107, of which Python's own part takes up to 40
+
+SECONDS = 30.0  # between two plain lines of progress
+ROOT = Path(__file__).resolve().parents[1]
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+PR_SET_PDEATHSIG = 1
 
 
 def before_workers(count: int) -> None:
@@ -180,3 +194,122 @@ def _result(task: Task, result: AsyncResult, name: Callable[[Task], str] | None)
         f"no image has come for {STALLED} s: reading hangs at {name(task)}; see whether this file and its disk can be "
         f"read; {go_on()}"
     )
+
+
+# ------------------------------------------------------------------ progress
+
+
+def on_terminal() -> bool:
+    """Whether stderr is a terminal, where a line can be drawn over."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+class Lines(Generic[Task]):
+    """Progress as log lines where there is no terminal, with the part of tqdm's interface that is used here."""
+
+    def __init__(self, items: Iterable[Task], *, total: int | None, desc: str, unit: str, initial: int = 0) -> None:
+        self.items, self.total, self.desc, self.unit = items, total, desc, unit
+        self.n, self._last_line = initial, time.monotonic()
+
+    def __iter__(self) -> Iterator[Task]:
+        for item in self.items:
+            yield item
+            self.update()
+
+    def __enter__(self) -> "Lines[Task]":
+        return self
+
+    def __exit__(self, *error) -> None:
+        pass
+
+    def update(self, count: int = 1) -> None:
+        """Count some more; log a line every SECONDS."""
+        self.n += count
+        if time.monotonic() - self._last_line >= SECONDS:
+            self._last_line = time.monotonic()
+            of = f" of {self.total:,}" if self.total else ""
+            log.info("%s: %s%s %ss", self.desc, f"{self.n:,}", of, self.unit)
+
+
+def progress(
+    items: Iterable[Task] = (), *, total: int | None = None, desc: str, unit: str = "image", initial: int = 0
+) -> "tqdm[Task] | Lines[Task]":
+    """Show how many items are done: iterate over the result, or use it in `with` and call its update(count).
+
+    A bar on a terminal, removed at the end; elsewhere a plain line every SECONDS, without control characters.
+    """
+    if total is None and hasattr(items, "__len__"):
+        total = len(items) or None
+    if not on_terminal():
+        return Lines(items, total=total, desc=desc, unit=unit, initial=initial)
+    return tqdm(items or None, total=total, desc=desc, unit=unit, initial=initial, leave=False, dynamic_ncols=True)
+
+
+# ------------------------------------------------------------------ this project's commands as child processes
+
+
+def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
+    """Start a script of this project, ("train.py", "--name", ...), its output appended to `log`.
+
+    It runs in the current folder and in a session of its own, so that Ctrl-C reaches the parent alone, which passes it
+    on. On Linux it gets SIGTERM when its parent dies: train.py then saves and ends.
+    """
+    script, *flags = command
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as output:
+        output.write(f"$ {shell_line(command)}\n".encode())
+        output.flush()
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / script), *flags],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+            preexec_fn=_end_with_parent if LIBC else None,
+        )
+
+
+def _end_with_parent() -> None:
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def shell_line(command: Sequence[str]) -> str:
+    """The command as it is typed in a shell."""
+    return shlex.join(["python", *command])
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that is not empty, "" where there is none."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def stop_child(child: subprocess.Popen, *, seconds: float = 60) -> None:
+    """Ask a child to save and end, and wait for it; after so many seconds it is killed."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+@contextlib.contextmanager
+def note_signals() -> Iterator[list[int]]:
+    """Within the block SIGINT and SIGTERM do nothing but append their numbers to the list that it yields."""
+    received: list[int] = []
+    with signals_to(lambda number, _: received.append(number)):
+        yield received
+
+
+def wait_for_run(folder: Path) -> None:
+    """Wait until no process trains in the run's folder: a child whose parent was killed takes a moment to save."""
+    file = folder / LOCK_FILE
+    if file.exists():
+        with locked(file, what=f"the run in {folder}", remedy="stop it", seconds=60):
+            pass

@@ -23,9 +23,9 @@ from data.demo.skin import shade_real
 from data.demo.surface import Skin, build_skin
 from data.demo.webcam import record, spoil_mask
 from util.errors import UsageError
-from util.images import write_bytes, write_png
-from util.progress import progress
-from util.workers import in_processes
+from util.files import write_bytes
+from util.images import write_png
+from util.workers import in_processes, progress
 
 SEED = 20210315
 FORMAT = 1

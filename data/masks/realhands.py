@@ -16,7 +16,7 @@ from pathlib import Path
 
 from data.listing import folders_below, images_below
 from data.masks.sources import MaskFolders
-from util.images import as_utf8
+from util.files import as_utf8
 
 COLOUR_FOLDER = "color"
 MASK_FOLDERS = ("mask", "masks")

@@ -9,7 +9,8 @@ import numpy as np
 from data.masks import ops as masks
 from data.masks.realhands import KEPT, RealFrame, refined_path
 from data.masks.values import Ranges, fit, read_levels
-from util.images import ImageError, Picture, printable, read_picture, write_png
+from util.files import printable
+from util.images import ImageError, Picture, read_picture, write_png
 
 MARGIN = 24  # pixels around the hand in which its surroundings' colour is measured
 PIECE = 0.01  # of the largest component: smaller ones are blobs, larger ones may be a finger that a fault cut off

@@ -17,13 +17,10 @@ import cv2
 from data.listing import file_stamp
 from data.masks.realhands import KEPT, REPORT_NAME, RealFrame, refined_path, report_key
 from data.masks.refine import RefineOptions, Verdict, refine_frame
-from util.csv_text import csv_text
 from util.errors import UsageError
-from util.images import write_bytes
+from util.files import csv_text, json_lines, write_bytes
 from util.locks import try_lock
-from util.progress import progress
-from util.strict_json import json_lines
-from util.workers import in_processes
+from util.workers import in_processes, progress
 
 PROGRESS_NAME = "masks_progress.jsonl"
 COLUMNS = [field.name for field in fields(Verdict)]

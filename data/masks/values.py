@@ -19,9 +19,8 @@ import cv2
 import numpy as np
 
 from util.errors import UsageError
-from util.exif import turn
-from util.image_header import Header
-from util.images import ImageError, decode, load, printable, to_bytes
+from util.files import printable
+from util.images import Header, ImageError, decode, load, to_bytes, turn
 
 Ranges = tuple[tuple[int, int], ...]
 """The hand's values, as pairs (first, last), both included."""

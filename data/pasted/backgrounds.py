@@ -17,8 +17,7 @@ import numpy as np
 
 from data.listing import images_below
 from util.errors import UsageError
-from util.image_header import FORMATS
-from util.images import ImageError, read_rgb
+from util.images import FORMATS, ImageError, read_rgb
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from data.pasted.composite import Placement, composite, mask_of_crop, random_pla
 from data.shuffled import Shuffled, shuffled
 from data.splits import Split
 from util.errors import UsageError
-from util.images import ImageError, printable, read_mask, read_rgb, to_tensor
-from util.progress import progress
-from util.workers import in_threads
+from util.files import printable
+from util.images import ImageError, read_mask, read_rgb, to_tensor
+from util.workers import in_threads, progress
 
 log = logging.getLogger(__name__)
 

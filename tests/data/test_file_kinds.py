@@ -9,8 +9,7 @@ from PIL import Image
 
 from data.frames import find_frames
 from data.input_folder import frames_in_folder
-from util.image_header import check_file
-from util.images import ImageError, read_picture, read_rgb, write_png
+from util.images import ImageError, read_header, read_picture, read_rgb, write_png
 
 
 def test_hidden_and_system_files_are_passed_over(tmp_path):
@@ -49,7 +48,7 @@ def test_orientation_and_size_agree_with_pillow(tmp_path, suffix, orientation):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(photographed_hands(1)[0][0][:40]).save(path, exif=exif)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")).astype(int)
-    assert check_file(path).size == expected.shape[1::-1]
+    assert read_header(path).size == expected.shape[1::-1]
     read = read_rgb(path)
     assert read.shape == expected.shape and np.abs(read - expected).max() <= 2
     assert np.array_equal(read_picture(path).rgb, read)

@@ -11,13 +11,13 @@ import classify
 import preprocess_masks
 import test as test_script
 import train
-from util import progress
+from util import workers
 from util.errors import run_command
 
 
 def run_script(main: Callable[[], int | None], argv: list[str]) -> None:
     """The script as the command line runs it; it shows progress at every step."""
-    progress.SECONDS = 0.0
+    workers.SECONDS = 0.0
     sys.argv = ["script", *argv]
     run_command(main)
 

@@ -13,7 +13,7 @@ from helpers import TINY
 import train
 from models.networks.fast_cpu import as_on_gpus, reflect_pad
 from models.networks.layers import max_pool
-from util import distributed, failures, pretrained
+from util import distributed, errors, pretrained
 from util.distributed import Place
 from util.errors import UsageError
 from util.run import open_run
@@ -112,7 +112,7 @@ def test_processes_on_a_gpu_host_that_train_on_the_cpu_talk_by_gloo(environment,
     ],
 )
 def test_external_failures_are_known(error, words):
-    message = failures.explain(error)
+    message = errors.explain(error)
     assert message and words in message and "\n" not in message
 
 
@@ -127,7 +127,7 @@ def test_external_failures_are_known(error, words):
 )
 def test_advice_on_memory_names_the_commands_own_flags(monkeypatch, script, words, lacks):
     monkeypatch.setattr("sys.argv", [f"/somewhere/{script}"])
-    message = failures.explain(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    message = errors.explain(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
     assert all(word in message for word in words) and not any(word in message for word in lacks)
 
 

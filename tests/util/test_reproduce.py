@@ -173,8 +173,8 @@ def test_independent_stages_run_side_by_side_in_their_own_slots(tmp_path):
 def test_children_end_with_a_parent_that_is_killed(tmp_path):
     child = script(tmp_path, "child", "import os\nout.write_text(str(os.getpid()))\ntime.sleep(60)\n")
     code = (
-        f"import time; from pathlib import Path; from util import children;"
-        f"children.start(({child!r}, {str(tmp_path / 'pid')!r}), log=Path({str(tmp_path / 'log')!r})); time.sleep(60)"
+        f"import time; from pathlib import Path; from util import workers;"
+        f"workers.start_child(({child!r}, {str(tmp_path / 'pid')!r}), log=Path({str(tmp_path / 'log')!r})); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
@@ -274,7 +274,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(run_main, monkeypatch
     start.send_signal(signal.SIGKILL)
     start.wait()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("util.children.start", start_child)
+    monkeypatch.setattr("util.workers.start_child", start_child)
     status, said = run_main(reproduce.main, *command[3:])
     assert status == 0, said
     assert "silnet: done before" in said

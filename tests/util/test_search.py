@@ -273,7 +273,7 @@ def test_real_trainings_from_the_first_trial_to_the_winners_test(tmp_path, monke
     pytest.importorskip("optuna")
     write_hands(tmp_path / "hands", frames=4, size=48)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("util.children.start", start_child)
+    monkeypatch.setattr("util.workers.start_child", start_child)
     fixed = {"dataroot": "hands", "model": "pixcyclegan4", "ngf": 4, "ndf": 4, "crop_size": 32, "num_workers": 0}
     fixed |= {"feature_net": "random", "val_size": 2, "test_size": 4, "device": "cpu"}
     Path("space.yaml").write_text(yaml.safe_dump({"fixed": fixed, "space": {"lambda_identity": [0.0, 0.5]}}))

@@ -18,10 +18,10 @@ import pytest
 from helpers import start_call, wait
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from util import progress as progress_module
-from util.progress import progress
+from util import workers
 from util.training.board import captioned
 from util.training.logger import RunLogger, setup_logging
+from util.workers import progress
 
 LOSSES = {f"{player}_{part}": 123.456 for player in "GD" for part in ("gan", "cycle", "identity", "r", "s", "r_real")}
 
@@ -106,12 +106,12 @@ def test_piped_output_is_plain_lines(tmp_path):
 
 
 def test_piped_progress_is_a_line_now_and_then(caplog, monkeypatch):
-    monkeypatch.setattr(progress_module, "SECONDS", 0.0)
+    monkeypatch.setattr(workers, "SECONDS", 0.0)
     caplog.set_level("INFO")
     assert list(progress(range(3), desc="reading")) == [0, 1, 2]
     assert caplog.messages == ["reading: 1 of 3 images", "reading: 2 of 3 images", "reading: 3 of 3 images"]
     caplog.clear()
-    monkeypatch.setattr(progress_module, "SECONDS", 30.0)
+    monkeypatch.setattr(workers, "SECONDS", 30.0)
     with progress(total=3, desc="reading") as bar:
         bar.update(3)
     assert not caplog.messages

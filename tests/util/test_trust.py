@@ -20,7 +20,7 @@ import train
 from models.hgan import HGAN
 from util.checkpoint import load_checkpoint
 from util.errors import UsageError, run_command
-from util.strict_json import strict, write_json
+from util.files import strict, write_json
 from util.training import translator_run
 
 # ------------------------------------------------------------------ signals

@@ -25,9 +25,9 @@ from options.train_options import parse_train
 from util.benchmark.operators import operators
 from util.benchmark.others import distance_rows, loader_rows, mask_rows
 from util.benchmark.timing import alternate
+from util.files import write_json
 from util.results.pages import table as markdown_table
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
-from util.strict_json import write_json
 
 
 def steps(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:

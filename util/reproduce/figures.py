@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 
 from util.drawing import sheet, spread
-from util.images import ImageError, read_mask, read_rgb, write_bytes
+from util.files import write_bytes
+from util.images import ImageError, read_mask, read_rgb
 from util.reproduce.evidence import common_sources, deep_inside, test_folder
 from util.reproduce.stages import real_root
 

@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-from util import children
+from util import workers
 from util.errors import UsageError
 from util.reproduce.claims import Claim, Comparison
 from util.reproduce.evidence import classifier_claims, model_claims, read_json, table_rows
@@ -151,5 +151,5 @@ def study_sections(opt: Namespace, pictures: Mapping[str, Path]) -> list[str]:
 
 def commands_section(stages: list[Stage]) -> str:
     """Every command, to be run by hand."""
-    lines = "\n".join(children.shell_line(stage.command) for stage in stages)
+    lines = "\n".join(workers.shell_line(stage.command) for stage in stages)
     return f"## Commands\n\nWhat `python -m util.reproduce` ran, in order:\n\n```\n{lines}\n```"

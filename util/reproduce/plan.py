@@ -14,16 +14,16 @@ from models.hgan import HGAN
 from models.networks.silnet import SilNet
 from models.supervised import HandSegmenter
 from options.train_options import network_config, objective, parse_train
-from util import children
+from util import workers
 from util.benchmark.step import noise
 from util.errors import UsageError
+from util.files import write_json
 from util.reproduce.page import training_time
 from util.reproduce.records import read_record
 from util.reproduce.runner import Runner, duration
 from util.reproduce.stages import Stage
 from util.run import load_options
 from util.runtime import resolve_amp, resolve_device
-from util.strict_json import write_json
 
 TIMED_STEPS = 2
 
@@ -43,7 +43,7 @@ def plan_text(runner: Runner, stages: list[Stage], *, parallel: int, estimate: C
         else:
             known += seconds
         length = "not known yet" if seconds is None else f"about {duration(seconds)}"
-        lines.append(f"{stage.name}: {length}\n    {children.shell_line(stage.command)}")
+        lines.append(f"{stage.name}: {length}\n    {workers.shell_line(stage.command)}")
     lines.append(f"in all: about {duration(known / parallel)}" + (f", {parallel} side by side" if parallel > 1 else ""))
     if unknown:
         lines.append(f"not counted, as they have not been timed on this machine: {', '.join(unknown)}")
@@ -81,7 +81,7 @@ def training_steps(options: Namespace) -> int | None:
 def cached_step_seconds(file: Path, stage: Stage) -> float:
     """step_seconds, timed once for each command and device."""
     device = str(resolve_device("auto"))
-    key = f"{device} {torch.get_num_threads()} {children.shell_line(stage.command)}"
+    key = f"{device} {torch.get_num_threads()} {workers.shell_line(stage.command)}"
     timings: Mapping[str, float] = {}
     if file.exists():
         timings = json.loads(file.read_text())

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from util.files import write_json
 from util.pretrained import sha256
 from util.reproduce.stages import Stage
-from util.strict_json import write_json
 
 # Flags that set where and how often, and do not change the result.
 IDLE_FLAGS = ("--device", "--num_workers", "--log_freq", "--save_freq", "--display_freq")

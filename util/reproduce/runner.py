@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from util import children
+from util import workers
 from util.errors import Stopped
 from util.reproduce import records
 from util.reproduce.records import Record, fingerprint, is_done, read_record, write_record
@@ -68,7 +68,7 @@ class Runner:
         command has saved.
         """
         waiting, running, faults = list(stages), [], {}
-        with children.note_signals() as received:
+        with workers.note_signals() as received:
             try:
                 while waiting or running:
                     self._look_after(running, faults)
@@ -80,7 +80,7 @@ class Runner:
                 for each in running:
                     each.child.terminate()
                 for each in running:
-                    children.stop(each.child)
+                    workers.stop_child(each.child)
         return faults
 
     def _start_what_can(self, waiting: list[Stage], running: list[Running], faults: dict[str, str]) -> None:
@@ -116,7 +116,7 @@ class Runner:
         command = list(stage.command)
         if stage.run and (stage.run / OPTIONS_FILE).exists():
             if command[0] == "train.py":
-                children.wait_for_run(stage.run)
+                workers.wait_for_run(stage.run)
                 command.append("--continue_train")
             elif not stage.outputs[0].exists():  # an unfinished classification; a finished one is replaced
                 if last_record and last_record.fingerprint == wanted:
@@ -125,8 +125,8 @@ class Runner:
                     shutil.rmtree(stage.run)
         record = Record(wanted, list(stage.command))
         write_record(self.records, stage.name, record)
-        log.info("%s: %s", stage.name, children.shell_line(command))
-        child = children.start(command, log=self.log_of(stage), environment=self.slots[slot])
+        log.info("%s: %s", stage.name, workers.shell_line(command))
+        child = workers.start_child(command, log=self.log_of(stage), environment=self.slots[slot])
         return Running(stage, child, slot, record)
 
     def _look_after(self, running: list[Running], faults: dict[str, str]) -> None:
@@ -143,7 +143,7 @@ class Runner:
                 write_record(self.records, name, each.record)
                 log.info("%s: done in %s", name, duration(seconds))
             else:
-                reason = children.last_line(self.log_of(each.stage)) if status else f"it left no {lacking[0]}"
+                reason = workers.last_line(self.log_of(each.stage)) if status else f"it left no {lacking[0]}"
                 faults[name] = f"ended with status {status}: {reason} (see {self.log_of(each.stage)})"
                 log.error("%s %s", name, faults[name])
 

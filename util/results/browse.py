@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from urllib.parse import quote
 
-from util.images import printable, write_bytes
+from util.files import printable, write_bytes
 from util.results.verdict import ScoreRow
 
 TEMPLATE = Path(__file__).with_name("browse.html")

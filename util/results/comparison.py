@@ -8,7 +8,8 @@ import numpy as np
 
 from models import MODELS
 from util.drawing import sheet, spread
-from util.images import read_rgb, write_bytes, write_png
+from util.files import write_bytes
+from util.images import read_rgb, write_png
 from util.results.browse import Column, Gallery, write_gallery
 from util.results.pages import table as markdown_table
 from util.results.tested import Tested

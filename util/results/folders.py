@@ -4,7 +4,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from util.images import write_bytes
+from util.files import write_bytes
 from util.run import make_folder
 
 PARTS = ("generated", "synthetic", "real", "masks", "true_pairs")

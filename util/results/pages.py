@@ -5,7 +5,7 @@ from pathlib import Path
 
 import markdown
 
-from util.images import write_bytes
+from util.files import write_bytes
 
 STYLE = """
 body { max-width: 85rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #222; }

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from data.depth import region_depth
-from util.csv_text import csv_text
-from util.images import read_mask, read_rgb, write_bytes
-from util.progress import progress
+from util.files import csv_text, write_bytes
+from util.images import read_mask, read_rgb
 from util.results.scores import Scores
 from util.results.write import Written
 from util.scores.hand_pixels import ruler_scale
 from util.scores.rulers import Appearance, RulerScores
 from util.scores.structure import Structure
+from util.workers import progress
 
 RULERS_FILE = "rulers.csv"
 RULERS = ("structure", "texture", "tone", "fringe")  # what looks at the inside of hands, and so needs masks

@@ -12,10 +12,10 @@ from data.hands import Hand, whiten
 from data.transforms import centred_hand_crop
 from models.features.registry import FeatureNet
 from util.images import read_mask, read_rgb, write_png
-from util.progress import progress
 from util.results.write import Written, as_seen, by_path
 from util.scores.evaluate import cached_features, extract_features, patch_crop, pixels, score
 from util.scores.image_metrics import psnr, ssim
+from util.workers import progress
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from data.regions import HandRegions
 from models.features.registry import FeatureNet
 from models.load import TrainedSilNet, Translator
 from util.errors import UsageError
-from util.image_header import FORMATS
+from util.files import write_json
+from util.images import FORMATS
 from util.results import write as results
 from util.results.folders import open_folder, results_folder
 from util.results.rulers import RULERS, measure_rulers
@@ -24,7 +25,6 @@ from util.results.tested import Tested
 from util.results.verdict import as_text, score_rows, verdict
 from util.results.write import Written
 from util.scores.silhouettes import ShapeScores
-from util.strict_json import write_json
 
 log = logging.getLogger(__name__)
 

@@ -25,9 +25,9 @@ from data.frames import Frame, annotation_files
 from data.regions import Box, HandRegions, readable
 from models.translation import Translation
 from util.drawing import sheet, spread
+from util.files import write_json
 from util.images import read_mask, read_rgb, write_png
-from util.progress import progress
-from util.strict_json import write_json
+from util.workers import progress
 
 log = logging.getLogger(__name__)
 

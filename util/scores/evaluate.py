@@ -15,9 +15,10 @@ import numpy as np
 
 from data.transforms import window
 from models.features.registry import FeatureNet
-from util.images import read_rgb, write_bytes
-from util.progress import progress as show_progress
+from util.files import write_bytes
+from util.images import read_rgb
 from util.scores import distances as metrics
+from util.workers import progress as show_progress
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import numpy as np
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-from util.csv_text import csv_text
 from util.drawing import PAPER, sheet
-from util.images import ImageError, read_rgb, write_bytes, write_png
+from util.files import csv_text, write_bytes
+from util.images import ImageError, read_rgb, write_png
 from util.results.pages import html_page, table
 from util.search.halving import differing
 from util.search.space import Space

@@ -11,13 +11,13 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 
 from options.parsing import as_flags
-from util import children
+from util import workers
 from util.errors import Stopped, UsageError
+from util.files import write_json
 from util.run import OPTIONS_FILE
 from util.search.halving import rungs, survivors
 from util.search.space import Space
 from util.search.study import Search, run_folder
-from util.strict_json import write_json
 from util.training.logger import read_log
 
 log = logging.getLogger(__name__)
@@ -51,20 +51,20 @@ def train_to(opt: Namespace, space: Space, trial: FrozenTrial, number: int, step
 def run_child(opt: Namespace, command: list[str], run: Path, *, log_name: str) -> None:
     """Run a command to its end. Raises TrialFailed and Stopped."""
     if command[0] == "train.py" and (run / OPTIONS_FILE).exists():
-        children.wait_for_run(run)
+        workers.wait_for_run(run)
         command = [*command, "--continue_train"]
     output = opt.folder / "logs" / f"{log_name}.log"
-    with children.note_signals() as received:
-        child = children.start(command, log=output)
+    with workers.note_signals() as received:
+        child = workers.start_child(command, log=output)
         try:
             while child.poll() is None:
                 if received:
                     raise Stopped(received[0], "saved; start the same command again to go on")
                 time.sleep(0.1)
         finally:
-            children.stop(child)
+            workers.stop_child(child)
     if child.returncode:
-        raise TrialFailed(f"{children.last_line(output)} (see {output})")
+        raise TrialFailed(f"{workers.last_line(output)} (see {output})")
 
 
 def last_score(run: Path) -> float:

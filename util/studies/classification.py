@@ -13,15 +13,15 @@ from data.loader import ordered_batches, stream_loader, to_device
 from data.pasted.backgrounds import open_backgrounds
 from data.pasted.classification import KINDS, HandFile, HandsOnBackgrounds, Sample
 from models.supervised import HandClassifier
-from util.csv_text import csv_text
 from util.drawing import sheet
-from util.images import as_utf8, to_uint8, write_bytes
-from util.progress import progress
+from util.files import as_utf8, csv_text, write_bytes
+from util.images import to_uint8
 from util.runtime import Amp, seed_everything
 from util.scores.classification import percent, report, wilson_interval
 from util.training.logger import RunLogger
 from util.training.loop import Schedule, fit
 from util.training.saving import Progress, can_resume, resume
+from util.workers import progress
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,16 @@ from models.load import Translator
 from models.supervised import DownstreamNet
 from util.drawing import sheet, spread
 from util.errors import UsageError
-from util.images import ImageError, to_uint8, write_bytes, write_png
-from util.progress import progress
+from util.files import write_bytes, write_json
+from util.images import ImageError, to_uint8, write_png
 from util.run import LATEST
 from util.runtime import Amp, seed_everything
 from util.scores.downstream import MEASURES, PCK_SHARE, gap_closed
-from util.strict_json import write_json
 from util.studies.downstream_report import DRAW, SETS, enlarge, table
 from util.training.logger import RunLogger
 from util.training.loop import Schedule, fit
 from util.training.saving import Progress
+from util.workers import progress
 
 log = logging.getLogger(__name__)
 

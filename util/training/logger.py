@@ -15,10 +15,10 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from util.images import as_utf8, write_bytes, write_png
-from util.progress import on_terminal
-from util.strict_json import json_lines, strict
+from util.files import as_utf8, json_lines, strict, write_bytes
+from util.images import write_png
 from util.training.board import WHAT_TO_WATCH, captioned, score_tag, tag
+from util.workers import on_terminal
 
 try:
     import resource

@@ -1,0 +1,83 @@
+"""Files and their names: whole files or none, strict JSON, CSV, and paths in messages."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def printable(path: str | os.PathLike) -> str:
+    """A path on one line of valid text: control characters and undecodable bytes as backslash escapes."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in as_utf8(os.fspath(path))
+    )
+
+
+def as_utf8(text: str) -> str:
+    """The text with what UTF-8 cannot hold (undecodable bytes of file names) as backslash escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def write_bytes(
+    path: str | os.PathLike,
+    data: bytes | memoryview,
+    *,
+    sync: bool = False,
+    part: Path | None = None,
+    accept: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a whole file atomically, making parent folders; `sync` waits until it is on the disk.
+
+    part: the file's name until it is whole, by default one of its own. accept: called with it then, before it takes the
+    place of the file at `path`; an error that it raises leaves that as it is.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = part or path.with_name(f".part-{secrets.token_hex(8)}")
+    try:
+        part.unlink(missing_ok=True)  # left by a process that was killed
+        with open(part, "xb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        if accept:
+            accept(part)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def strict(value: Any) -> Any:
+    """The value with null (None) for every float, at any depth, that is infinite or no number."""
+    return json.loads(json.dumps(value), parse_constant=lambda _: None)
+
+
+def json_lines(text: str) -> list[dict]:
+    """The objects of a file of one JSON object a line, without lines that are damaged or were cut short."""
+    entries = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            entries.append(json.loads(line))
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write strict JSON, indented."""
+    write_bytes(path, (json.dumps(strict(content), indent=2, allow_nan=False) + "\n").encode())
+
+
+def csv_text(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """The text of a CSV file, with lines that end in "\\n"."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
