@@ -1,6 +1,5 @@
 """What several tests share: small data roots, made of drawn blobs rather than of the demo's renders."""
 
-import dataclasses
 import os
 from pathlib import Path
 
@@ -77,12 +76,14 @@ def real_hands() -> Path:
 @pytest.fixture
 def light_features(monkeypatch):
     """--feature_net random is one layer in the place of Inception's many: where scores are written, not what they are."""
-    from models.features.registry import FEATURE_NETS
+    from models.features.registry import FEATURE_NETS, TF1_BILINEAR, FeatureNet, prepare_inception
 
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(8), torch.nn.Flatten(), torch.nn.Linear(192, 2048))
-    entry = dataclasses.replace(FEATURE_NETS["random"], load=lambda _: (net, "0" * 64))
-    monkeypatch.setitem(FEATURE_NETS, "random", entry)
+    steps = prepare_inception, TF1_BILINEAR
+    monkeypatch.setitem(
+        FEATURE_NETS, "random", lambda _, device: FeatureNet("random", "fd", 2048, *steps, net, "0" * 64, device)
+    )
 
 
 @pytest.fixture

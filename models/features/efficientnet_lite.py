@@ -7,9 +7,6 @@ unscaled width. Module names follow the public PyTorch conversion of the ImageNe
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-INPUT_SIZE = 224
-DIM = 1280
-
 # Stages of Lite0: kernel, stride of the first block, expansion, output channels, blocks.
 STAGES = (
     (3, 1, 1, 16, 1),
@@ -74,8 +71,8 @@ class EfficientNetLite0(nn.Module):
                 blocks.append(Block(channels, out_channels, kernel=kernel, stride=stride, expansion=expansion))
                 channels = out_channels
         self._blocks = nn.ModuleList(blocks)
-        self._conv_head = SameConv2d(channels, DIM, 1, bias=False)
-        self._bn1 = _norm(DIM)
+        self._conv_head = SameConv2d(channels, 1280, 1, bias=False)
+        self._bn1 = _norm(1280)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu6(self._bn0(self._conv_stem(x)))  # 224 -> 112

