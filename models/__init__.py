@@ -73,7 +73,7 @@ PATCH_SIZE = 16  # pixels: the side of a patch of the Vision Transformers
 VITS = {
     "tiny": {"width": 192, "depth": 12, "heads": 3},
     "small": {"width": 384, "depth": 12, "heads": 6},
-    "base": {"width": 768, "depth": 12, "heads": 12},  # the paper's ViT-B/16
+    "base": {"width": 768, "depth": 12, "heads": 12},  # our default; the paper gives no size
 }
 
 # Names whose implementations need PyTorch: models.features.vgg16 and models.features.registry.

@@ -15,10 +15,10 @@ from util.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-OPSET = 18  # of ONNX's operators
-LARGEST = 2048  # quarter of the largest side in pixels
 FORMATS = (".onnx", ".pt2")
-NAMES = ("image", "mask")  # of the inputs
+INPUTS = ("image", "mask")
+OPSET = 18  # of ONNX's operators
+LARGEST = 8192  # pixels: the largest side
 
 
 class PortableGenerator(nn.Module):
@@ -44,36 +44,28 @@ def export_translator(model: Translator, path: Path) -> None:
     """
     if path.suffix not in FORMATS:
         raise UsageError(f"--export {path}: the name must end in {' or '.join(FORMATS)}")
-    if path.suffix == ".onnx":
-        _check_packages(path)
-    options = model.options
-    net = PortableGenerator(model.net.cpu().float().eval(), extend_colors=options.extend_colors, masked=options.mask)
-    inputs = (torch.zeros(2, 3, 64, 96), torch.ones(2, 1, 64, 96))
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    height, width = (4 * torch.export.Dim(name, min=4, max=LARGEST) for name in ("quarter_height", "quarter_width"))
-    shapes = {name: {0: batch, 2: height, 3: width} for name in NAMES}
-    with torch.no_grad():
-        program = torch.export.export(net, inputs, dynamic_shapes=shapes, strict=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".pt2":
-        torch.export.save(program, path)
-    else:
-        _write_onnx(program, path)
-    inputs_text = f"{', '.join(NAMES)}: float32 (N, 3 or 1, H, W), H and W multiples of 4"
-    log.info("exported: %s (%s)", path, inputs_text + (f", opset {OPSET}" if path.suffix == ".onnx" else ""))
-
-
-def _check_packages(path: Path) -> None:
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
-    if missing:
+    if path.suffix == ".onnx" and missing:
         raise UsageError(
             f"--export {path} needs the packages onnx and onnxscript ({' and '.join(missing)} missing): "
             "pip install onnx onnxscript; or export to a .pt2 file"
         )
-
-
-def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
-    exported = torch.onnx.export(
-        program, input_names=list(NAMES), output_names=["translated"], opset_version=OPSET, dynamo=True, verbose=False
+    options = model.options
+    net = PortableGenerator(model.net.cpu().float().eval(), extend_colors=options.extend_colors, masked=options.mask)
+    example = (torch.zeros(2, 3, 64, 96), torch.ones(2, 1, 64, 96))
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    height, width = (
+        4 * torch.export.Dim(name, min=4, max=LARGEST // 4) for name in ("quarter_height", "quarter_width")
     )
-    exported.save(str(path), external_data=False)
+    shapes = {name: {0: batch, 2: height, 3: width} for name in INPUTS}
+    with torch.no_grad():
+        program = torch.export.export(net, example, dynamic_shapes=shapes, strict=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".pt2":
+        torch.export.save(program, path)
+    else:
+        names = {"input_names": list(INPUTS), "output_names": ["translated"]}
+        exported = torch.onnx.export(program, **names, opset_version=OPSET, dynamo=True, verbose=False)
+        exported.save(str(path), external_data=False)
+    opset = f", opset {OPSET}" if path.suffix == ".onnx" else ""
+    log.info("exported: %s (image, mask: float32 (N, 3 or 1, H, W), H and W multiples of 4%s)", path, opset)

@@ -16,23 +16,27 @@ from models import GENERATOR, SEGMENTERS
 from models.config import network_config
 from models.hgan import create_generator, translate
 from models.networks.silnet import SilNet
-from models.stored import check_knobs
 from models.supervised import segment
 from models.translation import HandTranslator, composite
-from util.checkpoint import DamagedCheckpoint, check_config, load_checkpoint, load_newest
+from util.checkpoint import check_config, load_checkpoint
 from util.errors import UsageError, first_lines
 from util.pretrained import sha256
-from util.run import BEST, LATEST, OPTIONS_FILE, PREVIOUS, load_options
+from util.run import BEST, LATEST, OPTIONS_FILE, load_options
 from util.runtime import Amp, resolve_amp, resolve_device
 
 log = logging.getLogger(__name__)
 
-
-ABSENT = ": was the file read?"  # cv2.imread returns None for a file that is not there
+MISFITS = (
+    AttributeError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # what a wrong options.yaml or checkpoint raises
 
 
 class Translator:
-    """A run's generator, G_r (direction "StoR") or G_s ("RtoS"), averaged with --ema. Call it to translate arrays.
+    """A run's generator, G_r (direction "StoR") or G_s ("RtoS"). Call it to translate arrays.
 
     options: the run's options.yaml, as attributes. checkpoint: the file that was loaded. step: its training step. Raises
     UsageError if the folder holds no such run.
@@ -40,24 +44,29 @@ class Translator:
 
     def __init__(self, folder: Path, *, epoch: str, direction: str, device: torch.device, amp: Amp) -> None:
         self.device, self.amp, self.direction = device, amp, direction
-        options = load_options(folder)
-        if options.get("model") in SEGMENTERS:
-            raise UsageError(f"{folder} holds a {options['model']}, which translates nothing; give it to --silnet")
-        check_knobs(options, folder / OPTIONS_FILE)
-        self.options = SimpleNamespace(**options)
-        content, self.checkpoint = _load_epoch(folder, epoch)
+        self.options = options = SimpleNamespace(**load_options(folder))
+        if options.__dict__.get("model") in SEGMENTERS:
+            raise UsageError(f"{folder} holds a {options.model}, which translates nothing; give it to --silnet")
+        self.checkpoint = _checkpoint_file(folder, epoch)
         try:
-            self.step = int(content["step"])
-            config = network_config(self.options)
-            check_config(content["model"].get("config"), asdict(config))
-            self.net = create_generator(config)
-            self.net.load_state_dict(content["model"]["averages"][GENERATOR[direction]]["module"])
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            content = load_checkpoint(self.checkpoint)
+        except UsageError as error:
+            hint = "; --epoch latest takes the newest checkpoint" if self.checkpoint.name == BEST else ""
+            raise UsageError(f"{error}{hint}") from error
+        try:
+            config = network_config(options)
+            check_config(content["model"]["config"], asdict(config))
+            with torch.device("meta"):
+                net = create_generator(config)
+            net.load_state_dict(content["model"]["averages"][GENERATOR[direction]]["module"], assign=True)
+            self.net, self.step = net.to(device).eval().requires_grad_(False), int(content["step"])
+            self._white = options.background == "white"
+            self.hands()
+        except MISFITS as error:
             raise UsageError(
                 f"{self.checkpoint} does not fit the options.yaml beside it ({first_lines(error)}); restore the one that "
                 "it was trained with"
             ) from error
-        self.net.to(device).eval()
 
     def paint(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
         """Images (N, 3, H, W) in [-1, 1] -> the other domain, not composited by masks."""
@@ -65,8 +74,8 @@ class Translator:
 
     def hands(self, *, crop_to_hand: bool | None = None) -> HandTranslator:
         """The generator as test.py uses it. crop_to_hand: see HandTranslator; None: the run's own setting."""
-        box = self.options.crop_to_hand if crop_to_hand is None else crop_to_hand
-        return HandTranslator(self.paint, self.device, masked=self.options.mask, crop_to_hand=box)
+        crop = self.options.crop_to_hand if crop_to_hand is None else crop_to_hand
+        return HandTranslator(self.paint, self.device, masked=self.options.mask, crop_to_hand=crop)
 
     def __call__(
         self, rgb: np.ndarray | Sequence[np.ndarray], mask: np.ndarray | Sequence[np.ndarray | None] | None = None
@@ -78,38 +87,34 @@ class Translator:
         the same sizes, equal to the output of `test.py --no-crop`; outside the mask the image stays unchanged. Raises
         TypeError or ValueError for arrays of another type or shape, and for an empty mask.
         """
-        if not isinstance(rgb, (list, tuple)):
-            return self._translate_array(rgb, mask)
-        masks = [None] * len(rgb) if mask is None else mask
-        if isinstance(masks, np.ndarray) or len(masks) != len(rgb):
-            raise ValueError(f"for a list of {len(rgb)} images, mask must be None or a list of {len(rgb)} masks")
-        return [self._translate_array(image, each) for image, each in zip(rgb, masks)]
-
-    def _translate_array(self, rgb: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        if isinstance(rgb, (list, tuple)):
+            masks = [None] * len(rgb) if mask is None else mask
+            if isinstance(masks, np.ndarray) or len(masks) != len(rgb):
+                raise ValueError(f"for a list of {len(rgb)} images, mask must be None or a list of {len(rgb)} masks")
+            return [self(image, each) for image, each in zip(rgb, masks)]
         hand = hand_of_arrays(rgb, mask)
-        white = self.options.background == "white"
-        (image,) = self.hands().images([Hand(whiten(hand.image, hand.mask), hand.mask) if white else hand])
+        (image,) = self.hands().images([Hand(whiten(hand.image, hand.mask), hand.mask) if self._white else hand])
         return composite(image, hand) if self.options.mask else image
 
 
 def hand_of_arrays(rgb: np.ndarray, mask: np.ndarray | None) -> Hand:
     """A Hand from an image and its mask or None; see Translator.__call__."""
+
+    def kind(array: object) -> str:
+        return f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+
     if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-        kind = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
-        raise TypeError(
-            f"an image must be a uint8 array (H, W, 3), RGB from 0 to 255; got {kind}{ABSENT if rgb is None else ''}"
-        )
+        unread = ": was the file read?" if rgb is None else ""  # cv2.imread returns None for a file that is not there
+        raise TypeError(f"an image must be a uint8 array (H, W, 3), RGB from 0 to 255; got {kind(rgb)}{unread}")
     if min(rgb.shape[:2]) < MIN_SIDE:
         raise ValueError(f"an image of {rgb.shape[1]}x{rgb.shape[0]} pixels; at least {MIN_SIDE} a side are needed")
     if mask is None:
         mask = key_or_whole(rgb)
     elif not isinstance(mask, np.ndarray) or mask.dtype not in (np.bool_, np.uint8) or mask.shape != rgb.shape[:2]:
-        kind = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise TypeError(f"a mask must be a bool or uint8 array of shape {rgb.shape[:2]}; got {kind}")
-    mask = mask.astype(bool)
+        raise TypeError(f"a mask must be a bool or uint8 array of shape {rgb.shape[:2]}; got {kind(mask)}")
     if not mask.any():
         raise ValueError("the mask is empty: there is no hand to translate")
-    return Hand(rgb, mask)
+    return Hand(rgb, mask.astype(bool))
 
 
 def load_translator(
@@ -127,28 +132,23 @@ def load_translator(
     """
     if direction not in GENERATOR:
         raise ValueError(f"direction must be one of {', '.join(GENERATOR)}; got {direction!r}")
-    if not (Path(run_folder) / OPTIONS_FILE).is_file():
-        raise UsageError(f"{run_folder} is no run's folder; give one that train.py wrote, such as checkpoints/msh4")
-    torch_device = resolve_device(device)
+    folder, torch_device = Path(run_folder), resolve_device(device)
+    if not (folder / OPTIONS_FILE).is_file():
+        raise UsageError(f"{folder} is not the folder of a run; give one that train.py wrote, such as checkpoints/msh4")
     amp = resolve_amp("auto", torch_device)
-    return Translator(Path(run_folder), epoch=str(epoch), direction=direction, device=torch_device, amp=amp)
+    return Translator(folder, epoch=str(epoch), direction=direction, device=torch_device, amp=amp)
 
 
-def _load_epoch(folder: Path, epoch: str) -> tuple[dict, Path]:
-    """The content of best.pt, latest.pt or epoch_N.pt, and the file that was read."""
-    if epoch == "best" and (folder / BEST).exists():
-        try:
-            return load_checkpoint(folder / BEST), folder / BEST
-        except DamagedCheckpoint as error:
-            raise UsageError(f"{error}; take the newest with --epoch latest") from error
+def _checkpoint_file(folder: Path, epoch: str) -> Path:
+    """best.pt, latest.pt (also for "best" of a run without validation) or epoch_N.pt."""
     if epoch in ("best", "latest"):
-        return load_newest(folder / LATEST, folder / PREVIOUS)
+        return folder / (BEST if epoch == "best" and (folder / BEST).exists() else LATEST)
     path = folder / f"epoch_{epoch}.pt"
     if not path.exists():
         kept = sorted(int(each.stem[6:]) for each in folder.glob("epoch_*.pt") if each.stem[6:].isdigit())
         there = f"epochs {', '.join(map(str, kept))}" if kept else "no epoch (train.py --save_epoch_freq keeps them)"
         raise UsageError(f"--epoch {epoch}: {folder} holds no {path.name}; it keeps {there}, or give best or latest")
-    return load_checkpoint(path), path
+    return path
 
 
 class TrainedSilNet(NamedTuple):
@@ -161,8 +161,7 @@ class TrainedSilNet(NamedTuple):
 
     def segment(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [-1, 1] -> the probability of hand, float32 (N, 1, H, W)."""
-        with torch.inference_mode():
-            return segment(self.net, images, Amp("off"))
+        return segment(self.net, images, Amp("off"))
 
     def record(self) -> dict[str, str]:
         """The entry in options.yaml and metrics.json."""
@@ -180,7 +179,7 @@ def load_silnet(where: str, *, checkpoints_dir: Path, background: str, device: t
         raise UsageError(
             f"--silnet {where} is neither a file, nor a run's folder, nor the name of a run in {checkpoints_dir}"
         )
-    path = folder / (BEST if (folder / BEST).exists() else LATEST) if folder else Path(where)
+    path = _checkpoint_file(folder, "best") if folder else Path(where)
     content = load_checkpoint(path)
     try:
         state = content["model"]["silnet"]
@@ -188,7 +187,7 @@ def load_silnet(where: str, *, checkpoints_dir: Path, background: str, device: t
             net = SilNet(**state["config"])
         net.load_state_dict(state["network"], assign=True)
         trained_on = state["background"]
-    except (KeyError, RuntimeError, TypeError) as error:
+    except MISFITS as error:
         raise UsageError(
             f"--silnet {path} holds no SilNet ({first_lines(error)}); train one with --model silnet"
         ) from error

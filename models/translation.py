@@ -6,7 +6,7 @@ A hand's box is cut out, painted by a generator, put back, and composited by the
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -17,13 +17,14 @@ from data.hands import Hand
 from data.regions import HandRegions, Region, readable, same_sized_batches, stack
 from models import GENERATOR
 from models.hgan import HGAN, translate
-from models.tiles import WHOLE, paint_in_tiles
 from util.images import to_uint8
 from util.workers import in_threads
 
 BOX_MARGIN = 4  # pixels around the hand
-AT_ONCE = 4  # batches that a CPU translates at a time
 MIN_BOX = 64  # pixels; the box of a smaller hand includes more background
+AT_ONCE = 4  # batches that a CPU translates at a time
+WHOLE = 2048 * 2048  # pixels: a larger image is translated in tiles, to save memory
+TILE, OVERLAP = 1024, 128  # pixels: side of a tile, and what neighbours share at least
 
 Paint = Callable[[Tensor, Tensor], Tensor]
 """Images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1} -> a generator's images, not composited."""
@@ -43,12 +44,22 @@ class Translation:
     unmasked: np.ndarray
 
 
+@contextlib.contextmanager
+def _untuned_convolutions() -> Iterator[None]:
+    """Without cuDNN's benchmark, which times all algorithms for each new shape; nearly every box is one."""
+    tuned, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = tuned
+
+
 @dataclass(frozen=True)
 class HandTranslator:
     """Translates hands with a generator.
 
-    masked: outside the hand, translations equal their sources. crop_to_hand: the generator sees only each hand's bounding box.
-    Instance normalisation takes its statistics from the whole input, and the hand fills its box as it fills a training
+    masked: outside the hand, translations equal their sources. crop_to_hand: the generator sees only each hand's bounding
+    box. Instance normalisation takes its statistics from the whole input, and the hand fills its box as it fills a training
     crop, unlike a 256 region or a whole frame. A hand that the generator enlarges beyond the box's margin is cut off.
     """
 
@@ -57,23 +68,17 @@ class HandTranslator:
     masked: bool
     crop_to_hand: bool
 
-    def translate(self, hands: Sequence[Hand]) -> list[Translation]:
-        """Translate hands of one size; `index` is the place in the list.
+    @_untuned_convolutions()
+    def translate(self, hands: Sequence[Hand], indices: Sequence[int] | None = None) -> list[Translation]:
+        """Translate hands of one size; `indices` are those of the result, by default the places in the list.
 
         Boxes are translated one by one in their exact sizes. Boxes rounded up to common sizes could be batched, but a
         translation would change by up to 170 grey levels at its outline, as padding, strides and statistics would differ.
         """
-        with _untuned_convolutions():
-            return self._translate(hands)
-
-    def _translate(self, hands: Sequence[Hand]) -> list[Translation]:
-        if self.crop_to_hand:
-            painted = [self._paint_box(hand) for hand in hands]
-        else:
-            painted = list(to_uint8(self._paint(list(hands))))
+        painted = [self._paint_box(hand) for hand in hands] if self.crop_to_hand else to_uint8(self._paint(hands))
         return [
             Translation(index, hand, composite(image, hand) if self.masked else image, image)
-            for index, (hand, image) in enumerate(zip(hands, painted))
+            for index, hand, image in zip(indices or range(len(hands)), hands, painted)
         ]
 
     def images(self, hands: Sequence[Hand]) -> list[np.ndarray]:
@@ -86,27 +91,23 @@ class HandTranslator:
         A CPU translates several batches at a time, each with its share of PyTorch's threads, as one hand is too little
         work for all of them. Large images are translated one after another, to save memory.
         """
-        batches = same_sized_batches(readable(regions, num_workers=num_workers), batch_size)
         threads = torch.get_num_threads()
-        if self.device.type != "cpu" or threads == 1:
-            for indices, hands in batches:
-                yield from _numbered(indices, self.translate(hands))
-            return
-        count = min(AT_ONCE, threads)
+        at_once = min(AT_ONCE, threads) if self.device.type == "cpu" and threads > 1 else 0
         alone = threading.Lock()
 
         def share_threads() -> None:
             torch.get_num_threads()  # in a new thread, the first call sets the process's number
-            torch.set_num_threads(threads // count)
+            torch.set_num_threads(threads // at_once)
 
         def translate(batch: tuple[list[int], list[Hand]]) -> list[Translation]:
             indices, hands = batch
             large = len(hands) * hands[0].mask.size > WHOLE // AT_ONCE
             with alone if large else contextlib.nullcontext():
-                return _numbered(indices, self._translate(hands))
+                return self.translate(hands, indices)
 
+        batches = same_sized_batches(readable(regions, num_workers=num_workers), batch_size)
         try:
-            for translations in in_threads(translate, batches, count=count, start=share_threads):
+            for translations in in_threads(translate, batches, count=at_once, start=share_threads):
                 yield from translations
         finally:
             torch.set_num_threads(threads)  # share_threads has changed it for threads to come
@@ -117,11 +118,10 @@ class HandTranslator:
         image[box] = to_uint8(self._paint([Hand(hand.image[box], hand.mask[box])]))[0]
         return image
 
-    def _paint(self, hands: list[Hand]) -> Tensor:
+    def _paint(self, hands: Sequence[Hand]) -> Tensor:
         images, masks = stack(hands, self.device)
-        if hands[0].mask.size <= WHOLE:
-            return self.paint(images, masks)
-        return paint_in_tiles(self.paint, images, masks)
+        whole = hands[0].mask.size <= WHOLE
+        return self.paint(images, masks) if whole else paint_in_tiles(self.paint, images, masks)
 
 
 def translator_of(model: HGAN, *, direction: str = "StoR", crop_to_hand: bool) -> HandTranslator:
@@ -132,10 +132,6 @@ def translator_of(model: HGAN, *, direction: str = "StoR", crop_to_hand: bool) -
         return translate(net, images, masks, model.amp, extend_colors=objective.extend_colors, masked=False)
 
     return HandTranslator(paint, model.device, masked=objective.mask, crop_to_hand=crop_to_hand)
-
-
-def _numbered(indices: list[int], translations: list[Translation]) -> list[Translation]:
-    return [replace(each, index=index) for index, each in zip(indices, translations)]
 
 
 def composite(painted: np.ndarray, hand: Hand) -> np.ndarray:
@@ -158,12 +154,31 @@ def _bounds(where: np.ndarray, length: int) -> slice:
     return slice(max(0, low + shift), min(length, high + shift))
 
 
-@contextlib.contextmanager
-def _untuned_convolutions() -> Iterator[None]:
-    """A context without cuDNN's benchmark, which times all algorithms for each new shape; nearly every box is one."""
-    tuned = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = tuned
+def paint_in_tiles(paint: Paint, images: Tensor, masks: Tensor, *, side: int = TILE, overlap: int = OVERLAP) -> Tensor:
+    """Paint images (N, 3, H, W) in overlapping tiles, whose different tones are blended; tiles without a hand stay as is."""
+    total, weights = torch.zeros_like(images, device="cpu"), torch.zeros(images.shape[-2:])
+    for rows, columns in tiles(*images.shape[-2:], side=side, overlap=overlap):
+        tile, mask = images[..., rows, columns], masks[..., rows, columns]
+        painted = paint(tile, mask) if mask.any() else tile
+        weight = _ramp(tile.shape[-2], overlap)[:, None] * _ramp(tile.shape[-1], overlap)
+        total[..., rows, columns] += painted.float().cpu() * weight
+        weights[rows, columns] += weight
+    return total / weights
+
+
+def tiles(height: int, width: int, *, side: int, overlap: int) -> Iterator[tuple[slice, slice]]:
+    """The (rows, columns) of evenly spaced tiles of one size that cover an image."""
+    for top in _starts(height, side, overlap):
+        for left in _starts(width, side, overlap):
+            yield slice(top, min(height, top + side)), slice(left, min(width, left + side))
+
+
+def _starts(length: int, side: int, overlap: int) -> list[int]:
+    gaps = max(0, -(-(length - side) // (side - overlap)))  # rounded up
+    return [round(i * (length - side) / gaps) if i else 0 for i in range(gaps + 1)]
+
+
+def _ramp(length: int, overlap: int) -> Tensor:
+    """Weights (length,) that rise over `overlap` pixels at either end and are 1 between."""
+    distance = torch.arange(length).minimum(torch.arange(length).flip(0)) + 1.0
+    return (distance / (overlap + 1)).clamp(max=1.0)

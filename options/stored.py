@@ -16,7 +16,7 @@ def check_stored(options: dict[str, Any], parser: Parser, file: Path) -> None:
     """Raise UsageError, naming the option, if a run's options.yaml does not say where its data lies, or holds a value
     that its flag does not accept.
 
-    Knobs are checked when the run's networks are loaded (models.stored). Entries that are not flags are not checked.
+    Knobs are checked when the run's networks are loaded (models.load). Entries that are not flags are not checked.
     """
     resolved = options.get("resolved")
     roots = resolved.get("roots") if isinstance(resolved, dict) else None

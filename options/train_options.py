@@ -7,9 +7,8 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
-from models import MODELS, SEGMENTERS, VGG_SOURCES
+from models import DISCRIMINATORS, GENERATORS, MODELS, SEGMENTERS, VGG_SOURCES
 from models.config import SAME, knobs, network_config, objective
-from models.stored import REGISTRIES
 from options.options_file import with_options_file
 from options.parsing import (
     Parser,
@@ -197,8 +196,9 @@ def train_parser() -> Parser:
         "or the distance only",
     )
     add_feature_net_flags(groups["watching"], translators_only=True)
+    registries = {"netG": tuple(GENERATORS), "netD": tuple(DISCRIMINATORS)}
     for name, knob in knobs().items():
-        add_knob(groups[knob.group], knob, choices=REGISTRIES.get(name, ()))
+        add_knob(groups[knob.group], knob, choices=registries.get(name, ()))
     return parser
 
 

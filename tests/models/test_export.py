@@ -10,7 +10,7 @@ import torch
 from helpers import CPU, build
 
 from models import departures
-from models.export import NAMES, PortableGenerator, export_translator
+from models.export import INPUTS, PortableGenerator, export_translator
 from models.load import Translator
 from util.errors import UsageError
 
@@ -70,7 +70,7 @@ def test_onnxruntime_computes_the_same(translator, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         export_translator(translator, tmp_path / "g.onnx")
     assert "opset 18" in caplog.text
-    feed = {name: tensor.numpy() for name, tensor in zip(NAMES, inputs())}
+    feed = {name: tensor.numpy() for name, tensor in zip(INPUTS, inputs())}
     (made,) = runtime.InferenceSession(tmp_path / "g.onnx").run(None, feed)
     assert np.abs(made - expected(translator).numpy()).max() < 1e-4
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.tiles import paint_in_tiles, tiles
+from models.translation import paint_in_tiles, tiles
 
 
 @pytest.mark.parametrize("size", [(50, 70), (32, 32), (33, 200), (10, 10)])
