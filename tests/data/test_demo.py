@@ -1,68 +1,69 @@
 """The procedural demo: what is written agrees with itself, with its true pairs and with the published layout."""
 
-import json
-
 import cv2
 import numpy as np
 import pytest
 
-from data.demo import BACKGROUND_DEPTH, CAMERA, KEY_COLOUR, ensure_demo, is_demo, plan_frames, true_pair
+from data.demo import (
+    BACKGROUND_DEPTH,
+    CAMERA,
+    KEY_COLOUR,
+    SIDE,
+    draw_geometry,
+    ensure_demo,
+    frame_names,
+    is_demo,
+    true_pair,
+)
 from data.demo.surface import surface_nets
-from data.demo.write import real_geometry, synthetic_geometry
+from data.joints import BONES, joint_file, project, read_joints
 from util.errors import UsageError
 from util.images import read_grey, read_rgb
-
-BONES = [(0, 1 + 4 * f) for f in range(5)] + [(4 * f + i, 4 * f + i + 1) for f in range(5) for i in (1, 2, 3)]
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    root = tmp_path_factory.mktemp("demo")
+    root = tmp_path_factory.mktemp("data") / "demo"
     ensure_demo(root, num_workers=0, frames_per_camera=2, frames_per_user=1)
     return root
 
 
-def _joints(path):
-    return np.array(path.read_text().split(","), float).reshape(21, 3)
-
-
-def _project(joints):
-    return CAMERA.fx * joints[:, 0] / joints[:, 2] + CAMERA.cx, CAMERA.fy * joints[:, 1] / joints[:, 2] + CAMERA.cy
-
-
 def _synthetic(root):
     for color in sorted(root.glob("SynthHands_Release/*/*/*/01/*_color.png")):
-        stem = str(color).removesuffix("_color.png")
-        depth = cv2.imread(stem + "_depth.png", cv2.IMREAD_UNCHANGED)
-        yield color, read_rgb(color), depth, _joints(color.with_name(color.name.replace("color.png", "joint_pos.txt")))
+        depth = cv2.imread(str(color).replace("color.png", "depth.png"), cv2.IMREAD_UNCHANGED)
+        yield color, read_rgb(color), depth, read_joints(joint_file(color))
+
+
+def _real(root):
+    """Path, image, raw mask and clean mask of each real-look frame."""
+    for color in sorted(root.glob("RealHands/*/color/*_color.png")):
+        raw = read_grey(color.parent.parent / "mask" / color.name.replace("color.png", "mask.png"))
+        clean = draw_geometry(color.relative_to(root / "RealHands").as_posix())[0].mask
+        yield color, read_rgb(color), raw, clean
 
 
 def test_layout_is_the_published_one(demo):
     names = {path.relative_to(demo).as_posix() for path in demo.rglob("*") if path.is_file()}
-    assert "SynthHands_Release/female_noobject/seq01/cam01/01/00000000_color.png" in names
-    assert "SynthHands_Release/male_noobject/seq03/cam02/01/00000001_joint_pos.txt" in names
     assert {
+        "SynthHands_Release/female_noobject/seq01/cam01/01/00000000_color.png",
+        "SynthHands_Release/male_noobject/seq03/cam02/01/00000001_joint_pos.txt",
         "RealHands/user07/color/image_00000_color.png",
         "RealHands/user07/mask/image_00000_mask.png",
-        "RealHands/user07/joints/image_00000_joint_pos.txt",
     } <= names
     assert len(names) == 3 * (2 * 3 * 2 * 2 + 7) + 1
-    counts = json.loads((demo / "demo.json").read_text())["counts"]
-    assert (counts["SynthHands_Release"], counts["RealHands"]) == (24, 7)
     assert is_demo(demo) and not is_demo(demo / "RealHands")
 
 
-def test_the_full_plan_has_at_least_500_frames_a_side_and_no_name_twice():
-    frames = plan_frames()
-    names = [name for frame in frames for name in frame.files]
-    assert len(set(names)) == len(names)
-    assert min(sum(frame.domain == d for frame in frames) for d in ("SynthHands_Release", "RealHands")) >= 500
+def test_the_full_plan_has_600_frames_a_side_and_no_name_twice():
+    names = frame_names()
+    assert len(set(names)) == len(names) == 1202
+    assert sum(name.startswith("RealHands") for name in names) == 602
 
 
 def test_background_is_the_key_colour_where_depth_says_so_and_nowhere_else(demo):
     for _, image, depth, _ in _synthetic(demo):
         background = (image == KEY_COLOUR).all(-1)
-        assert image.shape == (CAMERA.height, CAMERA.width, 3) and depth.dtype == np.uint16
+        assert image.shape == (SIDE, SIDE, 3) and depth.dtype == np.uint16
         assert (background == (depth == BACKGROUND_DEPTH)).all()
         assert 0.03 < 1 - background.mean() < 0.5
 
@@ -70,10 +71,9 @@ def test_background_is_the_key_colour_where_depth_says_so_and_nowhere_else(demo)
 def test_joints_lie_in_the_hand(demo):
     inside, total, all_behind = 0, 0, []
     for _, _image, depth, joints in _synthetic(demo):
-        u, v = _project(joints)
-        assert (u > 0).all() and (v > 0).all() and (u < CAMERA.width).all() and (v < CAMERA.height).all()
-        column, row = u.astype(int), v.astype(int)
-        seen = depth[row, column]
+        u, v = project(joints, CAMERA).T
+        assert (u > 0).all() and (v > 0).all() and (u < SIDE).all() and (v < SIDE).all()
+        seen = depth[v.astype(int), u.astype(int)]
         on_hand = seen != BACKGROUND_DEPTH
         inside, total = inside + on_hand.sum(), total + len(u)
         behind = joints[on_hand, 2] - seen[on_hand]  # skin lies before the joint, unless a finger hides it altogether
@@ -84,10 +84,9 @@ def test_joints_lie_in_the_hand(demo):
 
 
 def test_real_look_joints_lie_in_the_hand(demo):
-    for path in sorted(demo.glob("RealHands/*/joints/*_joint_pos.txt")):
-        u, v = _project(_joints(path))
-        mask = read_grey(path.parent.parent / "mask" / path.name.replace("joint_pos.txt", "mask.png")) > 127
-        assert mask[v.astype(int), u.astype(int)].mean() > 0.85
+    for color, _, raw, _ in _real(demo):
+        u, v = project(read_joints(joint_file(color)), CAMERA).T
+        assert (raw > 127)[v.astype(int), u.astype(int)].mean() > 0.85
 
 
 def test_bone_lengths_belong_to_the_sequence(demo):
@@ -136,10 +135,7 @@ def test_true_pair_refuses_other_paths(path):
 
 
 def test_raw_masks_are_close_to_the_hand_but_spoilt(demo):
-    for path in sorted(demo.glob("RealHands/*/mask/*_mask.png")):
-        raw = read_grey(path)
-        color = path.parent.parent / "color" / path.name.replace("mask.png", "color.png")
-        clean = real_geometry(color.relative_to(demo / "RealHands").as_posix())[0].mask
+    for _, _, raw, clean in _real(demo):
         overlap = ((raw > 127) & clean).sum() / ((raw > 127) | clean).sum()
         assert 0.9 < overlap < 1
         assert len(np.unique(raw)) > 20  # grey borders: not binary
@@ -147,34 +143,32 @@ def test_raw_masks_are_close_to_the_hand_but_spoilt(demo):
 
 
 def test_real_look_screen_is_green_and_uneven(demo):
-    for path in sorted(demo.glob("RealHands/*/color/*_color.png")):
-        image = read_rgb(path)
-        clean = real_geometry(path.relative_to(demo / "RealHands").as_posix())[0].mask
+    for _, image, _, clean in _real(demo):
         screen = image[~cv2.dilate(clean.astype(np.uint8), np.ones((9, 9))).astype(bool)].astype(int)
         assert (screen[:, 1] > screen[:, [0, 2]].max(1)).mean() > 0.99
         assert screen[:, 1].std() > 3
 
 
-def test_what_is_missing_is_written_again_to_the_same_bytes(demo):
-    files = sorted(path for path in demo.rglob("*") if path.is_file())
-    before = {path: path.read_bytes() for path in files}
-    kept = {path: path.stat().st_mtime_ns for path in files[1::2] if path.name != "demo.json"}
-    for path in files[::2]:
-        path.unlink()
-    (demo / "demo.json").unlink(missing_ok=True)
-    (demo / "RealHands/user01/color/.part-left").write_bytes(b"half")
-    ensure_demo(demo, num_workers=2, frames_per_camera=2, frames_per_user=1)
-    assert {path: path.read_bytes() for path in demo.rglob("*") if path.is_file()} == before
-    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    ensure_demo(demo, num_workers=2)  # complete as its marker counts: nothing is added
-    assert sorted(path for path in demo.rglob("*") if path.is_file()) == files
+def test_an_interrupted_demo_goes_on_to_the_same_bytes(demo, tmp_path):
+    files = {path.relative_to(demo): path.read_bytes() for path in demo.rglob("*") if path.is_file()}
+    part = tmp_path / ".demo.part2"
+    kept = [path for path in files if path.parent.name == "cam01" or "user01" in path.parts]
+    for path in kept:
+        (part / path).parent.mkdir(parents=True, exist_ok=True)
+        (part / path).write_bytes(files[path])
+    root = tmp_path / "demo"
+    ensure_demo(root, num_workers=2, frames_per_camera=2, frames_per_user=1)
+    assert {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()} == files
+    assert not part.exists()
+    ensure_demo(root)  # complete: nothing is added
+    assert sum(path.is_file() for path in root.rglob("*")) == len(files)
 
 
 def test_a_folder_with_other_hands_is_refused(tmp_path):
     other = tmp_path / "RealHands/anna/color/0_color.png"
     other.parent.mkdir(parents=True)
     other.write_bytes(b"photograph")
-    with pytest.raises(UsageError, match="anna"):
+    with pytest.raises(UsageError, match="not the demo"):
         ensure_demo(tmp_path, num_workers=0, frames_per_camera=1, frames_per_user=1)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other]
 
@@ -185,8 +179,8 @@ def test_domains_share_no_pose():
         flat = np.linalg.norm(joints[:, None] - joints[None], axis=-1)
         return flat / flat[0, 9]
 
-    synthetic = [angles(synthetic_geometry(f"male_noobject/seq01/cam01/01/{i:08d}_color.png")) for i in range(6)]
-    real = [angles(real_geometry(f"user01/color/image_{i:05d}_color.png")[0]) for i in range(6)]
+    synthetic = [angles(draw_geometry(f"male_noobject/seq01/cam01/01/{i:08d}_color.png")[0]) for i in range(6)]
+    real = [angles(draw_geometry(f"user01/color/image_{i:05d}_color.png")[0]) for i in range(6)]
     assert min(np.abs(a - b).max() for a in synthetic for b in real) > 0.05
 
 

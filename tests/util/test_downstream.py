@@ -10,11 +10,10 @@ from helpers import TINY, draw_hand
 
 import test as test_script
 import train
-from data.demo import CAMERA, ensure_demo
-from data.demo.joints import joint_file, project
+from data.demo import CAMERA, SIDE, ensure_demo
 from data.frames import find_frames
 from data.hands import Hand
-from data.joints import read_joints
+from data.joints import joint_file, project, read_joints
 from data.pasted import downstream as annotated
 from data.pasted.composite import Placement, place_hand, place_points, random_placement
 from data.pasted.downstream import (
@@ -186,8 +185,8 @@ def test_joints_of_both_domains_lie_on_the_hand(demo):
     for domain in ("synthetic", "real"):
         on_hand = []
         for frame in frames[domain]:
-            points = project(read_joints(joint_file(frame, domain)))
-            assert points.shape == (21, 2) and (points > 0).all() and (points < CAMERA.width).all()
+            points = project(read_joints(joint_file(frame.image)), CAMERA)
+            assert points.shape == (21, 2) and (points > 0).all() and (points < SIDE).all()
             image = read_rgb(frame.image).astype(int)
             column, row = points.astype(int).T
             on_hand += list(image[row, column, 1] < image[row, column, 0])  # skin is redder than the green around it
@@ -195,7 +194,7 @@ def test_joints_of_both_domains_lie_on_the_hand(demo):
 
 
 def test_projection_by_hand(tmp_path):
-    assert project(np.array([100.0, -50.0, 500.0])) == pytest.approx([330 * 0.2 + 128, 128 - 330 * 0.1])
+    assert project(np.array([100.0, -50.0, 500.0]), CAMERA) == pytest.approx([330 * 0.2 + 128, 128 - 330 * 0.1])
     bad = tmp_path / "x_joint_pos.txt"
     for text in ("1,2,3", ",".join(["1"] * 62 + ["x"]), ",".join(["-1"] * 63)):
         bad.write_text(text)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.demo.joints import joint_file, project
+from data.demo import CAMERA
 from data.frames import Domains, Frame
 from data.hands import Hand
-from data.joints import read_joints
+from data.joints import joint_file, project, read_joints
 from data.loader import ordered_batches, stream_loader, to_device
 from data.masks.ops import iou
 from data.pasted.downstream import AnnotatedHand, AnnotatedHands, background_bank, cut_out
@@ -106,7 +106,7 @@ def training_hands(opt: Namespace, model: Translator, frames: Domains) -> dict[s
     regions = HandRegions(chosen["synthetic"], background=model.options.background)
     translations = model.hands().stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     pairs = [
-        annotate(opt, regions.frames[each.index], "synthetic", each.source, Hand(each.image, each.source.mask))
+        annotate(opt, regions.frames[each.index], each.source, Hand(each.image, each.source.mask))
         for each in progress(translations, total=count, desc="translating")
     ]
     synthetic, translated = ([pair[i] for pair in pairs if pair] for i in (0, 1))
@@ -121,7 +121,7 @@ def real_hands(opt: Namespace, frames: Sequence[Frame], *, background: str) -> l
     """Real hands with labels, ready to be pasted."""
     check_masks(frames, "real")
     regions = readable(HandRegions(list(frames), background=background), num_workers=opt.num_workers)
-    hands = [hand for index, region in regions for hand in annotate(opt, frames[index], "real", region)]
+    hands = [hand for index, region in regions for hand in annotate(opt, frames[index], region)]
     if not hands:
         raise UsageError("none of the real hands has labels; nothing can be trained on or tested")
     return hands
@@ -136,7 +136,7 @@ def check_masks(frames: Sequence[Frame], domain: str) -> None:
         )
 
 
-def annotate(opt: Namespace, frame: Frame, domain: str, *hands: Hand) -> list[AnnotatedHand]:
+def annotate(opt: Namespace, frame: Frame, *hands: Hand) -> list[AnnotatedHand]:
     """Regions of one frame with its labels; none, with a warning, where its joints are wanted and cannot be read.
 
     Joints are the demo's, whose frames are no larger than a region, so that the frame's pixels are the region's.
@@ -144,7 +144,7 @@ def annotate(opt: Namespace, frame: Frame, domain: str, *hands: Hand) -> list[An
     joints = None
     if opt.downstream == "keypoints":
         try:
-            joints = project(read_joints(joint_file(frame, domain)))
+            joints = project(read_joints(joint_file(frame.image)), CAMERA)
         except ImageError as error:
             log.warning("left out: %s", error)
             return []
