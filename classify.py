@@ -58,10 +58,7 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     amp = resolve_amp(opt.amp, device)
     experiment = EXPERIMENTS[opt.experiment]
     wanted = {"train": opt.train_per_class, "test": opt.test_per_class}
-    hands = {
-        part: draw_balanced(pool, per_class=wanted[part], seed=opt.seed, strict=opt.strict)
-        for part, pool in pools(opt).items()
-    }
+    hands = {part: draw_balanced(pool, per_class=wanted[part], seed=opt.seed) for part, pool in pools(opt).items()}
     counts = {part: len(hands[part]["real"]) for part in PARTS}
     notes = [
         f"{counts[part]} {part}ing images a class, not the {wanted[part]} of --{part}_per_class: no more are there."

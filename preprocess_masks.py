@@ -7,13 +7,13 @@ from data.masks.preview import PREVIEW_NAME, write_preview
 from data.masks.realhands import KEPT, REFINED_FOLDER, REPORT_NAME
 from data.masks.refine import Verdict
 from data.masks.refine_tree import refine_tree
-from options.preprocess_masks_options import parse, refine_options
+from options.preprocess_masks_options import parse_preprocess_masks, refine_options
 from util.errors import run_command
 
 
 def main() -> int:
     """Exit status 0, or 1 if not one frame was kept."""
-    opt = parse()
+    opt = parse_preprocess_masks()
     outcome = refine_tree(
         opt.real_root, opt.frames, refine_options(opt), num_workers=opt.num_workers, overwrite=opt.overwrite
     )

@@ -17,13 +17,10 @@ from data.demo import is_demo
 from models.export import export_translator
 from models.features.registry import load_feature_net
 from models.load import TrainedSilNet, Translator, load_silnet
-from options.stored import check_stored
-from options.train_options import train_parser
 from util.results.comparison import write_comparison
 from util.results.folders import comparison_folder
 from util.results.selection import data_roots, frames_to_test, limited, split_frames
 from util.results.translate import translate_folder, translate_split
-from util.run import OPTIONS_FILE, load_options
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
 from util.studies.downstream import study
 from util.training.logger import setup_logging
@@ -68,7 +65,6 @@ def main(opt: argparse.Namespace | None = None) -> int:
 def load(opt: argparse.Namespace, name: str, device: torch.device, amp: Amp) -> Translator:
     """The run's generator for the direction."""
     folder = opt.checkpoints_dir / name
-    check_stored(load_options(folder), train_parser(), folder / OPTIONS_FILE)
     model = Translator(folder, epoch=opt.epoch, direction=opt.direction, device=device, amp=amp)
     log.info("%s: %s, step %d", name, model.checkpoint, model.step)
     return model

@@ -37,6 +37,8 @@ from util.training.translator_run import TRANSLATOR
 
 log = logging.getLogger("train")
 
+SAVE_SECONDS = 600  # between saves of latest.pt, at most
+
 
 def main(opt: argparse.Namespace | None = None) -> int:
     opt = opt or parse_train()
@@ -80,7 +82,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     distributed.barrier()
 
     chosen = split_frames(opt, folder, frames, moved=bool(saved) and saved["resolved"]["roots"] != absolute_roots(opt))
-    faults = scan(chosen["train"], strict=opt.strict)
+    faults = scan(chosen["train"], strict=False)
     if here.rank == 0:
         warn_of_sizes(chosen["train"], crop_size=opt.crop_size, batch_size=opt.batch_size)
     with distributed.rank_0_first():
@@ -115,7 +117,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         crop_size=opt.crop_size,
         seed=opt.seed,
         background=opt.background,
-        flips=opt.flip,
+        flips=kind is SILNET,
         crop=kind.random_crop(opt, chosen["train"]),
         bad=faults,
     )
@@ -163,7 +165,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     if progress.step == 0:
         save_latest(folder, model, progress)  # from here on there is always something to continue from
 
-    left_out = LeftOut(faults, folder=folder if here.rank == 0 else None, strict=opt.strict)
+    left_out = LeftOut(faults, folder=folder if here.rank == 0 else None, strict=False)
     with logger or contextlib.nullcontext():
         fit(
             model,
@@ -207,7 +209,7 @@ def make_schedule(opt: argparse.Namespace, kind: Kind, chosen: dict[str, Domains
         log_every=opt.log_freq,
         display_every=opt.display_freq,
         save_every=opt.save_freq,
-        save_every_seconds=60 * opt.save_minutes,
+        save_every_seconds=SAVE_SECONDS,
         snapshot_every_epochs=opt.save_epoch_freq,
         validate_every=math.ceil(opt.val_interval * steps_per_epoch) if validates else 0,
     )

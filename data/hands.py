@@ -13,8 +13,6 @@ from data.masks.values import fit, read_levels
 from util.files import printable
 from util.images import ImageError, Picture, read_picture
 
-BACKGROUNDS = ("white", "keep")  # what networks are shown outside the hand
-WRITTEN_BACKGROUNDS = ("keep", "white", "key", "transparent")  # what is written there: data.compose
 MIN_SIDE = 16  # pixels: less cannot go through a generator
 MIN_KEYED = 0.01  # of an image's pixels must have the key colour for it to be a background
 # Raw masks are cleaned as by preprocess_masks.py, but no frame is dropped.

@@ -38,12 +38,12 @@ def create_generator(config: NetworkConfig) -> nn.Module:
 def create_discriminator(config: NetworkConfig) -> nn.Module:
     """An initialised discriminator: a view of an image -> list of maps; see models.networks.discriminators."""
     arguments = {
-        "patch": {"norm": config.norm, "layers": config.d_layers},
+        "patch": {"norm": config.norm},
         "pixel": {"norm": config.norm},
-        "perceptual": {"scales": config.d_scales},
+        "perceptual": {},
     }
     net = DISCRIMINATORS[config.netD](ndf=config.ndf, **arguments[config.netD])
-    init = net.init_scaled if config.init_scaled and config.netD == "perceptual" else partial(init_weights, net)
+    init = net.init_scaled if config.normalize_features and config.netD == "perceptual" else partial(init_weights, net)
     init(init_type=config.init_type, gain=config.init_gain)
     return net
 
@@ -106,7 +106,7 @@ class HGAN:
         self.D_r, self.D_s = (create_discriminator(config).to(device) for _ in range(2))
         self.networks = {"G_r": self.G_r, "G_s": self.G_s, "D_r": self.D_r, "D_s": self.D_s}
         self.callables: dict[str, nn.Module] = dict(self.networks)  # what training calls; distribute() wraps them
-        self.averages = {name: EMA(self.networks[name], objective.ema) for name in ("G_r", "G_s")}
+        self.averages = {name: EMA(self.networks[name], 0.0) for name in ("G_r", "G_s")}
         if vgg is None and self.D_r.view == "vgg":
             raise ValueError("the perceptual discriminator needs VGG16's features (vgg)")
         self.vgg = vgg.to(device) if vgg else None

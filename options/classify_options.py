@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models import PATCH_SIZE, VITS
-from options.parsing import Parser, add_flag, add_switch, existing_dir, integer, number, parse_with_explicit, run_name
-from options.shared import BASIC, LATER, add_machine_flags, add_strict_flag
-from util.errors import UsageError
+from options.parsing import Parser, existing_dir, integer, number, refuse, run_name
+from options.shared import BASIC, LATER, add_machine_flags
 
 EXPERIMENTS = ("table2", "table3")
 
@@ -19,55 +18,37 @@ def classify_parser() -> Parser:
         description="Can a Vision Transformer, trained from scratch, tell translated hands from real ones? "
         "Reproduces Table II, or Table III with Fig. 7, of the paper.",
     )
-    add_flag(parser, "--experiment", basic=True, choices=EXPERIMENTS, required=True, help="which table to reproduce")
+    study = parser.group("study")
+    study("experiment", EXPERIMENTS, None, "which table to reproduce", required=True, **BASIC)
 
-    hands = parser.add_argument_group("hands: a translated run, or three folders")
-    add_flag(
-        hands,
-        "--name",
-        basic=True,
-        type=run_name,
-        help="run whose results/NAME/all, else results/NAME/test, holds the hands that test.py wrote; they are divided "
-        "as the run's splits.json says",
-    )
-    for flag, help in (
-        ("--synth_dir", "folder of synthetic hands (with --real_dir, --gen_dir)"),
-        ("--real_dir", "folder of real hands"),
-        ("--gen_dir", "folder of translated hands, named as their sources"),
-        ("--background_root", "folder of background photographs, read recursively (default: drawn rooms)"),
-    ):
-        add_flag(hands, flag, basic=True, type=existing_dir, help=help)
-    training = parser.add_argument_group("training")
-    add_flag(
-        training, "--vit", basic=True, choices=tuple(VITS), default="base", help="the transformer, with patches of 16"
-    )
-    machine = parser.add_argument_group("machine and files")
+    hands = parser.group("hands: a translated run, or three folders")
+    run = "run whose results/NAME/all, else results/NAME/test, are classified, divided as its splits.json says"
+    hands("name", run_name, None, run, **BASIC)
+    hands("synth_dir", existing_dir, None, "folder of synthetic hands (with --real_dir, --gen_dir)", **BASIC)
+    hands("real_dir", existing_dir, None, "folder of real hands", **BASIC)
+    hands("gen_dir", existing_dir, None, "folder of translated hands, named as their sources", **BASIC)
+    rooms = "folder of background photographs, read recursively (default: drawn rooms)"
+    hands("background_root", existing_dir, None, rooms, **BASIC)
+    hands("checkpoints_dir", Path, Path("checkpoints"), "folder of the run NAME", **LATER)
+    hands("train_per_class", integer(1), 10500, "most training images a class", **BASIC)
+    hands("test_per_class", integer(1), 3500, "most test images a class", **BASIC)
+
+    training = parser.group("training")
+    training("vit", tuple(VITS), "base", "the transformer, with patches of 16", **BASIC)
+    training("img_size", multiple_of_patch, 224, "side of an image in pixels", **BASIC)
+    training("n_epochs", integer(1), 20, "epochs for each training set", **BASIC, **LATER)
+    training("max_steps", integer(0), 0, "cap for each training set, 0 = none", **LATER)
+    training("batch_size", integer(1, 65536), 32, "images a step", **BASIC)
+    training("lr", number(0, 1, above=True), 1e-5, "Adam's constant learning rate", **BASIC)
+    training("seed", integer(0, 2**31 - 1), 0, "seed of weights, draws and backgrounds")
+
+    machine = parser.group("machine and files")
     add_machine_flags(machine)
-    for group, flag, kind, default, marks, help in (
-        (hands, "--checkpoints_dir", Path, Path("checkpoints"), LATER, "folder of the run NAME"),
-        (hands, "--train_per_class", integer(1), 10500, BASIC, "most training images a class"),
-        (hands, "--test_per_class", integer(1), 3500, BASIC, "most test images a class"),
-        (training, "--img_size", multiple_of_patch, 224, BASIC, "side of an image in pixels"),
-        (training, "--n_epochs", integer(1), 20, BASIC | LATER, "epochs for each training set"),
-        (training, "--max_steps", integer(0), 0, LATER, "cap for each training set, 0 = none"),
-        (training, "--batch_size", integer(1, 65536), 32, BASIC, "images a step"),
-        (training, "--lr", number(0, 1, above=True), 1e-5, BASIC, "Adam's constant learning rate"),
-        (training, "--seed", integer(0, 2**31 - 1), 0, {}, "seed of weights, draws and backgrounds"),
-        (machine, "--results_dir", Path, Path("results"), BASIC, "results go to RESULTS_DIR/classify/EXPERIMENT"),
-        (machine, "--log_freq", integer(1), 10, LATER, "steps between logged losses"),
-        (machine, "--save_freq", integer(0), 5000, LATER, "steps between saves, 0 = by time only"),
-        (machine, "--save_minutes", number(0), 10, LATER, "minutes between saves, 0 = by steps only"),
-    ):
-        add_flag(group, flag, type=kind, default=default, help=help, **marks)
-    add_strict_flag(hands)
-    add_switch(
-        machine,
-        "--continue_train",
-        may_change=True,
-        basic=True,
-        default=False,
-        help="continue an interrupted study; finished trainings are skipped",
-    )
+    machine("results_dir", Path, Path("results"), "results go to RESULTS_DIR/classify/EXPERIMENT", **BASIC)
+    machine("log_freq", integer(1), 10, "steps between logged losses", **LATER)
+    machine("save_freq", integer(0), 5000, "steps between saves, also made every 10 minutes", **LATER)
+    again = "continue an interrupted study; finished trainings are skipped"
+    machine("continue_train", bool, False, again, **BASIC, **LATER)
     return parser
 
 
@@ -80,22 +61,17 @@ def multiple_of_patch(text: str) -> int:
 
 
 def parse_classify(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse argv (None: the command line); `.explicit` lists the given flags.
-
-    Raises UsageError unless the hands come from either --name or all three folders.
-    """
-    opt = parse_with_explicit(classify_parser(), argv)
-    folders = {f"--{flag}": getattr(opt, flag) for flag in ("synth_dir", "real_dir", "gen_dir")}
+    """Parse argv (None: the command line). Raises UsageError unless hands come from either --name or all three folders."""
+    opt = classify_parser().parse(argv)
+    folders = {"--synth_dir": opt.synth_dir, "--real_dir": opt.real_dir, "--gen_dir": opt.gen_dir}
     given = [flag for flag, folder in folders.items() if folder]
-    if opt.name and given:
-        raise UsageError(f"--name and {', '.join(given)} are given: choose a run, or the three folders")
-    if not opt.name and len(given) < len(folders):
-        missing = [flag for flag in folders if flag not in given]
-        raise UsageError(
-            f"no hands to classify: {', '.join(missing)} missing; give --name of a run that test.py has translated, or "
-            "all of --synth_dir, --real_dir, --gen_dir"
-        )
+    missing = ", ".join(flag for flag in folders if flag not in given)
     same = [flag for flag in given if list(folders.values()).count(folders[flag]) > 1]
-    if same:
-        raise UsageError(f"{', '.join(same)} are the same folder, {folders[same[0]]}")
+    refuse(opt.name and given, f"--name and {', '.join(given)} are given: choose a run, or the three folders")
+    refuse(
+        not opt.name and missing,
+        f"no hands to classify: {missing} missing; give --name of a run that test.py has translated, or all of "
+        f"{', '.join(folders)}",
+    )
+    refuse(same, f"{', '.join(same)} are the same folder")
     return opt

@@ -6,15 +6,70 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import MISSING
 from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
-from data.masks.values import parse_values
-from models.config import SAME, Knob
-from options.old_flags import OLD_VALUES, explain_flag
+from util.errors import UsageError
+
+# {script: (module, function) of its parser}
+PARSERS = {
+    "train.py": ("options.train_options", "train_parser"),
+    "test.py": ("options.test_options", "test_parser"),
+    "classify.py": ("options.classify_options", "classify_parser"),
+    "preprocess_masks.py": ("options.preprocess_masks_options", "preprocess_masks_parser"),
+}
+
+# Flags of the CycleGAN code base (junyanz/pytorch-CycleGAN-and-pix2pix), and what to use here.
+CYCLEGAN_FLAGS = {
+    "--gpu_ids": "use --device; CUDA_VISIBLE_DEVICES=0 chooses the GPU, torchrun trains on several",
+    "--num_threads --nThreads": "use --num_workers",
+    "--load_size --loadSize": "use --load_scale, a factor; by default hands keep their own size",
+    "--fineSize": "use --crop_size",
+    "--preprocess --resize_or_crop": "crops of --crop_size are cut from images at their own size",
+    "--serial_batches": "images are always paired at random; --seed repeats the draws",
+    "--no_flip --flip --no-flip": "translators do not flip crops, and SilNet does",
+    "--input_nc --output_nc": "images are RGB",
+    "--batchSize": "use --batch_size",
+    "--which_direction": "use test.py --direction StoR (synthetic to real) or RtoS",
+    "--direction": "train.py trains both directions; test.py --direction chooses one",
+    "--n_layers_D": "use --netD; patch is CycleGAN's 70x70 PatchGAN of three layers",
+    "--no_dropout": "use --no-dropout; dropout is off by default",
+    "--which_model_netG": "use --netG; resnet_9blocks is CycleGAN's",
+    "--which_model_netD": "use --netD; patch is CycleGAN's basic",
+    "--use_masks": "masks are used by default; --no-mask trains without",
+    "--lambda_A --lambda_B": "use --lambda_cycle, the same for both directions",
+    "--identity": "use --lambda_identity",
+    "--gan_mode --no_lsgan": "the adversarial loss is always LSGAN",
+    "--niter --niter_decay --n_epochs_decay": "use --n_epochs for the run's length, and --lr_decay",
+    "--lr_policy --lr_decay_iters": "use --lr_decay",
+    "--epoch_count": "use --continue_train, which goes on from the last save",
+    "--print_freq": "use --log_freq, in steps",
+    "--save_latest_freq --save_by_iter": "use --save_freq, in steps",
+    "--update_html_freq --no_html --display_id --display_ncols --display_port --display_server --display_env "
+    "--display_winsize": "pictures go to TensorBoard every --display_freq steps; 0: none",
+    "--use_wandb --wandb_project_name": "scalars and pictures go to TensorBoard",
+    "--how_many --ntest": "use test.py --num_test",
+    "--which_epoch --load_iter": "use test.py --epoch",
+    "--eval": "generators always run in eval mode outside training",
+    "--model_suffix": "use test.py --direction",
+    "--extend_colors --common_mask --crop_to_hand --normalize_features --no-extend_colors --no-common_mask "
+    "--no-crop_to_hand --no-normalize_features": "it is on; --without turns it off",
+}
+CYCLEGAN_VALUES = {
+    ("direction", "AtoB"): "A is synthetic and B real: use StoR",
+    ("direction", "BtoA"): "A is synthetic and B real: use RtoS",
+    ("dataset_mode", "single"): "test.py --input DIR translates a folder",
+    ("dataset_mode", "aligned"): "there are no pairs: use unaligned",
+    ("model", "cycle_gan"): "CycleGAN's networks are --netG resnet_9blocks --netD patch",
+    ("model", "pix2pix"): "this project learns from unpaired images: leave --model out",
+    ("netG", "unet_256"): "generators are ResNets: use resnet_9blocks",
+    ("netG", "unet_128"): "generators are ResNets: use resnet_6blocks",
+    ("netD", "basic"): "use patch",
+    ("netD", "n_layers"): "use patch",
+    ("device", "gpu"): "use cuda",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,14 +81,15 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, add_help=False, **kwargs)
-        helps = self.add_argument_group("help")
         details = {"action": _Help, "nargs": 0, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS}
+        helps = self.add_argument_group("help")
         helps.add_argument("-h", "--help", const=False, help="show the basic flags", **details)
         helps.add_argument("--help-all", const=True, help="show all flags", **details)
 
-    def error(self, message: str) -> NoReturn:
-        message = re.sub(r"(\S{200})\S+", r"\1...", message)
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+    def group(self, title: str) -> Callable[..., None]:
+        """A titled group of flags, as a function that adds one: see add_flag."""
+        group = self.add_argument_group(title)
+        return lambda name, kind, default, help, **details: add_flag(group, name, kind, default, help, **details)
 
     def flags(self) -> list[argparse.Action]:
         """The script's flags, without the help flags."""
@@ -43,47 +99,48 @@ class Parser(argparse.ArgumentParser):
         """The options that may change when a run is continued: they do not affect what is computed."""
         return frozenset(action.dest for action in self.flags() if getattr(action, "may_change", False))
 
+    def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parse argv (None: the command line); `.explicit` lists the names of the flags in argv.
+
+        argparse leaves an attribute alone that the namespace has already. So those that still hold the marker were not given.
+        """
+        marker = object()
+        opt = self.parse_args(argv, argparse.Namespace(**{action.dest: marker for action in self.flags()}))
+        opt.explicit = sorted(name for name, value in vars(opt).items() if value is not marker)
+        for action in self.flags():
+            if getattr(opt, action.dest) is marker:
+                setattr(opt, action.dest, action.default)
+        return opt
+
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
-        """As argparse's, but reports unknown flags before missing ones, with a suggestion, and says which take no value."""
+        """As argparse's, but reports unknown flags before missing ones, with a suggestion."""
         args = sys.argv[1:] if args is None else list(args)
         flags = [token.partition("=")[0] for token in takewhile(lambda token: token != "--", args)]
         unknown = [f for f in flags if re.match(r"--?[A-Za-z]", f) and f not in self._option_string_actions]
         if unknown:
             self.error(". ".join(map(self._explain_unknown, dict.fromkeys(unknown))))
-        for token in takewhile(lambda token: token != "--", args):
-            self._refuse_value(*token.partition("=")[::2], given="=" in token)
-        namespace, left = super().parse_known_args(args, namespace)
-        for before, token in zip(["", *args], args):
-            self._refuse_value(before, token, given=token in left)
-        return namespace, left
-
-    def _refuse_value(self, flag: str, value: str, *, given: bool) -> None:
-        """The error for a value that is given to a flag without one."""
-        action = self._option_string_actions.get(flag)
-        if given and action is not None and action.nargs == 0:
-            self.error(f"{flag} takes no value, and got {_short(value)}: give {' or '.join(action.option_strings)}")
+        return super().parse_known_args(args, namespace)
 
     def _explain_unknown(self, flag: str) -> str:
-        reason = explain_flag(flag)
-        if reason is None:
-            near = nearest(flag, self._option_string_actions)
+        reason = next((use for old, use in CYCLEGAN_FLAGS.items() if flag in old.split()), None)
+        if not reason:
             elsewhere = [script for script in PARSERS if script != self.prog and flag in flags_of(script)]
-            if elsewhere:
-                reason = f"it is a flag of {' and '.join(elsewhere)}"
-            elif near:
-                reason = f"did you mean {near}?"
+            near = nearest(flag, self._option_string_actions)
+            reason = f"it is a flag of {' and '.join(elsewhere)}" if elsewhere else near and f"did you mean {near}?"
         return f"{self.prog} has no flag {flag}" + (f": {reason}" if reason else "")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:
             return
-        flag = action.option_strings[0]
-        message = f"{value!r} is not one of {', '.join(map(str, action.choices))}"
-        hint = OLD_VALUES.get((flag, str(value)))
+        hint = CYCLEGAN_VALUES.get((action.dest, str(value)))
         near = nearest(str(value), map(str, action.choices))
-        if hint or near:
-            message += f"; {hint or f'did you mean {near}?'}"
+        hint = hint or (near and f"did you mean {near}?")
+        message = f"{value!r} is not one of {', '.join(map(str, action.choices))}" + (f"; {hint}" if hint else "")
         raise argparse.ArgumentError(action, message)
+
+    def error(self, message: str) -> NoReturn:
+        message = re.sub(r"(\S{200})\S+", r"\1...", message).replace("ignored explicit argument", "takes no value, got")
+        raise UsageError(f"{message} (see {self.prog} --help)")
 
     def format_help(self, *, everything: bool = True) -> str:
         """The help text. everything: all flags; else the basic ones, if the script has any."""
@@ -99,21 +156,6 @@ class Parser(argparse.ArgumentParser):
         return f"{text}\n{len(further)} more flags: python {self.prog} --help-all\n"
 
 
-# {script: (module, function) of its parser}
-PARSERS = {
-    "train.py": ("options.train_options", "train_parser"),
-    "test.py": ("options.test_options", "test_parser"),
-    "classify.py": ("options.classify_options", "classify_parser"),
-    "preprocess_masks.py": ("options.preprocess_masks_options", "preprocess_masks_parser"),
-}
-
-
-def flags_of(script: str) -> set[str]:
-    """The flags of a script, as "--name"."""
-    module, function = PARSERS[script]
-    return set(getattr(import_module(module), function)()._option_string_actions)
-
-
 class _Help(argparse.Action):
     """--help and --help-all."""
 
@@ -123,7 +165,7 @@ class _Help(argparse.Action):
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds the default to every help line, unless it is decided later (None)."""
+    """Adds the default to every help line, unless it is decided later (None), and names values by their types."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34)
@@ -132,6 +174,15 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         if action.default is None or "default" in (action.help or ""):
             return action.help
         return super()._get_help_string(action)
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return getattr(action.type, "__name__", "NAME").upper()
+
+
+def flags_of(script: str) -> set[str]:
+    """The flags of a script, as "--name"."""
+    module, function = PARSERS[script]
+    return set(getattr(import_module(module), function)()._option_string_actions)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -142,66 +193,53 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def add_flag(
     group: argparse._ActionsContainer,
-    flag: str,
+    name: str,
+    kind: Any,
+    default: Any,
+    help: str,
     *,
     basic: bool = False,
     may_change: bool = False,
     translators_only: bool = False,
-    **kwargs: Any,
-) -> argparse.Action:
-    """add_argument with attributes of the flag.
+    **details: Any,
+) -> None:
+    """Add a flag: bool for --name/--no-name, a tuple for one of its words, None for any text, else a function of it.
 
     basic: --help shows it. may_change: it does not affect what is computed, and may change when a run is continued.
-    translators_only: SilNet does not use it.
+    translators_only: SilNet does not use it. details: of add_argument.
     """
-    action = group.add_argument(flag, **kwargs)
-    action.basic, action.may_change, action.translators_only = basic, may_change, translators_only
-    return action
-
-
-def add_switch(
-    group: argparse._ActionsContainer, flag: str, *, default: bool | None, help: str, **marks: bool
-) -> argparse.Action:
-    """add_flag for `--flag/--no-flag`."""
-    return add_flag(group, flag, action=argparse.BooleanOptionalAction, default=default, help=help, **marks)
-
-
-def add_knob(group: argparse._ActionsContainer, knob: Knob, *, choices: tuple[str, ...] = ()) -> None:
-    """Add the flag of a knob. Its default is None, as it may depend on other flags. choices: of a registry."""
-    marks = {
-        "basic": knob.basic,
-        "may_change": knob.may_change,
-        "translators_only": knob.silnet is MISSING,
-    }
-    flag, help = f"--{knob.name}", f"{knob.help} ({describe_defaults(knob)})".replace("%", "%%")
-    choices = choices or knob.choices
-    if knob.type is bool:
-        action = add_switch(group, flag, default=None, help=help, **marks)
-    elif choices:
-        action = add_flag(group, flag, choices=choices, help=help, **marks)
+    if kind is bool:
+        details["action"] = argparse.BooleanOptionalAction
     else:
-        convert = (
-            integer(knob.low, int(knob.high)) if knob.type is int else number(knob.low, knob.high, above=knob.above)
-        )
-        metavar = knob.metavar or ("N" if knob.type is int else "X")
-        action = add_flag(group, flag, type=convert, metavar=metavar, help=help, **marks)
-    action.knob = knob
+        details["choices" if isinstance(kind, tuple) else "type"] = kind
+    action = group.add_argument(f"--{name}", default=default, help=help, **details)
+    action.basic, action.may_change, action.translators_only = basic, may_change, translators_only
 
 
-def describe_defaults(knob: Knob) -> str:
-    """A knob's values in words: "default: 0.75; --paper: 0; --no-mask: 0"."""
-    values = [f"default: {'of the model' if knob.of_model else show(knob.default)}"]
-    for flag, value in (("--paper", knob.paper), ("--no-mask", knob.no_mask), ("SilNet", knob.silnet)):
-        if value is not SAME and value is not MISSING and value != knob.default:
-            values.append(f"{flag}: {show(value)}")
-    return "; ".join(values)
+def flags_of_file(content: dict[str, Any], parser: Parser, *, where: str) -> list[str]:
+    """A YAML file's {flag: value} as a command line. where: the file, for the UsageError of flags that are wrong."""
+    words = {action.dest for action in parser.flags() if "off" in (action.choices or ())}
+    content = {str(name).removeprefix("--"): value for name, value in content.items()}
+    for name in words & content.keys():  # YAML reads off as false
+        content[name] = {True: "on", False: "off"}.get(content[name], content[name])
+    try:
+        parser.parse_args(tokens := as_flags(content))
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+    return tokens
 
 
-def show(value: Any) -> str:
-    """A value as text: on, off, 2e-05, white."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def apply_defaults(opt: argparse.Namespace, values: dict[str, Any]) -> None:
+    """Set the options that were not given."""
+    for name, value in values.items():
+        if name not in opt.explicit:
+            setattr(opt, name, value)
+
+
+def refuse(wrong: object, message: str) -> None:
+    """Raise a UsageError if something is wrong."""
+    if wrong:
+        raise UsageError(message)
 
 
 def as_flags(values: dict[str, Any]) -> list[str]:
@@ -215,20 +253,6 @@ def as_flags(values: dict[str, Any]) -> list[str]:
         elif value is not None:
             tokens.append(f"--{name}={value}")
     return tokens
-
-
-def parse_with_explicit(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse argv (None: the command line); `.explicit` lists the destinations of the flags in argv.
-
-    argparse leaves an attribute alone that the namespace has already. So those that still hold the marker were not given.
-    """
-    marker = object()
-    opt = parser.parse_args(argv, argparse.Namespace(**{action.dest: marker for action in parser.flags()}))
-    opt.explicit = sorted(dest for dest, value in vars(opt).items() if value is not marker)
-    for action in parser.flags():
-        if getattr(opt, action.dest) is marker:
-            setattr(opt, action.dest, action.default)
-    return opt
 
 
 def integer(minimum: int, maximum: int = 2**31 - 1) -> Callable[[str], int]:
@@ -246,18 +270,15 @@ def _in_range(kind: type, name: str, minimum: float, maximum: float, above: bool
         try:
             value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{_short(text)} is not {name}") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not {name}") from None
         if not ((value > minimum if above else value >= minimum) and value <= maximum):  # nor does nan
             low = f"{'above' if above else 'at least'} {minimum:g}"
             high = maximum if isinstance(maximum, int) else f"{maximum:g}"
-            raise argparse.ArgumentTypeError(f"{_short(text)} is not {low} and at most {high}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not {low} and at most {high}")
         return value
 
+    convert.__name__ = "N" if kind is int else "X"  # its name in the help
     return convert
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 200 else text[:200] + "...")
 
 
 def run_name(text: str) -> str:
@@ -271,26 +292,18 @@ def run_name(text: str) -> str:
     return text
 
 
-def _existing(exists: Callable[[str], bool], name: str) -> Callable[[str], Path]:
+def _existing(exists: Callable[[str], bool], name: str, failure: str) -> Callable[[str], Path]:
     """An argument type: a path that passes the test, one of os.path's, as pathlib's raise for invalid names."""
 
     def convert(text: str) -> Path:
         if not exists(text):
-            raise argparse.ArgumentTypeError(f"{_short(text)} is {name}")
+            raise argparse.ArgumentTypeError(f"{text!r} is {failure}")
         return Path(text)
 
+    convert.__name__ = name
     return convert
 
 
-existing_dir = _existing(os.path.isdir, "not a folder")
-existing_path = _existing(os.path.exists, "neither a folder nor a file")
-existing_file = _existing(os.path.isfile, "not a file")
-
-
-def mask_values(text: str) -> str:
-    """An argument type: values of a mask file that mean hand, such as 1 or 2-33,40."""
-    try:
-        parse_values(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
+existing_dir = _existing(os.path.isdir, "dir", "not a folder")
+existing_path = _existing(os.path.exists, "path", "neither a folder nor a file")
+existing_file = _existing(os.path.isfile, "file", "not a file")

@@ -1,4 +1,4 @@
-"""The flags of preprocess_masks.py."""
+"""Flags of preprocess_masks.py."""
 
 import argparse
 import os
@@ -8,105 +8,45 @@ from dataclasses import fields
 from data.masks.realhands import EXPECTED_TREE, find_real_frames
 from data.masks.refine import RefineOptions
 from data.masks.values import parse_flag
-from options.parsing import Parser, add_flag, add_switch, existing_dir, integer, number
-from options.shared import add_mask_flags
-from util.errors import UsageError
-
-DEFAULTS = RefineOptions()
-
-
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; `.real_root` is resolved to a folder, `.num_workers` to a number, `.frames` are RealHands'.
-
-    Raises UsageError if the folder holds no frames or limits contradict each other.
-    """
-    opt = preprocess_masks_parser().parse_args(argv)
-    if opt.real_root is None and opt.dataroot is None:
-        raise UsageError("no data given: pass --dataroot DIR (DIR/RealHands, or DIR itself) or --real_root DIR")
-    flag = "--real_root" if opt.real_root else "--dataroot"
-    if opt.real_root is None:
-        inner = opt.dataroot / "RealHands"
-        opt.real_root = inner if inner.is_dir() else opt.dataroot
-    opt.frames = find_real_frames(opt.real_root, opt.masks)
-    if not opt.frames:
-        raise UsageError(f"no photographs under {opt.real_root} ({flag}); expected is\n{EXPECTED_TREE}")
-    if opt.num_workers is None:
-        opt.num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if opt.min_area >= opt.max_area:
-        raise UsageError(f"--min_area {opt.min_area:g} must be below --max_area {opt.max_area:g}")
-    for low, high in zip(opt.key_low, opt.key_high):
-        if low > high:
-            raise UsageError(f"--key_low {opt.key_low} must not exceed --key_high {opt.key_high} in any of hue, s, v")
-    return opt
-
-
-def refine_options(opt: argparse.Namespace) -> RefineOptions:
-    """The RefineOptions in the flags."""
-    values = {field.name: getattr(opt, field.name) for field in fields(RefineOptions)}
-    values["mask_values"] = parse_flag(opt.mask_values)
-    return RefineOptions(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+from options.parsing import Parser, existing_dir, integer, number, refuse
+from options.shared import BASIC, add_mask_flags
 
 
 def preprocess_masks_parser() -> Parser:
+    """The parser of preprocess_masks.py; see parse_preprocess_masks for what it checks beyond single flags."""
     parser = Parser(
         prog="preprocess_masks.py",
         description="Refine the masks of RealHands into <user>/mask_refined/, with a report and a preview. The sources "
         "are not changed.",
     )
-    where = parser.add_argument_group("where")
-    add_flag(
-        where, "--dataroot", basic=True, type=existing_dir, help="folder that holds RealHands/, or is RealHands itself"
-    )
-    add_flag(where, "--real_root", basic=True, type=existing_dir, help="RealHands itself (instead of --dataroot)")
+    where = parser.group("where")
+    where("dataroot", existing_dir, None, "folder that holds RealHands/, or is RealHands itself", **BASIC)
+    where("real_root", existing_dir, None, "RealHands itself (instead of --dataroot)", **BASIC)
     add_mask_flags(where)
-    add_flag(
-        where,
-        "--num_workers",
-        type=integer(0, 256),
-        help="number of processes; 0: the main process only (default: one a core)",
-    )
-    add_switch(where, "--overwrite", basic=True, default=False, help="replace existing refined masks")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    where("num_workers", integer(0, 256), cores, "number of processes; 0: the main process only")
+    where("overwrite", bool, False, "replace existing refined masks", **BASIC)
 
-    steps = parser.add_argument_group("steps, in their order (kernel sizes in pixels, odd, 0 = off)")
-    drop = parser.add_argument_group("frames to drop, and the fallback before")
-    for group, name, kind, basic, help in (
-        (steps, "median", kernel_size, True, "median filter against speckle"),
-        (steps, "threshold", integer(0, 254), False, "hand is brighter than this; 0: Otsu"),
-        (
-            steps,
-            "max_hole",
-            number(0, 1),
-            True,
-            "fill holes smaller than this fraction of the hand, unless the photograph shows background in them "
-            "(where --snap is on)",
-        ),
-        (
-            steps,
-            "snap",
-            integer(0, 64),
-            False,
-            "radius in pixels of the window in which the outline follows the photograph's edges; 0: the mask alone",
-        ),
-        (steps, "close", kernel_size, True, "closing, fills gaps in the outline"),
-        (steps, "erode", kernel_size, True, "erosion, removes background pixels"),
-        (drop, "min_area", number(0, 1), True, "smallest fraction of the frame"),
-        (drop, "max_area", number(0, 1), True, "largest fraction of the frame"),
-        (drop, "max_contours", integer(1), True, "most outlines, holes included, after the median filter"),
-    ):
-        add_flag(group, f"--{name}", type=kind, basic=basic, default=getattr(DEFAULTS, name), help=help)
-    add_switch(
-        drop, "--fallback", default=DEFAULTS.fallback, help="chroma key where a mask is missing, damaged or implausible"
-    )
-    for flag, default in (("--key_low", DEFAULTS.key_low), ("--key_high", DEFAULTS.key_high)):
-        add_flag(
-            drop,
-            flag,
-            type=integer(0, 255),
-            nargs=3,
-            default=list(default),
-            metavar=("H", "S", "V"),
-            help="limit of the screen's colour in HSV (hue up to 179, others up to 255), inclusive",
-        )
+    default = RefineOptions()
+    steps = parser.group("steps, in their order (kernel sizes in pixels, odd, 0 = off)")
+    steps("median", kernel_size, default.median, "median filter against speckle", **BASIC)
+    steps("threshold", integer(0, 254), default.threshold, "hand is brighter than this; 0: Otsu")
+    holes = "fill holes smaller than this fraction of the hand, unless background shows in them (where --snap is on)"
+    steps("max_hole", number(0, 1), default.max_hole, holes, **BASIC)
+    window = "radius in pixels of the window in which the outline follows the photograph's edges; 0: the mask alone"
+    steps("snap", integer(0, 64), default.snap, window)
+    steps("close", kernel_size, default.close, "closing, fills gaps in the outline", **BASIC)
+    steps("erode", kernel_size, default.erode, "erosion, removes background pixels", **BASIC)
+
+    drop = parser.group("frames to drop, and the fallback before")
+    drop("min_area", number(0, 1), default.min_area, "smallest fraction of the frame", **BASIC)
+    drop("max_area", number(0, 1), default.max_area, "largest fraction of the frame", **BASIC)
+    outlines = "most outlines, holes included, after the median filter"
+    drop("max_contours", integer(1), default.max_contours, outlines, **BASIC)
+    drop("fallback", bool, default.fallback, "chroma key where a mask is missing, damaged or implausible")
+    for flag, limit in (("key_low", default.key_low), ("key_high", default.key_high)):
+        hsv = "limit of the screen's colour in HSV (hue up to 179, others up to 255), inclusive"
+        drop(flag, integer(0, 255), list(limit), hsv, nargs=3, metavar=("H", "S", "V"))
     return parser
 
 
@@ -116,3 +56,34 @@ def kernel_size(text: str) -> int:
     if value and value % 2 == 0:
         raise argparse.ArgumentTypeError(f"{value} is even; use 0 (off) or an odd size such as {value + 1}")
     return value
+
+
+def parse_preprocess_masks(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse argv (None: the command line); `.real_root` is resolved to a folder, `.frames` are RealHands'.
+
+    Raises UsageError if the folder holds no frames or limits contradict each other.
+    """
+    opt = preprocess_masks_parser().parse(argv)
+    refuse(
+        not (opt.real_root or opt.dataroot),
+        "no data given: pass --dataroot DIR (DIR/RealHands, or DIR itself) or --real_root DIR",
+    )
+    flag = "--real_root" if opt.real_root else "--dataroot"
+    if not opt.real_root:
+        inner = opt.dataroot / "RealHands"
+        opt.real_root = inner if inner.is_dir() else opt.dataroot
+    opt.frames = find_real_frames(opt.real_root, opt.masks)
+    refuse(not opt.frames, f"no photographs under {opt.real_root} ({flag}); expected is\n{EXPECTED_TREE}")
+    refuse(opt.min_area >= opt.max_area, f"--min_area {opt.min_area:g} must be below --max_area {opt.max_area:g}")
+    refuse(
+        any(low > high for low, high in zip(opt.key_low, opt.key_high)),
+        f"--key_low {opt.key_low} must not exceed --key_high {opt.key_high} in any of hue, s, v",
+    )
+    return opt
+
+
+def refine_options(opt: argparse.Namespace) -> RefineOptions:
+    """The RefineOptions in the flags."""
+    values = {field.name: getattr(opt, field.name) for field in fields(RefineOptions)}
+    values["mask_values"] = parse_flag(opt.mask_values)
+    return RefineOptions(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})

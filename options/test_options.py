@@ -5,16 +5,22 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.frames import PHASES
-from data.hands import WRITTEN_BACKGROUNDS
 from models import GENERATOR, SEGMENTERS
-from options.downstream_flags import add_downstream_flags, check_downstream
-from options.parsing import Parser, add_flag, add_switch, existing_path, integer, parse_with_explicit, run_name
-from options.shared import add_data_flags, add_machine_flags, add_metric_flags
+from options.parsing import Parser, apply_defaults, existing_dir, existing_path, integer, number, refuse, run_name
+from options.shared import BASIC, add_data_flags, add_machine_flags, add_metric_flags
 from util.errors import UsageError
 from util.run import load_options, runs_in
 
 NOT_OF_A_FOLDER = ("phase", "num_test", "dataroot", "synth_root", "real_root", "dataset_mode", "silnet")
+WRITTEN_BACKGROUNDS = ("keep", "white", "key", "transparent")  # see data.compose
+
+# The downstream tasks' defaults; each study takes about eight minutes on two CPU cores. Joints need more steps, so their
+# images are smaller.
+DOWNSTREAM = {
+    "segmentation": {"downstream_size": 96, "downstream_steps": 200, "downstream_lr": 2e-3},
+    "keypoints": {"downstream_size": 64, "downstream_steps": 400, "downstream_lr": 4e-3},
+}
+DOWNSTREAM_MIN_SIZE = 64  # pixels: the coarsest of the U-Net's four resolutions still has 8 x 8
 
 
 def test_parser() -> Parser:
@@ -25,109 +31,68 @@ def test_parser() -> Parser:
         description="Translate a split, or a folder of images, with a trained model, and score the result. "
         "Several names are compared.",
     )
-    run = parser.add_argument_group("run")
-    add_flag(
-        run,
-        "--name",
-        basic=True,
-        type=run_name,
-        nargs="+",
-        metavar="NAME",
-        help="runs of train.py (default: the newest translator)",
-    )
-    add_flag(run, "--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR", help="folder of all runs")
-    add_flag(
-        run,
-        "--epoch",
-        basic=True,
-        type=epoch,
-        default="best",
-        metavar="{best,latest,N}",
-        help="checkpoint: best by validation, latest, or that of epoch N, kept by --save_epoch_freq",
-    )
-    add_flag(
-        run, "--results_dir", basic=True, type=Path, default=Path("results"), metavar="DIR", help="folder of results"
-    )
+    run = parser.group("run")
+    run("name", run_name, None, "runs of train.py (default: the newest translator)", nargs="+", metavar="NAME", **BASIC)
+    run("checkpoints_dir", Path, Path("checkpoints"), "folder of all runs")
+    best = "checkpoint: best by validation, latest, or that of epoch N, kept by --save_epoch_freq"
+    run("epoch", epoch, "best", best, metavar="{best,latest,N}", **BASIC)
+    run("results_dir", Path, Path("results"), "folder of results", **BASIC)
+    export = "write the generator as FILE.onnx or FILE.pt2 for other programs, and translate nothing"
+    run("export", Path, None, export, metavar="FILE")
 
-    add_flag(
-        run,
-        "--export",
-        type=Path,
-        metavar="FILE",
-        help="write the generator as FILE.onnx or FILE.pt2 for other programs, and translate nothing",
+    what = parser.group("what to translate")
+    what("phase", ("train", "val", "test", "all"), "test", "split", **BASIC)
+    what("num_test", integer(1), 2000, "most images a domain", **BASIC)
+    what("direction", tuple(GENERATOR), "StoR", "synthetic to real, or back", **BASIC)
+    folder = "translate all images in a folder and its subfolders, or one image, instead of a split"
+    what("input", existing_path, None, folder, **BASIC)
+    sidecars = "link the annotation files beside each source (_joint_pos.txt, _depth.png, ...) beside its translation"
+    what("annotations", bool, False, sidecars, **BASIC)
+    region = "a region centred on the hand (default), or the whole frame (default with --input)"
+    what("crop", bool, None, region, **BASIC)
+    box = (
+        "translate the hand's bounding box only, which the hand fills as it fills a training crop (default: the run's)"
     )
-
-    what = parser.add_argument_group("what to translate")
-    add_flag(what, "--phase", basic=True, choices=(*PHASES, "all"), default="test", help="split")
-    add_flag(what, "--num_test", basic=True, type=integer(1), default=2000, metavar="N", help="most images a domain")
-    add_flag(
-        what, "--direction", basic=True, choices=tuple(GENERATOR), default="StoR", help="synthetic to real, or back"
-    )
-    add_flag(
-        what,
-        "--input",
-        basic=True,
-        type=existing_path,
-        metavar="DIR",
-        help="translate all images in DIR and its subfolders, or one image, instead of a split",
-    )
-    add_switch(
-        what,
-        "--annotations",
-        basic=True,
-        default=False,
-        help="link the annotation files beside each source (_joint_pos.txt, _depth.png, ...) beside its translation",
-    )
-    add_switch(
-        what,
-        "--crop",
-        basic=True,
-        default=None,
-        help="a region centred on the hand (default), or the whole frame (default with --input)",
-    )
-    add_switch(
-        what,
-        "--crop_to_hand",
-        default=None,
-        help="translate the hand's bounding box only, which the hand fills as it fills a training crop (default: the run's "
-        "setting)",
-    )
-    add_flag(
-        what,
-        "--background",
-        basic=True,
-        choices=WRITTEN_BACKGROUNDS,
-        help="what is written outside the hand; networks always see the background of their training (default: the source's "
+    what("crop_to_hand", bool, None, box)
+    what(
+        "background",
+        WRITTEN_BACKGROUNDS,
+        None,
+        "what is written outside the hand; networks always see the background of their training (default: the source's "
         "pixels with --input, else the background that networks see)",
+        **BASIC,
     )
-    add_switch(what, "--objects", default=False, help="with --input: take SynthHands' sequences with objects, too")
+    what("objects", bool, False, "with --input: take SynthHands' sequences with objects, too")
     add_data_flags(what, default_root=None)
 
-    score = parser.add_argument_group("scores")
-    add_switch(score, "--metrics", basic=True, default=True, help="FID or FD, KID, and the same inside the hand")
+    score = parser.group("scores")
+    score("metrics", bool, True, "FID or FD, KID, and the same inside the hand", **BASIC)
     add_metric_flags(score)
-    add_flag(
-        score,
-        "--silnet",
-        basic=True,
-        metavar="CHECKPOINT",
-        help="SilNet of the shape scores: a run of train.py --model silnet, its folder, or a .pt file of it (default: the one "
-        "the run was trained with, if any)",
+    shape = "SilNet of the shape scores: a run of train.py --model silnet, its folder, or a .pt file of it (default: the run's)"
+    score("silnet", None, None, shape, metavar="CHECKPOINT", **BASIC)
+
+    study = parser.group("study of networks trained on translated hands")
+    study(
+        "downstream",
+        tuple(DOWNSTREAM),
+        None,
+        "instead of translating the split, train a network for this task on synthetic, translated and real hands of the "
+        "train split each, and test all on real hands of the test split",
+        **BASIC,
     )
+    study("downstream_seeds", integer(1, 100), 3, "trainings on each set")
+    study("downstream_steps", integer(1), None, "steps of each training (default: the task's)")
+    study("downstream_images", integer(1), 1000, "most images a set")
+    study("downstream_batch", integer(1), 8, "images a step")
+    study("downstream_size", integer(DOWNSTREAM_MIN_SIZE), None, "side of an image in pixels (default: the task's)")
+    study("downstream_width", integer(1), 16, "first width of the network")
+    study("downstream_lr", number(0, above=True), None, "Adam's first learning rate (default: the task's)")
+    rooms = "folder of background photographs, read recursively (default: drawn rooms)"
+    study("background_root", existing_dir, None, rooms)
 
-    add_downstream_flags(parser.add_argument_group("study of networks trained on translated hands"))
-
-    machine = parser.add_argument_group("machine")
+    machine = parser.group("machine")
     add_machine_flags(machine)
-    add_flag(
-        machine,
-        "--batch_size",
-        basic=True,
-        type=integer(1, 65536),
-        default=1,
-        metavar="N",
-        help="images translated together",
-    )
+    machine("batch_size", integer(1, 65536), 1, "images translated together", **BASIC)
     return parser
 
 
@@ -151,26 +116,35 @@ def epoch(text: str) -> str:
 
 def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse argv (None: the command line). Raises UsageError for combinations that cannot work."""
-    opt = parse_with_explicit(test_parser(), argv)
+    opt = test_parser().parse(argv)
     if opt.name is None:
         opt.name = [newest_translator(opt.checkpoints_dir)]
-    check_downstream(opt)
     if opt.crop is None:
         opt.crop = opt.input is None
-    if opt.annotations and opt.crop:
-        raise UsageError("--annotations with --crop: annotations are in the pixels of the whole image; add --no-crop")
-    if opt.input and len(opt.name) > 1:
-        raise UsageError(f"--input takes one model, got {len(opt.name)} names; translate with each in turn")
-    if len(set(opt.name)) < len(opt.name):
-        raise UsageError(f"--name names a run twice: {' '.join(opt.name)}")
+
+    def given(*names: str) -> str:
+        return ", ".join(f"--{name}" for name in names if name in opt.explicit)
+
+    idle = given(*(name for name in opt.explicit if name.startswith("downstream_")), "background_root")
+    refuse(idle and not opt.downstream, f"{idle} needs --downstream {{{','.join(DOWNSTREAM)}}}")
+    if opt.downstream:
+        refuse(opt.input, "--downstream studies a run's own splits, --input translates a folder: give one of them")
+        refuse(opt.direction != "StoR", "--downstream studies hands translated to real ones; drop --direction RtoS")
+        idle = given("phase", "crop", "annotations")
+        refuse(idle, f"--downstream trains on the train split and tests on the test split; drop {idle}")
+        apply_defaults(opt, DOWNSTREAM[opt.downstream])
     if opt.input:
-        given = [f for f in NOT_OF_A_FOLDER if f in opt.explicit]
-        if given:
-            raise UsageError(f"--input translates a folder, not a split; drop {', '.join('--' + f for f in given)}")
-    if opt.export and (len(opt.name) > 1 or opt.input):
-        raise UsageError("--export writes one generator and translates nothing; give one --name and no --input")
-    if "objects" in opt.explicit and not opt.input:
-        raise UsageError("--objects needs --input; a split holds the frames that the run was trained with")
-    if opt.silnet and not opt.metrics:
-        raise UsageError("--silnet scores translations, and --no-metrics scores nothing; drop one of them")
+        refuse(len(opt.name) > 1, f"--input takes one model, got {len(opt.name)} names; translate with each in turn")
+        idle = given(*NOT_OF_A_FOLDER)
+        refuse(idle, f"--input translates a folder, not a split; drop {idle}")
+    several = len(opt.name) > 1 or opt.input
+    refuse(
+        opt.export and several, "--export writes one generator and translates nothing; give one --name and no --input"
+    )
+    refuse(len(set(opt.name)) < len(opt.name), f"--name names a run twice: {' '.join(opt.name)}")
+    in_pixels = "annotations are in the pixels of the whole image"
+    refuse(opt.annotations and opt.crop, f"--annotations with --crop: {in_pixels}; add --no-crop")
+    objects = "objects" in opt.explicit and not opt.input
+    refuse(objects, "--objects needs --input; a split holds the frames that the run was trained with")
+    refuse(opt.silnet and not opt.metrics, "--silnet scores translations, and --no-metrics scores nothing; drop one")
     return opt

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from models import MODELS
-from models.config import NetworkConfig, Objective, knobs
+from models.config import NetworkConfig, Objective, options_of
 from models.hgan import HGAN
 from util import workers
 from util.checkpoint import load_checkpoint
@@ -101,12 +101,12 @@ def write_unaligned(root: Path, write_image, write_mask, number: int = 3) -> Pat
 
 
 def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
-    """A narrow HGAN of the paper's algorithm, `changes`: knobs, amp, or arguments of HGAN."""
+    """A narrow HGAN of the paper's algorithm, `changes`: options, amp, or arguments of HGAN."""
     entry = MODELS[model]
-    small = {"netG": entry.netG, "netD": entry.netD, "ngf": 4, "ndf": 4, "pool_size": 3, "ema": 0.9}
-    steady = {"upsample": "resize", "init_gain": 1.0, "init_scaled": True, "lr": 2e-4}
-    values = {name: knob.paper for name, knob in knobs().items()} | small | steady | changes
-    network, goal = ({name: values[name] for name in knobs(group)} for group in (NetworkConfig, Objective))
+    small = {"netG": entry.netG, "netD": entry.netD, "ngf": 4, "ndf": 4, "pool_size": 3}
+    steady = {"upsample": "resize", "init_gain": 1.0, "normalize_features": True, "lr": 2e-4}
+    values = {name: option.paper for name, option in options_of().items()} | small | steady | changes
+    network, goal = ({name: values[name] for name in options_of(group)} for group in (NetworkConfig, Objective))
     torch.manual_seed(0)
     amp = Amp(changes.get("amp", "off"))
     names = ("silnet", "accumulate", "checkpoint_activations", "channels_last", "total_steps", "seed")

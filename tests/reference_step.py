@@ -198,7 +198,7 @@ class ReferenceStep:
         self.adam_D.step()
 
         self.steps += 1
-        decay = min(goal.ema, (1 + self.steps) / (3 + self.steps))
+        decay = 0.0
         with torch.no_grad():
             for name, average in self.averages.items():
                 for mean, weight in zip(average.parameters(), self.nets[name].parameters()):

@@ -129,7 +129,7 @@ FULL = {
     errno.EFBIG: "the file is too large",
 }
 LESS_MEMORY = {  # by command
-    "train": "lower --batch_size, --crop_size or --num_workers, or pass --accumulate 2 (of a batch) or --checkpoint_activations",
+    "train": "lower --batch_size, --crop_size or --num_workers",
     "test": "lower --batch_size or --num_workers, or keep --crop",
     "classify": "lower --batch_size, --img_size or --num_workers, or choose a smaller --vit",
     "preprocess_masks": "lower --num_workers",

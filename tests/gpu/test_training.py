@@ -184,4 +184,4 @@ def test_out_of_memory_is_one_sentence(cuda, tmp_path, root):
         *flags,
     ]
     done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 1 and "--accumulate" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == 1 and "--crop_size" in done.stderr and "Traceback" not in done.stderr, done.stderr

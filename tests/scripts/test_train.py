@@ -105,7 +105,7 @@ def test_validation_keeps_the_two_best(fit, tmp_path):
 
 
 def test_the_distance_alone_can_choose_the_best(fit, tmp_path):
-    status, said = fit("--max_steps", 3, "--val_interval", 0.1, "--val_size", 3, "--best_by", "distance")
+    status, said = fit("--max_steps", 3, "--val_interval", 0.1, "--val_size", 3, "--paper")
     assert status == 0, said
     lines = map(json.loads, (tmp_path / "run" / "log.jsonl").open())
     distances = {line["step"]: line["fd"] for line in lines if "fd" in line}

@@ -177,7 +177,7 @@ VALUES = st.one_of(
 )
 @given(data=st.data())
 @settings(max_examples=250, **NO_CHECKS)
-def test_parsers_take_or_refuse_any_options(capsys, make, parse, fixed, data):
+def test_parsers_take_or_refuse_any_options(make, parse, fixed, data):
     parser = make()
     flags = sorted(flag for action in parser.flags() for flag in action.option_strings)
     argv = list(fixed)
@@ -186,11 +186,7 @@ def test_parsers_take_or_refuse_any_options(capsys, make, parse, fixed, data):
     try:
         opt = parse(argv) if parse else parser.parse_args(argv)
     except UsageError as error:
-        assert str(error)
-        return
-    except SystemExit as exit_:
-        said = capsys.readouterr().err
-        assert exit_.code == 2 and said.startswith("error: ") and len(said) < 2000
+        assert 0 < len(str(error)) < 2000
         return
     for key, value in vars(opt).items():
         if isinstance(value, (int, float)):

@@ -119,9 +119,9 @@ def test_external_failures_are_known(error, words):
 @pytest.mark.parametrize(
     ("script", "words", "lacks"),
     [
-        ("train.py", ("--accumulate", "--checkpoint_activations", "--continue_train"), ()),
-        ("test.py", ("--crop",), ("--accumulate", "--continue_train", "--crop_size")),
-        ("classify.py", ("--img_size", "--vit"), ("--crop_size", "--accumulate")),
+        ("train.py", ("--crop_size", "--continue_train"), ()),
+        ("test.py", ("--crop",), ("--continue_train", "--crop_size")),
+        ("classify.py", ("--img_size", "--vit"), ("--crop_size",)),
         ("preprocess_masks.py", ("--num_workers",), ("--batch_size", "--continue_train")),
     ],
 )

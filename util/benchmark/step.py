@@ -15,13 +15,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import DISCRIMINATORS, MODELS, PATCH_SIZE, VITS
-from models.config import AMPS, NetworkConfig, Objective, knobs, network_config, objective
+from models.config import AMPS, network_config, objective
 from models.features.vgg16 import load_vgg16
 from models.graphs import WARM_UP, GraphedStep
 from models.hgan import HGAN
 from models.supervised import HandClassifier
-from options.parsing import Parser, add_switch, as_flags, integer
-from options.train_options import parse_train
+from options.parsing import Parser, as_flags, integer
+from options.train_options import PARTS, parse_train
 from util.benchmark.operators import operators
 from util.benchmark.others import distance_rows, loader_rows, mask_rows
 from util.benchmark.timing import alternate
@@ -32,7 +32,7 @@ from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
 
 def steps(opt: argparse.Namespace, device: torch.device, amp: Amp) -> list[dict]:
     """A row for each model: milliseconds, operators, FLOP and bytes of a step, images of both domains a second, memory."""
-    extras_off = {name: knob.paper for name, knob in knobs(NetworkConfig, Objective).items() if knob.group == "extras"}
+    extras_off = {"lambda_edges": 0.0, "without": PARTS}
     same = {name: getattr(opt, name) for name in ("ngf", "ndf", "batch_size", "crop_size")}
     batch, rows = noise(opt.batch_size, opt.crop_size, device), []
     for name in opt.models:
@@ -182,9 +182,9 @@ def make_parser() -> Parser:
         ("--metric_dim", integer(2), 2048, "dimensions of their features"),
     ):
         parser.add_argument(flag, type=kind, default=default, metavar="N", help=help)
-    add_switch(parser, "--compile", default=False, help="torch.compile the networks of the fast step")
-    add_switch(
-        parser, "--cuda_graphs", default=False, help="replay the fast step as a CUDA graph, as train.py's flag does"
+    parser.add_argument("--compile", action="store_true", help="torch.compile the networks of the fast step")
+    parser.add_argument(
+        "--cuda_graphs", action="store_true", help="replay the fast step as a CUDA graph, as train.py's flag does"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     return parser

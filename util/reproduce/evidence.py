@@ -3,7 +3,7 @@
 import csv
 import functools
 import json
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 import cv2
@@ -11,7 +11,7 @@ import numpy as np
 
 from models import MODELS
 from models.features.registry import FeatureNet, load_feature_net
-from options.shared import add_feature_net_flags
+from options.test_options import test_parser
 from util.images import ImageError, read_mask, read_rgb
 from util.reproduce import claims
 from util.reproduce.claims import Claim, Comparison
@@ -53,9 +53,7 @@ def table_rows(opt: Namespace) -> dict[str, dict]:
 
 def feature_net(opt: Namespace) -> FeatureNet:
     """The network that test.py scored with."""
-    parser = ArgumentParser(allow_abbrev=False)
-    add_feature_net_flags(parser)
-    flags, _ = parser.parse_known_args(opt.test_flags)
+    flags = test_parser().parse(opt.test_flags)
     device = resolve_device(opt.device)
     return load_feature_net(flags.feature_net, inception_weights=flags.inception_weights, device=device)
 

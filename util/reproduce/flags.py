@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models import MODELS
-from options.parsing import Parser, add_switch, existing_dir, integer
+from options.parsing import Parser, existing_dir, integer
 from util.errors import UsageError
 from util.reproduce.stages import GROUPS, known_names
 
@@ -38,7 +38,7 @@ def reproduce_parser() -> Parser:
     what.add_argument(
         "--figure_model", choices=tuple(MODELS), default="mshgan4", help="model of the figures and studies"
     )
-    add_switch(what, "--dry_run", default=False, help="print the plan and its duration, and do nothing else")
+    what.add_argument("--dry_run", action="store_true", help="print the plan and its duration, and do nothing else")
 
     budget = parser.add_argument_group("budget, the same for every training")
     budget.add_argument("--max_steps", type=integer(0), default=0, metavar="N", help="steps; 0: by epochs")

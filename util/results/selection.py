@@ -92,4 +92,4 @@ def data_reading(opt: argparse.Namespace, run: SimpleNamespace) -> Reading:
 
 def region_side(run: SimpleNamespace) -> int:
     """The side of the run's validation and test regions in pixels."""
-    return getattr(run, "test_crop_size", TEST_CROP)  # older runs do not store it
+    return TEST_CROP

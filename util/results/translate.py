@@ -44,12 +44,12 @@ def translate_split(
     domain, other = domains = DOMAINS if opt.direction == "StoR" else DOMAINS[::-1]
 
     open_folder(folder, None)
-    options = {"crop": crop, "background": run.background, "strict": opt.strict}
+    options = {"crop": crop, "background": run.background}
     regions = {each: HandRegions(part, **options, keep_source=each == domain) for each, part in frames.items()}
     shape = ShapeScores(silnet.segment, model.device) if silnet else None
     if shape and run.extend_colors:
         log.warning(
-            "%s was trained with --extend_colors, so what it paints beside a hand is cut away and not trained: its shape scores, "
+            "%s was trained with extend_colors, so what it paints beside a hand is cut away and not trained: its shape scores, "
             "which look at that, do not tell whether the shape is kept",
             name,
         )
@@ -121,7 +121,7 @@ def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> N
     open_folder(folder, opt.input)
     domains = DOMAINS if opt.direction == "StoR" else DOMAINS[::-1]
     crop = region_side(model.options) if opt.crop else None
-    regions = HandRegions(frames, crop=crop, background=model.options.background, strict=opt.strict, keep_source=True)
+    regions = HandRegions(frames, crop=crop, background=model.options.background, keep_source=True)
     background = opt.background or "keep"
     generated, source = translate(opt, model, regions, folder, domains[0], background=background)
     log.info("%s", sentence(regions.origins))

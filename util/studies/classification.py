@@ -101,7 +101,7 @@ def run_training_set(
         steps_per_epoch=max(1, round(len(samples) / opt.batch_size)),
         log_every=opt.log_freq,
         save_every=opt.save_freq,
-        save_every_seconds=60 * opt.save_minutes,
+        save_every_seconds=600,
     )
     loader = stream_loader(
         dataset(samples, opt, "train"), opt.batch_size, num_workers=opt.num_workers, start_step=state.step

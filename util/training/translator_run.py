@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from data.frames import Domains
+from data.regions import TEST_CROP
 from data.transforms import random_hand_crop
 from models import DISCRIMINATORS
 from models.config import network_config, objective
@@ -35,8 +36,6 @@ def create_model(opt: Namespace, *, amp: Amp, device: torch.device) -> tuple[HGA
         device=device,
         silnet=silnet and silnet.net,
         seed=opt.seed,
-        accumulate=opt.accumulate,
-        checkpoint_activations=opt.checkpoint_activations,
     )
     return model, {"vgg_weights": weights, "silnet": silnet and silnet.record()}
 
@@ -49,9 +48,9 @@ def create_validator(opt: Namespace, model: HGAN, frames: Domains, *, folder: Pa
         frames,
         net,
         background=opt.background,
-        crop=opt.test_crop_size,
+        crop=TEST_CROP,
         crop_to_hand=opt.crop_to_hand,
-        best_by=opt.best_by,
+        best_by="distance" if opt.paper else "rulers",
         cache_dir=folder / "features",
         num_workers=opt.num_workers,
     )
@@ -60,7 +59,7 @@ def create_validator(opt: Namespace, model: HGAN, frames: Domains, *, folder: Pa
 
 def create_display(opt: Namespace, model: HGAN, frames: Domains) -> Display:
     """() -> the pictures that training shows."""
-    shown = display_hands(frames, background=opt.background, crop=opt.test_crop_size)
+    shown = display_hands(frames, background=opt.background, crop=TEST_CROP)
     return lambda: display_grids(model, shown, crop_to_hand=opt.crop_to_hand)
 
 

@@ -1,4 +1,4 @@
-"""Every knob of the networks and of the objective changes what is trained: none is read by nothing."""
+"""Every option of the networks and of the objective changes what is trained: none is read by nothing."""
 
 import functools
 
@@ -7,33 +7,32 @@ import torch
 from helpers import build, make_batch
 
 from models import DISCRIMINATORS, GENERATORS
-from models.config import Knob, NetworkConfig, Objective, knobs
+from models.config import NetworkConfig, Objective, Option, options_of
 from models.features.vgg16 import load_vgg16
 from models.networks.silnet import SilNet
 
-KNOBS = knobs(NetworkConfig, Objective)
+OPTIONS = options_of(NetworkConfig, Objective)
 CHOICES = {"netG": tuple(GENERATORS), "netD": tuple(DISCRIMINATORS)}
 BASE = {"pool_size": 1, "netG": "resnet_4blocks", "netD": "patch"}
-# Knobs that act together with others, and what those are set to, beside the base.
+# Options that act together with others, and what those are set to, beside the base.
 ACTS_WITH = {
-    "d_scales": {"netD": "perceptual"},
-    "init_scaled": {"netD": "perceptual"},
+    "normalize_features": {"netD": "perceptual"},
 }
-# helpers.build averages weights and scales the initial ones.
-OTHER = {"ema": 0.0, "init_scaled": False}
+# helpers.build scales the initial weights.
+OTHER = {"normalize_features": False}
 
 
-def other_value(knob: Knob, base: object) -> object:
-    """A value in the knob's range that is not `base`."""
-    if knob.name in OTHER:
-        return OTHER[knob.name]
-    choices = CHOICES.get(knob.name, knob.choices)
+def other_value(option: Option, base: object) -> object:
+    """A value in the option's range that is not `base`."""
+    if option.name in OTHER:
+        return OTHER[option.name]
+    choices = CHOICES.get(option.name, option.choices)
     if choices:
         return next(choice for choice in choices if choice != base)
-    if knob.type is bool:
+    if option.type is bool:
         return not base
-    value = base / 2 if base else min(1.0, knob.high)
-    return knob.type(value) if knob.type is float else max(int(value), 0)
+    value = base / 2 if base else min(1.0, option.high)
+    return option.type(value) if option.type is float else max(int(value), 0)
 
 
 def train(vgg, **changes: object) -> list[torch.Tensor]:
@@ -70,11 +69,11 @@ def base_weights(vgg):
     return functools.cache(lambda changes: train(vgg, **dict(changes)))
 
 
-@pytest.mark.parametrize("name", KNOBS)
-def test_each_knob_changes_what_is_trained(vgg, base_weights, name):
+@pytest.mark.parametrize("name", OPTIONS)
+def test_each_option_changes_what_is_trained(vgg, base_weights, name):
     where = ACTS_WITH.get(name, {})
-    base = (BASE | {key: knob.paper for key, knob in KNOBS.items() if key not in BASE} | where)[name]
-    value = other_value(KNOBS[name], base)
+    base = (BASE | {key: option.paper for key, option in OPTIONS.items() if key not in BASE} | where)[name]
+    value = other_value(OPTIONS[name], base)
     before, after = base_weights(tuple(where.items())), train(vgg, **(where | {name: value}))
     assert [a.shape for a in before] != [b.shape for b in after] or not all(map(torch.equal, before, after)), (
         f"--{name} {value} trains the same weights as {base}"
