@@ -1,20 +1,22 @@
-"""Which files of a folder are images to use: hidden and system files are passed over, other formats are named once."""
+"""Which files of a folder are images to use: hidden and system files are skipped, other formats are counted in a warning."""
 
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from util.files import printable
-from util.images import FORMATS, IMAGE_SUFFIXES, OTHER_SUFFIXES
+from util.images import FORMATS, IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 
-MOST_NAMED = 20  # files that are left out and named one by one
-
+MOST_NAMED = 20  # skipped files that are named one by one
 # Folders that systems, editors and network drives write; their images are copies or thumbnails.
 SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "__pycache__", "lost+found", "$recycle.bin", "#recycle"})
+NOT_READ = (".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".exr",
+            ".hdr", ".psd", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".npy", ".npz", ".zip", ".rar",
+            ".7z")  # fmt: skip
 
 
 def is_hidden(name: str) -> bool:
@@ -22,10 +24,13 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
 
 
-def folders_below(root: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, list, list]]:
-    """As os.walk, in order and without what is_hidden; links to folders are followed, but no folder is entered twice."""
+def folders_below(root: Path) -> Iterator[tuple[str, list, list]]:
+    """As os.walk, in order and without what is_hidden; links to folders are followed, but no folder is entered twice.
+
+    Folders that cannot be read are named in warnings.
+    """
     entered = set()
-    for parent, subfolders, names in os.walk(root, followlinks=True, onerror=onerror):
+    for parent, subfolders, names in os.walk(root, followlinks=True, onerror=_warn_unreadable):
         real = os.path.realpath(parent)
         if real in entered:  # a link to a folder above
             subfolders.clear()
@@ -36,35 +41,26 @@ def folders_below(root: Path, onerror: Callable[[OSError], None] | None = None) 
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    """Every image file below a folder, in the order of folders_below.
-
-    Folders that cannot be read, and links that lead nowhere, are named in warnings; so are, once and by their number,
-    pictures and films of formats that are not read.
-    """
+    """Every image file below a folder, in the order of folders_below; links that lead nowhere are named in warnings."""
     others = Counter()
-    for parent, _, names in folders_below(folder, _warn_unreadable):
-        for name in names:
-            path = Path(parent, name)
+    for parent, _, names in folders_below(folder):
+        for path in (Path(parent, name) for name in names):
             suffix = path.suffix.lower()
-            if suffix not in IMAGE_SUFFIXES:
-                others[suffix] += suffix in OTHER_SUFFIXES
-            elif os.path.isfile(path):
+            if suffix in NOT_READ:
+                others[suffix] += 1
+            elif suffix in IMAGE_SUFFIXES and os.path.isfile(path):
                 yield path
-            else:
-                reason = "a link that leads nowhere" if path.is_symlink() else "no file"
-                log.warning("left out: %s: %s", printable(path), reason)
-    warn_of_others(folder, others)
-
-
-def warn_of_others(folder: Path, others: Counter) -> None:
-    """Say how many files of formats that are not read a folder holds; nothing if there are none."""
-    kinds = [f"{count} {suffix}" for suffix, count in sorted(others.items()) if count]
-    if kinds:
-        log.warning("%s: files that are not read: %s (%s are)", printable(folder), ", ".join(kinds), FORMATS)
+            elif suffix in IMAGE_SUFFIXES:
+                log.warning(
+                    "left out: %s: %s", printable(path), "a link that leads nowhere" if path.is_symlink() else "no file"
+                )
+    if others:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        log.warning("%s: files that are not read: %s (%s are)", printable(folder), kinds, FORMATS)
 
 
 def warn_left_out(reasons: list[str], *, what: str) -> None:
-    """Name the first files that are left out, one by one, and count all. what: "3 of 10 real images"."""
+    """Name the first files that are skipped, one by one, and count all. what: "3 of 10 real images"."""
     for reason in reasons[:MOST_NAMED]:
         log.warning("left out: %s", reason)
     more = f", the first {MOST_NAMED} above" if len(reasons) > MOST_NAMED else ""

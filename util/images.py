@@ -5,49 +5,64 @@ Three forms, and only these, travel through the project:
 - array: uint8 RGB of shape (H, W, 3), as read from or written to a file
 - mask: bool of shape (H, W), True on the hand
 - tensor: float32 of shape (3, H, W) in [-1, 1]; a mask's is (1, H, W) in {0, 1}
+
+Pillow reads all files. Of PNGs with 16 bits a colour it keeps 8, so OpenCV decodes those.
 """
 
 from __future__ import annotations  # tensors are named in signatures before torch is imported
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from util.exif import UPRIGHT, turn
 from util.files import printable, write_bytes
-from util.image_header import ASSOCIATED_ALPHA, FORMATS, MAX_BYTES, Header, HeaderError, check_bytes, check_file  # noqa: F401, FORMATS are for those who name them
 
 if TYPE_CHECKING:  # torch takes seconds to import, and processes that only read and write images need none of it
     import torch
 
-# Reading is spread over processes and threads of our own, so one thread each is enough.
-cv2.setNumThreads(1)
+cv2.setNumThreads(1)  # images are read and computed in processes and threads of our own
+warnings.filterwarnings("ignore", module="PIL")  # on damaged metadata; the pixels are what counts
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
-# Other files that folders of images hold. They are not read; the scan of a data set names them.
-_FILMS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".gif")
-_PHOTOGRAPHS = (".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw")
-_OTHERS = (".exr", ".hdr", ".psd", ".svg", ".pdf", ".ppm", ".pgm", ".npy", ".npz", ".zip", ".rar", ".7z")
-OTHER_SUFFIXES = frozenset(_FILMS + _PHOTOGRAPHS + _OTHERS)
+FORMATS = "PNG, JPEG, WebP, TIFF and BMP"
+MAX_PIXELS = 2**26  # 8192 x 8192; larger images are refused, as they would fill the memory
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit
 
 _TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}  # by the number of channels; each undoes itself
+_END_MARKS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
+_TAIL = 2**16  # bytes at a file's end in which the mark lies, unless a camera appended more of its own
 
 
 class ImageError(Exception):
-    """A file that is missing, truncated or not an image; the message names it."""
+    """A file that is missing, damaged, too large or not an image; the message names it."""
+
+
+class Header(NamedTuple):
+    """What a file tells without being decoded. size: (width, height) as shown; stored: the same as stored in the file,
+    before its orientation tag. complete: False where only decoding tells whether the file is whole."""
+
+    size: tuple[int, int]
+    stored: tuple[int, int]
+    alpha: bool
+    complete: bool
 
 
 class Picture(NamedTuple):
     """A decoded file. pixels: uint8 or uint16 RGB or RGBA (H, W, 3 or 4), turned upright; stored: (height, width) in the
-    file; orientation: the tag by which pixels were turned."""
+    file; orientation: the EXIF tag by which pixels were turned. indices: uint8 (H, W), into the palette of a file that has
+    one. lossy: whether pixels come out only about as they went in."""
 
     pixels: np.ndarray
     stored: tuple[int, int]
     orientation: int
+    indices: np.ndarray | None = None
+    lossy: bool = False
 
     @property
     def rgb(self) -> np.ndarray:
@@ -61,56 +76,80 @@ class Picture(NamedTuple):
 
 
 @contextlib.contextmanager
-def _naming(path: str | os.PathLike) -> Iterator[None]:
-    """Errors within the block become ImageErrors, which name the file."""
+def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
+    """The file with its header read; pixels are decoded at first use. Errors within the block become ImageErrors."""
     try:
-        yield
-    except OSError as error:
-        raise ImageError(f"{printable(path)}: {error.strerror or error}") from error
-    except HeaderError as error:
-        raise ImageError(f"{printable(path)}: {error}") from None
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "TIFF", "BMP")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read")
+            if image.mode in ("I", "F"):
+                raise ValueError("32-bit pixels; 8-bit and 16-bit images are read")
+            yield image
+    except UnidentifiedImageError:
+        reason = f"damaged, or not an image of a known format ({FORMATS})" if os.path.getsize(path) else "an empty file"
+        raise ImageError(f"{printable(path)}: {reason}") from None
+    except Exception as error:  # damaged files make Pillow raise errors of any kind
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{printable(path)}: {reason}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation tag, 1 (upright) to 8; 1 where it is missing or damaged."""
+    if image.format == "TIFF":
+        return 1  # Pillow turns these itself
+    with contextlib.suppress(Exception):
+        tag = Image.Image.getexif(image).get(ExifTags.Base.Orientation)  # PNG's own getexif decodes the pixels
+        return tag if tag in range(1, 9) else 1
+    return 1
 
 
 def read_header(path: str | os.PathLike) -> Header:
-    """A file's header, by a few kilobytes of it. Raises ImageError."""
-    with _naming(path):
-        return check_file(path)
+    """What a file tells without being decoded. Raises ImageError."""
+    with _opened(path) as image:
+        size = image.size[::-1] if _orientation(image) >= 5 else image.size
+        complete = False
+        if image.format in _END_MARKS:
+            with open(path, "rb") as file:
+                file.seek(max(0, os.path.getsize(path) - _TAIL))
+                complete = _END_MARKS[image.format] in file.read()
+        return Header(size, image.size, image.has_transparency_data, complete)
 
 
-def load(path: str | os.PathLike) -> tuple[np.ndarray, Header]:
-    """A file's bytes, uint8 (n,), and its checked header. Unlike cv2.imread, this takes any file name. Raises ImageError."""
-    with _naming(path):
-        if os.path.getsize(path) > MAX_BYTES:
-            raise HeaderError(f"larger than {MAX_BYTES >> 20} MiB")
-        data = np.fromfile(path, np.uint8)
-        return data, check_bytes(data.data)  # decoders fill up truncated images silently and trust any size
+def read_picture(path: str | os.PathLike) -> Picture:
+    """Read a grey, RGB, RGBA, palette or CMYK file with its alpha and its depth of 8 or 16 bits. Raises ImageError."""
+    with _opened(path) as image:
+        orientation, stored = _orientation(image), image.size[::-1]
+        deep = image.format == "PNG" and image.tile[0][3].endswith(";16B")
+        kind = "RGBA" if image.has_transparency_data else "RGB"
+        indices = turn(np.array(image), orientation) if image.mode == "P" else None
+        if image.mode.startswith("I;16"):
+            pixels = np.dstack([np.array(image).astype(np.uint16)] * 3)
+        elif deep:
+            image.load()  # OpenCV fills up truncated files silently
+            pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+            if pixels is None:
+                raise ValueError("damaged, it cannot be decoded")
+            pixels = cv2.cvtColor(pixels, _TO_RGB[pixels.shape[2]])
+        else:
+            pixels = np.array(image if image.mode == kind else image.convert(kind))
+        lossy = image.format == "JPEG" or image.format == "WEBP" and not _is_lossless(path)
+    return Picture(turn(pixels, orientation), stored, orientation, indices, lossy)
 
 
-def decode(path: str | os.PathLike, data: np.ndarray, header: Header, flags: int) -> np.ndarray:
-    """Decode what `load` gave with OpenCV: uint8 or uint16 (H, W, ...), BGR, turned by the orientation tag.
-
-    path: for the message of the ImageError that it raises.
-    """
-    if header.tag_at and header.orientation != UPRIGHT:  # OpenCV turns some TIFFs and not others: it is done here
-        data = _with_tag(data, header.tag_at, UPRIGHT)
-    if header.alpha_at:  # OpenCV multiplies colours by alpha, of 8 bits, unless that is said to have been done
-        data = _with_tag(data, header.alpha_at, ASSOCIATED_ALPHA)
-    try:
-        image = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION if flags >= 0 else flags)
-    except (cv2.error, MemoryError):
-        image = None
-    if image is None:
-        raise ImageError(f"{printable(path)}: damaged, it cannot be decoded")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"{printable(path)}: {image.dtype} pixels; 8-bit and 16-bit images are read")
-    return image if header.orientation == UPRIGHT else turn(image, header.orientation)
+def _is_lossless(webp: str | os.PathLike) -> bool:
+    with open(webp, "rb") as file:
+        return b"VP8L" in file.read(_TAIL)
 
 
-def _with_tag(tiff: np.ndarray, at: int, value: int) -> np.ndarray:
-    """A copy of a TIFF's bytes with another value of a tag."""
-    tiff = tiff.copy()
-    tiff[at : at + 2] = np.frombuffer(value.to_bytes(2, "little" if tiff[0] == ord("I") else "big"), np.uint8)
-    return tiff
+def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels (H, W, ...) -> as EXIF's tag says that they are shown; (W, H, ...) for orientations 5 to 8."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def to_bytes(pixels: np.ndarray) -> np.ndarray:
@@ -118,37 +157,17 @@ def to_bytes(pixels: np.ndarray) -> np.ndarray:
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
 
 
-def read_picture(path: str | os.PathLike) -> Picture:
-    """Read a file of any kind with its alpha and its full depth of 8 or 16 bits. Raises ImageError."""
-    data, header = load(path)
-    if header.alpha:
-        pixels = decode(path, data, header, cv2.IMREAD_UNCHANGED)
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else _TO_RGB[pixels.shape[2]])
-        if header.premultiplied and pixels.shape[2] == 4:
-            pixels = _straight(pixels)
-    else:
-        pixels = cv2.cvtColor(decode(path, data, header, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH), cv2.COLOR_BGR2RGB)
-    return Picture(pixels, header.stored[::-1], header.orientation)
-
-
-def _straight(pixels: np.ndarray) -> np.ndarray:
-    """RGBA whose colours are multiplied by alpha -> RGBA with the colours themselves, as far as they can be told."""
-    top = np.iinfo(pixels.dtype).max
-    colours = pixels[..., :3] * (top / np.maximum(pixels[..., 3:], 1))
-    return np.dstack([np.clip(np.rint(colours), 0, top).astype(pixels.dtype), pixels[..., 3]])
-
-
 def read_rgb(path: str | os.PathLike) -> np.ndarray:
-    """Read a grey, RGB, RGBA, palette or CMYK file of 8 or 16 bits as uint8 RGB (H, W, 3), without its alpha.
-
-    Raises ImageError.
-    """
+    """Read a file of any kind as uint8 RGB (H, W, 3), without its alpha. Raises ImageError."""
     return read_picture(path).rgb
 
 
 def read_grey(path: str | os.PathLike) -> np.ndarray:
-    """Read a file of any kind that read_rgb reads as uint8 grey (H, W). Raises ImageError."""
-    return to_bytes(decode(path, *load(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH))
+    """Read a file of any kind as uint8 grey (H, W). Raises ImageError."""
+    with _opened(path) as image:
+        deep = image.mode.startswith("I;16")
+        pixels = to_bytes(np.array(image).astype(np.uint16)) if deep else np.array(image.convert("L"))
+        return turn(pixels, _orientation(image))
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
@@ -157,10 +176,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Write uint8 or uint16 RGB or RGBA (H, W, 3 or 4), grey (H, W) or a bool mask (as 0/255), making parent folders.
-
-    The file appears whole or not at all: it is written beside its place and renamed.
-    """
+    """Write uint8 or uint16 RGB or RGBA (H, W, 3 or 4), grey (H, W) or a bool mask (as 0/255), making parent folders."""
     if image.dtype == bool:
         image = image.astype(np.uint8) * 255
     if image.ndim == 3:

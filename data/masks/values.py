@@ -11,7 +11,6 @@ rule, the same everywhere:
 """
 
 import re
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ import numpy as np
 
 from util.errors import UsageError
 from util.files import printable
-from util.images import Header, ImageError, decode, load, to_bytes, turn
+from util.images import ImageError, read_picture, to_bytes, turn
 
 Ranges = tuple[tuple[int, int], ...]
 """The hand's values, as pairs (first, last), both included."""
@@ -57,24 +56,20 @@ def parse_values(text: str) -> Ranges:
 
 def read_values(path: Path) -> MaskValues:
     """Read a mask file of any kind. Raises ImageError."""
-    data, header = load(path)
-    indices = _palette_indices(path, data, header)
-    pixels = decode(path, data, header, cv2.IMREAD_UNCHANGED)
-    top = np.iinfo(pixels.dtype).max
-    if pixels.ndim == 2:
-        return MaskValues(pixels, top, header.lossy)
-    colours, alpha = pixels[..., :3], pixels[..., 3] if pixels.shape[2] == 4 and header.alpha else None
-    if alpha is not None and (colours == colours[0, 0]).all():
-        return MaskValues(alpha, top, header.lossy)  # one colour, cut out: the alpha channel is the mask
-    if alpha is not None:
-        colours = np.where(alpha[..., None] > top // 2, colours, 0)
-    if header.lossy or (colours == colours[..., :1]).all():
-        return MaskValues(
-            cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY) if header.lossy else colours[..., 0], top, header.lossy
-        )
-    if indices is not None:
-        return MaskValues(indices, 0, False)
-    blue, green, red = (colours[..., channel].astype(np.int32) // (257 if top > 255 else 1) for channel in range(3))
+    picture = read_picture(path)
+    colours, alpha, lossy = picture.pixels[..., :3], picture.pixels[..., 3:], picture.lossy
+    top = np.iinfo(colours.dtype).max
+    if alpha.size and (colours == colours[0, 0]).all():
+        return MaskValues(alpha[..., 0], top, lossy)  # one colour, cut out: the alpha channel is the mask
+    if alpha.size:
+        colours = np.where(alpha > top // 2, colours, 0)
+    if lossy:
+        return MaskValues(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY), top, True)
+    if (colours == colours[..., :1]).all():
+        return MaskValues(np.ascontiguousarray(colours[..., 0]), top, False)
+    if picture.indices is not None:
+        return MaskValues(picture.indices, 0, False)
+    red, green, blue = np.moveaxis(to_bytes(colours).astype(np.int32), -1, 0)
     return MaskValues(red << 16 | green << 8 | blue, 0, False)
 
 
@@ -151,25 +146,6 @@ def parse_flag(text: str | None) -> Ranges | None:
         return None if text is None else parse_values(text)
     except ValueError as error:
         raise UsageError(f"--mask_values: {error}") from None
-
-
-def _palette_indices(path: Path, data: np.ndarray, header: Header) -> np.ndarray | None:
-    """uint8 (H, W): a palette PNG's indices, which OpenCV does not give; None for any other file.
-
-    The pixels of a palette PNG are stored as those of a grey one. So its header is rewritten to say grey, and decoded.
-    """
-    raw = data.tobytes()
-    if raw[12:16] != b"IHDR" or raw[25] != 3:
-        return None
-    head = b"IHDR" + raw[16:25] + b"\0" + raw[26:29]
-    raw = raw[:12] + head + zlib.crc32(head).to_bytes(4, "big") + raw[33:]
-    for name in (b"PLTE", b"tRNS"):
-        at = raw.find(name)
-        if at > 0:
-            raw = raw[: at - 4] + raw[at + 8 + int.from_bytes(raw[at - 4 : at], "big") :]
-    grey = decode(path, np.frombuffer(raw, np.uint8), header, cv2.IMREAD_UNCHANGED)
-    depth = raw[24]  # bits; decoders stretch what has fewer than 8 to the whole range
-    return grey if depth == 8 else grey // (255 // (2**depth - 1))
 
 
 def fit(mask: np.ndarray, shown: tuple[int, int], stored: tuple[int, int], orientation: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Reading frames, and the streams of training samples."""
 
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -116,9 +117,9 @@ def test_an_unreadable_image_is_replaced_and_reported_once(tmp_path, caplog, wor
     ("spoil", "reason"),
     [
         (lambda path: path.write_bytes(b""), "an empty file"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-20]), "truncated"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "truncated"),
         (lambda path: path.write_bytes(b"GIF89a" + bytes(50)), "not an image of a known format"),
-        (lambda path: path.write_bytes(patched(path, 16, (1 << 20).to_bytes(4, "big") * 2)), "at most 67,108,864"),
+        (lambda path: path.write_bytes(sized_anew(path, 1 << 20)), "at most 67,108,864"),
         (lambda path: (path.unlink(), path.symlink_to("/nowhere")), "No such file"),
         (lambda path: write_png(path, np.ones((20, 30), bool)), "a mask of 30x20 for an image of 96x96"),
     ],
@@ -134,9 +135,11 @@ def test_each_fault_has_its_reason(tmp_path, spoil, reason):
         read_hand(frame)
 
 
-def patched(path: Path, offset: int, data: bytes) -> bytes:
+def sized_anew(path: Path, side: int) -> bytes:
+    """A PNG's bytes with another width and height in its header."""
     whole = path.read_bytes()
-    return whole[:offset] + data + whole[offset + len(data) :]
+    header = b"IHDR" + side.to_bytes(4, "big") * 2 + whole[24:29]
+    return whole[:12] + header + zlib.crc32(header).to_bytes(4, "big") + whole[33:]
 
 
 def test_a_camera_s_bytes_behind_a_jpeg_are_no_fault(tmp_path):

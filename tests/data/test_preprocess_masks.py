@@ -145,7 +145,7 @@ def spoilt_masks(raw: np.ndarray, true: np.ndarray) -> dict[str, tuple[bytes | N
         "white": (png(grey * 0 + 255), "chroma key, mask: all hand"),
         "missing": (None, "chroma key, mask: missing"),
         "truncated": (png(grey)[:-400], "chroma key, mask: "),
-        "cut_tail": (png(grey)[:-12], "chroma key, mask: truncated"),
+        "cut_tail": (png(grey)[:-12], "mask"),
         "empty_file": (b"", "chroma key, mask: "),
         "text": (b"not an image at all", "chroma key, mask: "),
         "square": (png(grey[:, :height]), f"chroma key, mask: {height}x{height}, photograph {width}x{height}"),
@@ -210,7 +210,7 @@ def test_without_a_green_screen_bad_masks_drop_their_frames(tmp_path, hands):
     refine(tmp_path, overwrite=True)
     rows = report(tmp_path)
     dropped = {name for name, row in rows.items() if row["verdict"] != KEPT}
-    expected = {"noise", "noise_binary", "black", "white", "missing", "truncated", "cut_tail", "empty_file", "text"}
+    expected = {"noise", "noise_binary", "black", "white", "missing", "truncated", "empty_file", "text"}
     assert dropped == {f"u/color/{name}_color.png" for name in expected | {"square", "torn"}}
     assert rows["u/color/missing_color.png"]["verdict"] == "mask: missing; chroma key: all hand"
     assert rows["u/color/torn_color.png"]["verdict"].startswith("photograph unreadable")
