@@ -15,12 +15,11 @@ from helpers import ROOT, TINY, start_child, write_hands
 from util.errors import UsageError
 from util.reproduce import __main__ as reproduce
 from util.reproduce import claims
+from util.reproduce.__main__ import parse_reproduce
 from util.reproduce.claims import FAILS, HOLDS, OPEN, UNTESTED, Comparison
 from util.reproduce.evidence import sharpness
 from util.reproduce.figures import shading_step
-from util.reproduce.flags import parse_reproduce
-from util.reproduce.records import data_fingerprint, read_record
-from util.reproduce.runner import Runner, duration, slots
+from util.reproduce.runner import Runner, duration, places_for, plan_text
 from util.reproduce.stages import Stage, choose, create_stages
 from util.results.pages import html_page, table
 from util.scores.differences import Difference
@@ -126,26 +125,26 @@ def stage(folder: Path, name: str, *, body: str | None = None, after: tuple[str,
     return Stage(name=name, group="train", command=command, outputs=(out,), after=after)
 
 
-def runner(folder: Path, stages: list[Stage], *, count: int = 2, data: str = "") -> Runner:
-    return Runner(folder=folder / "paper", slots=[{}] * count, data=lambda: data, all_stages=stages)
+def runner(folder: Path, stages: list[Stage]) -> Runner:
+    return Runner(folder / "paper", [{}, {}], stages)
 
 
-def test_a_stage_runs_once_and_again_when_what_it_reads_has_changed(tmp_path):
+def test_a_stage_runs_once_and_again_when_its_command_or_a_stage_that_it_reads_has_changed(tmp_path):
     first, second = stage(tmp_path, "first"), stage(tmp_path, "second", after=("first",))
     stages = [first, second]
     assert runner(tmp_path, stages).run(stages) == {}
     assert runner(tmp_path, stages).run(stages) == {}
     assert first.outputs[0].read_text() == second.outputs[0].read_text() == "x"
-    first.outputs[0].write_text("other")  # a result that somebody changed is made again, and all that read it
+    first.outputs[0].unlink()
     assert runner(tmp_path, stages).run(stages) == {}
-    assert first.outputs[0].read_text() == "otherx" and second.outputs[0].read_text() == "xx"
-    assert runner(tmp_path, stages, data="new images").run([second]) == {}
-    assert second.outputs[0].read_text() == "xxx"
-    idle = [stage(tmp_path, "first", more=("--num_workers", "3"))]
-    assert runner(tmp_path, idle, data="new images").run(idle) == {}
-    changed = first.outputs[0].read_text()
-    idle = [stage(tmp_path, "first", more=("--num_workers", "7"))]
-    assert runner(tmp_path, idle, data="new images").run(idle) == {} and first.outputs[0].read_text() == changed
+    assert first.outputs[0].read_text() == "x" and second.outputs[0].read_text() == "xx"
+    idle = stage(tmp_path, "first", more=("--num_workers", "3"))
+    assert runner(tmp_path, [idle, second]).run([idle, second]) == {}
+    assert first.outputs[0].read_text() == "x"
+    longer = stage(tmp_path, "first", more=("--max_steps", "3"))
+    assert "first: to do" in plan_text(runner(tmp_path, [longer, second]), [longer, second])
+    assert runner(tmp_path, [longer, second]).run([longer, second]) == {}
+    assert first.outputs[0].read_text() == "xx" and second.outputs[0].read_text() == "xxx"
 
 
 def test_a_failure_is_told_and_stops_only_what_needs_it(tmp_path):
@@ -156,32 +155,16 @@ def test_a_failure_is_told_and_stops_only_what_needs_it(tmp_path):
     faults = runner(tmp_path, stages).run(stages)
     assert set(faults) == {"bad", "needs", "silent"} and other.outputs[0].exists()
     assert "no such thing" in faults["bad"] and "needs bad" in faults["needs"] and "it left no" in faults["silent"]
-    assert not read_record(tmp_path / "paper" / "stages", "bad").finished
+    assert not runner(tmp_path, stages).is_done(bad)
 
 
-def test_independent_stages_run_side_by_side_in_their_own_slots(tmp_path):
+def test_independent_stages_run_side_by_side_in_their_own_places(tmp_path):
     body = "import os\nother = Path(sys.argv[2])\nout.write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
     body += "end = time.time() + 20\nwhile not other.exists() and time.time() < end: time.sleep(.05)\n"
     body += "sys.exit(not other.exists())\n"
     both = [stage(tmp_path, name, body=body, more=(str(tmp_path / f"{other}.txt"),)) for name, other in ("ab", "ba")]
-    places = slots(gpus=2, jobs=None)
-    found = Runner(folder=tmp_path / "paper", slots=places, data=str, all_stages=both).run(both)
+    found = Runner(tmp_path / "paper", places_for(gpus=2, jobs=None), both).run(both)
     assert found == {} and {each.outputs[0].read_text() for each in both} == {"0", "1"}
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children follow their parent on Linux")
-def test_children_end_with_a_parent_that_is_killed(tmp_path):
-    child = script(tmp_path, "child", "import os\nout.write_text(str(os.getpid()))\ntime.sleep(60)\n")
-    code = (
-        f"import time; from pathlib import Path; from util import workers;"
-        f"workers.start_child(({child!r}, {str(tmp_path / 'pid')!r}), log=Path({str(tmp_path / 'log')!r})); time.sleep(60)"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
-    pid = int((tmp_path / "pid").read_text())
-    parent.kill()
-    parent.wait()
-    wait_until(lambda: not alive(pid))
 
 
 def wait_until(true, seconds: float = 60) -> None:
@@ -189,27 +172,6 @@ def wait_until(true, seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs: one that has ended and is not yet reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def test_the_datas_fingerprint_sees_changes_but_not_what_the_mask_stage_writes(tmp_path):
-    (tmp_path / "RealHands" / "user" / "color").mkdir(parents=True)
-    image = tmp_path / "RealHands" / "user" / "color" / "a.png"
-    image.write_bytes(b"1")
-    first = data_fingerprint([tmp_path, None])
-    (tmp_path / "RealHands" / "user" / "mask_refined").mkdir()
-    (tmp_path / "RealHands" / "user" / "mask_refined" / "a.png").write_bytes(b"1")
-    (tmp_path / "RealHands" / "masks_report.csv").write_text("")
-    assert data_fingerprint([tmp_path, None]) == first
-    image.write_bytes(b"22")
-    assert data_fingerprint([tmp_path, None]) != first
 
 
 # The command

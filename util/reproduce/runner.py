@@ -1,151 +1,141 @@
 """Runs stages, several side by side where asked, skips what is done, and takes up what was interrupted."""
 
+import json
 import logging
-import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from util import workers
-from util.errors import Stopped
-from util.reproduce import records
-from util.reproduce.records import Record, fingerprint, is_done, read_record, write_record
+from util.files import write_json
 from util.reproduce.stages import Stage
 from util.run import OPTIONS_FILE
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
+# Flags that set where and how often, and do not change the result.
+IDLE_FLAGS = ("--device", "--num_workers", "--log_freq", "--save_freq", "--display_freq")
 
 
-@dataclass
-class Running:
-    """A stage that is being run: its process, the slot it has, and when it began."""
-
-    stage: Stage
-    child: subprocess.Popen
-    slot: int
-    record: Record
-    since: float = field(default_factory=time.monotonic)
-
-
-@dataclass
 class Runner:
-    """folder: RESULTS_DIR/paper, for records and logs. slots: the environment of each place to run a command in.
-    data: () -> the fingerprint of the data. all_stages: those that are not run, too, as their outputs are read.
+    """folder: RESULTS_DIR/paper, for records and logs. places: the environment of each command that runs at a time.
+
+    all_stages: those that are not run, too, as their outputs are read. A finished stage leaves a record: its command, when it
+    ended, and how long it took.
     """
 
-    folder: Path
-    slots: Sequence[dict[str, str]]
-    data: Callable[[], str]
-    all_stages: Sequence[Stage]
+    def __init__(self, folder: Path, places: Sequence[dict[str, str]], all_stages: Sequence[Stage]) -> None:
+        self.folder, self.places = folder, places
+        self.by_name = {stage.name: stage for stage in all_stages}
 
-    def __post_init__(self) -> None:
-        self.by_name = {stage.name: stage for stage in self.all_stages}
-
-    @property
-    def records(self) -> Path:
-        """The folder of the records."""
-        return self.folder / "stages"
+    def record(self, name: str) -> dict:
+        """The stage's record; {} where there is none that can be read."""
+        try:
+            return json.loads((self.folder / "stages" / f"{name}.json").read_text())
+        except (OSError, ValueError):
+            return {}
 
     def log_of(self, stage: Stage) -> Path:
         """Where the stage's output goes."""
         return self.folder / "logs" / f"{stage.name}.log"
 
-    def fingerprint(self, stage: Stage) -> str:
-        """Of the stage as things stand."""
-        inputs = [path for name in stage.after if name in self.by_name for path in self.by_name[name].outputs]
-        return fingerprint(stage, inputs, self.data())
-
     def is_done(self, stage: Stage) -> bool:
-        """Whether the stage was done with what it reads as that is now."""
-        return is_done(read_record(self.records, stage.name), self.fingerprint(stage))
+        """Whether this command ended well, after every stage whose outputs it reads, and its outputs are still there."""
+        record = self.record(stage.name)
+        read = (self.record(name).get("ended", 0) for name in stage.after)
+        return (
+            record.get("command") == effective(stage.command)
+            and all(ended <= record["ended"] for ended in read)
+            and self._outputs_there(stage.name)
+        )
 
     def run(self, stages: Sequence[Stage]) -> dict[str, str]:
-        """Run the stages. Returns {stage: why it has not ended well}; raises util.errors.Stopped on SIGINT and SIGTERM, once every
-        command has saved.
+        """Run the stages. Returns {stage: why it has not ended well}.
+
+        An exception, such as Ctrl-C's, first ends the commands that are running; each saves.
         """
-        waiting, running, faults = list(stages), [], {}
-        with workers.note_signals() as received:
-            try:
-                while waiting or running:
-                    self._look_after(running, faults)
-                    if received:
-                        raise Stopped(received[0], "every command has saved; start the same command again to go on")
-                    self._start_what_can(waiting, running, faults)
-                    time.sleep(POLL_SECONDS)
-            finally:
-                for each in running:
-                    each.child.terminate()
-                for each in running:
-                    workers.stop_child(each.child)
+        waiting, faults = list(stages), {}
+        running: dict[int, tuple[Stage, subprocess.Popen, float]] = {}  # by place
+        try:
+            while waiting or running:
+                for place, (stage, child, since) in list(running.items()):
+                    if child.poll() is not None:
+                        del running[place]
+                        self._finish(stage, child.returncode, time.time() - since, faults)
+                for place in range(len(self.places)):
+                    if place not in running and (stage := self._next(waiting, running, faults)):
+                        running[place] = stage, self._start(stage, place), time.time()
+                time.sleep(POLL_SECONDS)
+        finally:
+            for _, child, _ in running.values():
+                child.terminate()
+            for _, child, _ in running.values():
+                workers.stop_child(child)
         return faults
 
-    def _start_what_can(self, waiting: list[Stage], running: list[Running], faults: dict[str, str]) -> None:
+    def _next(self, waiting: list[Stage], running: dict, faults: dict[str, str]) -> Stage | None:
+        """Take the first stage that can start now out of `waiting`."""
+        active = [stage for stage, _, _ in running.values()]
         for stage in list(waiting):
-            busy = {each.stage.name for each in running} | {other.name for other in waiting if other is not stage}
-            if busy & set(stage.after):
+            unfinished = {other.name for other in (*active, *waiting) if other is not stage}
+            if unfinished & set(stage.after) or stage.exclusive in {other.exclusive for other in active} - {""}:
                 continue
+            waiting.remove(stage)
             missing = [name for name in stage.after if name in faults or not self._outputs_there(name)]
             if missing:
-                waiting.remove(stage)
                 faults[stage.name] = f"needs {', '.join(missing)}, which is not done"
                 log.warning("%s: %s", stage.name, faults[stage.name])
-                continue
-            if any(stage.exclusive and stage.exclusive == each.stage.exclusive for each in running):
-                continue
-            free = [slot for slot in range(len(self.slots)) if slot not in {each.slot for each in running}]
-            if not free:
-                return
-            waiting.remove(stage)
-            if self.is_done(stage):
+            elif self.is_done(stage):
                 log.info("%s: done before", stage.name)
             else:
-                running.append(self._start(stage, free[0]))
+                return stage
+        return None
 
     def _outputs_there(self, name: str) -> bool:
         """Whether a stage can read what another leaves. Masks may stay as they are where --only leaves them out."""
         stage = self.by_name.get(name)
         return stage is None or stage.group == "masks" or all(path.exists() for path in stage.outputs)
 
-    def _start(self, stage: Stage, slot: int) -> Running:
-        wanted = self.fingerprint(stage)
-        last_record = read_record(self.records, stage.name)
+    def _start(self, stage: Stage, place: int) -> subprocess.Popen:
         command = list(stage.command)
         if stage.run and (stage.run / OPTIONS_FILE).exists():
-            if command[0] == "train.py":
-                workers.wait_for_run(stage.run)
+            # latest.pt is there from the first step on; a study's figures are written at its end.
+            if command[0] == "train.py" or not stage.outputs[0].exists():
                 command.append("--continue_train")
-            elif not stage.outputs[0].exists():  # an unfinished classification; a finished one is replaced
-                if last_record and last_record.fingerprint == wanted:
-                    command.append("--continue_train")
-                else:
-                    shutil.rmtree(stage.run)
-        record = Record(wanted, list(stage.command))
-        write_record(self.records, stage.name, record)
         log.info("%s: %s", stage.name, workers.shell_line(command))
-        child = workers.start_child(command, log=self.log_of(stage), environment=self.slots[slot])
-        return Running(stage, child, slot, record)
+        return workers.start_child(command, log=self.log_of(stage), environment=self.places[place])
 
-    def _look_after(self, running: list[Running], faults: dict[str, str]) -> None:
-        for each in list(running):
-            status = each.child.poll()
-            if status is None:
-                continue
-            running.remove(each)
-            name, seconds = each.stage.name, time.monotonic() - each.since
-            lacking = [path for path in each.stage.outputs if not path.exists()]
-            if status == 0 and not lacking:
-                each.record.finished, each.record.seconds = True, seconds
-                each.record.outputs = {str(path): records.file_digest(path) for path in each.stage.outputs}
-                write_record(self.records, name, each.record)
-                log.info("%s: done in %s", name, duration(seconds))
-            else:
-                reason = workers.last_line(self.log_of(each.stage)) if status else f"it left no {lacking[0]}"
-                faults[name] = f"ended with status {status}: {reason} (see {self.log_of(each.stage)})"
-                log.error("%s %s", name, faults[name])
+    def _finish(self, stage: Stage, status: int, seconds: float, faults: dict[str, str]) -> None:
+        lacking = [path for path in stage.outputs if not path.exists()]
+        if status == 0 and not lacking:
+            record = {"command": effective(stage.command), "ended": time.time(), "seconds": seconds}
+            write_json(self.folder / "stages" / f"{stage.name}.json", record)
+            log.info("%s: done in %s", stage.name, duration(seconds))
+            return
+        reason = workers.last_line(self.log_of(stage)) if status else f"it left no {lacking[0]}"
+        faults[stage.name] = f"ended with status {status}: {reason} (see {self.log_of(stage)})"
+        log.error("%s %s", stage.name, faults[stage.name])
+
+
+def effective(command: Sequence[str]) -> list[str]:
+    """The command without IDLE_FLAGS and their values."""
+    pairs = zip(command, ("", *command))
+    return [word for word, before in pairs if word not in IDLE_FLAGS and before not in IDLE_FLAGS]
+
+
+def plan_text(runner: Runner, stages: Sequence[Stage]) -> str:
+    """The stages with their states and commands; a stage that has run says how long it took."""
+    again: set[str] = set()
+    lines = []
+    for stage in stages:
+        if again.isdisjoint(stage.after) and runner.is_done(stage):
+            lines.append(f"{stage.name}: done in {duration(runner.record(stage.name)['seconds'])}")
+        else:
+            again.add(stage.name)
+            lines.append(f"{stage.name}: to do\n    {workers.shell_line(stage.command)}")
+    return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:
@@ -156,10 +146,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def slots(*, gpus: int | None, jobs: int | None) -> list[dict[str, str]]:
+def places_for(*, gpus: int | None, jobs: int | None) -> list[dict[str, str]]:
     """The environment of each command that runs at a time: a GPU each, a thread each, or one with the whole machine."""
     if gpus:
         return [{"CUDA_VISIBLE_DEVICES": str(index)} for index in range(gpus)]
-    if jobs and jobs > 1:
-        return [{"OMP_NUM_THREADS": "1"} for _ in range(jobs)]
-    return [{}]
+    return [{"OMP_NUM_THREADS": "1"}] * jobs if jobs and jobs > 1 else [{}]

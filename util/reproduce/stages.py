@@ -24,10 +24,9 @@ SILNET = "silnet"
 class Stage:
     """One command.
 
-    name: unique; group: a key of GROUPS. command: script and flags. after: names of the stages whose outputs it reads, if there are such.
-    outputs: files that are there once it has ended well. run: the run's folder of a training, which --continue_train
-    goes on with where it exists.
-    exclusive: stages with the same word here write the same files and never run at once.
+    group: a key of GROUPS. command: script and flags. after: names of the stages whose outputs it reads. outputs: files that
+    are there once it has ended well. run: the folder that --continue_train goes on with. exclusive: stages with the same word
+    here write into the same folder and never run at once.
     """
 
     name: str
@@ -41,8 +40,12 @@ class Stage:
 
 def create_stages(opt: Namespace) -> list[Stage]:
     """All stages for these options, each after those that it reads."""
-    trainings = [train_stage(opt, model) for model in (SILNET, *opt.models)]
-    return [*masks_stage(opt), *trainings, *(translate_stage(opt, model) for model in opt.models), *study_stages(opt)]
+    stages = [_train(opt, model) for model in (SILNET, *opt.models)] + [_translate(opt, model) for model in opt.models]
+    if masks_wanted(opt):
+        root = real_root(opt)
+        command = ("preprocess_masks.py", "--real_root", str(root))
+        stages.insert(0, Stage(name="masks", group="masks", command=command, outputs=(root / "masks_report.csv",)))
+    return stages + (_studies(opt, opt.figure_model) if opt.figure_model in opt.models else [])
 
 
 def real_root(opt: Namespace) -> Path | None:
@@ -57,116 +60,79 @@ def masks_wanted(opt: Namespace) -> bool:
     return root is not None and any(root.iterdir()) and os.access(root, os.W_OK)
 
 
-def masks_stage(opt: Namespace) -> list[Stage]:
-    root = real_root(opt)
-    if root is None or not masks_wanted(opt):
-        return []
-    command = ("preprocess_masks.py", "--real_root", str(root))
-    return [Stage(name="masks", group="masks", command=command, outputs=(root / "masks_report.csv",))]
+def _flags(opt: Namespace, *names: str) -> list[str]:
+    """These of the command's own flags, passed on if they were given."""
+    given = ((name, getattr(opt, name)) for name in names)
+    return [word for name, value in given if value not in (None, 0, "auto") for word in (f"--{name}", str(value))]
 
 
-def shared_flags(opt: Namespace) -> list[str]:
-    """What all trainings must have in common: the data, its split, the seed and the budget."""
-    words = []
-    for flag in ("dataroot", "synth_root", "real_root", "split_by", "val_size", "test_size", "seed"):
-        value = getattr(opt, flag)
-        if value is not None:
-            words += [f"--{flag}", str(value)]
-    for flag in ("max_steps", "n_epochs"):
-        if getattr(opt, flag):
-            words += [f"--{flag}", str(getattr(opt, flag))]
-    return [*words, "--checkpoints_dir", str(opt.checkpoints_dir), *machine_flags(opt)]
-
-
-def machine_flags(opt: Namespace) -> list[str]:
-    """Flags of every command that depend on the machine."""
-    words = ["--device", opt.device] if opt.device != "auto" else []
-    return words + (["--num_workers", str(opt.num_workers)] if opt.num_workers is not None else [])
-
-
-def train_stage(opt: Namespace, model: str) -> Stage:
-    run = opt.checkpoints_dir / model
-    flags = ["--model", model, "--name", model, *shared_flags(opt)]
-    needs = ("masks", SILNET) if model == "geocongan" else ("masks",)
-    if SILNET in needs:
+def _train(opt: Namespace, model: str) -> Stage:
+    """Trainings have the data, its split, the seed and the length in common."""
+    common = ("dataroot", "synth_root", "real_root", "split_by", "max_steps", "n_epochs", "device")
+    flags = ["--model", model, "--name", model, *_flags(opt, *common), "--seed", str(opt.seed)]
+    for name in ("val_size", "test_size", "num_workers"):  # 0 has a meaning
+        if getattr(opt, name) is not None:
+            flags += [f"--{name}", str(getattr(opt, name))]
+    flags += ["--checkpoints_dir", str(opt.checkpoints_dir)]
+    if model == "geocongan":
         flags += ["--silnet", str(opt.checkpoints_dir / SILNET)]
-    name, group, more = f"train_{model}", "train", opt.train_flags
-    if model == SILNET:
-        name, group, more = SILNET, "silnet", opt.silnet_flags
-    command = ("train.py", *flags, *more)
-    return Stage(name=name, group=group, command=command, after=needs, outputs=(run / "latest.pt",), run=run)
+    silnet = model == SILNET
+    run = opt.checkpoints_dir / model
+    return Stage(
+        name=SILNET if silnet else f"train_{model}",
+        group=SILNET if silnet else "train",
+        command=("train.py", *flags, *(opt.silnet_flags if silnet else opt.train_flags)),
+        after=("masks", SILNET) if model == "geocongan" else ("masks",),
+        outputs=(run / "latest.pt",),
+        run=run,
+    )
 
 
-def test_flags(opt: Namespace, model: str) -> list[str]:
+def _use(opt: Namespace, model: str) -> list[str]:
     """Flags of every command that uses a trained model."""
     where = ["--checkpoints_dir", str(opt.checkpoints_dir), "--results_dir", str(opt.folder)]
-    return ["--name", model, *where, *machine_flags(opt)]
+    workers = [] if opt.num_workers is None else ["--num_workers", str(opt.num_workers)]
+    return ["--name", model, *where, *_flags(opt, "device"), *workers]
 
 
-def translate_stage(opt: Namespace, model: str) -> Stage:
+def _translate(opt: Namespace, model: str) -> Stage:
     silnet = ["--silnet", str(opt.checkpoints_dir / SILNET)]
-    flags = [*test_flags(opt, model), "--num_test", str(opt.num_test), *silnet, *opt.test_flags]
     return Stage(
         name=f"translate_{model}",
         group="translate",
-        command=("test.py", *flags),
+        command=("test.py", *_use(opt, model), "--num_test", str(opt.num_test), *silnet, *opt.test_flags),
         after=(f"train_{model}", SILNET),
         outputs=(opt.folder / model / "test" / "metrics.json",),
         exclusive=model,
     )
 
 
-def study_stages(opt: Namespace) -> list[Stage]:
+def _studies(opt: Namespace, model: str) -> list[Stage]:
     """What is done with one model: the way back, the classifications and the downstream study."""
-    model, trained = opt.figure_model, (f"train_{opt.figure_model}",)
-    if model not in opt.models:
-        return []
-    base = test_flags(opt, model)
-    back = ("test.py", *base, "--direction", "RtoS", "--num_test", str(opt.num_test), "--no-metrics")
-    all_hands = ("test.py", *base, "--phase", "all", "--num_test", str(opt.classify_images), "--no-metrics")
-    downstream = ("test.py", *base, "--downstream", "segmentation", *opt.downstream_flags)
-    stages = [
-        Stage(
-            name="back",
-            group="back",
-            command=back,
-            after=trained,
-            outputs=(opt.folder / model / "test_RtoS" / "metrics.json",),
-            exclusive=model,
-        ),
-        Stage(
-            name="classify_hands",
-            group="classify",
-            command=all_hands,
-            after=trained,
-            outputs=(opt.folder / model / "all" / "metrics.json",),
-            exclusive=model,
-        ),
-    ]
-    for experiment in ("table2", "table3"):
+    use = _use(opt, model)
+
+    def test_stage(name: str, group: str, written: str, *flags: str) -> Stage:
+        outputs = (opt.folder / model / written / "metrics.json",)
+        command, after = ("test.py", *use, *flags), (f"train_{model}",)
+        return Stage(name=name, group=group, command=command, after=after, outputs=outputs, exclusive=model)
+
+    def classify_stage(experiment: str) -> Stage:
         study = opt.folder / "classify" / experiment
-        command = ("classify.py", "--experiment", experiment, *base, "--seed", str(opt.seed), *opt.classify_flags)
-        stages.append(
-            Stage(
-                name=f"classify_{experiment}",
-                group="classify",
-                command=command,
-                after=("classify_hands",),
-                outputs=(study / "metrics.json",),
-                run=study,
-            )
+        return Stage(
+            name=f"classify_{experiment}",
+            group="classify",
+            command=("classify.py", "--experiment", experiment, *use, "--seed", str(opt.seed), *opt.classify_flags),
+            after=("classify_hands",),
+            outputs=(study / "metrics.json",),
+            run=study,
         )
-    stages.append(
-        Stage(
-            name="downstream",
-            group="downstream",
-            command=downstream,
-            after=trained,
-            outputs=(opt.folder / model / "downstream" / "segmentation" / "metrics.json",),
-            exclusive=model,
-        )
-    )
-    return stages
+
+    no_metrics, most = ("--no-metrics", "--num_test"), str(opt.classify_images)
+    back = test_stage("back", "back", "test_RtoS", "--direction", "RtoS", *no_metrics, str(opt.num_test))
+    hands = test_stage("classify_hands", "classify", "all", "--phase", "all", *no_metrics, most)
+    study = ("--downstream", "segmentation", *opt.downstream_flags)
+    downstream = test_stage("downstream", "downstream", "downstream/segmentation", *study)
+    return [back, hands, *map(classify_stage, ("table2", "table3")), downstream]
 
 
 def choose(stages: list[Stage], only: list[str]) -> list[Stage]:
