@@ -18,7 +18,7 @@ from util.reproduce import claims
 from util.reproduce.__main__ import parse_reproduce
 from util.reproduce.claims import FAILS, HOLDS, OPEN, UNTESTED, Comparison
 from util.reproduce.evidence import sharpness
-from util.reproduce.figures import shading_step
+from util.reproduce.page import shading_step
 from util.reproduce.runner import Runner, duration, places_for, plan_text
 from util.reproduce.stages import Stage, choose, create_stages
 from util.results.pages import html_page, table

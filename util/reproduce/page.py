@@ -1,22 +1,41 @@
-"""paper.md and index.html: the paper's tables and figures as reproduced here, and which of its claims hold."""
+"""paper.md and index.html: the paper's tables and figures as reproduced here, and which of its claims hold.
+
+Figures are JPEG files, small enough to be shared.
+"""
 
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from util import workers
+from util.drawing import sheet, spread
 from util.errors import UsageError
+from util.files import write_bytes
+from util.images import ImageError, read_mask, read_rgb
 from util.reproduce.claims import Claim, Comparison
-from util.reproduce.evidence import classifier_claims, model_claims, read_json, table_rows
-from util.reproduce.figures import write_figures
+from util.reproduce.evidence import (
+    classifier_claims,
+    common_sources,
+    deep_inside,
+    model_claims,
+    read_json,
+    table_rows,
+    test_folder,
+)
 from util.reproduce.runner import duration
-from util.reproduce.stages import SILNET, Stage
+from util.reproduce.stages import SILNET, Stage, real_root
 from util.results.comparison import table as table_one
 from util.results.pages import table, write_pages
 from util.run import load_options
 from util.training.logger import read_log
 
 TITLE = "H-GAN, reproduced"
+SIDE = 176  # pixels of a hand
+COLUMNS, ROWS = 8, 6
+WIDEST = 1500  # pixels of a picture
 CAPTIONS = {
     "fig1": "Fig. 1: synthetic hands (top), translated (bottom).",
     "fig3": "Fig. 3: the synthetic hands with the strongest steps of shading (top), translated (bottom).",
@@ -153,3 +172,90 @@ def commands_section(stages: list[Stage]) -> str:
     """Every command, to be run by hand."""
     lines = "\n".join(workers.shell_line(stage.command) for stage in stages)
     return f"## Commands\n\nWhat `python -m util.reproduce` ran, in order:\n\n```\n{lines}\n```"
+
+
+# ------------------------------------------------------------------ figures
+
+
+def write_jpeg(path: Path, image: np.ndarray, *, quality: int = 88) -> Path:
+    """Write uint8 RGB (H, W, 3), scaled down to at most WIDEST pixels a line."""
+    scale = min(1.0, WIDEST / image.shape[1])
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    encoded, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not encoded:
+        raise ImageError(f"{path}: could not encode an array of shape {image.shape} as JPEG")
+    write_bytes(path, data.tobytes())
+    return path
+
+
+def some_of(items: list, count: int) -> list:
+    """Up to `count` of the items, evenly spread."""
+    return [items[place] for place in spread(len(items), count)]
+
+
+def pair_figure(folder: Path, names: list[Path], *, source: str, labels: tuple[str, str]) -> np.ndarray:
+    """Sources in the top row, their translations below: Figs. 1, 3 and 4. folder: of test.py; names: below generated/."""
+    rows = [[read_rgb(folder / part / name) for name in names] for part in (source, "generated")]
+    return sheet(rows, labels=list(labels), side=SIDE)
+
+
+def model_figure(opt: Namespace, models: list[str], names: list[Path]) -> np.ndarray:
+    """Fig. 5: a row a hand, the synthetic one first and then what each model makes of it."""
+    columns = [test_folder(opt, models[0]) / "synthetic", *(test_folder(opt, m) / "generated" for m in models)]
+    rows = [[read_rgb(column / name) for column in columns] for name in names]
+    return sheet(rows, columns=["synthetic", *models], side=SIDE)
+
+
+def shading_step(image: np.ndarray, mask: np.ndarray, *, margin: int = 8) -> float:
+    """The strongest step of brightness inside the hand, in grey levels a pixel, away from its outline; 0 without an inside.
+
+    Shading discontinuities, as the paper's Fig. 3 shows them at the wrist, are such steps. The brightness is smoothed by
+    a deviation of 2 pixels, and the strongest thousandth of the pixels is left out.
+    """
+    inside = deep_inside(mask, margin)
+    if not inside.any():
+        return 0.0
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 2.0)
+    slope = np.hypot(*np.gradient(grey))
+    return float(np.quantile(slope[inside], 0.999))
+
+
+def strongest_shading(folder: Path, names: list[Path], count: int) -> list[Path]:
+    """The sources with the strongest shading steps, strongest first."""
+    strength = {
+        name: shading_step(read_rgb(folder / "synthetic" / name), read_mask(folder / "masks" / "synthetic" / name))
+        for name in names
+    }
+    return sorted(strength, key=lambda name: (-strength[name], name))[:count]
+
+
+def write_figures(opt: Namespace, models: list[str]) -> dict[str, Path]:
+    """Write every figure whose hands are there to opt.folder/figures. Returns {figure: file}."""
+    out, shown = opt.folder / "figures", test_folder(opt, opt.figure_model)
+    written: dict[str, Path] = {}
+    names = common_sources(opt, models)
+    if names:
+        written["fig5"] = write_jpeg(out / "fig5.jpg", model_figure(opt, models, some_of(names, ROWS)))
+    if opt.figure_model in models and names:
+        labels = ("synthetic", "translated")
+        fig1 = pair_figure(shown, some_of(names, COLUMNS), source="synthetic", labels=labels)
+        written["fig1"] = write_jpeg(out / "fig1.jpg", fig1)
+        steps = strongest_shading(shown, names, COLUMNS)
+        written["fig3"] = write_jpeg(out / "fig3.jpg", pair_figure(shown, steps, source="synthetic", labels=labels))
+    back = opt.folder / opt.figure_model / "test_RtoS"
+    if (back / "metrics.json").exists():
+        real = sorted(path.relative_to(back / "generated") for path in (back / "generated").rglob("*.png"))
+        fig4 = pair_figure(back, some_of(real, COLUMNS), source="real", labels=("real", "translated"))
+        written["fig4"] = write_jpeg(out / "fig4.jpg", fig4)
+    copies = {
+        "fig6": opt.folder / "classify" / "table2" / "samples.png",
+        "fig7": opt.folder / "classify" / "table3" / "confusion.png",
+        "downstream": opt.folder / opt.figure_model / "downstream" / "segmentation" / "samples.png",
+    }
+    if real_root(opt):
+        copies["masks"] = real_root(opt) / "masks_preview.png"
+    for name, path in copies.items():
+        if path.exists():
+            written[name] = write_jpeg(out / f"{name}.jpg", read_rgb(path))
+    return written

@@ -100,10 +100,10 @@ class Runner:
 
     def _start(self, stage: Stage, place: int) -> subprocess.Popen:
         command = list(stage.command)
-        if stage.run and (stage.run / OPTIONS_FILE).exists():
-            # latest.pt is there from the first step on; a study's figures are written at its end.
-            if command[0] == "train.py" or not stage.outputs[0].exists():
-                command.append("--continue_train")
+        begun = stage.run is not None and (stage.run / OPTIONS_FILE).exists()
+        # A training's latest.pt is there from its first step on; a study's figures are written at its end.
+        if begun and (command[0] == "train.py" or not stage.outputs[0].exists()):
+            command.append("--continue_train")
         log.info("%s: %s", stage.name, workers.shell_line(command))
         return workers.start_child(command, log=self.log_of(stage), environment=self.places[place])
 
