@@ -9,7 +9,8 @@ from pathlib import Path
 
 from helpers import ROOT
 
-# From the top down: a folder imports from those below it only. "util" is the files at its root, which import nothing else.
+# From the top down: a folder, or a file such as util/benchmark.py, imports from those below it only. "util" is the other files
+# at its root, which import nothing else.
 FOLDERS = (
     "scripts",
     "util/search",
@@ -37,7 +38,8 @@ def folder_of(file: Path) -> str:
     top, *rest = file.relative_to(ROOT).parts
     if not rest:
         return "scripts"
-    return f"util/{rest[0]}" if top == "util" and len(rest) > 1 else top
+    inside = f"util/{rest[0].removesuffix('.py')}"
+    return inside if top == "util" and inside in FOLDERS else top
 
 
 @cache
