@@ -12,9 +12,10 @@ from util.errors import UsageError, parse_or_exit, run_command
 if __name__ == "__main__":
     OPT = parse_or_exit(parse_classify)  # before PyTorch is imported, which takes seconds
 
-from data.pasted.classification import KINDS, PARTS, draw_balanced, pools_of_folders, pools_of_run
+import numpy as np
+
+from data.composites.classification import KINDS, PARTS, draw_balanced, pools_of_folders, pools_of_run
 from data.splits import SPLIT_FILE, load_split
-from util.drawing import beside
 from util.files import write_bytes, write_json
 from util.images import write_png
 from util.locks import locked
@@ -23,10 +24,7 @@ from util.runtime import resolve_amp, resolve_device
 from util.scores.classification import wilson_interval
 from util.studies.classification import (
     EXPERIMENTS,
-    answer,
-    called_real,
     confusion_by_kind,
-    reports,
     run_training_set,
     sample_sheet,
     test_samples,
@@ -34,7 +32,7 @@ from util.studies.classification import (
     write_predictions,
     write_training_files,
 )
-from util.studies.classification_report import draw_confusion, study_markdown
+from util.studies.classification_report import answer, called_real, draw_confusion, reports, study_markdown
 from util.training.logger import setup_logging
 
 log = logging.getLogger("classify")
@@ -94,31 +92,27 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     confusions = {name: confusion_by_kind(tested, judged) for name, judged in predictions.items()}
     results = {name: reports(experiment, confusion) for name, confusion in confusions.items()}
     figures = [
-        draw_confusion(
-            confusion, experiment.classes, KINDS, title=f"Trained on {', '.join(experiment.training_sets[name])}"
-        )
-        for name, confusion in confusions.items()
+        draw_confusion(each, experiment.classes, KINDS, title=f"Trained on {', '.join(experiment.training_sets[name])}")
+        for name, each in confusions.items()
     ]
-    beside(figures).write(folder / "confusion.png")
+    write_png(folder / "confusion.png", np.vstack(figures))
     first = next(iter(confusions.values()))  # of Table II's training sets, the one without generated hands
     sentence = answer(opt.experiment, first)
     table = study_markdown(opt.experiment, results, answer=sentence, notes=notes, counts=counts)
     write_bytes(folder / "table.md", table.encode())
     real, total = called_real(first)
     low, high = wilson_interval(real, total)
-    write_json(
-        folder / METRICS_FILE,
-        {
-            "experiment": opt.experiment,
-            "images_per_class": counts,
-            "results": results,
-            "answer": sentence,
-            "generated_called_real": {"count": real, "total": total, "share": real / total, "low": low, "high": high},
-            "notes": notes,
-        },
-    )
+    metrics = {
+        "experiment": opt.experiment,
+        "images_per_class": counts,
+        "results": results,
+        "answer": sentence,
+        "generated_called_real": {"count": real, "total": total, "share": real / total, "low": low, "high": high},
+        "notes": notes,
+    }
+    write_json(folder / METRICS_FILE, metrics)
     print(table)
-    print(f"written: {folder}/table.md, confusion.png (and .svg), samples.png, predictions.csv, {METRICS_FILE}")
+    print(f"written: {folder}/table.md, confusion.png, samples.png, predictions.csv, {METRICS_FILE}")
     return 0
 
 
@@ -145,8 +139,7 @@ def open_study(opt: argparse.Namespace, folder: Path) -> None:
             )
         log.info("replacing the finished study in %s", folder)
         shutil.rmtree(folder)
-    may_change = classify_parser().may_change()
-    open_run(folder, plain_options(opt), continue_train=opt.continue_train, may_change=may_change)
+    open_run(folder, plain_options(opt), continue_train=opt.continue_train, may_change=classify_parser().may_change())
 
 
 if __name__ == "__main__":

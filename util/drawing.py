@@ -1,19 +1,13 @@
-"""All figures: sheets of labelled pictures, outlines, and charts that are written as PNG and as SVG.
+"""All figures: sheets of labelled pictures, and outlines.
 
 Pictures are uint8 RGB arrays (H, W, 3) on white. A sheet is at most WIDTH pixels wide where its pictures allow it, so that
 its text can be read in a README.
 """
 
-import html
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import numpy as np
-
-from util.files import write_bytes
-from util.images import write_png
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK, PALE_INK, PAPER = (30, 30, 30), (110, 110, 110), 255
@@ -130,86 +124,3 @@ def draw_outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, 
 def mask_picture(mask: np.ndarray) -> np.ndarray:
     """bool (H, W) -> uint8 (H, W, 3): white on the hand, black beside it."""
     return np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=2)
-
-
-# ------------------------------------------------------------------ charts
-
-
-@dataclass
-class Chart:
-    """A drawing of rectangles and lines of text, for PNG and SVG alike. Sizes of text are in pixels of its capitals."""
-
-    width: int
-    height: int
-    rectangles: list[tuple] = field(default_factory=list)
-    texts: list[tuple] = field(default_factory=list)
-
-    def rectangle(self, x: int, y: int, width: int, height: int, fill: tuple[int, int, int]) -> None:
-        """Add a filled rectangle."""
-        self.rectangles.append((x, y, width, height, fill))
-
-    def text(
-        self,
-        text: str,
-        x: float,
-        y: float,
-        *,
-        size: float = 12,
-        ink: tuple[int, int, int] = INK,
-        bold: bool = False,
-        upwards: bool = False,
-    ) -> None:
-        """Add a line of text whose middle is at (x, y); upwards: read from below."""
-        self.texts.append((text, x, y, size, ink, bold, upwards))
-
-    def png(self) -> np.ndarray:
-        """uint8 (height, width, 3)."""
-        canvas = np.full((self.height, self.width, 3), PAPER, np.uint8)
-        for x, y, width, height, fill in self.rectangles:
-            canvas[y : y + height, x : x + width] = fill
-        for text, x, y, size, ink, bold, upwards in self.texts:
-            scale = size / 22
-            if upwards:
-                turned = np.ascontiguousarray(np.rot90(canvas, -1))  # (x, y) -> (height - 1 - y, x)
-                draw_text(turned, text, (self.height - 1 - y, x), size=scale, ink=ink, bold=bold)
-                canvas = np.ascontiguousarray(np.rot90(turned))
-            else:
-                draw_text(canvas, text, (x, y), size=scale, ink=ink, bold=bold)
-        return canvas
-
-    def svg(self) -> str:
-        """The same as SVG."""
-        parts = [f'<rect width="{self.width}" height="{self.height}" fill="#fff"/>']
-        parts += [
-            f'<rect x="{x}" y="{y}" width="{w}" height="{h}" fill="{_hex(fill)}"/>'
-            for x, y, w, h, fill in self.rectangles
-        ]
-        for text, x, y, size, ink, bold, upwards in self.texts:
-            turn = f' transform="rotate(-90 {x:g} {y:g})"' if upwards else ""
-            weight = ' font-weight="600"' if bold else ""
-            parts.append(
-                f'<text x="{x:g}" y="{y:g}" font-size="{1.4 * size:g}" fill="{_hex(ink)}"{weight}{turn}>{html.escape(text)}</text>'
-            )
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
-        style = 'font-family="Helvetica, Arial, sans-serif" text-anchor="middle" dominant-baseline="central">'
-        return head + style + "\n" + "\n".join(parts) + "\n</svg>\n"
-
-    def write(self, path: Path) -> None:
-        """Write path (a .png) and the .svg beside it."""
-        write_png(path, self.png())
-        write_bytes(path.with_suffix(".svg"), self.svg().encode())
-
-
-def beside(charts: Sequence[Chart]) -> Chart:
-    """One chart of several, from left to right."""
-    whole = Chart(sum(chart.width for chart in charts), max(chart.height for chart in charts))
-    left = 0
-    for chart in charts:
-        whole.rectangles += [(x + left, *rest) for x, *rest in chart.rectangles]
-        whole.texts += [(text, x + left, *rest) for text, x, *rest in chart.texts]
-        left += chart.width
-    return whole
-
-
-def _hex(colour: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)

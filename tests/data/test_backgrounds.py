@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from data.pasted.backgrounds import draw_room, open_backgrounds, random_crop
-from data.pasted.backgrounds import photographs as photographs_of
-from data.pasted.composite import WINDOW, Placement, composite, mask_of_crop, place_hand, random_placement
+from data.composites.backgrounds import draw_room, open_backgrounds, random_crop
+from data.composites.backgrounds import photographs as photographs_of
+from data.composites.composite import WINDOW, Placement, composite, mask_of_crop, place_hand, random_placement
 from util.errors import UsageError
 from util.images import write_png
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import classify
-from data.pasted.backgrounds import open_backgrounds
-from data.pasted.classification import (
+from data.composites.backgrounds import open_backgrounds
+from data.composites.classification import (
     KINDS,
     HandFile,
     HandsOnBackgrounds,
@@ -33,7 +33,8 @@ from options.classify_options import classify_parser
 from util.checkpoint import load_checkpoint
 from util.errors import Stopped, UsageError, run_command
 from util.images import write_png
-from util.studies.classification import EXPERIMENTS, answer, called_real, confusion_by_kind, training_samples
+from util.studies.classification import EXPERIMENTS, confusion_by_kind, training_samples
+from util.studies.classification_report import answer, called_real
 
 COLOURS = {"synthetic": (230, 60, 60), "real": (40, 80, 220), "generated": (60, 90, 200)}  # generated look nearly real
 
@@ -95,7 +96,7 @@ def test_a_study_writes_all_it_promises(experiment, folders, tmp_path, monkeypat
     assert metrics["answer"] in table and metrics["answer"] in printed and "% of generated hands" in metrics["answer"]
     assert "*published*" in table and "29 training images a class, not the 30" in table  # 40 divided as 30 : 12
     assert metrics["images_per_class"] == {"train": 29, "test": 11}
-    for name in ("confusion.png", "confusion.svg", "samples.png", "options.yaml"):
+    for name in ("confusion.png", "samples.png", "options.yaml"):
         assert (study / name).stat().st_size > 100
     assert list((study / "tensorboard").rglob("events.out*"))
 
@@ -185,7 +186,7 @@ def test_it_learns_hands_and_neither_backgrounds_nor_shuffled_labels(tmp_path, m
 
     score("hands")
     with monkeypatch.context() as patch:
-        patch.setattr("data.pasted.classification.composite", lambda image, mask, background, **_: background)
+        patch.setattr("data.composites.classification.composite", lambda image, mask, background, **_: background)
         score("backgrounds")
     with monkeypatch.context() as patch:
         patch.setattr(classify, "training_samples", lambda *which: shuffled_labels(training_samples(*which)))

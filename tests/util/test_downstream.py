@@ -10,13 +10,9 @@ from helpers import TINY, draw_hand
 
 import test as test_script
 import train
-from data.demo import CAMERA, SIDE, ensure_demo
-from data.frames import find_frames
-from data.hands import Hand
-from data.joints import joint_file, project, read_joints
-from data.pasted import downstream as annotated
-from data.pasted.composite import Placement, place_hand, place_points, random_placement
-from data.pasted.downstream import (
+from data.composites import downstream as annotated
+from data.composites.composite import Placement, place_hand, place_points, random_placement
+from data.composites.downstream import (
     AnnotatedHands,
     background_bank,
     cut_out,
@@ -24,6 +20,10 @@ from data.pasted.downstream import (
     move,
     photograph,
 )
+from data.demo import CAMERA, SIDE, ensure_demo
+from data.frames import find_frames
+from data.hands import Hand
+from data.joints import joint_file, project, read_joints
 from data.unpaired import collate
 from models.supervised import SIGMA, TASKS, DownstreamNet, keypoint_loss, locate
 from options.test_options import parse_test

@@ -20,11 +20,11 @@ import torch
 from helpers import ROOT, TINY, descendants, draw_hand, start_call, wait, write_hands
 from torch.utils.data import Dataset
 
+from data.composites.backgrounds import open_backgrounds
+from data.composites.downstream import background_bank
 from data.frames import find_frames
 from data.input_folder import frames_in_folder
 from data.loader import collate_arrays, ordered_batches, stream_loader
-from data.pasted.backgrounds import open_backgrounds
-from data.pasted.downstream import background_bank
 from data.regions import HandRegions, readable
 from data.unpaired import UnpairedHands
 from util import workers as pool

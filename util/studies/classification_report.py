@@ -1,22 +1,21 @@
 """The classification study's report: Tables II and III in Markdown, the published numbers beside ours, and Fig. 7."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from util.drawing import INK, PALE_INK, Chart, text_width
+from data.composites.classification import KINDS
+from util.drawing import INK, draw_text, sheet
 from util.results.pages import table
+from util.scores.classification import percent, report, wilson_interval
+from util.studies.classification import Experiment
 
 CELL = 150  # pixels of the confusion matrix's cells
 PALE, DEEP = np.array([247.0, 251.0, 255.0]), np.array([8.0, 69.0, 148.0])  # cells of 0 and of 100 %
 
-CLASSES = ("synthetic", "real", "generated")
 SCORES = ("precision", "recall", "f1")
-TRAINING_SETS = {
-    "syn_rea": "syn | rea",
-    "syn_gen": "syn | gen",
-    "syn_half": "syn | (½ rea, ½ gen)",
-}
+TRAINING_SETS = {"syn_rea": "syn | rea", "syn_gen": "syn | gen", "syn_half": "syn | (½ rea, ½ gen)"}
 TEST_SETS = {"syn_rea": "syn, rea", "syn_gen": "syn, gen"}
 
 # Table II, in percent: precision, recall and F1, each of synthetic and of real hands, and accuracy. Generated hands count as
@@ -38,11 +37,55 @@ PUBLISHED_TABLE3 = {
     "accuracy": (0.8637,),
 }
 
-# Fig. 7: rows predicted, columns true, in the order of CLASSES. Real hands add up to 3501; Table III follows from these
+# Fig. 7: rows predicted, columns true, in the order of KINDS. Real hands add up to 3501; Table III follows from these
 # counts to its last digit with 464 real hands called generated, and not with the printed 465. The figure's caption and
 # the text swap the two shares: by Table III's own recalls it is 18 % of generated hands that were called real and 13 %
 # of real ones that were called generated.
 PUBLISHED_FIG7 = ((3341, 121, 40), (114, 2915, 647), (45, 465, 2813))
+
+
+def reports(experiment: Experiment, by_kind: np.ndarray) -> dict[str, dict]:
+    """{test set: its util.scores.classification.report}, for one training set's confusion_by_kind."""
+    results = {}
+    for name, kinds in experiment.test_sets.items():
+        matrix = np.zeros((len(experiment.classes),) * 2, np.int64)
+        for kind in kinds:
+            matrix[:, experiment.labels[kind]] += by_kind[:, KINDS.index(kind)]
+        results[name] = report(matrix, experiment.classes)
+    return results
+
+
+def called_real(by_kind: np.ndarray, kind: str = "generated") -> tuple[int, int]:
+    """How many hands of a kind were predicted real, and how many there are."""
+    column = by_kind[:, KINDS.index(kind)]
+    return int(column[KINDS.index("real")]), int(column.sum())
+
+
+def answer(name: str, by_kind: np.ndarray) -> str:
+    """The experiment's result on generated hands in words, by the confusion_by_kind of its first training set.
+
+    A share of hands taken for real means little alone, as a classifier that calls everything real takes all of them. So
+    the text adds the same classifier's shares of real and of synthetic hands, and rejects the answer if it cannot tell
+    these two apart better than chance.
+    """
+    who = "never saw one" if name == "table2" else "was taught to tell the three apart"
+    calls = {kind: called_real(by_kind, kind) for kind in KINDS}
+    share = {kind: percent(real / total, total) for kind, (real, total) in calls.items()}
+    count, total = calls["generated"]
+    low, high = (percent(bound, total) for bound in wilson_interval(count, total))
+    text = (
+        f"{share['generated']} % of generated hands ({count} of {total}) were taken for real by a classifier that {who} "
+        f"(95 % confidence interval {low} to {high} %). It called {share['real']} % of real hands and "
+        f"{share['synthetic']} % of synthetic hands real."
+    )
+    (right, reals), (wrong, synthetics) = calls["real"], calls["synthetic"]
+    if wilson_interval(right + synthetics - wrong, reals + synthetics)[0] > 0.5:
+        return text
+    return (
+        "The classifier has learnt nothing: it does not tell real from synthetic hands better than chance, so that its "
+        "opinion of generated ones is worth nothing. Train it longer (--n_epochs), on more hands, or at a higher "
+        f"--lr. {text}"
+    )
 
 
 def table2(results: Mapping[str, Mapping[str, Mapping]]) -> str:
@@ -52,11 +95,11 @@ def table2(results: Mapping[str, Mapping[str, Mapping]]) -> str:
     """
     header = ["#", "train set", "test set", "", "precision syn / rea", "recall syn / rea", "F1 syn / rea", "accuracy"]
     rows = []
-    for number, (train, reports) in enumerate(results.items(), start=1):
-        for test, report in reports.items():
-            scores = [report["per_class"][name][key] for key in SCORES for name in CLASSES[:2]]
-            ours = [100 * value for value in (*scores, report["accuracy"])]
-            rows.append([str(number), TRAINING_SETS[train], TEST_SETS[test], "ours", *_pairs(ours)])
+    for number, (train, tests) in enumerate(results.items(), start=1):
+        for test, scores in tests.items():
+            ours = [scores["per_class"][name][key] for key in SCORES for name in KINDS[:2]] + [scores["accuracy"]]
+            ours = _pairs([100 * value for value in ours])
+            rows.append([str(number), TRAINING_SETS[train], TEST_SETS[test], "ours", *ours])
             rows.append(["", "", "", "*published*", *_pairs(PUBLISHED_TABLE2[train, test])])
     return table(header, rows)
 
@@ -65,10 +108,10 @@ def _pairs(values: Sequence[float]) -> list[str]:
     return [f"{values[i]:.2f} / {values[i + 1]:.2f}" for i in (0, 2, 4)] + [f"{values[6]:.2f}"]
 
 
-def table3(report: Mapping) -> str:
-    """Table III as Markdown, from one report (util.scores.classification.report) over CLASSES, ours with the published."""
-    ours = {name: [report["per_class"][name][key] for key in SCORES] for name in CLASSES}
-    ours["accuracy"] = [report["accuracy"]]
+def table3(scores: Mapping) -> str:
+    """Table III as Markdown, from one report (util.scores.classification) over KINDS, ours with the published."""
+    ours = {name: [scores["per_class"][name][key] for key in SCORES] for name in KINDS}
+    ours["accuracy"] = [scores["accuracy"]]
     rows = [
         [name, *(f"{value:.4f}" for pair in zip(values, PUBLISHED_TABLE3[name]) for value in pair)]
         for name, values in ours.items()
@@ -85,10 +128,7 @@ def study_markdown(
     notes: Sequence[str],
     counts: Mapping[str, int],
 ) -> str:
-    """table.md: the answer in words, what was used, and the table.
-
-    experiment: "table2" or "table3"; results: {training set: {test set: report}}; counts: images a class, by part.
-    """
+    """table.md. results: {training set: {test set: report}}; counts: images a class, by part."""
     used = f"{counts['train']} training and {counts['test']} test images a class."
     lines = [answer, "", " ".join([used, *notes]), ""]
     if experiment == "table2":
@@ -101,8 +141,8 @@ def study_markdown(
             f"Published: {share:.2f} % of generated hands taken for real after training on syn \\| rea.",
         ]
     else:
-        report = results["syn_rea_gen"]["syn_rea_gen"]
-        pairs = zip(CLASSES, report["confusion"], PUBLISHED_FIG7)
+        scores = results["syn_rea_gen"]["syn_rea_gen"]
+        pairs = zip(KINDS, scores["confusion"], PUBLISHED_FIG7)
         counts_of = [
             [name, *(text for count, known in zip(ours, published) for text in (str(count), f"*{known}*"))]
             for name, ours, published in pairs
@@ -110,7 +150,7 @@ def study_markdown(
         lines += [
             "Table III.",
             "",
-            table3(report),
+            table3(scores),
             "",
             "Fig. 7: counts, rows predicted, columns true (published in italics; its 465 must be 464, by Table III).",
             "",
@@ -119,35 +159,19 @@ def study_markdown(
     return "\n".join(lines) + "\n"
 
 
-def draw_confusion(
-    matrix: np.ndarray, names: Sequence[str], true_names: Sequence[str], *, title: str = "Tested hands"
-) -> Chart:
-    """Fig. 7: counts and, below, percent of the column; darker is more.
+def draw_confusion(matrix: np.ndarray, names: Sequence[str], true_names: Sequence[str], *, title: str) -> np.ndarray:
+    """Fig. 7, uint8 RGB: counts and percent of the column; darker is more.
 
     matrix: integers (R, C), rows predicted, columns true; names: R labels; true_names: C labels.
-    Each column says how many hands it holds.
     """
     totals = matrix.sum(axis=0)
     shares = matrix / np.maximum(totals, 1)
-    longest = max(text_width(name, 0.7) for name in names)
-    left, top, bottom = 60 + longest + 20, 64, 112
-    high, wide = CELL * len(names), CELL * len(true_names)
-    chart = Chart(left + wide + 24, top + high + bottom)
-    chart.text(title, left + wide / 2, 32, size=17, bold=True)
-    chart.rectangle(left - 2, top - 2, wide + 4, high + 4, INK)
-    for row, name in enumerate(names):
-        chart.text(name, 60 + longest / 2, top + (row + 0.5) * CELL, size=15)
-        for column in range(len(true_names)):
-            x, y, share = left + column * CELL, top + row * CELL, float(shares[row, column])
-            shade = tuple(int(v) for v in np.rint(PALE + (DEEP - PALE) * share))
-            chart.rectangle(x + 1, y + 1, CELL - 2, CELL - 2, shade)
-            ink = (255, 255, 255) if share > 0.5 else INK
-            chart.text(str(matrix[row, column]), x + CELL / 2, y + CELL / 2 - 14, size=20, ink=ink, bold=True)
-            chart.text(f"{100 * share:.0f} %", x + CELL / 2, y + CELL / 2 + 24, size=14, ink=ink)
-    for column, (name, total) in enumerate(zip(true_names, totals)):
-        x = left + (column + 0.5) * CELL
-        chart.text(name, x, top + high + 24, size=15)
-        chart.text(f"n = {total}", x, top + high + 48, size=12, ink=PALE_INK)
-    chart.text("True class", left + wide / 2, top + high + 86, size=17, bold=True)
-    chart.text("Predicted class", 26, top + high / 2, size=17, bold=True, upwards=True)
-    return chart
+    cells = np.rint(PALE + (DEEP - PALE) * shares[..., None]).astype(np.uint8)  # (R, C, 3)
+    pictures = [[np.full((CELL, CELL, 3), cell, np.uint8) for cell in row] for row in cells]
+    for (row, column), picture in zip(np.ndindex(matrix.shape), itertools.chain(*pictures)):
+        ink = (255, 255, 255) if shares[row, column] > 0.5 else INK
+        draw_text(picture, str(matrix[row, column]), (CELL / 2, CELL / 2 - 14), size=0.9, ink=ink, bold=True)
+        draw_text(picture, f"{100 * shares[row, column]:.0f} %", (CELL / 2, CELL / 2 + 24), ink=ink)
+    columns = [f"{name}: {total}" for name, total in zip(true_names, totals)]
+    labels = [f"called {name}" for name in names]
+    return sheet(pictures, columns=columns, labels=labels, title=title, side=CELL)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data.composites.downstream import AnnotatedHand, AnnotatedHands, background_bank, cut_out
 from data.demo import CAMERA
 from data.frames import Domains, Frame
 from data.hands import Hand
 from data.joints import joint_file, project, read_joints
 from data.loader import ordered_batches, stream_loader, to_device
 from data.masks.ops import iou
-from data.pasted.downstream import AnnotatedHand, AnnotatedHands, background_bank, cut_out
 from data.regions import HandRegions, readable
 from models.load import Translator
 from models.supervised import DownstreamNet

@@ -1,12 +1,11 @@
 """Hands with their labels on random backgrounds: what the downstream networks train on and are tested on.
 
-The question is whether a network that learnt from translated hands knows real ones by their look. A hand that is
-pasted by its own mask can also be found by the seam, which is the same whatever was pasted, so:
+A hand that is pasted by its own mask can also be found by the seam, so:
 
-- Seam: data/pasted/composite.py smooths, shrinks and feathers the outline of every hand alike, at the picture's resolution.
-- Decoys: behind the hand lies the outline of another one, pasted by the same code and filled with a background. It
-  has the seam and the shape of a hand; only skin tells the two apart.
-- Picture: hand and background are blurred, brightened and made noisy together, as one photograph would be.
+- Every hand's outline is smoothed, shrunk and feathered alike (data/composites/composite.py).
+- Behind the hand lies a decoy: the outline of another one, pasted by the same code and filled with a background. It has
+  the seam and the shape of a hand; only skin tells the two apart.
+- Hand and background are blurred, brightened and made noisy together, as one photograph would be.
 
 Every random choice is drawn from (seed, k) before the hand is looked at, so that item k of equally long sets has the
 same background, decoy, motion and noise.
@@ -22,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.composites.backgrounds import Background, noisy, open_backgrounds
+from data.composites.classification import PARTS, HandsOnBackgrounds
+from data.composites.composite import Placement, place_hand, place_points, random_placement
 from data.hands import Hand
 from data.joints import N_JOINTS
-from data.pasted.backgrounds import Background, noisy, open_backgrounds
-from data.pasted.classification import PARTS, HandsOnBackgrounds
-from data.pasted.composite import Placement, place_hand, place_points, random_placement
 from util.images import mask_to_tensor, to_tensor
 
 CANVAS = 1.5  # side of a prepared hand's canvas over the picture's: what is turned and moved into view is there
@@ -76,9 +75,8 @@ def move(cutout: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray,
 
 def photograph(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Brightness, blur and noise over the whole of a float32 (S, S, 3) in [0, 255]; returns uint8."""
-    gain, blur, noise = rng.uniform(0.85, 1.15), rng.uniform(0.2, 0.8), rng.uniform(0, 4)
-    picture = cv2.GaussianBlur(picture * np.float32(gain), (0, 0), blur)
-    return noisy(picture, noise, rng)
+    gain, blur, noise = rng.uniform((0.85, 0.2, 0), (1.15, 0.8, 4))
+    return noisy(cv2.GaussianBlur(picture * np.float32(gain), (0, 0), blur), noise, rng)
 
 
 def background_bank(root: str | None, *, size: int, part: str, seed: int) -> Background:
@@ -108,8 +106,7 @@ class AnnotatedHands(HandsOnBackgrounds):
     samples: Sequence[AnnotatedHand]
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str]:
-        rng = np.random.default_rng((self.seed, PARTS.index("train" if self.train else "test"), k))
-        hand = self._sample(k)
+        rng, hand = self.draw(k)
         picture, filling = self.background(rng).astype(np.float32), self.background(rng)
         size, canvas = len(picture), len(hand.cutout)
         decoy = self.samples[rng.integers(len(self.samples))]
@@ -137,4 +134,4 @@ class AnnotatedHands(HandsOnBackgrounds):
 
     def files(self, k: int) -> list[str]:
         """The file of item k's hand."""
-        return [self._sample(k).name]
+        return [self.draw(k)[1].name]

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data.composites.backgrounds import Background
+from data.composites.composite import Placement, composite, mask_of_crop, random_placement
 from data.listing import images_below, warn_left_out
-from data.pasted.backgrounds import Background
-from data.pasted.composite import Placement, composite, mask_of_crop, random_placement
 from data.shuffled import Shuffled, shuffled
 from data.splits import Split
 from util.errors import UsageError
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 KINDS = ("synthetic", "real", "generated")
 PARTS = ("train", "test")
+FOLDER_FLAGS = dict(zip(KINDS, ("synth_dir", "real_dir", "gen_dir")))
 
 
 class HandFile(NamedTuple):
@@ -81,35 +82,30 @@ def pools_of_run(results: Path, split: Split, *, seed: int, test_share: float) -
         )
     if phase == "test":
         log.warning(
-            "%s is missing, so %s alone is divided into training and test images; test.py --phase all finds more",
-            results / "all",
-            results / "test",
+            "%s is missing: only %s is divided; test.py --phase all finds more", results / "all", results / "test"
         )
         return divide(pool, seed=seed, test_share=test_share)
     parts = {}
     for part in PARTS:
+        # test.py keeps the suffix, a.jpg.png, where two sources differ in nothing else.
         known = {
-            # test.py keeps the suffix, a.jpg.png, where two sources differ in nothing else.
             domain: {stem for name in phases[part] for stem in (name, PurePosixPath(name).with_suffix("").as_posix())}
             for domain, phases in split.items()
         }
         known["generated"] = known["synthetic"]
-        parts[part] = {
-            kind: {source: file for source, file in pool[kind].items() if source in known[kind]} for kind in KINDS
-        }
+        parts[part] = {kind: {name: pool[kind][name] for name in pool[kind] if name in known[kind]} for kind in KINDS}
     return parts
 
 
 def pools_of_folders(folders: dict[str, Path], *, seed: int, test_share: float) -> dict[str, Pool]:
     """{"train": Pool, "test": Pool} of three folders, by kind, divided by source. Raises UsageError on an empty one."""
     pool = {kind: find_hands(folders[kind], kind) for kind in KINDS}
-    for kind, flag in zip(KINDS, ("--synth_dir", "--real_dir", "--gen_dir")):
+    for kind, flag in FOLDER_FLAGS.items():
         if not pool[kind]:
-            raise UsageError(f"{flag} {folders[kind]} holds no image")
+            raise UsageError(f"--{flag} {folders[kind]} holds no image")
     if strangers := len(pool["generated"].keys() - pool["synthetic"].keys()):
         log.warning(
-            "%d of %d generated hands are not named as any synthetic one: nothing keeps their sources out of the "
-            "other part of the division",
+            "%d of %d generated hands are not named as any synthetic one: their sources may serve in training and testing",
             strangers,
             len(pool["generated"]),
         )
@@ -121,8 +117,7 @@ def divide(pool: Pool, *, seed: int, test_share: float) -> dict[str, Pool]:
     testing = {}
     for name, kinds in (("rendered", ("synthetic", "generated")), ("real", ("real",))):
         sources = shuffled(set().union(*(pool[kind] for kind in kinds)), f"{seed}-{name}")
-        chosen = set(sources[: round(len(sources) * test_share)])
-        testing.update(dict.fromkeys(kinds, chosen))
+        testing.update(dict.fromkeys(kinds, set(sources[: round(len(sources) * test_share)])))
     return {
         part: {
             kind: {source: file for source, file in pool[kind].items() if (source in testing[kind]) == (part == "test")}
@@ -132,38 +127,30 @@ def divide(pool: Pool, *, seed: int, test_share: float) -> dict[str, Pool]:
     }
 
 
-def draw_balanced(pool: Pool, *, per_class: int, seed: int, strict: bool = False) -> dict[str, list[HandFile]]:
+def draw_balanced(pool: Pool, *, per_class: int, seed: int) -> dict[str, list[HandFile]]:
     """As many usable hands of each kind, at most `per_class`, drawn at random: {kind: files}.
 
     Synthetic and generated hands come from the same sources as far as there are such: they differ in look, not in
     shape. Files that are damaged, empty or without a plain background are named in warnings, counted and replaced.
-    Raises UsageError where a kind has none left, or, if strict, for the first such file.
+    Raises UsageError where a kind has none left.
     """
     both = pool["synthetic"].keys() & pool["generated"].keys()
     chosen = {}
     for kind in KINDS:
-        names = pool[kind].keys()
-        first = both if kind != "real" else set(names)
-        order = shuffled(set(names) & first, f"{seed}-first") + shuffled(set(names) - first, f"{seed}-{kind}")
-        chosen[kind] = take_usable([pool[kind][name] for name in order], per_class, kind=kind, strict=strict)
+        names = set(pool[kind])
+        first = names if kind == "real" else both
+        order = shuffled(first, f"{seed}-first") + shuffled(names - first, f"{seed}-{kind}")
+        chosen[kind] = take_usable([pool[kind][name] for name in order], per_class, kind=kind)
     count = min(len(files) for files in chosen.values())
     return {kind: files[:count] for kind, files in chosen.items()}
 
 
-def take_usable(files: Sequence[HandFile], count: int, *, kind: str, strict: bool = False) -> list[HandFile]:
-    """The first `count` files that hold a hand on a plain background, or as many as do.
-
-    Raises UsageError if none does or, if strict, one does not.
-    """
+def take_usable(files: Sequence[HandFile], count: int, *, kind: str) -> list[HandFile]:
+    """The first `count` files that hold a hand on a plain background, or as many as do; UsageError if none does."""
     kept, faults = [], []
     checked = in_threads(find_fault, files, count=4, name=lambda file: printable(file.image))
     for file, fault in zip(files, progress(checked, total=min(count, len(files)), desc=f"checking {kind} hands")):
-        if fault and strict:
-            raise UsageError(f"{fault} (--no-strict leaves such images out)")
-        if fault:
-            faults.append(fault)
-        else:
-            kept.append(file)
+        (faults if fault else kept).append(fault or file)
         if len(kept) == count:
             break
     if faults:
@@ -201,10 +188,9 @@ def find_fault(file: HandFile) -> str | None:
 class HandsOnBackgrounds(Dataset):
     """Labelled hands on random backgrounds: {"image": (3, S, S) in [-1, 1], "label": int64, "hand_path": str}.
 
-    Item k is a pure function of (seed, k). Training: an endless stream that passes over the samples in a new random
-    order each time, with a new background and placement each time. Testing: item k is sample k, centred.
-    The background comes from (seed, k) and k says nothing of the class in training; in testing one generator a sample
-    keeps neighbours independent.
+    Item k is a pure function of (seed, k), which says nothing of the class. Training: an endless stream that passes over
+    the samples in a new random order each time, with new backgrounds and placements. Testing: item k is sample k,
+    centred.
     """
 
     def __init__(self, samples: Sequence[Sample], *, background: Background, seed: int, train: bool) -> None:
@@ -215,8 +201,7 @@ class HandsOnBackgrounds(Dataset):
         return len(self.samples)
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str]:
-        rng = np.random.default_rng((self.seed, PARTS.index("train" if self.train else "test"), k))
-        sample = self._sample(k)
+        rng, sample = self.draw(k)
         placement = random_placement(rng) if self.train else Placement()
         background = self.background(rng)
         image, mask = read_hand_file(sample.file)
@@ -225,7 +210,9 @@ class HandsOnBackgrounds(Dataset):
 
     def files(self, k: int) -> list[Path]:
         """The image file of item k's hand."""
-        return [self._sample(k).file.image]
+        return [self.draw(k)[1].file.image]
 
-    def _sample(self, k: int) -> Sample:
-        return self.samples[self._order[k] if self.train else k]
+    def draw(self, k: int) -> tuple[np.random.Generator, Sample]:
+        """Item k's random generator and sample."""
+        rng = np.random.default_rng((self.seed, PARTS.index("train" if self.train else "test"), k))
+        return rng, self.samples[self._order[k] if self.train else k]

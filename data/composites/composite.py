@@ -1,17 +1,15 @@
-"""Hands pasted on backgrounds by their masks: the images that the classification study sees (paper, Fig. 6).
+"""Hands pasted on backgrounds by their masks: the images that the studies see (paper, Fig. 6).
 
-The study asks whether the look of a hand tells its class, so nothing else may. What could, and what is done:
+The studies ask whether the look of a hand tells its class, so nothing else may:
 
-- Background: drawn without knowledge of the class (data/pasted/backgrounds.py).
-- Processing: every class passes the very same code: crop, resize, border, feather, 8-bit rounding; no JPEG anywhere.
-- Framing: a crop is a square on the centroid of the mask whose side is a fixed multiple of the root of its area, so
-  that neither the place nor the size of a hand in its source tells; training adds random shift, zoom and mirroring.
-- Border: raw masks are ragged, rendered ones exact, so all are smoothed alike at the output's resolution and shrunk
-  by one pixel, which takes away the source's background around the hand; then the border is feathered over a pixel.
-- Source resolution: a hand that is small in its source is enlarged and so softer. Output no larger than the sources
-  evens this; what is left of it, as noise and compression marks in the photographs themselves, is part of the look.
-- Silhouette: poses, forearms and views differ between data sets, and no processing hides that. A generated hand has
-  exactly the silhouette of its synthetic source.
+- Every class passes the very same code (crop, resize, border, feather, 8-bit rounding; no JPEG), before backgrounds
+  that are drawn without knowledge of the class.
+- A crop is a square on the mask's centroid whose side is a multiple of the root of its area: neither the place nor the
+  size of a hand in its source tells. Training adds random shift, zoom and mirroring.
+- Raw masks are ragged, rendered ones exact: all are smoothed alike at the output's resolution, shrunk by one pixel, which
+  takes the source's background away, and feathered over a pixel.
+- What remains: a hand that is small in its source is enlarged and so softer; poses, forearms and views differ between
+  data sets. A generated hand has exactly the silhouette of its synthetic source.
 """
 
 import math
@@ -27,8 +25,8 @@ WINDOW = 2.1  # side of the crop over the root of the hand's area: the hand cove
 
 
 class Placement(NamedTuple):
-    """How a hand comes to lie: shift as fractions of the output's side (right, down), zoom, mirroring, and, where it was
-    prepared for that (data.pasted.downstream), a turn in degrees."""
+    """How a hand comes to lie: shift as fractions of the output's side, zoom, mirroring, and a turn in degrees, which only
+    the downstream study's cutouts make."""
 
     right: float = 0.0
     down: float = 0.0
@@ -43,10 +41,7 @@ AS_IT_IS = Placement()
 def random_placement(
     rng: np.random.Generator, *, shift: float = 0.06, zoom: tuple[float, float] = (0.9, 1.1), turn: float = 0.0
 ) -> Placement:
-    """Shift up to 6 % of the side, zoom 0.9 to 1.1, mirroring every other time: the classification study's augmentation.
-
-    turn: the most, in degrees to either side.
-    """
+    """Draw a placement, mirrored every other time; defaults are the classification study's. turn: degrees to either side."""
     right, down = rng.uniform(-shift, shift, 2)
     size = float(np.exp(rng.uniform(*np.log(zoom))))
     angle = float(rng.uniform(-turn, turn)) if turn else 0.0

@@ -1,0 +1,176 @@
+"""Backgrounds behind hands for the studies: photographs of a folder, or rooms drawn from a seed.
+
+The paper pastes hands on random indoor scenes (Fig. 6; MIT Indoor Scenes, Quattoni and Torralba 2009). A background is
+drawn from the random generator alone, never from the class of the hand, so that every class meets the same pool.
+"""
+
+import colorsys
+import logging
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data.listing import images_below
+from util.errors import UsageError
+from util.images import FORMATS, ImageError, read_rgb
+
+log = logging.getLogger(__name__)
+
+Background = Callable[[np.random.Generator], np.ndarray]
+"""Draws one background, uint8 RGB (size, size, 3), from a random generator."""
+
+HELD_OUT = 5  # every fifth photograph is kept for testing
+
+
+def open_backgrounds(root: str | os.PathLike | None, *, size: int, part: str) -> Background:
+    """The source of backgrounds of `size` pixels a side: photographs below `root`, or drawn rooms where it is None.
+
+    part: "train" or "test". No photograph serves in both; drawn rooms never repeat.
+    Raises UsageError if `root` holds fewer than ten photographs.
+    """
+    if root is None:
+        return partial(draw_room, size)
+    return Photographs(photographs(root, part), size=size, root=root)
+
+
+def photographs(root: str | os.PathLike, part: str) -> list[Path]:
+    """The image files below `root` that serve in "train" (four fifths) or "test", evenly over its folders (room types)."""
+    paths = sorted(images_below(Path(root)))
+    if len(paths) < 2 * HELD_OUT:
+        raise UsageError(
+            f"{root} holds {len(paths)} photographs ({FORMATS}), at least {2 * HELD_OUT} are needed: "
+            "give another --background_root, or none for backgrounds that the project draws"
+        )
+    return [path for i, path in enumerate(paths, start=1) if (i % HELD_OUT == 0) == (part == "test")]
+
+
+class Photographs:
+    """Draws crops of photographs, of `size` pixels a side. Files that cannot be read are named once and replaced."""
+
+    def __init__(self, paths: list[Path], *, size: int, root: str | os.PathLike) -> None:
+        self.paths, self.size, self.root = paths, size, root
+        self._bad: set[Path] = set()
+
+    def __call__(self, rng: np.random.Generator) -> np.ndarray:
+        first = rng.integers(len(self.paths))
+        for path in [*self.paths[first:], *self.paths[:first]]:  # the next one that can be read
+            try:
+                if path not in self._bad:
+                    return random_crop(read_rgb(path), self.size, rng)
+            except ImageError as error:
+                self._bad.add(path)
+                log.warning("left out: %s", error)
+        raise UsageError(f"none of the photographs in {self.root} can be read; give another --background_root")
+
+
+def random_crop(photograph: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random square of uint8 (H, W, 3), half to all of its short side, scaled to (size, size, 3), mirrored or not."""
+    height, width = photograph.shape[:2]
+    side = max(1, round(min(height, width) * rng.uniform(0.5, 1.0)))
+    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+    crop = photograph[top : top + side, left : left + side]
+    crop = np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
+    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+
+
+def draw_room(size: int, rng: np.random.Generator) -> np.ndarray:
+    """An indoor-like scene, uint8 RGB (size, size, 3), from the generator's state alone.
+
+    A box in one-point perspective with floor boards, pictures, furniture and clutter; then uneven light, blur, a colour
+    cast and noise. Not meant to deceive anybody: only to vary in colour (browns of skin included), texture, edges and
+    sharpness more than hands do.
+    """
+    canvas = np.empty((size, size, 3), np.uint8)
+    vanishing = rng.uniform([0.2, 0.25], [0.8, 0.6]) * size
+    near = vanishing + (_rectangle(0, 0, size, size) - vanishing) * 1.4  # beyond the picture's border on every side
+    back = vanishing + (near - vanishing) * rng.uniform(0.3, 0.75)
+    wall, ground = _colour(rng), _colour(rng)
+    canvas[:] = wall
+    for i, colour in enumerate((1.2 * _colour(rng), 0.85 * wall, ground, 0.7 * wall)):  # ceiling, side, floor, side
+        _fill(canvas, [near[i], near[i - 3], back[i - 3], back[i]], colour)
+    seam, count = ground * rng.uniform(0.6, 0.9), rng.integers(4, 16)
+    for start, end in zip(np.linspace(back[3], back[2], count), np.linspace(near[3], near[2], count)):
+        _line(canvas, start, end, seam)
+    floor = back[2, 1]
+    for _ in range(rng.integers(0, 4)):  # pictures, windows and screens on the back wall, in their frames
+        (width, height), frame = rng.uniform(0.08, 0.35, 2) * size, rng.uniform(1, 4)
+        x, y = rng.uniform(0, size - width), rng.uniform(0, max(1.0, floor - height))
+        _fill(canvas, _rectangle(x - frame, y - frame, width + 2 * frame, height + 2 * frame), _colour(rng))
+        _fill(canvas, _rectangle(x, y, width, height), _colour(rng))
+    for depth in np.sort(rng.uniform(0.0, 1.0, rng.integers(1, 6))):  # chests, sofas and shelves, far ones first
+        foot = floor + (1.1 * size - floor) * depth
+        width, height = rng.uniform([0.15, 0.12], [0.5, 0.55]) * size
+        x, colour = rng.uniform(-0.2 * size, size - 0.4 * width), _colour(rng)
+        front = _rectangle(x, foot - height, width, height)
+        rear = vanishing + (front - vanishing) * rng.uniform(0.65, 0.9)
+        left, right = (0, 3) if x > vanishing[0] else (1, 2)  # the side that is seen
+        _fill(canvas, [rear[0], rear[1], front[1], front[0]], 1.2 * colour)
+        _fill(canvas, [front[left], rear[left], rear[right], front[right]], 0.6 * colour)
+        _fill(canvas, front, colour)
+        for y in np.linspace(foot - height, foot, rng.integers(1, 6)):  # drawers, cushions, shelves
+            _line(canvas, (x, y), (x + width, y), 0.55 * colour)
+    for _ in range(rng.integers(0, 12)):  # bowls, boxes and cables
+        centre, axes, colour = rng.uniform(0, size, 2), rng.uniform(0.04, 0.36, 2) * size, _colour(rng)
+        kind, turned = rng.integers(3), (centre, axes, rng.uniform(0, 180))
+        if kind == 0:
+            cv2.ellipse(canvas, turned, _bytes(colour), -1, cv2.LINE_AA)
+        elif kind == 1:
+            _fill(canvas, cv2.boxPoints(turned), colour)
+        else:
+            _line(canvas, centre, rng.uniform(0, size, 2), colour, int(rng.integers(1, 5)))
+    return _photograph(canvas, rng)
+
+
+def _colour(rng: np.random.Generator) -> np.ndarray:
+    """A colour of indoor things as RGB: any hue, mostly muted, or as often wood or skin brown."""
+    if rng.random() < 0.5:
+        hue, saturation, value = rng.random(), 0.9 * rng.random() ** 2, rng.uniform(0.15, 1.0)
+    else:
+        hue, saturation, value = rng.uniform((0.01, 0.2, 0.2), (0.12, 0.7, 0.95))
+    return 255 * np.array(colorsys.hsv_to_rgb(hue, saturation, value))
+
+
+def _bytes(colour: np.ndarray) -> list[int]:
+    return np.clip(np.rint(colour), 0, 255).astype(int).tolist()
+
+
+def _rectangle(x: float, y: float, width: float, height: float) -> np.ndarray:
+    return np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
+
+
+def _fill(canvas: np.ndarray, corners: object, colour: np.ndarray) -> None:
+    """Fill the polygon with corners (x, y) in pixels, with a smooth border."""
+    points = np.round(np.asarray(corners, np.float64) * 16).astype(np.int32)  # 4 fractional bits
+    cv2.fillPoly(canvas, [points], _bytes(colour), cv2.LINE_AA, 4)
+
+
+def _line(canvas: np.ndarray, start: object, end: object, colour: np.ndarray, width: int = 1) -> None:
+    ends = np.round(np.array([start, end]) * 16).astype(int).tolist()
+    cv2.line(canvas, *ends, _bytes(colour), width, cv2.LINE_AA, 4)
+
+
+def _photograph(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Uneven light, mottle, blur, a colour cast and sensor noise, as a cheap camera would add them."""
+    size = len(canvas)
+    blur = rng.uniform(-0.5, 4.0) * size / 224
+    if blur > 0.3:
+        canvas = cv2.GaussianBlur(canvas, (0, 0), blur)
+    light = np.ones((size, size), np.float32)
+    for strength, cells in ((rng.uniform(0.05, 0.3), 3), (rng.uniform(0.0, 0.08), int(rng.integers(10, 60)))):
+        coarse = rng.standard_normal((cells, cells), np.float32)
+        light += strength * cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    cast = rng.normal(1, 0.06, 3) * rng.uniform(0.6, 1.15)
+    return noisy(canvas * light[..., None] * cast.astype(np.float32), rng.uniform(0.0, 7.0), rng)
+
+
+def noisy(picture: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """float32 (H, W, 3) in [0, 255] with normal noise of that deviation, as uint8."""
+    noise = np.empty(picture.shape, np.int16)
+    # OpenCV's generator is several times as fast as NumPy's; seeding it from ours keeps the picture a function of rng.
+    cv2.setRNGSeed(int(rng.integers(2**31)))
+    cv2.randn(noise, (0, 0, 0), (1000.0,) * 3)
+    return np.clip(np.rint(picture + noise * np.float32(deviation / 1000)), 0, 255).astype(np.uint8)

@@ -1,0 +1,55 @@
+"""How the studies train their networks: a stream of pasted hands, the loop of all scripts, TensorBoard."""
+
+from pathlib import Path
+
+from data.composites.classification import HandsOnBackgrounds
+from data.loader import stream_loader
+from models.supervised import Supervised
+from util.training.logger import RunLogger
+from util.training.loop import Schedule, fit
+from util.training.saving import Progress
+
+
+def train(
+    net: Supervised,
+    stream: HandsOnBackgrounds,
+    *,
+    folder: Path,
+    batch_size: int,
+    total_steps: int,
+    log_every: int,
+    seed: int,
+    num_workers: int,
+    start: Progress | None = None,
+    board: Path | None = None,
+    **saving: float,
+) -> None:
+    """Train net in `folder` to total_steps, from `start` (default: the first step).
+
+    board: TensorBoard's folder, if not the folder's own. saving: how often, as fields of util.training.loop.Schedule.
+    Raises util.errors.Stopped on SIGINT and SIGTERM.
+    """
+    start = start or Progress()
+    epoch = max(1, round(len(stream) / batch_size))
+    schedule = Schedule(total_steps=total_steps, steps_per_epoch=epoch, log_every=log_every, **saving)
+    loader = stream_loader(stream, batch_size, num_workers=num_workers, start_step=start.step)
+    folder.mkdir(parents=True, exist_ok=True)
+    with RunLogger(
+        folder,
+        first_step=start.step,
+        total_steps=total_steps,
+        steps_per_epoch=epoch,
+        images_per_step=batch_size,
+        board=board,
+    ) as logger:
+        batches = iter(loader)
+        fit(
+            net,
+            batches,
+            folder=folder,
+            device=net.device,
+            seed=seed,
+            schedule=schedule,
+            progress=start,
+            logger=logger,
+        )
