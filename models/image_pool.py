@@ -46,9 +46,11 @@ class ImagePool:
     def query(self, images: Tensor, plan: Tensor) -> Tensor:
         """Exchange images (N, C, H, W) by a plan on their device.
 
-        Returns images of the same shape, each a given or an older one, detached.
+        Returns images of the same shape, each a given or an older one, detached. An image that is not finite is white here, so
+        that no later step meets it.
         """
-        images = images.detach()
+        finite = torch.isfinite(images).flatten(1).all(1)
+        images = torch.where(finite.view(-1, 1, 1, 1), images.detach(), 1.0)
         if self.size == 0:
             return images
         if self.images is None:

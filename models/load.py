@@ -58,7 +58,7 @@ class Translator:
             check_config(content["model"]["config"], asdict(config))
             with torch.device("meta"):
                 net = create_generator(config)
-            net.load_state_dict(content["model"]["averages"][GENERATOR[direction]]["module"], assign=True)
+            net.load_state_dict(content["model"]["networks"][GENERATOR[direction]], assign=True)
             self.net, self.step = net.to(device).eval().requires_grad_(False), int(content["step"])
             self._white = options.background == "white"
             self.hands()

@@ -15,8 +15,7 @@ from data.joints import N_JOINTS
 from models.networks.layers import at_least_float32
 from models.networks.silnet import SilNet
 from models.networks.vit import create_vit
-from models.trainer_state import load_optimizer, load_scaler
-from models.updater import step_if_finite
+from models.optimization import load_optimizer, load_scaler, step_if_finite
 from util.checkpoint import check_config
 from util.runtime import Amp
 

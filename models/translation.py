@@ -125,8 +125,8 @@ class HandTranslator:
 
 
 def translator_of(model: HGAN, *, direction: str = "StoR", crop_to_hand: bool) -> HandTranslator:
-    """A HandTranslator of a generator in training, averaged with --ema."""
-    net, objective = model.averages[GENERATOR[direction]].module, model.objective
+    """A HandTranslator of a generator in training."""
+    net, objective = model.networks[GENERATOR[direction]], model.objective
 
     def paint(images: Tensor, masks: Tensor) -> Tensor:
         return translate(net, images, masks, model.amp, extend_colors=objective.extend_colors, masked=False)

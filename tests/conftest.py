@@ -55,7 +55,7 @@ def pytest_collection_finish(session):
 
     import train  # noqa: F401
 
-    workers.PRELOADED += ("helpers", "train", "models.networks.fast_cpu", "torch._inductor")
+    workers.PRELOADED += ("helpers", "train", "models.networks.layers", "torch._inductor")
 
 
 @pytest.fixture(scope="session")

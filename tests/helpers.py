@@ -109,15 +109,13 @@ def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
     network, goal = ({name: values[name] for name in options_of(group)} for group in (NetworkConfig, Objective))
     torch.manual_seed(0)
     amp = Amp(changes.get("amp", "off"))
-    names = ("silnet", "accumulate", "checkpoint_activations", "channels_last", "total_steps", "seed")
-    arguments = {name: changes[name] for name in names if name in changes}
+    arguments = {name: changes[name] for name in ("silnet", "total_steps", "seed") if name in changes}
     return HGAN(NetworkConfig(**network), Objective(**goal), vgg=vgg, amp=amp, device=CPU, **arguments)
 
 
 def to_double(model: HGAN) -> HGAN:
     """The model, in float64 from here on; its views, too, so give it a copy of a VGG16 that others use."""
-    averages = [average.module for average in model.averages.values()]
-    for net in filter(None, (*model.networks.values(), *averages, model.vgg, model.silnet)):
+    for net in filter(None, (*model.networks.values(), model.view, model.silnet)):
         net.double()
     return model
 

@@ -1,6 +1,6 @@
 """The training step, transcribed plainly: the yardstick of models/hgan.py's.
 
-Written from the paper (section III) and from what models/extras.py says in words of each extra. It does what a first
+Written from the paper (section III) and from what models/departures.py says in words of each departure. It does what a first
 implementation does: one pass for every network and image, features of real and fake images wherever they are used, everything in
 one precision and in contiguous memory, PyTorch's plain operators, weights updated one tensor at a time, and whatever gradients
 autograd computes on the way, wanted or not. Random choices are shared with the model that it is made from, and so are VGG16's
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.hgan import HGAN
 from models.image_pool import ImagePool
-from models.networks.fast_cpu import as_on_gpus
+from models.networks.layers import as_on_gpus
 
 
 def vgg_scales(vgg: nn.Module, image: Tensor) -> list[Tensor]:
@@ -125,7 +125,6 @@ class ReferenceStep:
             name: copy.deepcopy(net).to(dtype, memory_format=torch.contiguous_format)
             for name, net in model.networks.items()
         }
-        self.averages = {name: copy.deepcopy(self.nets[name]) for name in ("G_r", "G_s")}
         adam = {"lr": self.goal.lr, "betas": (self.goal.beta1, 0.999), "foreach": False, "fused": False}
         self.adam_G = torch.optim.Adam([*self.nets["G_r"].parameters(), *self.nets["G_s"].parameters()], **adam)
         self.adam_D = torch.optim.Adam([*self.nets["D_r"].parameters(), *self.nets["D_s"].parameters()], **adam)
@@ -198,11 +197,6 @@ class ReferenceStep:
         self.adam_D.step()
 
         self.steps += 1
-        decay = 0.0
-        with torch.no_grad():
-            for name, average in self.averages.items():
-                for mean, weight in zip(average.parameters(), self.nets[name].parameters()):
-                    mean.copy_(decay * mean + (1 - decay) * weight)
         return {name: value.detach() for name, value in losses.items()}
 
     def set_rates(self) -> None:

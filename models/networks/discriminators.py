@@ -16,24 +16,21 @@ HEAD_GAIN = 0.1  # of the perceptual discriminator's heads, relative to its hidd
 class PatchDiscriminator(nn.Module):
     """CycleGAN's 70x70 PatchGAN: images (N, 3, H, W) in [-1, 1] -> [one map (N, 1, H/8 - 2, W/8 - 2)].
 
-    2,764,737 parameters with ndf=64 and instance norm. layers: stride-2 convolutions, each of which doubles the patch and
-    halves the map; 3 is the published depth. Widths double up to 8 ndf.
+    2,764,737 parameters with ndf=64 and instance norm.
     """
 
     view = "image"
 
-    def __init__(self, *, ndf: int = 64, norm: str = "instance", layers: int = 3) -> None:
+    def __init__(self, *, ndf: int = 64, norm: str = "instance") -> None:
         super().__init__()
-        widths = [ndf * min(2**i, 8) for i in range(layers + 1)]
         stages = [nn.Conv2d(3, ndf, 4, stride=2, padding=1), nn.LeakyReLU(LEAK)]
-        for i in range(layers):
-            stride = 2 if i < layers - 1 else 1
+        for width, stride in ((ndf * 2, 2), (ndf * 4, 2), (ndf * 8, 1)):
             stages += [
-                nn.Conv2d(widths[i], widths[i + 1], 4, stride=stride, padding=1),
-                NORMS[norm](widths[i + 1]),
+                nn.Conv2d(width // 2, width, 4, stride=stride, padding=1),
+                NORMS[norm](width),
                 nn.LeakyReLU(LEAK),
             ]
-        self.net = nn.Sequential(*stages, nn.Conv2d(widths[-1], 1, 4, stride=1, padding=1))
+        self.net = nn.Sequential(*stages, nn.Conv2d(ndf * 8, 1, 4, stride=1, padding=1))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         return [at_least_float32(self.net(image))]
@@ -68,20 +65,19 @@ class PerceptualDiscriminator(nn.Module):
     the last stack and the two maps below it: [(N, 1, H/8, W/8), (N, 1, H/16, W/16), (N, 1, H/32, W/32)], which is
     16, 8 and 4 for the paper's 128x128 crops.
 
-    11,328,899 parameters with ndf=64. scales: number of maps, from the largest on; published: 3. H and W must be multiples
-    of 8 * 2^(scales - 1).
+    11,328,899 parameters with ndf=64. H and W must be multiples of 32. norm: ignored, as there is no normalisation.
     """
 
     view = "vgg"
 
-    def __init__(self, *, ndf: int = 64, scales: int = 3) -> None:
+    def __init__(self, *, ndf: int = 64, norm: str = "none") -> None:
         super().__init__()
         widths = [ndf, ndf * 2, ndf * 4]
         stacks = [CHANNELS[0], *(2 * width for width in widths)]
         self.trunk = nn.ModuleList(_halve(stacks[i], widths[i]) for i in range(3))
         self.lateral = nn.ModuleList(_convolve(CHANNELS[i + 1], widths[i]) for i in range(3))
-        self.tail = nn.ModuleList(_halve(stacks[3], stacks[3]) for _ in range(scales - 1))
-        self.heads = nn.ModuleList(nn.Conv2d(stacks[3], 1, 3, padding=1) for _ in range(scales))
+        self.tail = nn.ModuleList(_halve(stacks[3], stacks[3]) for _ in range(2))
+        self.heads = nn.ModuleList(nn.Conv2d(stacks[3], 1, 3, padding=1) for _ in range(3))
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         x = features[0]

@@ -1,12 +1,9 @@
 """CycleGAN's ResNet generator (Zhu et al. 2017; paper section III.B, "Building blocks")."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from models.networks.fast_cpu import ReflectConv, ReflectConvToImage, binomial, double_size
-from models.networks.layers import NORMS, at_least_float32
+from models.networks.layers import NORMS, Binomial, DoubleSize, ReflectConv, ReflectConvToImage, at_least_float32
 
 
 class ResidualBlock(nn.Module):
@@ -25,20 +22,6 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
-
-
-class DoubleSize(nn.Module):
-    """(N, C, H, W) -> (N, C, 2H, 2W), bilinear."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return double_size(x)
-
-
-class Binomial(nn.Module):
-    """(N, C, H, W) filtered by [1, 2, 1] / 4 along either axis."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return binomial(x)
 
 
 def resize_conv(in_channels: int, out_channels: int) -> nn.Module:
@@ -60,11 +43,8 @@ class ResNetGenerator(nn.Module):
     H and W may be anything from 16 up: the input is reflected up to a multiple of 4 and the output cropped back.
     With ngf=64 and instance norm: 5,477,379 / 7,837,699 / 11,378,179 parameters for 4 / 6 / 9 blocks.
     upsample: see UPSAMPLERS; "smooth" is "resize" after a filter that removes patterns of alternating pixels from the
-    blocks' output, which at a quarter of the resolution became a mottling of 8 pixels. checkpointing: keep only the inputs
-    of the blocks for the backward pass, and recompute the rest.
+    blocks' output, which at a quarter of the resolution became a mottling of 8 pixels.
     """
-
-    checkpointing = False
 
     def __init__(
         self,
@@ -76,7 +56,6 @@ class ResNetGenerator(nn.Module):
         upsample: str = "resize",
     ) -> None:
         super().__init__()
-        self.dropout = dropout
         up = UPSAMPLERS[upsample]
         wide = ngf * 4
         self.net = nn.Sequential(
@@ -104,15 +83,5 @@ class ResNetGenerator(nn.Module):
         height, width = x.shape[-2:]
         bottom, right = -height % 4, -width % 4
         x = F.pad(x, (0, right, 0, bottom), mode="reflect") if bottom or right else x
-        if self.checkpointing and torch.is_grad_enabled():
-            for part in self._parts():
-                x = checkpoint(part, x, use_reentrant=False, preserve_rng_state=self.dropout)
-        else:
-            x = self.net(x)
-        out = x[..., :height, :width]
+        out = self.net(x)[..., :height, :width]
         return at_least_float32(out).tanh()  # bfloat16's 8 bits of mantissa are too few for an image's grey levels
-
-    def _parts(self) -> list[nn.Module]:
-        """The layers in order: encoder, each residual block, decoder."""
-        places = [i for i, layer in enumerate(self.net) if isinstance(layer, ResidualBlock)]
-        return [self.net[: places[0]], *(self.net[i] for i in places), self.net[places[-1] + 1 :]]

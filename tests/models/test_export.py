@@ -19,7 +19,7 @@ def trained(*, extend_colors: bool = True, **changes) -> Translator:
     """A Translator around a small generator, without a run's folder."""
     model = build(None, netD="patch", upsample="smooth", **changes)
     translator = Translator.__new__(Translator)
-    translator.net, translator.device = model.averages["G_r"].module, CPU
+    translator.net, translator.device = model.G_r, CPU
     del translator.net.net[10:13]  # three of the four residual blocks, which are alike
     translator.options = SimpleNamespace(mask=True, extend_colors=extend_colors)
     return translator

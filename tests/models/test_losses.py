@@ -3,15 +3,8 @@
 import pytest
 import torch
 
-from models.losses import (
-    COLOURED,
-    EDGE_KEPT,
-    detail_loss,
-    edge_loss,
-    l1_loss,
-    lsgan_discriminator_loss,
-    lsgan_generator_loss,
-)
+from models.departures import COLOURED, EDGE_KEPT, detail_loss, edge_loss
+from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_loss
 
 
 def test_generator_loss_by_hand():
@@ -30,11 +23,6 @@ def test_discriminator_loss_by_hand():
 def test_each_scale_weighs_the_same_whatever_its_size():
     one, many = torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 16, 16)
     assert lsgan_generator_loss([one]).item() == lsgan_generator_loss([many]).item() == 0.5
-
-
-def test_scales_must_match():
-    with pytest.raises(ValueError):
-        lsgan_discriminator_loss([torch.zeros(1, 1, 1, 1)], [])
 
 
 def test_l1_by_hand():

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from helpers import build, make_batch
 
 from models import DISCRIMINATORS, GENERATORS, MODELS
 from models.features.vgg16 import load_vgg16
 from models.hgan import create_discriminator, create_generator
-from models.joining import Hands, join_hands
 from models.losses import lsgan_discriminator_loss, lsgan_generator_loss
 from models.networks.layers import INITS, init_weights
 from options.train_options import network_config, parse_train
@@ -168,15 +168,6 @@ def test_every_initialisation_works(init_type):
     assert torch.isfinite(net(torch.rand(1, 3, 64, 64))[0]).all()
 
 
-def test_joined_calls_equal_single_ones():
-    net = GENERATORS["resnet_4blocks"](ngf=4)
-    hands = [Hands(torch.rand(n, 3, 32, 32), (torch.rand(n, 1, 32, 32) > 0.5).float()) for n in (1, 2)]
-    joined = join_hands(hands)
-    assert torch.equal(joined.mask, torch.cat([h.mask for h in hands]))
-    for painted, alone in zip(net(joined.image).split([1, 2]), hands):
-        torch.testing.assert_close(painted, net(alone.image), rtol=1e-5, atol=1e-5)  # float32 sums in another order
-
-
 @pytest.mark.parametrize("model", MODELS)
 def test_paper_initialises_every_layer_as_published(model):
     """Xavier's normal with gain 0.02 in every convolution of every network: its deviation, within five times the sampling
@@ -195,18 +186,9 @@ def test_paper_initialises_every_layer_as_published(model):
             assert not layer.bias.any()
 
 
-@pytest.mark.parametrize("layers, parameters", [(1, 136_385), (2, 662_977), (3, 2_764_737), (4, 6_959_553)])
-def test_depth_of_the_patch_discriminator(layers, parameters):
-    """Parameters by hand, kernels 4 x 4 and biases: 3-64-128-1, 3-64-128-256-1, 3-64-128-256-512-1, and 512-512 more. Each
-    layer of stride 2 halves the map, each of stride 1 takes a pixel from it."""
-    net = DISCRIMINATORS["patch"](layers=layers)
-    assert count(net) == parameters
-    side = 128 // 2**layers - 2
-    assert [tuple(m.shape) for m in net(torch.rand(1, 3, 128, 128))] == [(1, 1, side, side)]
-
-
-@pytest.mark.parametrize("scales", [1, 2, 4])
-def test_scales_of_the_perceptual_discriminator(vgg, scales):
-    net = DISCRIMINATORS["perceptual"](ndf=4, scales=scales)
-    maps = net(vgg(torch.rand(1, 3, 128, 128)))
-    assert [tuple(m.shape) for m in maps] == [(1, 1, 128 // f, 128 // f) for f in (8, 16, 32, 64)[:scales]]
+def test_a_generator_is_one_line_in_the_registry(vgg, monkeypatch):
+    """As CONTRIBUTING.md says: the line, and it trains. Parameters of a further block: two convolutions of 256 channels."""
+    monkeypatch.setitem(GENERATORS, "resnet_12blocks", GENERATORS["resnet_9blocks"]._replace(arguments={"blocks": 12}))
+    assert count(GENERATORS["resnet_12blocks"]()) == 11_378_179 + 3 * 2 * (256 * 256 * 9 + 256)
+    losses = build(vgg, netG="resnet_12blocks").training_step(make_batch())
+    assert losses["skipped"] == 0 and all(map(torch.isfinite, losses.values()))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import DISCRIMINATORS, GENERATORS
-from models.networks.fast_cpu import as_on_gpus
+from models.networks.layers import as_on_gpus
 
 NORMS = {
     "instance": lambda channels: [nn.InstanceNorm2d(channels)],

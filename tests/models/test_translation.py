@@ -170,6 +170,6 @@ def test_a_model_in_training_translates_as_its_own_average_does(masked):
     image, mask = draw_hand(np.random.default_rng(0), size=64, background=(255, 255, 255))
     tensors = stack([Hand(image, mask)], CPU)
     (made,) = translator_of(model, direction="RtoS", crop_to_hand=False).images([Hand(image, mask)])
-    net = model.averages["G_s"].module
+    net = model.G_s
     assert np.array_equal(made, to_uint8(translate(net, *tensors, model.amp, extend_colors=False, masked=masked))[0])
     assert np.array_equal(made[~mask], image[~mask]) is masked

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from helpers import TINY
 
 import train
-from models.networks.fast_cpu import as_on_gpus, reflect_pad
-from models.networks.layers import max_pool
+from models.networks.layers import as_on_gpus, max_pool, reflect_pad
 from util import distributed, errors, pretrained
 from util.distributed import Place
 from util.errors import UsageError

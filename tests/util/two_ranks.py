@@ -23,11 +23,10 @@ def batch_of(seed: int) -> dict:
 
 
 def train(model, *, rank: int, world_size: int) -> dict:
-    """Take two steps, the second in parts, on this rank's share of each batch: every gradient, and losses, averaged."""
+    """Take two steps on this rank's share of each batch: every gradient, and losses, averaged."""
     gradients, losses = [], []
     for step in range(STEPS):
         batch = {name: value[rank::world_size] for name, value in batch_of(step).items()}
-        model.accumulate = 2 if step == STEPS - 1 else 1
         found = model.training_step(batch)
         losses.append(distributed.mean({name: value.item() for name, value in found.items()}))
         gradients.append(

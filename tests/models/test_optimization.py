@@ -1,15 +1,51 @@
-"""A trainer's state comes back on another device and in another precision: as far as a CPU can show it."""
+"""Optimizers: updates that are not finite, and a state that comes back on another device and in another precision."""
 
 import copy
+import math
 
 import pytest
 import torch
 from helpers import CPU
 from torch import nn
 
+from models.optimization import load_optimizer, load_scaler, step_if_finite
 from models.supervised import HandClassifier
-from models.trainer_state import TrainerState, load_optimizer
 from util.runtime import Amp
+
+
+def scaler(enabled: bool) -> torch.amp.GradScaler:
+    return torch.amp.GradScaler("cpu", enabled=enabled, init_scale=8.0)
+
+
+def test_a_broken_update_changes_nothing_and_a_good_one_is_adams():
+    start = torch.randn(6)
+    guarded, plain = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    ours, theirs = (torch.optim.Adam([p], lr=0.1, fused=True) for p in (guarded, plain))
+    for step in range(6):
+        if step in (2, 3):  # moments and their count stay, too
+            guarded.grad = torch.full((6,), [math.nan, 3e38][step - 2])
+            assert step_if_finite(ours, scaler(False), torch.tensor(1.0)).item() == 1
+        guarded.grad = torch.arange(6.0) - step
+        assert step_if_finite(ours, scaler(False), torch.tensor(math.inf)).item() == 1
+        assert step_if_finite(ours, scaler(False), torch.tensor(1.0)).item() == 0
+        plain.grad = torch.arange(6.0) - step
+        theirs.step()
+    assert torch.equal(guarded, plain)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "loss", "skipped"), [(1.0, 1.0, 0), (math.inf, 1.0, 1), (3e38, 1.0, 1), (1.0, math.inf, 1)]
+)
+def test_the_scaler_skips_what_is_said_to_be_skipped(gradient, loss, skipped):
+    """Gradients whose norm overflows, or a broken loss with good gradients, too."""
+    parameter = nn.Parameter(torch.zeros(6))
+    adam, scale = torch.optim.Adam([parameter], lr=0.1, fused=True), scaler(True)
+    scale.scale(parameter.sum()).backward()
+    parameter.grad.fill_(gradient)
+    assert step_if_finite(adam, scale, torch.tensor(loss)).item() == skipped
+    scale.update()
+    assert scale.get_scale() == (4.0 if skipped else 8.0)
+    assert parameter.any().item() != skipped and parameter.isfinite().all()
 
 
 def conv(memory_format: torch.memory_format) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -42,17 +78,11 @@ def test_moments_belong_to_the_same_weights_in_another_memory_format(formats):
     assert moment.stride() == here[0].weight.stride()
 
 
-def scaler(enabled: bool) -> torch.amp.GradScaler:
-    return torch.amp.GradScaler("cpu", enabled=enabled)
-
-
 @pytest.mark.parametrize(("before", "after"), [(False, True), (True, False), (True, True)])
 def test_a_run_goes_on_in_another_precision(before, after):
-    net, optimizer = conv(torch.contiguous_format)
-    state = TrainerState(networks={"N": net}, optimizers={"N": optimizer}, scaler=scaler(before)).state_dict()
-    again = TrainerState(networks={"N": net}, optimizers={"N": optimizer}, scaler=scaler(after))
-    again.load_state_dict(state)
-    assert again.scaler.is_enabled() == after
+    again = scaler(after)
+    load_scaler(again, scaler(before).state_dict())
+    assert again.is_enabled() == after
 
 
 def test_a_classifier_goes_on_exactly():

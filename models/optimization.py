@@ -1,0 +1,67 @@
+"""The optimizers: creating them, skipping updates that are not finite, and loading their state on another device."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from util import distributed
+
+
+def create_adam(
+    parameters: Iterable[nn.Parameter], *, lr: float, beta1: float, device: torch.device
+) -> torch.optim.Adam:
+    """A fused Adam whose learning rate is a tensor on its device, so that a CUDA graph reads a rate that changes."""
+    # CUDA's kernel reads float32; on a CPU the rate is as exact as a Python number.
+    rate = torch.tensor(lr, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
+    return torch.optim.Adam(parameters, lr=rate, betas=(beta1, 0.999), fused=True, capturable=device.type == "cuda")
+
+
+def step_if_finite(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, loss: Tensor) -> Tensor:
+    """Call step() of a fused optimizer, unless the loss or a gradient is not finite: then weights and moments stay.
+
+    Gradients whose norm overflows float32 count as not finite: their squares would stay in Adam's second moment for ever.
+    Returns 1.0 if the update was skipped, else 0.0: a scalar on the device, which the host does not wait for, the same on
+    every rank.
+    """
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    broken = distributed.largest((~torch.isfinite(norm + loss.detach())).float())
+    if scaler.is_enabled():
+        # The scaler of --amp fp16 skips for gradients that are not finite, and only for these: so that it agrees.
+        torch._foreach_mul_(gradients, torch.where(broken > 0, math.nan, 1.0))
+        scaler.step(optimizer)
+        return broken
+    optimizer.found_inf = broken  # fused optimizers read it there; GradScaler sets it in the same way
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.found_inf
+    return broken
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Load the moments, in the memory format of their parameters, and the learning rates; other settings stay.
+
+    A run may go on on another device. A stored moment keeps its strides, channels-last from CUDA; a fused step on a
+    contiguous parameter would then pair its elements with the wrong weights. Settings such as `capturable` depend on this
+    device.
+    """
+    groups = []
+    for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
+        rate = saved["lr"]
+        if isinstance(group["lr"], Tensor):
+            rate = torch.full_like(group["lr"], float(rate))
+        groups.append({**saved, **group, "params": saved["params"], "lr": rate})
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def load_scaler(scaler: torch.amp.GradScaler, state: dict) -> None:
+    """scaler.load_state_dict(state), unless the state is that of a disabled scaler: a run may go on in another precision."""
+    if state:
+        scaler.load_state_dict(state)
