@@ -34,7 +34,8 @@ def create_discriminator(config: NetworkConfig) -> nn.Module:
     """An initialised discriminator: a view of an image -> list of maps; see models.networks.discriminators."""
     net = DISCRIMINATORS[config.netD](ndf=config.ndf, norm=config.norm)
     scaled = config.normalize_features and net.view == "vgg"
-    (net.init_scaled if scaled else partial(init_weights, net))(init_type=config.init_type, gain=config.init_gain)
+    init = net.init_scaled if scaled else partial(init_weights, net)
+    init(init_type=config.init_type, gain=config.init_gain)
     return net
 
 
@@ -91,9 +92,9 @@ class HGAN:
         self.callables: dict[str, nn.Module] = dict(self.networks)  # what training calls; distribute() wraps them
         if vgg is None and self.D_r.view == "vgg":
             raise ValueError("the perceptual discriminator needs VGG16's features (vgg)")
-        self.view = vgg.to(device) if vgg else nn.Identity()  # of images, for the discriminators
+        self.view = vgg.to(device) if self.D_r.view == "vgg" else nn.Identity()  # of images, for the discriminators
         self.silnet = silnet.to(device).eval().requires_grad_(False) if silnet else None
-        if device.type == "cuda" and vgg:
+        if device.type == "cuda" and self.D_r.view == "vgg":
             # Other networks have reflection padding and instance norm, which support NCHW only on CUDA.
             for net in (self.view, self.D_r, self.D_s):
                 net.to(memory_format=torch.channels_last)
