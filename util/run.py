@@ -18,7 +18,7 @@ OPTIONS_FILE = "options.yaml"
 LATEST, PREVIOUS, BEST, SECOND = "latest.pt", "previous.pt", "best.pt", "second_best.pt"
 # The version of what options compute. Raised when a step, a draw or the meaning of an option changes, so that an older run
 # is not continued with other mathematics.
-RECIPE = 3
+RECIPE = 4
 
 
 def runs_in(checkpoints_dir: Path) -> list[Path]:
