@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 import torch
 from helpers import CPU, make_batch
-from models.networks.layers import as_on_gpus
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -14,6 +13,7 @@ from models import MODELS
 from models.config import network_config, objective
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN
+from models.networks.layers import as_on_gpus
 from options.train_options import parse_train
 from util.runtime import Amp
 
