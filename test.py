@@ -17,10 +17,9 @@ from data.demo import is_demo
 from models.export import export_translator
 from models.features.registry import load_feature_net
 from models.load import TrainedSilNet, Translator, load_silnet
-from util.results.comparison import write_comparison
-from util.results.folders import comparison_folder
-from util.results.selection import data_roots, frames_to_test, limited, split_frames
+from util.results.selection import comparison_folder, data_roots, frames_to_test, limited, split_frames
 from util.results.translate import translate_folder, translate_split
+from util.results.write import write_comparison
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
 from util.studies.downstream import study
 from util.training.logger import setup_logging

@@ -1,6 +1,7 @@
 """Joints in translated images: the cameras, the way through regions.json, and real joints on real hands."""
 
 import json
+from pathlib import PurePosixPath
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from data.joints import SYNTHHANDS, Camera, into_region, joint_file, load_region
 from data.regions import HandRegions
 from util.errors import UsageError
 from util.images import write_png
-from util.results.write import Written, region_entries
+from util.results.write import Written, write_regions
 
 HANDS_CAMERA = Camera(fx=330, fy=330, cx=128, cy=128)
 
@@ -31,8 +32,8 @@ def test_a_region_and_back():
 
 
 def entry(frame, region, tmp_path):
-    written = [Written(frame, tmp_path / "generated" / "a.png", tmp_path / "m.png", region.box)]
-    return region_entries(tmp_path, written)[0]
+    write_regions(tmp_path, [Written(PurePosixPath("a.png"), frame, region.box)], "generated")
+    return json.loads((tmp_path / "regions.json").read_text())[0]
 
 
 @pytest.mark.parametrize("crop", [None, 128, 256])

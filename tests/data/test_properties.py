@@ -13,8 +13,8 @@ from data.transforms import centred_hand_crop, crop_around, flip, random_hand_cr
 from models.image_pool import ImagePool
 from models.translation import hand_bounds
 from util.images import to_tensor, to_uint8
+from util.scores.appearance import psnr, ssim
 from util.scores.distances import frechet_distance, kernel_distance
-from util.scores.image_metrics import psnr, ssim
 
 SIDES = st.integers(1, 40)
 

@@ -22,7 +22,7 @@ from util.images import read_mask, read_picture, read_rgb, write_png
 pytestmark = pytest.mark.usefixtures("light_features")
 
 METRICS = ("fd", "kid_mean", "kid_std", "kid_subset_size", "fd_patch", "feature_net", "n_generated", "n_real", "floor")
-RULERS = ("structure", "structure_chance", "new_edges", "texture", "tone", "fringe")
+INSIDE = ("structure", "structure_chance", "new_edges", "texture", "tone", "fringe")
 
 
 @pytest.fixture
@@ -241,11 +241,11 @@ def test_metrics_and_comparison(translate, tmp_path):
     status, said = translate("--phase", "all", name="mshgan4 pixcyclegan6")
     assert status == 0, said
     metrics = json.loads((tmp_path / "mshgan4" / "all" / "metrics.json").read_text())
-    assert all(key in metrics and key in metrics["baseline"] for key in (*METRICS, *RULERS))
+    assert all(key in metrics and key in metrics["baseline"] for key in (*METRICS, *INSIDE))
     assert metrics["n_generated"] == 12 and metrics["n_real"] == 9 and metrics["kid_subset_size"] == 2
     assert set(metrics["texture"]) == {"6", "12", "24"} and set(metrics["tone"]) == {"L", "a", "b"}
     assert metrics["baseline"]["structure"] in (1.0, None)
-    rows = (tmp_path / "mshgan4" / "all" / "rulers.csv").read_text().splitlines()
+    rows = (tmp_path / "mshgan4" / "all" / "hand_metrics.csv").read_text().splitlines()
     assert rows[0].startswith("file,structure,") and len(rows) == 1 + metrics["n_generated"]
     table = (tmp_path / "compare" / "table.md").read_text()
     assert "63.297" in table and "71.639" in table and "FD" in table and "untranslated" in table

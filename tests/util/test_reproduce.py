@@ -22,7 +22,7 @@ from util.reproduce.page import shading_step
 from util.reproduce.runner import Runner, duration, places_for, plan_text
 from util.reproduce.stages import Stage, choose, create_stages
 from util.results.pages import html_page, table
-from util.scores.differences import Difference
+from util.scores.distances import Difference
 
 
 def around(estimate: float, spread: float = 1.0) -> Difference:

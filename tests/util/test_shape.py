@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.masks.ops import iou
-from util.scores.shape import boundary, boundary_f
+from util.scores.silhouettes import boundary, boundary_f
 
 
 def square(top: int, left: int, side: int, *, size: int = 40) -> np.ndarray:

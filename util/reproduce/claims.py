@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from scipy.stats import binomtest
 
 from util.scores.classification import wilson_interval
-from util.scores.differences import Difference
+from util.scores.distances import Difference
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds here", "does not hold here", "undecided here", "not tested"
 CONFIDENCE = 0.95

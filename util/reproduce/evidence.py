@@ -16,8 +16,8 @@ from util.images import ImageError, read_mask, read_rgb
 from util.reproduce import claims
 from util.reproduce.claims import Claim, Comparison
 from util.runtime import resolve_device
-from util.scores.differences import frechet_difference, kernel_difference, mean_difference
-from util.scores.evaluate import cached_features
+from util.scores.distances import frechet_difference, kernel_difference, mean_difference
+from util.scores.features import extract_features
 
 PERCEPTUAL = [name for name, entry in MODELS.items() if entry.netD == "perceptual"]
 PIXEL = [name for name, entry in MODELS.items() if entry.netD == "pixel"]
@@ -76,7 +76,7 @@ def model_claims(opt: Namespace, rows: dict[str, dict]) -> tuple[list[Claim], li
         untested = [CLOSER.format("FID"), CLOSER.format("KID"), SHARPER, TRANSLATED]
         return [Claim(text, claims.UNTESTED, "no model's test split has been translated") for text in untested], []
     net = feature_net(opt)
-    read = functools.partial(cached_features, net=net, cache_dir=opt.folder / "features")
+    read = functools.partial(extract_features, net=net, cache_dir=opt.folder / "features")
     first = test_folder(opt, models[0])
     real = read(sorted((first / "real").rglob("*.png")), progress="real")
     sides = {m: read([test_folder(opt, m) / "generated" / n for n in names], progress=m) for m in models}

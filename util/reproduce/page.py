@@ -27,8 +27,8 @@ from util.reproduce.evidence import (
 )
 from util.reproduce.runner import duration
 from util.reproduce.stages import SILNET, Stage, real_root
-from util.results.comparison import table as table_one
 from util.results.pages import table, write_pages
+from util.results.tables import comparison_table
 from util.run import load_options
 from util.training.logger import read_log
 
@@ -143,7 +143,7 @@ def table_one_section(rows: Mapping[str, dict], comparisons: list[Comparison]) -
     """Table I, and the differences between the perceptual models and the baselines."""
     if not rows:
         return ["## Table I\n\nNot there yet: no model's test split has been translated and scored."]
-    parts = ["## Table I", table_one(dict(rows))]
+    parts = ["## Table I", comparison_table(dict(rows))]
     if comparisons:
         cells = [[each.measure, each.text()] for each in comparisons]
         parts += [

@@ -1,21 +1,27 @@
-"""Which frames test.py translates: the run's data, its split, and at most --num_test of them."""
+"""Which frames test.py translates, and where its results go."""
 
 import argparse
 import logging
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 from data.frames import DOMAINS, Domains, Reading
-from data.regions import TEST_CROP
 from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, select
 from models.load import Translator
 from options.shared import DEMO_ROOT, reading
 from util.errors import UsageError
+from util.files import write_bytes
+from util.run import make_folder
 
 log = logging.getLogger(__name__)
+
+PARTS = ("generated", "synthetic", "real", "masks", "true_pairs")
+FILES = ("metrics.json", "grid.png", "index.html", "regions.json", "hand_metrics.csv")
+INPUT_FILE = "input.txt"  # the folder or file that --input named
 
 
 def frames_to_test(opt: argparse.Namespace, models: dict[str, Translator]) -> dict[str, Domains]:
@@ -90,6 +96,38 @@ def data_reading(opt: argparse.Namespace, run: SimpleNamespace) -> Reading:
     return replace(reading(run), **(given | {"max_dataset_size": None}))
 
 
-def region_side(run: SimpleNamespace) -> int:
-    """The side of the run's validation and test regions in pixels."""
-    return TEST_CROP
+def results_folder(opt: argparse.Namespace, name: str) -> Path:
+    """results/<name>/<phase> for the default test, else <phase>_RtoS, <phase>_whole, input_<folder>, ...
+
+    Two inputs of one name get input_<folder> and input_<folder>_2.
+    """
+    if not opt.input:
+        return opt.results_dir / name / f"{opt.phase}{_way(opt)}"
+    given = opt.input.resolve()
+    direction = "" if opt.direction == "StoR" else f"_{opt.direction}"
+    label = f"input_{given.stem if given.is_file() else given.name}{direction}{'_crop' if opt.crop else ''}"
+    folder, number = opt.results_dir / name / label, 1
+    while (folder / INPUT_FILE).exists() and (folder / INPUT_FILE).read_bytes() != bytes(given):
+        number += 1
+        folder = opt.results_dir / name / f"{label}_{number}"
+    return folder
+
+
+def comparison_folder(opt: argparse.Namespace) -> Path:
+    """results/compare for the default test, else compare_RtoS, compare_whole, ..."""
+    return opt.results_dir / f"compare{_way(opt)}"
+
+
+def _way(opt: argparse.Namespace) -> str:
+    return ("" if opt.direction == "StoR" else f"_{opt.direction}") + ("" if opt.crop else "_whole")
+
+
+def open_folder(folder: Path, given: Path | None) -> None:
+    """Make the folder and remove the results of an earlier test, so that no stale image is scored. given: --input."""
+    make_folder(folder, flag="--results_dir")
+    for part in PARTS:
+        shutil.rmtree(folder / part, ignore_errors=True)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    if given:
+        write_bytes(folder / INPUT_FILE, bytes(given.resolve()))

@@ -1,32 +1,85 @@
-"""What test.py does with one run: translate the frames of a split or a folder, write the files, and score them."""
+"""What test.py does with one run: translate the frames of a split or a folder, write the files, and score them.
+
+Each region passes once: it is read, translated, written and measured in memory.
+"""
 
 import argparse
 import logging
 from dataclasses import replace
 from pathlib import Path
 
-from data.demo import is_demo
+import numpy as np
+
+from data.compose import compose
+from data.demo import is_demo, true_pair
+from data.depth import region_depth
 from data.frames import DOMAINS, Domains
+from data.hands import Hand, whiten
 from data.input_folder import frames_in_folder
 from data.masks.sources import WHOLE, sentence
 from data.masks.survey import survey
-from data.regions import HandRegions
+from data.regions import TEST_CROP, HandRegions, Region, readable
+from data.transforms import centred_hand_crop
 from models.features.registry import FeatureNet
 from models.load import TrainedSilNet, Translator
+from models.translation import Translation, composite
 from util.errors import UsageError
-from util.files import write_json
-from util.images import FORMATS
-from util.results import write as results
-from util.results.folders import open_folder, results_folder
-from util.results.rulers import RULERS, measure_rulers
-from util.results.scores import Scores, joined, measure_distances, measure_true_pairs
-from util.results.selection import data_reading, data_roots, region_side
-from util.results.tested import Tested
-from util.results.verdict import as_text, score_rows, verdict
-from util.results.write import Written
-from util.scores.silhouettes import ShapeScores
+from util.images import FORMATS, write_png
+from util.results import write
+from util.results.selection import data_reading, data_roots, open_folder, results_folder
+from util.results.tables import as_text, score_rows, verdict
+from util.results.write import Tested, Written
+from util.scores import metrics
+from util.scores.appearance import hand_scale
+from util.scores.features import FeatureCache, Features, patch_crop, score
+from util.scores.metrics import Figures, View
+from util.scores.silhouettes import shapes
+from util.scores.structure import SourceEdges
+from util.workers import in_threads, progress
 
 log = logging.getLogger(__name__)
+
+INSIDE = ("structure", "texture", "tone", "fringe")  # what looks at the inside of hands, and so needs masks
+
+
+class Measures:
+    """What is measured of a split while its regions pass: features for the distances, and the figures of single hands.
+
+    scale: see util.scores.appearance. demo: whether the translations have true pairs.
+    """
+
+    def __init__(self, opt: argparse.Namespace, net: FeatureNet, *, scale: float, demo: bool) -> None:
+        self.net, self.scale, self.demo = net, scale, demo
+        self.kid = {"kid_subset_size": opt.kid_subset_size, "kid_subsets": opt.kid_subsets}
+        self.cache = FeatureCache(opt.results_dir / "features", net)
+        parts = {"real": self.cache, "generated": None, "source": self.cache}
+        self.features = {part: (Features(net, cache), Features(net, cache)) for part, cache in parts.items()}
+        self.figures: dict[str, list[Figures]] = {part: [] for part in parts}
+
+    def add(self, part: str, image: np.ndarray, mask: np.ndarray, figures: Figures) -> None:
+        """Take the next image of a part."""
+        whole, patches = self.features[part]
+        whole.add(image)
+        patches.add(patch_crop(image, mask, seed=(0, len(self.figures[part]))))
+        self.figures[part].append(figures)
+
+    def entries(self) -> tuple[dict, dict[str, list[float | None]]]:
+        """(the entries of metrics.json, those of untranslated sources under "baseline"; {key: values of single images})."""
+        rows = {part: [each.rows() for each in features] for part, features in self.features.items()}
+        self.cache.save()
+        real, real_patch = rows["real"]
+        metric = self.net.metric
+
+        def compare(part: str) -> dict:
+            whole, patch = rows[part]
+            inside = score(real_patch, patch, self.net, **self.kid)
+            patches = {f"{metric}_patch": metric, f"{metric}_patch_ci": f"{metric}_ci", "floor_patch": "floor"}
+            found = score(real, whole, self.net, **self.kid) | {key: inside[name] for key, name in patches.items()}
+            return found | metrics.entries(self.figures[part], self.figures["real"])
+
+        distances = np.linalg.norm(rows["generated"][0] - real.mean(0), axis=1).tolist()
+        found = compare("generated") | {"hand_scale": self.scale, "baseline": compare("source")}
+        return found, metrics.single(self.figures["generated"]) | {"distance": distances}
 
 
 def translate_split(
@@ -39,72 +92,49 @@ def translate_split(
 ) -> Tested:
     """Translate the frames by one run, write the results folder, and score them."""
     run = model.options
-    folder = results_folder(opt, name)
-    crop = region_side(run) if opt.crop else None
     domain, other = domains = DOMAINS if opt.direction == "StoR" else DOMAINS[::-1]
-
-    open_folder(folder, None)
+    tested = Tested(name, results_folder(opt, name), domains)
+    open_folder(tested.folder, None)
+    crop = TEST_CROP if opt.crop else None
     options = {"crop": crop, "background": run.background}
-    regions = {each: HandRegions(part, **options, keep_source=each == domain) for each, part in frames.items()}
-    shape = ShapeScores(silnet.segment, model.device) if silnet else None
-    if shape and run.extend_colors:
-        log.warning(
-            "%s was trained with extend_colors, so what it paints beside a hand is cut away and not trained: its shape scores, "
-            "which look at that, do not tell whether the shape is kept",
-            name,
-        )
-    generated, source = translate(opt, model, regions[domain], folder, domain, shape, opt.background)
-    target = results.write_regions(folder, other, regions[other], num_workers=opt.num_workers)
-    if not target:
-        raise UsageError(f"none of the {len(regions[other])} {other} images could be read")
-    grid = results.write_grid(folder, generated, source, target, domains=domains, background=opt.background)
-
-    metrics = {
+    sources = HandRegions(write.in_path_order(frames[domain]), **options, keep_source=True)
+    targets = HandRegions(write.in_path_order(frames[other]), **options)
+    if silnet and run.extend_colors:
+        log.warning("%s was trained with extend_colors: shape scores also see what it paints beside hands", name)
+    measures = None
+    if net:
+        roots = data_roots(opt, run)
+        demo = opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"])
+        hands = (hand for part in (targets, sources) for _, hand in readable(part, num_workers=opt.num_workers))
+        measures = Measures(opt, net, scale=hand_scale(hand.mask for hand in hands), demo=demo)
+    translate(opt, model, sources, tested, opt.background, measures, silnet)
+    write_target(opt, targets, tested, measures)
+    grid = write.write_grid(tested)
+    tested.metrics = {
         "model": run.model,
         "netG": run.netG,
         "netD": run.netD,
         "step": model.step,
-        "left_out": {each: len(part.left_out) for each, part in regions.items()},
-        "masks": dict(regions[domain].origins),
+        "left_out": {domain: len(sources.left_out), other: len(targets.left_out)},
+        "masks": dict(sources.origins),
         "checkpoint": model.checkpoint.name,
         "phase": opt.phase,
         "direction": opt.direction,
         "crop": crop,
     }
-    tested = Tested(name, folder, domains, source, generated, metrics)
-    if net:
-        parts = [
-            measure_distances(
-                target,
-                generated,
-                source,
-                net,
-                cache_dir=opt.results_dir / "features",
-                kid_subset_size=opt.kid_subset_size,
-                kid_subsets=opt.kid_subsets,
-                on_own_background=opt.background is not None,
-            )
-        ]
-        unmasked = [each for each, part in regions.items() if set(part.origins) == {WHOLE}]
-        if unmasked:
-            metrics["not_measured"] = dict.fromkeys(RULERS, f"the {' and the '.join(unmasked)} images have no masks")
-        else:
-            parts.append(measure_rulers(folder, target, generated, source))
-        roots = data_roots(opt, run)
-        if opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"]):
-            parts.append(measure_true_pairs(folder, generated, source, crop=crop))
-        if shape:
-            means, ceiling = shape.means()
-            each = {frames[domain][index].relative: row[0] for index, row in shape.rows.items()}
-            if means:
-                parts.append(Scores(means | {"silnet": silnet.record()}, ceiling, {"shape_iou": each}))
-        scores, tested.each = joined(parts)
-        metrics |= scores
-        metrics["verdict"] = verdict(metrics)
-        log.info("%s: %s\n%s", name, metrics["verdict"], as_text(score_rows(metrics)))
-        log.info("%d translated against %d %s images", metrics["n_generated"], metrics["n_real"], other)
-    write_json(folder / "metrics.json", metrics)
-    log.info("look at %s and %s", tested.write_page(vars(opt)), grid)
+    if measures:
+        scores, tested.each = measures.entries()
+        if shaped := sum(value is not None for value in tested.each.get("shape_iou", ())):
+            scores |= {"n_shape": shaped, "silnet": silnet.record()}
+        parts = {domain: sources, other: targets}
+        if unmasked := [each for each in DOMAINS if set(parts[each].origins) == {WHOLE}]:
+            reason = f"the {' and the '.join(unmasked)} images have no masks"
+            scores["not_measured"] = dict.fromkeys(INSIDE if domain in unmasked else INSIDE[1:], reason)
+        tested.metrics |= scores | {"verdict": verdict(scores)}
+        log.info("%s: %s\n%s", name, tested.metrics["verdict"], as_text(score_rows(scores)))
+        log.info("%d translated against %d %s images", scores["n_generated"], scores["n_real"], other)
+    write.write_scores(tested)
+    log.info("look at %s and %s", write.write_page(tested.folder, {name: tested}, vars(opt)), grid)
     return tested
 
 
@@ -117,41 +147,102 @@ def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> N
     frames, _ = survey(frames, what="--input")
     if reading.load_scale != 1:
         log.info("images are scaled by %g, as in training; --load_scale 1 leaves their size", reading.load_scale)
-    folder = results_folder(opt, name)
-    open_folder(folder, opt.input)
-    domains = DOMAINS if opt.direction == "StoR" else DOMAINS[::-1]
-    crop = region_side(model.options) if opt.crop else None
+    crop = TEST_CROP if opt.crop else None
     regions = HandRegions(frames, crop=crop, background=model.options.background, keep_source=True)
-    background = opt.background or "keep"
-    generated, source = translate(opt, model, regions, folder, domains[0], background=background)
+    tested = Tested(name, results_folder(opt, name), DOMAINS if opt.direction == "StoR" else DOMAINS[::-1])
+    open_folder(tested.folder, opt.input)
+    translate(opt, model, regions, tested, opt.background or "keep")
     log.info("%s", sentence(regions.origins))
-    grid = results.write_grid(folder, generated, source, None, domains=domains, background=background)
-    tested = Tested(name, folder, domains, source, generated)
-    log.info("look at %s and %s", tested.write_page(vars(opt)), grid)
+    grid = write.write_grid(tested)
+    log.info("look at %s and %s", write.write_page(tested.folder, {name: tested}, vars(opt)), grid)
 
 
 def translate(
     opt: argparse.Namespace,
     model: Translator,
     regions: HandRegions,
-    folder: Path,
-    domain: str,
-    shape: ShapeScores | None = None,
-    background: str | None = None,
-) -> tuple[list[Written], list[Written]]:
-    """Translate regions into the folder, and link the annotations with --annotations. Returns (generated, source).
+    tested: Tested,
+    background: str | None,
+    measures: Measures | None = None,
+    silnet: TrainedSilNet | None = None,
+) -> None:
+    """Translate regions; write each translation, its region, its mask, and regions.json; link --annotations.
 
-    shape: measures every translation. background: see util.results.write.write_translations.
+    background: what translations are written over (data.compose); None: the background that the networks saw, which they
+    are shown and scored on. Threads write and measure while the next hands are translated.
     """
-    translations = model.hands(crop_to_hand=opt.crop_to_hand).stream(
-        regions, batch_size=opt.batch_size, num_workers=opt.num_workers
-    )
-    if shape:
-        translations = shape.watch(translations)
-    generated, source = results.write_translations(folder, domain, regions.frames, translations, background=background)
-    if not generated:
+    folder, domain, names = tested.folder, tested.domains[0], write.output_names(regions.frames)
+
+    def finish(task: tuple[Translation, list]) -> tuple[Translation, np.ndarray, list[Figures]]:
+        each, silhouettes = task
+        name, region = names[each.index], each.source
+        image = composite(each.image, region) if background else each.image
+        write_png(folder / "generated" / name, compose(each.image, region, background) if background else image)
+        write_png(folder / domain / name, region.image)
+        write_png(folder / "masks" / domain / name, region.mask)
+        if not measures:
+            return each, image, []
+        frame = regions.frames[each.index]
+        truth = true_hand(frame.relative, regions.crop, folder / "true_pairs" / name) if measures.demo else None
+        mask = None if region.origin == WHOLE else region.mask
+        source = None
+        if mask is not None:
+            source = SourceEdges(region.image, mask, region_depth(frame.image, mask), scale=measures.scale)
+        views = (
+            View(picture, mask, measures.scale, source, truth, silhouette)
+            for picture, silhouette in zip((image, region.image), silhouettes)
+        )
+        return each, image, [metrics.measure(view) for view in views]
+
+    hands = model.hands(crop_to_hand=opt.crop_to_hand)
+    translations = hands.stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
+    tasks = ((each, shapes(silnet and silnet.segment, each, model.device)) for each in translations)
+    samples = write.Samples(len(regions))
+    done = progress(in_threads(finish, tasks, count=opt.num_workers), total=len(regions), desc="translating")
+    for each, image, figures in done:
+        for part, picture, of_hand in zip(("generated", "source"), (image, each.source.image), figures):
+            measures.add(part, picture, each.source.mask, of_hand)
+        tested.written.append(Written(names[each.index], regions.frames[each.index], each.source.box))
+        samples.add(each.index, regions.frames[each.index].image.stem, each.source.image, image)
+    if not tested.written:
         raise UsageError(f"none of the {len(regions)} {domain} images could be read")
-    log.info("%d of %d images translated: %s", len(generated), len(regions), folder / "generated")
+    tested.samples = samples.rows
+    write.write_regions(folder, tested.written, "generated")
+    log.info("%d of %d images translated: %s", len(tested.written), len(regions), folder / "generated")
     if opt.annotations:
-        log.info("%d annotation files linked beside them", results.link_annotations(generated))
-    return generated, source
+        count = write.link_annotations(folder / "generated", tested.written)
+        log.info("%d annotation files linked beside them", count)
+
+
+def true_hand(relative: str, crop: int | None, path: Path) -> Hand:
+    """What the translation of a frame of the demo should look like, cut as the frame is, and written to `path`."""
+    picture, mask = true_pair(relative)
+    truth = Hand(whiten(picture, mask), mask)
+    truth = centred_hand_crop(truth, crop) if crop else truth
+    write_png(path, truth.image)
+    return truth
+
+
+def write_target(opt: argparse.Namespace, regions: HandRegions, tested: Tested, measures: Measures | None) -> None:
+    """Write and measure the regions of the target domain; write their masks, and <domain>/regions.json."""
+    folder, domain, names, written = tested.folder, tested.domains[1], write.output_names(regions.frames), []
+
+    def finish(item: tuple[int, Region]) -> tuple[int, Region, Figures]:
+        index, region = item
+        write_png(folder / domain / names[index], region.image)
+        write_png(folder / "masks" / domain / names[index], region.mask)
+        view = View(region.image, None if region.origin == WHOLE else region.mask, measures.scale) if measures else None
+        return index, region, metrics.measure(view) if view else {}
+
+    hands = readable(regions, num_workers=opt.num_workers)
+    samples = write.Samples(len(regions), len(tested.samples))
+    done = progress(in_threads(finish, hands, count=opt.num_workers), total=len(regions), desc=f"{domain} images")
+    for index, region, figures in done:
+        if measures:
+            measures.add("real", region.image, region.mask, figures)
+        written.append(Written(names[index], regions.frames[index], region.box))
+        samples.add(index, regions.frames[index].image.stem, region.image)
+    if not written:
+        raise UsageError(f"none of the {len(regions)} {domain} images could be read")
+    tested.target = samples.rows
+    write.write_regions(folder / domain, written)

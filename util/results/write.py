@@ -1,53 +1,63 @@
-"""The files that test.py writes for one model and one split: images, regions, scores, grid.
+"""The files that test.py writes, for one run (results/<name>/<phase>/) and for several (results/compare/).
 
-<folder>/generated/<path of the source>.png    translations
-<folder>/synthetic/..., real/...               the regions that were compared
-<folder>/masks/{synthetic,real}/...            their masks
-<folder>/true_pairs/...                        with the demo, what the translations should look like
-<folder>/regions.json                          which part of its source each translation shows
-<folder>/metrics.json, grid.png, index.html
+generated/<path of the source>.png    translations
+synthetic/..., real/..., masks/...    the regions that were compared, and their masks
+true_pairs/...                        with the demo, what the translations should look like
+regions.json                          which part of its source each translation shows
+metrics.json, hand_metrics.csv        the scores of the set, and of single images
+grid.png, index.html, table.md        to look at
 """
 
-import contextlib
 import logging
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.compose import compose
 from data.frames import Frame, annotation_files
-from data.regions import Box, HandRegions, readable
-from models.translation import Translation
+from data.regions import Box
 from util.drawing import sheet, spread
-from util.files import write_json
-from util.images import read_mask, read_rgb, write_png
-from util.workers import progress
+from util.files import csv_text, write_bytes, write_json
+from util.images import write_png
+from util.results.pages import gallery
+from util.results.tables import comparison_table, score_rows
+from util.scores.metrics import METRICS
 
 log = logging.getLogger(__name__)
 
-GRID_COLUMNS = 6
-WRITERS, WAITING = 2, 24  # threads that write, and images that may wait for them
-REGIONS_FILE = "regions.json"
+GRID = 6  # hands in a grid
 
 
 class Written(NamedTuple):
-    """What was written of one frame: the image file, its mask's, and the box of the frame that they show."""
+    """An image that was written: its file below the folder of its part, its frame, and the box that it shows of it."""
 
+    name: PurePosixPath
     frame: Frame
-    image: Path
-    mask: Path
     box: Box
 
 
-def by_path(written: list[Written]) -> list[Written]:
-    """In the order of the images' whole paths, as programs sort a folder's files."""
-    return sorted(written, key=lambda each: str(each.image))
+@dataclass
+class Tested:
+    """One run's translations of one set of sources.
+
+    domains: (of the sources, of the target). written: the translations, below generated/. samples: rows of (caption,
+    source, translation); target: of (caption, hand of the target domain). metrics: what metrics.json holds, empty for a
+    folder of images that is only translated. each: {key of a metric: a number, or None, for each translation}.
+    """
+
+    name: str
+    folder: Path
+    domains: tuple[str, str]
+    written: list[Written] = field(default_factory=list)
+    samples: list[tuple] = field(default_factory=list)
+    target: list[tuple] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    each: dict[str, list[float | None]] = field(default_factory=dict)
 
 
 def output_names(frames: list[Frame]) -> list[PurePosixPath]:
@@ -64,94 +74,31 @@ def output_names(frames: list[Frame]) -> list[PurePosixPath]:
         names = [full if count[name] > 1 else name for name, full in zip(names, whole)]
 
 
-def write_translations(
-    folder: Path,
-    domain: str,
-    frames: list[Frame],
-    translations: Iterable[Translation],
-    *,
-    background: str | None = None,
-) -> tuple[list[Written], list[Written]]:
-    """Write each translation, the region it was made from and its mask, and regions.json. Returns (generated, source).
-
-    background: what translations are written over (data.compose), for regions that were read with their sources; None:
-    the background that the networks saw.
-    """
-    names = output_names(frames)
-    generated, source = [], []
-    with background_writer() as write:
-        for each in progress(translations, total=len(frames), desc="translating"):
-            name, frame, region = names[each.index], frames[each.index], each.source
-            image, original, mask = (folder / part / name for part in ("generated", domain, f"masks/{domain}"))
-            written = compose(each.image, region, background) if background else each.image
-            for path, pixels in ((image, written), (original, region.image), (mask, region.mask)):
-                write(path, pixels)
-            generated.append(Written(frame, image, mask, region.box))
-            source.append(Written(frame, original, mask, region.box))
-    write_json(folder / REGIONS_FILE, region_entries(folder, generated))
-    return generated, source
+def in_path_order(frames: list[Frame]) -> list[Frame]:
+    """The frames in the order of their output files' paths, as torch-fidelity sorts a folder's."""
+    return [frame for _, frame in sorted(zip(map(str, output_names(frames)), frames), key=lambda pair: pair[0])]
 
 
-def region_entries(folder: Path, written: list[Written]) -> list[dict]:
-    """The entries of regions.json: {"file": below the folder, "source": the image it is of, "box": [x, y, width, height] in
-    the source's pixels, as it is shown (turned by its orientation tag), "scale": pixels of the file a source's pixel}.
+def write_regions(folder: Path, written: Sequence[Written], below: str = "") -> None:
+    """Write regions.json: {"file": below the folder, "source": the image it is of, "box": [x, y, width, height] in the
+    source's pixels, as it is shown (turned by its orientation tag), "scale": pixels of the file a source's pixel}.
 
     A box may begin before its source and end behind it, where that is smaller than a crop. data.joints reads it.
     """
     entries = []
-    for frame, image, _, box in written:
+    for name, frame, box in written:
         corners = list(box) if frame.scale == 1 else [length / frame.scale for length in box]
-        file = image.relative_to(folder).as_posix()
-        source = os.path.abspath(frame.image)
+        file, source = (PurePosixPath(below) / name).as_posix(), os.path.abspath(frame.image)
         entries.append({"file": file, "source": source, "box": corners, "scale": frame.scale})
-    return entries
+    write_json(folder / "regions.json", entries)
 
 
-def write_regions(folder: Path, domain: str, regions: HandRegions, *, num_workers: int = 0) -> list[Written]:
-    """Write the regions of the target domain, their masks, and <domain>/regions.json."""
-    names, written = output_names(regions.frames), []
-    hands = readable(regions, num_workers=num_workers)
-    with background_writer() as write:
-        for index, hand in progress(hands, total=len(regions), desc=f"writing {domain} images"):
-            image, mask = folder / domain / names[index], folder / "masks" / domain / names[index]
-            write(image, hand.image)
-            write(mask, hand.mask)
-            written.append(Written(regions.frames[index], image, mask, hand.box))
-    write_json(folder / domain / REGIONS_FILE, region_entries(folder / domain, written))
-    return written
-
-
-@contextlib.contextmanager
-def background_writer() -> Iterator[Callable[[Path, np.ndarray], None]]:
-    """A function that writes PNGs as write_png does, in background threads and a bounded number at a time.
-
-    All are written when the block ends. Arrays must not be changed after they were given.
-    """
-    pending: deque[Future] = deque()
-    with ThreadPoolExecutor(WRITERS) as pool:
-
-        def write(path: Path, image: np.ndarray) -> None:
-            pending.append(pool.submit(write_png, path, image))
-            if len(pending) > WAITING:
-                pending.popleft().result()
-
-        yield write
-        for each in pending:
-            each.result()
-
-
-def as_seen(generated: list[Written], source: list[Written]) -> Iterator[np.ndarray]:
-    """Translations over the background that the networks saw, as they are scored, from files with another background."""
-    for translated, original in zip(generated, source):
-        yield np.where(read_mask(original.mask)[..., None], read_rgb(translated.image), read_rgb(original.image))
-
-
-def link_annotations(generated: list[Written]) -> int:
+def link_annotations(folder: Path, written: Sequence[Written]) -> int:
     """Link the annotation files beside each source beside its translation; copy where links cannot be. Returns how many."""
     count = 0
-    for each in generated:
+    for each in written:
         for file in annotation_files(each.frame.image):
-            link = each.image.parent / file.name
+            link = (folder / each.name).parent / file.name
             if link.exists() or link.is_symlink():
                 log.warning("%s exists already: the annotation %s is not linked", link, file)
                 continue
@@ -163,27 +110,98 @@ def link_annotations(generated: list[Written]) -> int:
     return count
 
 
-def write_grid(
-    folder: Path,
-    generated: list[Written],
-    source: list[Written],
-    target: list[Written] | None,
-    *,
-    domains: tuple[str, str],
-    background: str | None = None,
-) -> Path:
-    """grid.png like the paper's Fig. 1 and 4: sources, their translations and, below them, hands of the target domain.
+class Samples:
+    """Rows of pictures for a grid, of evenly spread frames; in the place of one that cannot be read, the next."""
 
-    domains: (of the sources, of the target). background: as in write_translations; all rows show what the networks saw.
+    def __init__(self, count: int, most: int = GRID) -> None:
+        self._places = deque(spread(count, most))
+        self.rows: list[tuple] = []
+
+    def add(self, index: int, caption: str, *pictures: np.ndarray) -> None:
+        """Keep the pictures of frame `index`, if it is one of them."""
+        if self._places and index >= self._places[0]:
+            self._places.popleft()
+            self.rows.append((caption, *pictures))
+
+
+def write_scores(test: Tested) -> None:
+    """Write metrics.json and, where single images were scored, hand_metrics.csv."""
+    write_json(test.folder / "metrics.json", test.metrics)
+    if test.each:
+        values = [["" if value is None else round(value, 4) for value in row] for row in test.each.values()]
+        rows = zip((each.name for each in test.written), *values)
+        write_bytes(test.folder / "hand_metrics.csv", csv_text(("file", *test.each), rows).encode())
+
+
+def write_grid(test: Tested) -> Path:
+    """grid.png like the paper's Fig. 1 and 4: sources, their translations and, below them, hands of the target domain."""
+    captions, sources, translated = zip(*test.samples)
+    rows, labels, captions = [sources, translated], [test.domains[0], "translated"], [captions, [""] * len(captions)]
+    if len(test.target) == len(sources):
+        below, hands = zip(*test.target)
+        rows, labels, captions = [*rows, hands], [*labels, test.domains[1]], [*captions, below]
+    write_png(test.folder / "grid.png", sheet(rows, labels=labels, captions=captions))
+    return test.folder / "grid.png"
+
+
+def write_page(folder: Path, tests: Mapping[str, Tested], options: Mapping[str, object] | None = None) -> Path:
+    """Write index.html of one run or of several, which have translated the same images. options: test.py's flags."""
+    first, alone = next(iter(tests.values())), len(tests) == 1
+    domain = first.domains[0]
+
+    def below(test: Tested, part: str) -> str:
+        return Path(os.path.relpath(test.folder / part, folder)).as_posix()
+
+    columns = [(domain, below(first, domain))]
+    columns += [("translated" if alone else name, below(test, "generated")) for name, test in tests.items()]
+    if any(each.frame.mask_kind != "none" for each in first.written):
+        columns.append(("mask", below(first, f"masks/{domain}")))
+    if (first.folder / "true_pairs").is_dir():
+        columns.append(("true pair", below(first, "true_pairs")))
+    labels = {metric.key: metric.label for metric in METRICS if metric.better in ("higher", "lower")}
+    labels["distance"] = "distance to the real mean"
+    step = f", step {first.metrics['step']:,}" if "step" in first.metrics else ""
+    text = gallery(
+        f"{first.name}{step}: {folder.name}" if alone else f"{' | '.join(tests)}: compared",
+        verdicts=[
+            said if alone else f"{name}: {said}"
+            for name, test in tests.items()
+            if (said := test.metrics.get("verdict"))
+        ],
+        columns=columns,
+        names=[each.name for each in first.written],
+        scores={
+            labels[key] + ("" if alone else f" of {name}"): values
+            for name, test in tests.items()
+            for key, values in test.each.items()
+            if key in labels
+        },
+        tables={"scores" if alone else name: score_rows(test.metrics) for name, test in tests.items()},
+        options={key: value for key, value in sorted((options or {}).items()) if key not in ("explicit", "name")},
+        notes=[] if alone else [f"{len(first.written)} images that every run has translated and none was trained on."],
+    )
+    write_bytes(folder / "index.html", text.encode())
+    return folder / "index.html"
+
+
+def write_comparison(folder: Path, tests: dict[str, Tested]) -> list[Path]:
+    """Write grid.png (Fig. 5: a row an input, a column a run), index.html and, where there are scores, table.md (Table I).
+
+    Returns the files that were written.
     """
-    columns = min(GRID_COLUMNS, len(source))
-    rows = {domains[0]: source, "translated": generated}
-    if target and len(target) >= columns:
-        rows[domains[1]] = target
-    shown = {label: [row[place] for place in spread(len(row), columns)] for label, row in rows.items()}
-    captions = [["" if label == "translated" else each.image.stem for each in row] for label, row in shown.items()]
-    pictures = {label: [read_rgb(each.image) for each in row] for label, row in shown.items()}
-    if background:
-        pictures["translated"] = list(as_seen(shown["translated"], shown[domains[0]]))
-    write_png(folder / "grid.png", sheet(list(pictures.values()), labels=list(shown), captions=captions))
-    return folder / "grid.png"
+    for name in ("grid.png", "index.html", "table.md"):
+        (folder / name).unlink(missing_ok=True)
+    first = next(iter(tests.values()))
+    names = [[each.name for each in test.written] for test in tests.values()]
+    if any(each != names[0] for each in names):
+        log.warning("the runs could not read the same images; nothing is compared")
+        return []
+    rows = [[each[0][1], *(sample[2] for sample in each)] for each in zip(*(test.samples for test in tests.values()))]
+    captions = [[caption, *[""] * len(tests)] for caption, *_ in first.samples]
+    write_png(folder / "grid.png", sheet(rows, columns=[first.domains[0], *tests], captions=captions))
+    written = [folder / "grid.png", write_page(folder, tests)]
+    if all("n_generated" in test.metrics for test in tests.values()):
+        text = comparison_table({name: test.metrics for name, test in tests.items()})
+        write_bytes(folder / "table.md", text.encode())
+        written.append(folder / "table.md")
+    return written

@@ -1,6 +1,6 @@
 """Distances between two sets of features, in float64: Frechet distance (FID), kernel distance (KID), their uncertainty.
 
-Features are arrays (N, D), one row an image. Nothing here knows where they came from.
+Features are arrays (N, D), one row an image.
 
 The Frechet distance between the Gaussians fitted to two sets is
 
@@ -14,6 +14,7 @@ there are more images than dimensions, the triangle of their QR decomposition is
 import functools
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
@@ -46,6 +47,12 @@ def frechet(a: np.ndarray, b: np.ndarray, weights: Sequence[np.ndarray | None] =
     return max(float(distance), 0.0)  # rounding may leave equal sets at -1e-12
 
 
+@functools.cache
+def _warn_once(message: str) -> None:
+    """Log a warning once: validation repeats throughout a training run."""
+    log.warning(message)
+
+
 def _mean_and_root(features: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Mean (D,) and a factor F (R, D), R at most D, with F' F the covariance."""
     features = checked_features(features, least=2)
@@ -56,18 +63,13 @@ def _mean_and_root(features: np.ndarray, weights: np.ndarray | None) -> tuple[np
 
 
 def kernel_distance(
-    real: np.ndarray,
-    fake: np.ndarray,
-    *,
-    subset_size: int,
-    subsets: int = 100,
-    seed: int = 2020,
+    real: np.ndarray, fake: np.ndarray, *, subset_size: int, subsets: int = 100, seed: int = 2020
 ) -> tuple[float, float]:
     """The kernel distance (KID): mean and standard deviation over subsets of the unbiased squared MMD; may be below 0.
 
-    Kernel (x.y / D + 1)^3 (Binkowski et al. 2018). Subsets are drawn without replacement, `real`'s first, from
-    numpy's RandomState(seed), so that the figure is torch-fidelity's for `real` as its first input. subset_size: images a
-    subset (the paper: 200 of 2000). Raises UsageError where a subset is larger than a set.
+    Kernel (x.y / D + 1)^3 (Binkowski et al. 2018). Subsets are drawn without replacement from numpy's RandomState(seed),
+    those of `fake` first, as torch-fidelity does with the generated images as `input1` and the real ones as `input2`.
+    subset_size: images a subset (the paper: 200 of 2000). Raises UsageError where a subset is larger than a set.
     """
     real, fake = checked_features(real, least=2), checked_features(fake, least=2)
     size, least = subset_size, min(len(real), len(fake))
@@ -77,43 +79,25 @@ def kernel_distance(
             f"generated images: set --kid_subset_size to at least 2 and at most {least}"
         )
     random = np.random.RandomState(seed)
-    in_real, in_fake = np.zeros((subsets, len(real))), np.zeros((subsets, len(fake)))
-    for subset in range(subsets):
-        for members in (in_real, in_fake):
-            members[subset, random.choice(members.shape[1], size, replace=False)] = 1.0
-    within = 0.0  # pairs of different images
-    for side, members in ((real, in_real), (fake, in_fake)):
-        within += _sums(side, members, side, members) - members @ ((side**2).sum(1) / side.shape[1] + 1.0) ** 3
-    distances = within / (size * (size - 1)) - 2.0 * _sums(real, in_real, fake, in_fake) / size**2
-    return float(distances.mean()), float(distances.std())
+    found = []
+    for _ in range(subsets):
+        y, x = (side[random.choice(len(side), size, replace=False)] for side in (fake, real))
+        within = sum(pairs.sum() - np.trace(pairs) for pairs in (kernel(x, x), kernel(y, y)))  # of different images
+        found.append(within / (size * (size - 1)) - 2.0 * kernel(x, y).mean())
+    return float(np.mean(found)), float(np.std(found))
 
 
 def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """KID's kernel of all pairs of rows: (N, D), (M, D) -> (N, M)."""
-    base = x @ y.T
-    base /= x.shape[1]
-    base += 1.0
+    base = x @ y.T / x.shape[1] + 1.0
     return base * base * base
-
-
-def _sums(x: np.ndarray, in_x: np.ndarray, y: np.ndarray, in_y: np.ndarray) -> np.ndarray:
-    """For each subset, the kernel summed over all pairs of its members in x and in y: (subsets,).
-
-    in_x, in_y: (subsets, N), 1 for its members. Where subsets overlap much, the kernel of all pairs is computed once, in
-    blocks of rows, as kernels of 50,000 images would not fit into memory; else one subset at a time, which is less work.
-    """
-    if in_x[0].sum() * in_y.sum() < len(x) * len(y):
-        return np.array([kernel(x[rows], y[columns]).sum() for rows, columns in zip(in_x > 0, in_y > 0)])
-    blocks = (slice(start, start + 4000) for start in range(0, len(x), 4000))
-    return sum(np.einsum("sr,rs->s", in_x[:, rows], kernel(x[rows], y) @ in_y.T) for rows in blocks)
 
 
 def floor(real: np.ndarray, *, seed: int = 0, splits: int = 4) -> float:
     """The Frechet distance between two random halves of the real set, averaged over `splits` such cuts.
 
-    A perfect translator would not score lower. The halves hold half as many images as a score, and the upward bias of
-    the distance grows as sets get smaller, so the true floor is somewhat lower.
-    Raises UsageError below four images.
+    A perfect translator would not score lower. Smaller sets are biased upwards, and the halves are half the set, so
+    the true floor is somewhat lower. Raises UsageError below four images.
     """
     real = checked_features(real, least=4)
     random, half = np.random.default_rng(seed), len(real) // 2
@@ -122,22 +106,15 @@ def floor(real: np.ndarray, *, seed: int = 0, splits: int = 4) -> float:
 
 
 def bootstrap_interval(
-    real: np.ndarray,
-    fake: np.ndarray,
-    distance: float,
-    *,
-    rounds: int = 200,
-    seed: int = 0,
-    rank: int = 64,
+    real: np.ndarray, fake: np.ndarray, distance: float, *, rounds: int = 200, seed: int = 0, rank: int = 64
 ) -> tuple[float, float]:
     """The 95 % interval around two sets' Frechet distance in which it would fall had other images been drawn.
 
-    Both sets are resampled with replacement `rounds` times. Each resample's distance is taken in the span of the `rank`
-    leading principal directions of both sets together, where nearly all of its spread lies and a round takes
-    milliseconds. A resample repeats images, which biases its distance upwards, so the percentiles are used only as
-    offsets from the resamples' mean: the interval is the distance itself plus these. It shows how much the choice of
-    images matters at these counts, not how far more images would lower the distance. Near the floor it is too wide
-    rather than too narrow. Raises UsageError below two images.
+    Both sets are resampled with replacement `rounds` times. Each resample's distance is taken in the `rank` leading
+    principal directions of both sets together, where nearly all of its spread lies and a round takes milliseconds. A
+    resample repeats images, which biases its distance upwards, so its percentiles serve only as offsets from their mean.
+    The interval shows how much the choice of images matters at these counts, not how far more images would lower the
+    distance. Near the floor it is too wide rather than too narrow. Raises UsageError below two images.
     """
     real, fake = checked_features(real, least=2), checked_features(fake, least=2)
     basis = leading_directions(np.concatenate([real, fake]), rank, seed)
@@ -183,7 +160,83 @@ def checked_features(features: np.ndarray, *, least: int) -> np.ndarray:
     return np.asarray(features, np.float64)
 
 
-@functools.cache
-def _warn_once(message: str) -> None:
-    """Log a warning once: validation repeats throughout a training run."""
-    log.warning(message)
+# ------------------------------------------------------------------ differences between two models
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An estimated difference, and how it varied over bootstrap resamples of the images.
+
+    draws: (rounds,), one difference a resample. Their mean is biased as a resample repeats images, so that only their
+    spread around it is used.
+    """
+
+    estimate: float
+    draws: np.ndarray
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """(low, high) at the level; see interval_around."""
+        return interval_around(self.estimate, self.draws, level)
+
+
+def frechet_difference(
+    real: np.ndarray, a: np.ndarray, b: np.ndarray, *, rounds: int = 1000, seed: int = 0, rank: int = 64
+) -> Difference:
+    """The Frechet distance of `a` to `real` less that of `b`, where row i of `a` and of `b` come from one source image.
+
+    Each resample draws the real images once and the sources once, for both sides: what a choice of images does to both
+    distances alike cancels. Resamples are measured as in bootstrap_interval. Raises ValueError where a and b differ in
+    shape.
+    """
+    real, a, b = _with_pairs(real, a, b)
+    basis = leading_directions(np.concatenate([real, a, b]), rank, seed)
+    sides = real @ basis, a @ basis, b @ basis
+    draws = []
+    for weights in resamples(len(real), len(a), rounds, seed):
+        one, other = (frechet(sides[0], side, weights) for side in sides[1:])
+        draws.append(one - other)
+    return Difference(frechet(real, a) - frechet(real, b), np.array(draws))
+
+
+def kernel_difference(
+    real: np.ndarray, a: np.ndarray, b: np.ndarray, *, rounds: int = 1000, seed: int = 0
+) -> Difference:
+    """The same for the kernel distance (KID), as the unbiased squared MMD of all images.
+
+    The term of the real images alone is in both distances and cancels.
+    """
+    real, a, b = _with_pairs(real, a, b)
+    within = kernel(a, a) - kernel(b, b)
+    np.fill_diagonal(within, 0.0)
+    across = kernel(real, a) - kernel(real, b)
+
+    def difference(in_real: np.ndarray, in_fake: np.ndarray) -> float:
+        # An image is in no pair with itself, however often it was drawn.
+        pairs = in_fake.sum() ** 2 - (in_fake**2).sum()
+        return float(
+            in_fake @ within @ in_fake / pairs - 2.0 * in_real @ across @ in_fake / (in_real.sum() * in_fake.sum())
+        )
+
+    estimate = difference(np.ones(len(real)), np.ones(len(a)))
+    return Difference(estimate, np.array([difference(*draw) for draw in resamples(len(real), len(a), rounds, seed)]))
+
+
+def mean_difference(a: np.ndarray, b: np.ndarray, *, rounds: int = 2000, seed: int = 0) -> Difference:
+    """The mean of a - b over images, from one value an image (N,) each; images without a value (nan) in either are left
+    out. Raises ValueError where no image is left or the shapes differ.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"values have shapes {a.shape} and {b.shape}; both must be (N,)")
+    differences = (a - b)[np.isfinite(a) & np.isfinite(b)]
+    if not len(differences):
+        raise ValueError("no image has a value on both sides")
+    random = np.random.default_rng(seed)
+    draws = [random.choice(differences, len(differences)).mean() for _ in range(rounds)]
+    return Difference(float(differences.mean()), np.array(draws))
+
+
+def _with_pairs(real: np.ndarray, a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
+    if a.shape != b.shape:
+        raise ValueError(f"features of the same sources have shapes {a.shape} and {b.shape}")
+    return [checked_features(features, least=2) for features in (real, a, b)]

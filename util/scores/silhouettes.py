@@ -1,8 +1,8 @@
-"""SilNet's silhouettes: its validation, its pictures, and the scores of shape preservation."""
+"""Silhouettes, bool (H, W), True on the hand: how well two outlines agree, and what SilNet sees."""
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,20 +13,60 @@ from data.masks.ops import iou
 from data.regions import HandRegions, readable, same_sized_batches, stack
 from models.translation import Translation
 from util.drawing import mask_picture, sheet
-from util.scores.shape import boundary_f
-
-log = logging.getLogger(__name__)
 
 Segment = Callable[[Tensor], Tensor]
 """Images (N, 3, H, W) in [-1, 1] -> the probability of hand, (N, 1, H, W)."""
 
+TOLERANCE = 2  # pixels by which a boundary may be off
 VALIDATION_BATCH = 4
 
 
+def boundary_f(predicted: np.ndarray, true: np.ndarray, *, tolerance: float = TOLERANCE) -> float:
+    """The boundary F-score, in [0, 1] (Martin et al. 2004; Csurka et al. 2013).
+
+    Precision is the share of the predicted mask's boundary that lies within `tolerance` pixels (Euclidean) of the true
+    one, recall the share of the true boundary within as much of the predicted; F is their harmonic mean. Unlike the
+    area that IoU counts, it weighs a filled gap between two fingers by the gap's outline. 1 if neither mask has a
+    boundary, 0 if one of them has none.
+    """
+    ours, theirs = boundary(predicted), boundary(true)
+    if not ours.any() or not theirs.any():
+        return float(ours.any() == theirs.any())
+    precision, recall = _share_near(ours, theirs, tolerance), _share_near(theirs, ours, tolerance)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def boundary(mask: np.ndarray) -> np.ndarray:
+    """The hand's pixels with a pixel off the hand above, below, left or right of them, bool (H, W).
+
+    Pixels beyond the image are unknown, so an arm that the border cuts off has no boundary there.
+    """
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    inside = cv2.erode(mask.astype(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    return mask & (inside == 0)
+
+
+def _share_near(pixels: np.ndarray, others: np.ndarray, tolerance: float) -> float:
+    """The share of True `pixels` that have a True pixel of `others` within `tolerance`."""
+    distance = cv2.distanceTransform((~others).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return float(np.mean(distance[pixels] <= tolerance + 1e-3))
+
+
 def silhouettes(segment: Segment, images: list[np.ndarray], device: torch.device) -> list[np.ndarray]:
-    """The silhouettes, bool (H, W), that SilNet sees in uint8 images (H, W, 3) of one size."""
+    """The silhouettes that SilNet sees in uint8 images (H, W, 3) of one size."""
     batch, _ = stack([Hand(image, np.zeros(image.shape[:2], bool)) for image in images], device)
     return list((segment(batch)[:, 0] > 0.5).cpu().numpy())
+
+
+def shapes(segment: Segment | None, each: Translation, device: torch.device) -> list[np.ndarray | None]:
+    """What SilNet sees in a generator's output and in its source; [None, None] without SilNet, or without a mask.
+
+    The output is taken before it is composited by the mask, as a composite always has the right outline. The source's
+    silhouette gives the ceiling: what SilNet misses there is not the generator's fault.
+    """
+    if not segment or each.source.mask.all():
+        return [None, None]
+    return silhouettes(segment, [each.unmasked, each.source.image], device)
 
 
 def create_silnet_validation(
@@ -56,49 +96,14 @@ def create_silnet_validation(
 
 def silhouette_grids(segment: Segment, hands: dict[str, list[Hand]], *, device: torch.device) -> dict[str, np.ndarray]:
     """{name: uint8 (H, W, 3) picture} for each domain: image | predicted silhouette | mask, one row a hand."""
-    pictures = {}
-    for domain in DOMAINS:
-        rows = [
-            [hand.image, *map(mask_picture, (*silhouettes(segment, [hand.image], device), hand.mask))]
-            for hand in hands[domain]
-        ]
-        if rows:
-            pictures[f"{domain}_silhouette_mask"] = sheet(rows, columns=(domain, "silhouette", "mask"))
-    return pictures
-
-
-class ShapeScores:
-    """How well a generator keeps the hand's shape, gathered while hands are translated.
-
-    SilNet's silhouette of the generator's output is compared with the source's mask before the output is composited by
-    that mask, as a composite always has the right outline. SilNet's silhouette of the source itself gives the ceiling:
-    what SilNet misses there is not the generator's fault. A source whose mask is the whole image has no silhouette; such
-    sources are left out and counted.
-    """
-
-    def __init__(self, segment: Segment, device: torch.device) -> None:
-        self.segment, self.device = segment, device
-        # By the frame's place in its list: IoU and boundary F, and those of the source itself.
-        self.rows: dict[int, list[float]] = {}
-        self.without_mask = 0
-
-    def watch(self, translations: Iterable[Translation]) -> Iterator[Translation]:
-        """Yield the translations and measure each."""
-        for each in translations:
-            mask = each.source.mask
-            if mask.all():
-                self.without_mask += 1
-            else:
-                seen = silhouettes(self.segment, [each.unmasked, each.source.image], self.device)
-                self.rows[each.index] = [measure(shape, mask) for shape in seen for measure in (iou, boundary_f)]
-            yield each
-
-    def means(self) -> tuple[dict, dict]:
-        """metrics.json's `shape_iou` and `boundary_f`, means over the images, and SilNet's own for "baseline"."""
-        if self.without_mask:
-            log.warning("%d images have no mask; their shape is not scored", self.without_mask)
-        if not self.rows:
-            return {}, {}
-        shape, edges, shape_ceiling, edges_ceiling = np.mean(list(self.rows.values()), axis=0).tolist()
-        scores = {"shape_iou": shape, "boundary_f": edges, "n_shape": len(self.rows)}
-        return scores, {"shape_iou": shape_ceiling, "boundary_f": edges_ceiling}
+    return {
+        f"{domain}_silhouette_mask": sheet(
+            [
+                [hand.image, *map(mask_picture, (*silhouettes(segment, [hand.image], device), hand.mask))]
+                for hand in hands[domain]
+            ],
+            columns=(domain, "silhouette", "mask"),
+        )
+        for domain in DOMAINS
+        if hands[domain]
+    }

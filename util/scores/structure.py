@@ -12,8 +12,8 @@ Which edges: with a depth map, its discontinuities (one part of the hand in fron
 them; without one, all strong edges of the source. Edges nearer than 6 pixels to the outline do not count.
 """
 
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from scipy.ndimage import distance_transform_edt
 
 from data.depth import has_depth
 from data.masks.ops import bounding_box
-from util.scores.hand_pixels import distance_inside, lab
+from util.scores.appearance import distance_inside, lab
 
 TOLERANCE = 2  # pixels, at every scale, by which an edge may have moved
 KEPT_CONTRAST = 1 / 3  # of the source's contrast must be left
@@ -36,77 +36,67 @@ DEPTH_STEP = 6  # mm between neighbouring pixels: the least discontinuity
 CHANCE_SHIFT = 12.0  # pixels (scaled) by which edges are displaced to find what chance alone would keep
 
 
-@dataclass(frozen=True)
-class Structure:
-    """What became of one image's edges, in edge pixels; add several for a set.
+class Structure(NamedTuple):
+    """What became of one image's edges, in edge pixels."""
 
-    edges: inner edges of the source; kept: those that the translation shows; chance: how many it would show if they lay
-    elsewhere (the mean over eight displacements by 12 pixels); strong: strong edges of the translation; new: those of
-    them that the source does not show.
-    """
-
-    edges: int = 0
-    kept: int = 0
-    chance: float = 0.0
-    strong: int = 0
-    new: int = 0
-
-    def __add__(self, other: "Structure") -> "Structure":
-        return Structure(*(a + b for a, b in zip(vars(self).values(), vars(other).values())))
-
-    @property
-    def share(self) -> float | None:
-        """`structure` of metrics.json, 0 to 1: the share of the source's edges that is kept. None without edges."""
-        return self.kept / self.edges if self.edges else None
-
-    @property
-    def chance_share(self) -> float | None:
-        """The share that chance alone would keep: what 0 looks like for a picture full of creases."""
-        return self.chance / self.edges if self.edges else None
-
-    @property
-    def new_share(self) -> float | None:
-        """`new_edges` of metrics.json, 0 to 1: the share of the translation's strong edges that the source lacks."""
-        return self.new / self.strong if self.strong else None
+    edges: int = 0  # inner edges of the source
+    kept: int = 0  # those of them that the translation shows
+    chance: float = 0.0  # how many it would show if they lay elsewhere: the mean over eight displacements by 12 pixels
+    strong: int = 0  # strong edges of the translation
+    new: int = 0  # those of them that the source does not show
 
 
 def structure(
     source: np.ndarray, translated: np.ndarray, mask: np.ndarray, depth: np.ndarray | None = None, *, scale: float = 1.0
 ) -> Structure:
-    """Compare the edges inside the hand of a source and its translation.
+    """Compare the edges inside the hand of a source and its translation; arguments as of SourceEdges."""
+    return SourceEdges(source, mask, depth, scale=scale).compare(translated)
 
-    source, translated: uint8 RGB (H, W, 3); mask: bool (H, W), True on the hand; depth: uint16 (H, W) in mm, as
-    data.depth.region_depth cuts it; scale: see util.scores.hand_pixels. Raises ValueError for shapes that differ.
+
+class SourceEdges:
+    """The inner edges of a source, found once and compared with each of its translations.
+
+    source: uint8 RGB (H, W, 3); mask: bool (H, W), True on the hand; depth: uint16 (H, W) in mm, as
+    data.depth.region_depth cuts it; scale: see util.scores.appearance.
     """
-    shapes = {source.shape[:2], translated.shape[:2], mask.shape, mask.shape if depth is None else depth.shape}
-    if len(shapes) > 1:
-        raise ValueError(f"source, translation, mask and depth must have one size, not {sorted(shapes)}")
-    if not mask.any():
-        return Structure()
-    box = bounding_box(mask, margin=2)
-    mask = mask[box]
-    inside = distance_inside(mask) > MARGIN * scale
-    (old, old_edges), (new, new_edges) = (
-        _edge_responses(_lightness(image[box], mask), inside, scale) for image in (source, translated)
-    )
-    if depth is not None:
-        old_edges = depth_edges(depth[box], mask) & inside
-    wanted = _Edges.find(old, old_edges, STRONG if depth is None else VISIBLE)
-    fresh = _Edges.find(new, new_edges, STRONG)
-    return Structure(
-        edges=len(wanted.size),
-        kept=int(wanted.shown_by(new).sum()),
-        chance=wanted.shown_by_chance(new, inside, CHANCE_SHIFT * scale),
-        strong=len(fresh.size),
-        new=int((~fresh.shown_by(old)).sum()),
-    )
+
+    def __init__(
+        self, source: np.ndarray, mask: np.ndarray, depth: np.ndarray | None = None, *, scale: float = 1.0
+    ) -> None:
+        self.source, self.scale, self.empty = source, scale, not mask.any()
+        if self.empty:
+            return
+        self._box = bounding_box(mask, margin=2)
+        self._mask = mask[self._box]
+        self._inside = distance_inside(self._mask) > MARGIN * scale
+        self._responses, self._found = self._edges_of(source)
+        edges = self._found if depth is None else depth_edges(depth[self._box], self._mask) & self._inside
+        self._wanted = _Edges.find(self._responses, edges, STRONG if depth is None else VISIBLE)
+
+    def compare(self, translated: np.ndarray) -> Structure:
+        """What became of the edges in a translation, uint8 RGB (H, W, 3)."""
+        if self.empty:
+            return Structure()
+        untranslated = translated is self.source
+        responses, found = (self._responses, self._found) if untranslated else self._edges_of(translated)
+        fresh = _Edges.find(responses, found, STRONG)
+        return Structure(
+            edges=len(self._wanted.size),
+            kept=int(self._wanted.shown_by(responses).sum()),
+            chance=self._wanted.shown_by_chance(responses, self._inside, CHANCE_SHIFT * self.scale),
+            strong=len(fresh.size),
+            new=int((~fresh.shown_by(self._responses)).sum()),
+        )
+
+    def _edges_of(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _edge_responses(_lightness(image[self._box], self._mask), self._inside, self.scale)
 
 
 def depth_edges(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """bool (H, W): the near side of each depth discontinuity inside the hand.
 
-    Neighbours in a row or column whose depths differ by more than 6 mm, and by more than twice the slope of the
-    surface on the flatter side, so that a surface seen at a grazing angle is no discontinuity.
+    Neighbours in a row or column whose depths differ by more than 6 mm, and by more than twice the slope on the flatter
+    side, so that a surface seen at a grazing angle is no discontinuity.
     """
     known = mask & has_depth(depth)
     depth = depth.astype(np.float32)
@@ -173,13 +163,13 @@ def _filtered(lightness: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return cv2.filter2D(lightness, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE)
 
 
-def _offsets(radius: int) -> list[tuple[int, int]]:
-    steps = range(-radius, radius + 1)
-    return [(y, x) for y in steps for x in steps if y * y + x * x <= radius * radius + 0.5]
+_OFFSETS = np.array(
+    [(y, x) for y in range(-TOLERANCE, TOLERANCE + 1) for x in range(-TOLERANCE, TOLERANCE + 1)
+     if y * y + x * x <= TOLERANCE**2 + 0.5]
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Edges:
+class _Edges(NamedTuple):
     """n edge pixels of one image: where they lie, their orientation (n,), contrast (n,) in L* and phase, complex (n,)."""
 
     rows: np.ndarray
@@ -192,30 +182,25 @@ class _Edges:
     def find(cls, responses: np.ndarray, edges: np.ndarray, least: float) -> "_Edges":
         """The strongest of the located responses within 2 pixels of each edge pixel, where it has the least contrast."""
         rows, columns = np.nonzero(edges)
-        spots = np.array([_clipped(rows + y, columns + x, edges.shape) for y, x in _offsets(TOLERANCE)])  # (21, 2, n)
-        sizes = np.abs(responses[:, spots[:, 0], spots[:, 1]])  # (ORIENTATIONS, 21, n)
-        orientation, spot = np.divmod(sizes.reshape(ORIENTATIONS * len(spots), -1).argmax(axis=0), len(spots))
-        rows, columns = spots[spot, :, np.arange(len(rows))].T
+        around = _around(rows, columns, edges.shape)  # each (21, n)
+        sizes = np.abs(responses[:, *around])  # (ORIENTATIONS, 21, n)
+        orientation, spot = np.divmod(sizes.reshape(ORIENTATIONS * len(_OFFSETS), -1).argmax(axis=0), len(_OFFSETS))
+        rows, columns = (each[spot, np.arange(len(rows))] for each in around)
         strongest = responses[orientation, rows, columns]
         size = np.abs(strongest)
         clear = size >= least
-        phase = strongest[clear] / size[clear]
-        return cls(rows[clear], columns[clear], orientation[clear], size[clear], phase)
+        return cls(rows[clear], columns[clear], orientation[clear], size[clear], strongest[clear] / size[clear])
 
     def shown_by(self, responses: np.ndarray, shift: tuple[int, int] = (0, 0)) -> np.ndarray:
         """bool (n,): whether another image's located responses show each edge, displaced by (rows, columns)."""
-        best = np.zeros(len(self.size))
-        for turn in range(-TURN, TURN + 1):
-            turned = self.orientation + turn
-            wrapped = (turned < 0) | (turned >= ORIENTATIONS)  # half a turn on, the odd filter has the other sign
-            for y, x in _offsets(TOLERANCE):
-                spot = _clipped(self.rows + y + shift[0], self.columns + x + shift[1], responses.shape[1:])
-                response = responses[turned % ORIENTATIONS, spot[0], spot[1]]
-                response = np.where(wrapped, -response.conj(), response)
-                size = np.abs(response)
-                alike = (response * self.phase.conj()).real >= np.cos(MAX_PHASE) * size
-                best = np.maximum(best, alike * size)
-        return best >= KEPT_CONTRAST * self.size
+        turned = self.orientation + np.arange(-TURN, TURN + 1)[:, None, None]  # (3, 1, n)
+        rows, columns = _around(self.rows + shift[0], self.columns + shift[1], responses.shape[1:])
+        response = responses[turned % ORIENTATIONS, rows, columns]  # (3, 21, n)
+        wrapped = (turned < 0) | (turned >= ORIENTATIONS)  # half a turn on, the odd filter has the other sign
+        response = np.where(wrapped, -response.conj(), response)
+        size = np.abs(response)
+        alike = (response * self.phase.conj()).real >= np.cos(MAX_PHASE) * size
+        return (alike * size).max(axis=(0, 1)) >= KEPT_CONTRAST * self.size
 
     def shown_by_chance(self, responses: np.ndarray, inside: np.ndarray, distance: float) -> float:
         """How many edges the other image would show if they lay elsewhere inside the hand, the mean over directions."""
@@ -230,5 +215,7 @@ class _Edges:
         return float(np.mean(shares)) * len(self.size) if shares else 0.0
 
 
-def _clipped(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    return rows.clip(0, shape[0] - 1), columns.clip(0, shape[1] - 1)
+def _around(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The (rows, columns), each (21, n), within 2 pixels of n pixels, none beyond the image."""
+    y, x = _OFFSETS.T[..., None]
+    return (rows + y).clip(0, shape[0] - 1), (columns + x).clip(0, shape[1] - 1)

@@ -50,7 +50,7 @@ def create_validator(opt: Namespace, model: HGAN, frames: Domains, *, folder: Pa
         background=opt.background,
         crop=TEST_CROP,
         crop_to_hand=opt.crop_to_hand,
-        best_by="distance" if opt.paper else "rulers",
+        best_by="distance" if opt.paper else "score",
         cache_dir=folder / "features",
         num_workers=opt.num_workers,
     )

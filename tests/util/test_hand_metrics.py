@@ -12,14 +12,11 @@ from helpers import TINY
 import test as test_script
 import train
 from data.depth import region_depth
-from util.images import write_png
-from util.scores import compare
-from util.scores.fringe import fringe_chroma
-from util.scores.hand_pixels import lab, ruler_scale
-from util.scores.rulers import Appearance, RulerScores, best_score, flat_entries, relative_to
-from util.scores.structure import Structure, depth_edges, structure
-from util.scores.texture import band_strengths
-from util.scores.tone import mean_colour, tone_spread
+from util.images import read_rgb, write_png
+from util.results.tables import score_rows
+from util.scores.appearance import band_strengths, fringe_chroma, hand_scale, lab, mean_colour, psnr, ssim
+from util.scores.metrics import METRICS, Metric, View, best_score, entries, flat_entries, measure, share, single
+from util.scores.structure import SourceEdges, Structure, depth_edges, structure
 
 SKIN = np.array([198, 152, 124], np.float32)
 SCALES = (1.0, 0.5)
@@ -61,13 +58,25 @@ def noisy(image: np.ndarray, mask: np.ndarray, strength: float, sigma: float = 1
     return np.where(mask[..., None], added.clip(0, 255), 255).round().astype(np.uint8)
 
 
+def kept(result: Structure) -> float | None:
+    return share("kept", "edges")([result], [])
+
+
+def by_chance(result: Structure) -> float | None:
+    return share("chance", "edges")([result], [])
+
+
+def new(result: Structure) -> float | None:
+    return share("new", "strong")([result], [])
+
+
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("with_depth", (True, False))
 def test_a_source_keeps_all_its_own_edges(scale, with_depth):
     image, mask, depth = fist(scale)
-    kept = structure(image, image, mask, depth if with_depth else None, scale=scale)
-    assert kept.edges > 250 * scale and kept.kept == kept.edges and kept.share == 1.0
-    assert kept.strong > 0 and kept.new == 0
+    own = structure(image, image, mask, depth if with_depth else None, scale=scale)
+    assert own.edges > 250 * scale and own.kept == own.edges and kept(own) == 1.0
+    assert own.strong > 0 and own.new == 0
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -75,16 +84,16 @@ def test_a_source_keeps_all_its_own_edges(scale, with_depth):
 def test_edges_that_are_dissolved_moved_or_reversed_are_not_kept(scale, with_depth):
     image, mask, depth = fist(scale)
 
-    def share(translated: np.ndarray) -> float:
-        return structure(image, translated, mask, depth if with_depth else None, scale=scale).share
+    def kept_by(translated: np.ndarray) -> float:
+        return kept(structure(image, translated, mask, depth if with_depth else None, scale=scale))
 
-    assert share(flat(mask)) == 0.0
-    assert share(noisy(flat(mask), mask, 3)) < 0.2
-    assert share(blurred(image, mask, 6 * scale)) < 0.4
-    assert share(blurred(image, mask, 1.5 * scale)) > 0.95
-    assert share(fist(scale, shift=8)[0]) < 0.6
-    assert share(fist(scale, shift=1)[0]) == 1.0
-    assert share(np.where(mask[..., None], 255 - image, 255)) < 0.1
+    assert kept_by(flat(mask)) == 0.0
+    assert kept_by(noisy(flat(mask), mask, 3)) < 0.2
+    assert kept_by(blurred(image, mask, 6 * scale)) < 0.4
+    assert kept_by(blurred(image, mask, 1.5 * scale)) > 0.95
+    assert kept_by(fist(scale, shift=8)[0]) < 0.6
+    assert kept_by(fist(scale, shift=1)[0]) == 1.0
+    assert kept_by(np.where(mask[..., None], 255 - image, 255)) < 0.1
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -92,9 +101,9 @@ def test_softer_light_another_tone_and_skin_keep_the_structure(scale):
     image, mask, depth = fist(scale)
     soft = fist(scale, contrast=0.12)[0]
     toned = np.where(mask[..., None], soft * np.array([0.7, 0.62, 0.55]), 255).astype(np.uint8)
-    assert structure(image, noisy(toned, mask, 1.5, 2 * scale), mask, depth, scale=scale).share > 0.95
+    assert kept(structure(image, noisy(toned, mask, 1.5, 2 * scale), mask, depth, scale=scale)) > 0.95
     faint = fist(scale, contrast=0.04)[0]
-    assert structure(image, faint, mask, depth, scale=scale).share < 0.5
+    assert kept(structure(image, faint, mask, depth, scale=scale)) < 0.5
 
 
 def test_a_crease_across_the_edges_is_new_and_no_substitute():
@@ -102,19 +111,19 @@ def test_a_crease_across_the_edges_is_new_and_no_substitute():
     creased = flat(mask)
     creased[90:172:8, 60:196] = 90
     result = structure(image, creased, mask, depth)
-    assert result.share < 0.2 and result.new_share > 0.9
+    assert kept(result) < 0.2 and new(result) > 0.9
     both = image.copy()
     both[60:64, 90:170] = 90
     result = structure(image, both, mask, depth)
-    assert result.share > 0.95 and 0.05 < result.new_share < 0.6
+    assert kept(result) > 0.95 and 0.05 < new(result) < 0.6
 
 
 def test_depth_tells_an_edge_from_a_shadow():
     image, mask, depth = fist(1.0)
     shadowed = image.copy()
     shadowed[40:70, 100:160] = shadowed[40:70, 100:160] * 0.6
-    assert structure(shadowed, image, mask, depth).share == 1.0
-    assert structure(shadowed, image, mask).share < 0.95
+    assert kept(structure(shadowed, image, mask, depth)) == 1.0
+    assert kept(structure(shadowed, image, mask)) < 0.95
 
 
 def test_depth_edges_are_steps_not_slopes():
@@ -136,21 +145,19 @@ def test_chance_is_what_displaced_edges_keep():
     lines[:, ::2] = 110  # a line everywhere: wherever an edge is looked for, there is one
     full = structure(image, lines, mask, depth)
     own = structure(image, image, mask, depth)
-    assert own.chance_share < 0.5 < own.share
-    assert structure(image, flat(mask), mask, depth).chance_share == 0.0
-    assert full.share - full.chance_share < own.share - own.chance_share
+    assert by_chance(own) < 0.5 < kept(own)
+    assert by_chance(structure(image, flat(mask), mask, depth)) == 0.0
+    assert kept(full) - by_chance(full) < kept(own) - by_chance(own)
 
 
 def test_structure_adds_up_and_has_no_share_without_edges():
     image, mask, depth = fist(1.0)
     one = structure(image, image, mask, depth)
-    two = one + structure(image, flat(mask), mask, depth)
-    assert two.share == 0.5 and two.edges == 2 * one.edges
+    two = [one, structure(image, flat(mask), mask, depth)]
+    assert share("kept", "edges")(two, []) == 0.5
     none = structure(flat(mask), flat(mask), mask)
-    assert none == Structure() and none.share is None and none.new_share is None
+    assert none == Structure() and kept(none) is None and new(none) is None
     assert structure(image, image, np.zeros_like(mask)) == Structure()
-    with pytest.raises(ValueError, match="one size"):
-        structure(image, image[:-1], mask)
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -191,10 +198,13 @@ def test_a_hand_without_an_inside_has_no_texture_and_no_fringe():
 def test_tone_is_the_spread_of_mean_colours():
     mask = fist(0.5)[1]
     dark, light = (flat(mask, np.full(3, level)) for level in (60, 200))
-    colours = np.stack([mean_colour(image, mask) for image in (dark, light)])
+    hands = [{"tone": mean_colour(image, mask)} for image in (dark, light)]
     expected = [lab(image)[mask].mean(0)[0] for image in (dark, light)]
-    assert np.allclose(tone_spread(colours), [abs(expected[1] - expected[0]) / 2, 0, 0], atol=0.1)
-    assert np.allclose(tone_spread(colours[:1].repeat(3, 0)), 0)
+    half = [{"tone": np.array([level, 0, 1])} for level in (0, (expected[1] - expected[0]) / 2)]
+    tone = entries(hands, half)["tone"]
+    assert tone["L"] == pytest.approx(2, abs=0.01) and tone["a"] is None and tone["b"] is None
+    assert entries(hands[:1] * 3, half)["tone"]["L"] == pytest.approx(0)
+    assert entries(hands[:1], half)["tone"] == dict.fromkeys("Lab")
 
 
 def test_fringe_is_colour_at_the_outline_and_nothing_else():
@@ -220,20 +230,16 @@ def test_photographs_against_themselves_are_one():
     hands = []
     for seed in range(3):
         image, mask, _ = fist(0.5)
-        hands.append((noisy((image * (0.7 + 0.1 * seed)).astype(np.uint8), mask, 5, seed=seed), mask))
-    photographs, one_tone = Appearance(0.5), Appearance(0.5)
-    for image, mask in hands:
-        photographs.add(image, mask)
-        one_tone.add(*hands[0])
-    ratios = relative_to(photographs, photographs)
-    assert ratios == {
+        hands.append(View(noisy((image * (0.7 + 0.1 * seed)).astype(np.uint8), mask, 5, seed=seed), mask, 0.5))
+    photographs = [measure(view) for view in hands]
+    assert entries(photographs, photographs) == {
         "texture": dict.fromkeys(("6", "12", "24"), 1.0),
         "tone": dict.fromkeys("Lab", 1.0),
         "fringe": 1.0,
     }
-    assert relative_to(photographs, one_tone)["tone"]["L"] == pytest.approx(0, abs=1e-6)
-    nothing = relative_to(photographs, Appearance())
-    assert nothing == {"texture": dict.fromkeys(("6", "12", "24")), "tone": dict.fromkeys("Lab"), "fringe": None}
+    assert entries([photographs[0]] * 3, photographs)["tone"]["L"] == pytest.approx(0, abs=1e-6)
+    nothing = {"texture": dict.fromkeys(("6", "12", "24")), "tone": dict.fromkeys("Lab"), "fringe": None}
+    assert entries([], photographs) == nothing and entries([], []) == {}
 
 
 def figures(structure_share, texture, tone, fringe) -> dict:
@@ -273,25 +279,22 @@ def test_each_ruler_can_only_raise_the_score_and_missing_ones_do_not():
 def test_the_scale_follows_the_frames():
     small, large = fist(0.5)[1], fist(1.0)[1]
     padded = np.pad(small, 64)
-    assert ruler_scale([small, padded]) == 0.5
-    assert ruler_scale([large]) == 1.0 and ruler_scale([padded, large]) == 1.0
-    assert ruler_scale([np.roll(padded, 40, axis=0)]) == 1.0
-    assert ruler_scale([np.zeros_like(small), np.ones_like(small)]) == 0.5
+    assert hand_scale([small, padded]) == 0.5
+    assert hand_scale([large]) == 1.0 and hand_scale([padded, large]) == 1.0
+    assert hand_scale([np.roll(padded, 40, axis=0)]) == 1.0
+    assert hand_scale([np.zeros_like(small), np.ones_like(small)]) == 0.5
 
 
 def test_entries_of_a_set_and_their_flat_form():
     image, mask, depth = fist(0.5)
-    photographs = Appearance(0.5)
-    for seed in range(2):
-        photographs.add(noisy(image, mask, 5 + 5 * seed, seed=seed), mask)
-    scores = RulerScores(photographs)
-    scores.add(image, image, mask, depth)
-    scores.add(image, flat(mask), mask, depth)
-    entries = scores.entries()
-    assert entries["structure"] == 0.5 and [each.share for each in scores.structures] == [1.0, 0.0]
-    assert set(entries) == {"structure", "structure_chance", "new_edges", "n_edges", "texture", "tone", "fringe"}
-    flattened = flat_entries(entries | {"new_edges": None})
-    assert flattened["texture_12"] == entries["texture"]["12"] and flattened["tone_a"] == entries["tone"]["a"]
+    photographs = [measure(View(noisy(image, mask, 5 + 5 * seed, seed=seed), mask, 0.5)) for seed in range(2)]
+    edges = SourceEdges(image, mask, depth, scale=0.5)
+    hands = [measure(View(each, mask, 0.5, edges)) for each in (image, flat(mask))]
+    pooled = entries(hands, photographs)
+    assert pooled["structure"] == 0.5 and single(hands)["structure"] == [1.0, 0.0]
+    assert set(pooled) == {"structure", "structure_chance", "new_edges", "n_edges", "texture", "tone", "fringe"}
+    flattened = flat_entries(pooled | {"new_edges": None})
+    assert flattened["texture_12"] == pooled["texture"]["12"] and flattened["tone_a"] == pooled["tone"]["a"]
     assert "new_edges" not in flattened and all(isinstance(value, (int, float)) for value in flattened.values())
 
 
@@ -314,55 +317,100 @@ def test_a_depth_map_is_cut_like_its_region(tmp_path):
     assert region_depth(tmp_path / "00000000_color.png", elsewhere, (0, 0, 128, 128)) is None
 
 
-def test_the_command_scores_a_results_folder(tmp_path, monkeypatch, capsys):
-    folder, depths = tmp_path / "msh4/test", tmp_path / "depth"
-    for index in range(3):
-        image, mask, depth = fist(0.5, shift=index)
-        padded = np.pad(image, ((64, 64), (64, 64), (0, 0)), constant_values=255)
-        for part, picture in (
-            ("synthetic", padded),
-            ("generated", padded),
-            ("real", noisy(padded, np.pad(mask, 64), 4)),
-        ):
-            write_png(folder / part / f"{index}_color.png", picture)
-        for domain in ("synthetic", "real"):
-            write_png(folder / "masks" / domain / f"{index}_color.png", np.pad(mask, 64))
-        depths.mkdir(exist_ok=True)
-        cv2.imwrite(str(depths / f"{index}_depth.png"), depth)
-    (folder / "metrics.json").write_text(json.dumps({"fd": 60.0, "baseline": {"fd": 70.0}}))
-    monkeypatch.setattr("sys.argv", ["compare", str(folder), "--depth_root", str(depths)])
-    assert compare.main() == 0
-    said = capsys.readouterr().out
-    lines = [line.split() for line in said.splitlines()]
-    assert [line[1:3] for line in lines[1:3]] == [["untranslated", "1.000"], ["translated", "1.000"]]
-    assert lines[1][-4] == "70.0" and lines[2][-4] == "60.0" and "scale 0.5" in said
+def test_psnr_by_hand():
+    a, b = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 5, np.uint8)
+    everywhere = np.ones((4, 4), bool)
+    assert psnr(a, b, everywhere) == pytest.approx(20 * np.log10(51.0))
+    assert psnr(a, a, everywhere) == float("inf")
+    mask = np.zeros((4, 4), bool)
+    mask[0, :2] = True
+    b[0, 0] = 0  # errors 0 and 25: mean 12.5
+    assert psnr(a, b, mask) == pytest.approx(10 * np.log10(255**2 / 12.5))
+
+
+def slow_ssim(a, b, mask):
+    """Wang et al.'s formula, a window at a time, on one channel."""
+    axis = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    weights = np.outer(axis, axis) / axis.sum() ** 2
+    values = []
+    for row, column in zip(*np.nonzero(mask)):
+        if not (5 <= row < a.shape[0] - 5 and 5 <= column < a.shape[1] - 5):
+            continue
+        x, y = (s[row - 5 : row + 6, column - 5 : column + 6].astype(float) for s in (a, b))
+        mx, my = (weights * x).sum(), (weights * y).sum()
+        vx, vy, cov = ((weights * p).sum() for p in ((x - mx) ** 2, (y - my) ** 2, (x - mx) * (y - my)))
+        c1, c2 = 2.55**2, 7.65**2
+        values.append((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
+    return np.mean(values)
+
+
+def test_ssim_is_its_definition():
+    random = np.random.default_rng(0)
+    a = random.integers(0, 256, (18, 23, 3), np.uint8)
+    b = np.clip(a + random.normal(0, 40, a.shape), 0, 255).astype(np.uint8)
+    mask = random.random((18, 23)) < 0.5
+    for chosen in (np.ones_like(mask), mask):
+        expected = np.mean([slow_ssim(a[..., c], b[..., c], chosen) for c in range(3)])
+        assert ssim(a, b, chosen) == pytest.approx(expected, abs=1e-10)
+    assert ssim(a, a, mask) == pytest.approx(1.0)
+    assert ssim(a[..., 0], b[..., 0], mask) == pytest.approx(slow_ssim(a[..., 0], b[..., 0], mask))
 
 
 class MeanColour:
     """A feature network that looks at nothing but colour."""
 
     name, dim, metric, sha256, preprocessing = "colour", 3, "fd", "0" * 64, "none"
+    device = torch.device("cpu")
 
     def __call__(self, images):
         return torch.tensor(np.array([image.mean((0, 1)) for image in images]), dtype=torch.float32)
 
 
-def test_data_without_masks_has_no_rulers_and_says_why(tmp_path, run_main, monkeypatch):
+@pytest.fixture
+def redness():
+    """A metric of a user's own: one function and one row."""
+    METRICS.append(Metric("redness", "redness", "{:.1f}", "lower", lambda view: float(view.image[..., 0].mean())))
+    yield
+    METRICS.pop()
+
+
+def test_a_metric_is_one_function_and_one_row(redness):
+    image, mask, _ = fist(0.5)
+    hands = [measure(View(flat(mask, level), mask, 0.5)) for level in (np.full(3, 60), np.full(3, 200))]
+    scores = entries(hands, []) | {"baseline": entries(hands[1:], [])}
+    assert scores["redness"] == np.mean([each["redness"] for each in hands]) and len(single(hands)["redness"]) == 2
+    (row,) = score_rows({"redness": 12.34, "baseline": {"redness": 20.0}})
+    assert row == ("redness", "12.3", "20.0", "", "lower")
+
+
+def test_data_without_masks_has_no_inside_and_says_why(tmp_path, run_main, monkeypatch, redness):
     monkeypatch.setattr(test_script, "load_feature_net", lambda *_, **__: MeanColour())
     random = np.random.default_rng(0)
     for folder in ("trainA", "trainB", "testA", "testB"):
         for i in range(4):
             write_png(tmp_path / "data" / folder / f"{i}.png", random.integers(0, 256, (48, 48, 3), dtype=np.uint8))
-    where = ("--name", "run", "--dataroot", tmp_path / "data", "--checkpoints_dir", tmp_path)
-    status, said = run_main(train.main, *where, *TINY, "--netD", "pixel", "--max_steps", 1, "--device", "cpu")
-    assert status == 0, said
+    where = ("--dataroot", tmp_path / "data", "--checkpoints_dir", tmp_path)
+    for name in ("a", "b"):
+        flags = (*TINY, "--netD", "pixel", "--max_steps", 1, "--device", "cpu")
+        status, said = run_main(train.main, "--name", name, *where, *flags)
+        assert status == 0, said
     options = ("--amp", "off", "--device", "cpu", "--num_workers", 0)
-    status, said = run_main(test_script.main, *where, "--results_dir", tmp_path / "results", *options)
+    status, said = run_main(
+        test_script.main, "--name", "a", "b", *where, "--results_dir", tmp_path / "results", *options
+    )
     assert status == 0, said
-    folder = tmp_path / "results" / "run" / "test"
+    folder = tmp_path / "results" / "a" / "test"
     metrics = json.loads((folder / "metrics.json").read_text())
     reason = "the synthetic and the real images have no masks"
     assert metrics["not_measured"] == dict.fromkeys(("structure", "texture", "tone", "fringe"), reason)
     assert not {"structure", "texture", "tone", "fringe"} & (metrics.keys() | metrics["baseline"].keys())
     assert "on 128 crops" in metrics["verdict"] and "inside the hand" not in metrics["verdict"]
-    assert not (folder / "rulers.csv").exists()
+    # A metric that was added stands everywhere: of the set, of single images, and of the runs side by side.
+    reds = [read_rgb(path)[..., 0].mean() for path in (folder / "generated").rglob("*.png")]
+    assert metrics["redness"] == pytest.approx(np.mean(reds)) != metrics["baseline"]["redness"]
+    assert "\n  redness " in said and "redness" in (folder / "hand_metrics.csv").read_text().splitlines()[0]
+    assert '"redness":[' in (folder / "index.html").read_text()
+    compare = tmp_path / "results" / "compare"
+    assert (
+        "redness of b" in (compare / "index.html").read_text() and "| redness |" in (compare / "table.md").read_text()
+    )

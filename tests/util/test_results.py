@@ -11,11 +11,10 @@ import pytest
 
 from data.frames import Frame
 from util.drawing import fit, sheet, shortened, text_width
-from util.results.browse import PAGE, Column, Gallery, page
-from util.results.folders import INPUT_FILE, open_folder, results_folder
-from util.results.scores import Scores, joined
-from util.results.verdict import as_text, score_rows, verdict
-from util.results.write import Written, by_path
+from util.results.pages import PAGE, gallery
+from util.results.selection import INPUT_FILE, open_folder, results_folder
+from util.results.tables import as_text, comparison_table, score_rows, verdict
+from util.results.write import Samples, in_path_order
 
 
 def metrics(value: float, base: float, *, inside: float = 40.0, base_inside: float = 50.0) -> dict:
@@ -41,7 +40,7 @@ def test_the_table_has_a_line_a_score():
     table = {row.label: row for row in rows}
     assert (table["FD"].translated, table["FD"].untranslated, table["FD"].real) == ("70.00", "90.00", "30.00")
     assert table["texture 6 px"].translated == "0.50" and table["texture 12 px"].translated == ""
-    assert table["structure kept"].untranslated == "" and table["fringe"].better == "near 1"
+    assert table["structure kept"].untranslated == "" and table["fringe"].better == "1 or less"
     lines = as_text(rows).splitlines()
     assert len(lines) == len(rows) + 1 and len({line.find("untranslated") for line in lines}) == 2
 
@@ -52,15 +51,15 @@ def embedded(text: str) -> dict:
 
 def test_the_page_lists_every_image_and_needs_no_network():
     names = [Path(f"a b/{i} é#.png") for i in range(PAGE + 5)] + [Path("</script>.png"), Path("caf\udce9.png")]
-    gallery = Gallery(
+    text = gallery(
         "msh4 <test>",
-        ["better & better"],
-        [Column("synthetic", "synthetic"), Column("translated", "generated")],
-        names,
+        verdicts=["better & better"],
+        columns=[("synthetic", "synthetic"), ("translated", "generated")],
+        names=names,
         scores={"structure": [0.123456, None, *[1.0] * (len(names) - 2)]},
+        tables={},
         options={"dataroot": "<data>"},
     )
-    text = page(gallery)
     data = embedded(text)
     assert [unquote_to_bytes(path).decode("utf-8", "surrogateescape") for path, _ in data["rows"]] == list(
         map(str, names)
@@ -91,18 +90,71 @@ def test_each_way_of_translating_has_its_own_folder(tmp_path):
     assert (results_folder(again, "a") / INPUT_FILE).read_bytes() == bytes(two.resolve())
 
 
-def test_scores_of_all_rulers_are_joined_with_their_baselines():
-    metrics, each = joined([Scores({"fd": 1}, {"fd": 2}, {"distance": {"a": 3.0}}), Scores({"psnr": 4}, {"psnr": 5})])
-    assert metrics == {"fd": 1, "psnr": 4, "baseline": {"fd": 2, "psnr": 5}} and each == {"distance": {"a": 3.0}}
-
-
 def test_files_are_scored_in_the_order_of_a_folder_s_sorted_paths():
     """As torch-fidelity sorts them, by whole paths: "a-b/" comes before "a/", as "-" does before "/"."""
-    written = [
-        Written(Frame(Path(name), name, "", "none"), Path(f"{name}.png"), Path(f"{name}_mask.png"), (0, 0, 1, 1))
-        for name in ("b/0", "a/1", "a-b/2", "a/10")
-    ]
-    assert [each.frame.relative for each in by_path(written)] == ["a-b/2", "a/1", "a/10", "b/0"]
+    frames = [Frame(Path(name), f"{name}.jpg", "", "none") for name in ("b/0", "a/1", "a-b/2", "a/10")]
+    assert [frame.image.as_posix() for frame in in_path_order(frames)] == ["a-b/2", "a/1", "a/10", "b/0"]
+
+
+def test_a_grid_shows_the_next_image_in_the_place_of_one_that_cannot_be_read():
+    samples = Samples(21, 5)  # 0, 5, 10, 15, 20
+    for index in sorted(set(range(21)) - {0, 5, 6, 20}):
+        samples.add(index, str(index))
+    assert [caption for (caption,) in samples.rows] == ["1", "7", "10", "15"]
+
+
+# ------------------------------------------------------------------ several runs
+
+
+def row(**more) -> dict:
+    """A metrics.json."""
+    scores = {"fd": 80.0, "fd_ci": [70.0, 90.0], "fd_patch": 40.0, "kid_mean": 0.01, "kid_std": 0.002}
+    told = {
+        "n_generated": 20,
+        "n_real": 30,
+        "floor": 10.0,
+        "floor_n": 15,
+        "floor_patch": 5.0,
+        "feature_net": "effnet_lite0",
+    }
+    run = {"model": "mshgan4", "netG": "resnet_4blocks", "netD": "perceptual", "step": 7}
+    return scores | told | run | {"baseline": dict(scores)} | more
+
+
+def shaped(iou: float, sha256: str = "a") -> dict:
+    measured = row(shape_iou=iou, boundary_f=0.75, silnet={"sha256": sha256})
+    measured["baseline"] |= {"shape_iou": 0.98765, "boundary_f": 0.96}
+    return measured
+
+
+def cells(text: str) -> dict[str, list[str]]:
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    assert len({len(cells) for cells in rows}) == 1, "ragged table"
+    return {each[0]: each[1:] for each in rows}
+
+
+def test_table_one_has_the_published_figures_of_the_paper_s_models():
+    text = comparison_table({"a": row(), "b": row(netD="pixel")})
+    found = cells(text)
+    assert found["a"][-2:] == ["63.297", "0.0479 ± 0.0067"] and found["b"][-2:] == ["", ""]
+    assert found["untranslated"][4] == found["a"][4] == "80.00 (70.0 to 90.0)" and "shape IoU" not in text
+
+
+def test_all_that_was_measured_stands_beside_its_baseline():
+    text = comparison_table({"a": row(), "b": shaped(0.91)})
+    found = cells("\n".join(text.split("\n\n")[3:]))
+    assert found[""] == ["untranslated", "a", "b", "real", "better"]
+    assert found["shape IoU, unmasked"] == ["0.988", "", "0.910", "", "higher"]
+    assert found["boundary F, unmasked"] == ["0.960", "", "0.750", "", "higher"]
+    assert "within 2 pixels" in text and "different SilNets" not in text
+
+
+@pytest.mark.parametrize(("other", "told"), [("a", False), ("b", True)])
+def test_two_silnets_are_not_compared_in_silence(other, told):
+    assert ("different SilNets" in comparison_table({"a": shaped(0.9), "b": shaped(0.8, other)})) is told
+
+
+# ------------------------------------------------------------------ sheets
 
 
 def test_a_sheet_keeps_the_pixels_of_pictures_that_fit_and_its_labels_their_place():

@@ -7,7 +7,7 @@ import torch
 
 from util.errors import UsageError
 from util.scores import distances as metrics
-from util.scores.evaluate import cached_features, extract_features, patch_crop, pixels, score
+from util.scores.features import extract_features, patch_crop, score
 
 
 class MeanColour:
@@ -46,27 +46,22 @@ def test_every_kind_of_file_is_scored(tmp_path):
     cv2.imwrite(str(tmp_path / "rgb16.png"), rgb.astype(np.uint16) * 257)
     cv2.imwrite(str(tmp_path / "grey16.png"), grey.astype(np.uint16) * 257)
     cv2.imwrite(str(tmp_path / "rgba16.png"), np.concatenate([rgb, opaque], -1).astype(np.uint16) * 257)
-    images = [pixels(path) for path in sorted(tmp_path.iterdir())]
-    assert len(images) == 6 and all(np.array_equal(image, rgb) for image in images)
+    features = extract_features(sorted(tmp_path.iterdir()), MeanColour())
+    np.testing.assert_array_equal(features, extract_features([rgb] * 6, MeanColour()))
 
 
-def test_features_are_cached_by_content_and_network(tmp_path, caplog):
+def test_features_are_kept_by_content_and_network(tmp_path):
     net, images = MeanColour(), pictures(5)
-    first = cached_features(images, net, tmp_path / "cache")
-    again = cached_features([image.copy() for image in images], net, tmp_path / "cache")
-    assert net.seen == [5] and np.array_equal(first, again)
+    first = extract_features(images, net, cache_dir=tmp_path)
+    again = extract_features([image.copy() for image in images[::-1]], net, cache_dir=tmp_path)
+    assert net.seen == [5] and np.array_equal(first[::-1], again)
 
     images[2][0, 0, 0] ^= 1
-    cached_features(images, net, tmp_path / "cache")
-    cached_features(images[::-1], net, tmp_path / "cache")
+    changed = extract_features([*images, images[2]], net, cache_dir=tmp_path)
+    assert net.seen == [5, 1] and np.array_equal(changed, extract_features([*images, images[2]], MeanColour()))
     net.sha256 = "1" * 64
-    cached_features(images, net, tmp_path / "cache")
-    assert net.seen == [5] * 4 and len(list((tmp_path / "cache").iterdir())) == 4
-
-    for path in (tmp_path / "cache").iterdir():
-        path.write_bytes(path.read_bytes()[:100])
-    assert np.array_equal(cached_features(images, net, tmp_path / "cache"), extract_features(images, net))
-    assert "damaged" in caplog.text
+    extract_features(images, net, cache_dir=tmp_path)
+    assert net.seen == [5, 1, 5] and len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_patch_lies_deep_in_the_hand_and_is_white_elsewhere():

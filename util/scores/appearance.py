@@ -1,0 +1,156 @@
+"""What one hand looks like: texture, tone and fringe; and how like it is to its true pair (PSNR, SSIM).
+
+Images are uint8 RGB (H, W, 3), masks bool (H, W), True on the hand. Lengths are in pixels of a 256 region; `scale` converts
+them: 1 for frames of 256 pixels or more, 0.5 for frames of 128 (`hand_scale`).
+"""
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+
+from data.masks.ops import bounding_box
+
+REGION = 256  # pixels: the region of the paper's validation and test
+
+BANDS = (6, 12, 24)  # pixels (scaled): periods at which the three bands of L* are most sensitive
+TEXTURE_MARGIN = 8.0  # pixels (scaled) inside the outline, where neither its shading nor a fringe reaches
+MIN_PIXELS = 200  # (scaled by area): a hand with fewer pixels inside the margin is not measured
+# A difference of Gaussians of sigmas s and 2 s passes a sine of period 2 pi s sqrt(3 / (2 ln 4)) best: 6.54 s.
+SIGMA_OF_PERIOD = 1 / (2 * np.pi * np.sqrt(1.5 / np.log(4)))
+ROBUST_STD = 1.4826  # times the median absolute value: the standard deviation, if it is normal
+
+FRINGE = 2  # pixels, at every scale: the outermost two
+CORE = 4  # pixels, at every scale: the colour beside the fringe is taken from here inwards
+REACH = 4.0  # pixels: sigma of the mean of that colour
+LEAST_WEIGHT = 0.02  # of the mean's window must lie in the core; thinner parts of the hand do not count
+
+PEAK = 255.0
+C1, C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
+SSIM_SIGMA, SSIM_RADIUS = 1.5, 5  # pixels: the window is 11 x 11
+
+
+def hand_scale(masks: Iterable[np.ndarray]) -> float:
+    """The scale of a set of regions, by the masks of all their hands: photographs' and renders'.
+
+    0.5 where every hand lies within 64 pixels of its region's middle, as in frames of 128 pixels, which are padded to
+    regions of 256; else 1. Larger frames are cut to 256 pixels, never resized. The first large hand ends the search.
+    """
+    return 0.5 if all(_reach(mask) <= REGION / 4 for mask in masks) else 1.0
+
+
+def _reach(mask: np.ndarray) -> float:
+    """How far the hand reaches from the middle of the image, along a row or a column."""
+    if not mask.any():
+        return 0.0
+    sides = zip(bounding_box(mask), mask.shape)
+    return max(max(length / 2 - side.start, side.stop - length / 2) for side, length in sides)
+
+
+def lab(image: np.ndarray) -> np.ndarray:
+    """uint8 RGB (H, W, 3) -> CIE L*a*b* (D65) float32 (H, W, 3); L* in [0, 100], a* and b* about -100 to 100."""
+    return cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+def distance_inside(mask: np.ndarray) -> np.ndarray:
+    """How far each pixel lies from the nearest one off the hand: float32 (H, W), 0 off the hand.
+
+    The border of the image is no outline. A mask of the whole image has no outline: every distance is infinite.
+    """
+    if mask.all():
+        return np.full(mask.shape, np.inf, np.float32)
+    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+def masked_blur(values: np.ndarray, mask: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian means of float32 (H, W) or (H, W, C) over the pixels of the mask alone; 0 where none is near."""
+    weights = mask.astype(np.float32)
+    if values.ndim == 3:
+        weights = np.repeat(weights[..., None], values.shape[2], axis=2)
+    sums, shares = (
+        cv2.GaussianBlur(each, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT) for each in (values * weights, weights)
+    )
+    return sums / np.maximum(shares, 1e-6)
+
+
+def band_strengths(image: np.ndarray, mask: np.ndarray, *, scale: float = 1.0) -> np.ndarray | None:
+    """Texture: the strength of L* bands around 6, 12 and 24 pixels (times scale) inside one hand, float64 (3,), in L*.
+
+    Strength is the robust standard deviation (1.4826 times the median absolute value), which measures the relief of
+    the skin and not the few sharp outlines of fingers: these are structure. None for a hand too small to have an inside.
+    """
+    if not mask.any():
+        return None
+    box = bounding_box(mask, margin=1)
+    mask = mask[box]
+    inside = distance_inside(mask) > TEXTURE_MARGIN * scale
+    if inside.sum() < MIN_PIXELS * scale**2:
+        return None
+    lightness = lab(image[box])[..., 0]
+    strengths = []
+    for period in BANDS:
+        sigma = period * scale * SIGMA_OF_PERIOD
+        band = masked_blur(lightness, mask, sigma) - masked_blur(lightness, mask, 2 * sigma)
+        strengths.append(ROBUST_STD * float(np.median(np.abs(band[inside]))))
+    return np.array(strengths)
+
+
+def mean_colour(image: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """The mean L*, a*, b* of one hand: float64 (3,). None for an empty mask."""
+    if not mask.any():
+        return None
+    box = bounding_box(mask)
+    return lab(image[box])[mask[box]].mean(axis=0, dtype=np.float64)
+
+
+def fringe_chroma(image: np.ndarray, mask: np.ndarray) -> float | None:
+    """How far the colour of one hand's outermost two pixels strays from the hand's own just inside, in a*b* units.
+
+    The mean Euclidean distance in a*, b* between each pixel less than 2.5 pixels from the background and the Gaussian
+    mean (sigma 4 pixels) of the hand's pixels 4 or more from it. 0 for a flat hand; about 4 for a clean cut-out of a
+    shaded one; light and dark do not matter. The image's border is no outline. None for a hand without an outline, or
+    too thin to have an inside.
+    """
+    if not mask.any():
+        return None
+    box = bounding_box(mask, margin=FRINGE)
+    mask = mask[box]
+    distance = distance_inside(mask)
+    core = distance >= CORE
+    chroma = lab(image[box])[..., 1:]
+    near = cv2.GaussianBlur(core.astype(np.float32), (0, 0), REACH, borderType=cv2.BORDER_CONSTANT) > LEAST_WEIGHT
+    outermost = mask & (distance < FRINGE + 0.5) & near
+    if not outermost.any():
+        return None
+    strays = chroma[outermost] - masked_blur(chroma, core, REACH)[outermost]
+    return float(np.hypot(strays[:, 0], strays[:, 1]).mean())
+
+
+def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB, over the pixels of the mask, which is not empty; infinite for equal images."""
+    error = np.mean((a.astype(np.float64) - b)[mask] ** 2)
+    return float(10.0 * np.log10(PEAK**2 / error)) if error else float("inf")
+
+
+def ssim(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
+    """Structural similarity (Wang et al. 2004) of images (H, W) or (H, W, C), the mean over channels; at most 1.
+
+    Gaussian window of 11 x 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03; only windows that lie wholly inside the image and
+    are centred in the mask count.
+    """
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    mean_a, mean_b = _windowed(a), _windowed(b)
+    var_a = _windowed(a * a) - mean_a**2
+    var_b = _windowed(b * b) - mean_b**2
+    covariance = _windowed(a * b) - mean_a * mean_b
+    luminance = (2.0 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
+    structure = (2.0 * covariance + C2) / (var_a + var_b + C2)
+    inside = slice(SSIM_RADIUS, -SSIM_RADIUS)
+    return float(np.mean((luminance * structure)[mask[inside, inside]]))
+
+
+def _windowed(image: np.ndarray) -> np.ndarray:
+    """Gaussian-weighted means over all windows inside the image: (H, W, ...) -> (H - 10, W - 10, ...)."""
+    window = cv2.getGaussianKernel(2 * SSIM_RADIUS + 1, SSIM_SIGMA, cv2.CV_64F)
+    inside = slice(SSIM_RADIUS, -SSIM_RADIUS)
+    return cv2.sepFilter2D(image, cv2.CV_64F, window, window)[inside, inside]

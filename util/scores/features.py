@@ -1,0 +1,153 @@
+"""From images to scores of sets: features, taken as images pass, and the distances of metrics.json."""
+
+import hashlib
+import io
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data.transforms import window
+from models.features.registry import FeatureNet
+from util.files import write_bytes
+from util.images import read_rgb
+from util.scores import distances
+from util.workers import progress as show_progress
+
+log = logging.getLogger(__name__)
+
+
+class FeatureCache:
+    """Features of images that come again, such as photographs, in one file a network; `save` writes it.
+
+    An image is known by the SHA-256 of its pixels, so that files that moved are found and images that changed are not.
+    rows: {digest: features float32 (D,)}.
+    """
+
+    def __init__(self, folder: Path, net: FeatureNet) -> None:
+        network = hashlib.sha256(f"{net.sha256} {net.preprocessing}".encode()).hexdigest()
+        self.path = folder / f"{net.name}-{network[:16]}.npz"
+        self.rows: dict[bytes, np.ndarray] = {}
+        if self.path.exists():
+            with np.load(self.path) as stored:
+                self.rows = dict(zip(map(bytes, stored["digests"]), stored["rows"]))
+        self._saved = len(self.rows)
+
+    def save(self) -> None:
+        """Write the file, if there is anything new."""
+        if len(self.rows) > self._saved:
+            digests = np.frombuffer(b"".join(self.rows), np.uint8).reshape(len(self.rows), -1)
+            packed = io.BytesIO()
+            np.savez(packed, digests=digests, rows=np.stack(list(self.rows.values())))
+            write_bytes(self.path, packed.getvalue())
+            self._saved = len(self.rows)
+
+
+class Features:
+    """The features of images that are added one at a time, uint8 RGB (H, W, 3) of any sizes, computed in batches."""
+
+    def __init__(self, net: FeatureNet, cache: FeatureCache | None = None, *, batch_size: int = 32) -> None:
+        self.net, self.batch_size = net, batch_size
+        self._known = cache.rows if cache else {}
+        self._keys: list[bytes | int] = []  # of all images, in order
+        self._waiting: dict[bytes | int, np.ndarray] = {}
+        self._cached = cache is not None
+
+    def add(self, image: np.ndarray) -> None:
+        """Take the next image."""
+        key = _digest(image) if self._cached else len(self._keys)
+        self._keys.append(key)
+        if key not in self._known:
+            self._waiting[key] = image
+        if len(self._waiting) == self.batch_size:
+            self._compute()
+
+    def rows(self) -> np.ndarray:
+        """The features of all images so far, in their order: float32 (N, D)."""
+        if self._waiting:
+            self._compute()
+        return (
+            np.stack([self._known[key] for key in self._keys])
+            if self._keys
+            else np.empty((0, self.net.dim), np.float32)
+        )
+
+    def _compute(self) -> None:
+        self._known.update(zip(self._waiting, self.net(list(self._waiting.values())).cpu().numpy()))
+        self._waiting.clear()
+
+
+def _digest(image: np.ndarray) -> bytes:
+    digest = hashlib.sha256(f"{image.dtype} {image.shape}".encode())
+    digest.update(np.ascontiguousarray(image))
+    return digest.digest()
+
+
+def extract_features(
+    images: Iterable[np.ndarray | Path],
+    net: FeatureNet,
+    *,
+    batch_size: int = 32,
+    cache_dir: Path | None = None,
+    progress: str | None = None,
+) -> np.ndarray:
+    """Features (N, D) float32 of arrays or of image files, in their order.
+
+    cache_dir: a folder of FeatureCache. progress: the text of a progress bar; none without it. Raises ImageError.
+    """
+    cache = FeatureCache(Path(cache_dir), net) if cache_dir else None
+    features = Features(net, cache, batch_size=batch_size)
+    for image in show_progress(images, desc=progress) if progress else images:
+        features.add(read_rgb(image) if isinstance(image, Path) else image)
+    rows = features.rows()
+    if cache:
+        cache.save()
+    return rows
+
+
+def patch_crop(image: np.ndarray, mask: np.ndarray, *, size: int = 128, seed: int | Sequence[int] = 0) -> np.ndarray:
+    """A crop (size, size, 3) centred deep inside the hand: its appearance, which pose and framing hardly touch.
+
+    The centre is drawn from the hand's pixels that lie at least 0.9 times as far from the hand's border as its deepest
+    one; the image's border counts as the hand's. A translation and its source, with one mask and one seed, give the same
+    crop. Pixels off the hand, and beyond the image, are white, so that backgrounds never enter the score.
+    """
+    framed = np.pad(mask.astype(np.uint8), 1)
+    depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    rows, columns = np.nonzero(depth >= 0.9 * depth.max())
+    pick = np.random.default_rng(seed).integers(len(rows))
+    white = np.where(mask[..., None], image, np.uint8(255))
+    return window(white, rows[pick] - size // 2, columns[pick] - size // 2, size, size, beyond=255)
+
+
+def score(
+    real: np.ndarray,
+    fake: np.ndarray,
+    net: FeatureNet,
+    *,
+    kid_subset_size: int | None = None,
+    kid_subsets: int = 100,
+) -> dict[str, float | int | str | list[float]]:
+    """The scores of generated features (M, D) against real ones (N, D), under the names of metrics.json.
+
+    `fid` (or `fd`: net.metric) and `fid_ci`, its 95 % bootstrap interval [low, high]; `floor`, the distance between
+    halves of the real set, and `floor_n`, images in each half; `kid_mean`, `kid_std`, `kid_subset_size`; `n_generated`,
+    `n_real`, `feature_net`. Raises UsageError for sets too small for what is asked.
+    """
+    kid_subset_size = kid_subset_size or max(2, min(len(real), len(fake)) // 10)  # a tenth, as in the paper
+    mean, std = distances.kernel_distance(real, fake, subset_size=kid_subset_size, subsets=kid_subsets)
+    distance = distances.frechet_distance(real, fake)
+    return {
+        net.metric: distance,
+        f"{net.metric}_ci": list(distances.bootstrap_interval(real, fake, distance)),
+        "floor": distances.floor(real),
+        "floor_n": len(real) // 2,
+        "kid_mean": mean,
+        "kid_std": std,
+        "kid_subset_size": kid_subset_size,
+        "n_generated": len(fake),
+        "n_real": len(real),
+        "feature_net": net.name,
+    }

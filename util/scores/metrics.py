@@ -1,0 +1,179 @@
+"""All metrics of translated hands, one row each, and the score that chooses best.pt.
+
+A metric is a function of a View (one picture of a hand) and a row in METRICS. It then stands in metrics.json, there also
+under "baseline", in the printed table, in index.html and in the comparison of runs. Distances between whole sets (FID,
+KID) are in distances.py and features.py.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from data.masks.ops import iou
+from util.scores.appearance import BANDS, band_strengths, fringe_chroma, mean_colour, psnr, ssim
+from util.scores.silhouettes import boundary_f
+from util.scores.structure import SourceEdges, Structure
+
+LEAST_AGREEMENT = 0.01  # of a single metric in best_score, so that the score stays finite
+Figures = dict[str, Any]
+"""{key of a metric: what was measured of one hand}, without what cannot be measured."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture of a hand, and what is known beside it; None where it is not known.
+
+    image: uint8 RGB (H, W, 3). mask: bool (H, W). scale: of lengths, see appearance.py. source: the edges of the source
+    that it shows. truth: uint8 (H, W, 3) and mask, what it should look like. silhouette: bool (H, W), where SilNet sees
+    a hand in it.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray | None
+    scale: float = 1.0
+    source: SourceEdges | None = None
+    truth: tuple[np.ndarray, np.ndarray] | None = None
+    silhouette: np.ndarray | None = None
+
+    @cached_property
+    def structure(self) -> Structure | None:
+        """What became of the source's edges."""
+        return self.source.compare(self.image) if self.source else None
+
+
+Pool = Callable[[Sequence[Any], Sequence[Any]], Any]
+
+
+def mean(hands: Sequence[float], _: Sequence) -> float | None:
+    """The mean over hands."""
+    return float(np.mean(hands)) if hands else None
+
+
+def share(part: str, whole: str) -> Pool:
+    """The share of edge pixels, over those of all hands together, 0 to 1; None without any."""
+
+    def pool(hands: Sequence[Structure], _: Sequence) -> float | None:
+        count = sum(getattr(hand, whole) for hand in hands)
+        return sum(getattr(hand, part) for hand in hands) / count if count else None
+
+    return pool
+
+
+def ratio(statistic: Callable, *parts: str, least: int = 1) -> Pool:
+    """A statistic of the hands over that of the photographs: a number, or {part: number} for figures of several parts.
+
+    None where a side has fewer than `least` hands, or the photographs' statistic is 0.
+    """
+
+    def pool(hands: Sequence, photographs: Sequence) -> float | None | dict[str, float | None]:
+        ratios: list[float | None] = [None] * max(1, len(parts))
+        if min(len(hands), len(photographs)) >= least:
+            values, references = (np.atleast_1d(statistic(side, axis=0)) for side in (hands, photographs))
+            ratios = [float(value / reference) if reference else None for value, reference in zip(values, references)]
+        return dict(zip(parts, ratios)) if parts else ratios[0]
+
+    return pool
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row. key: its entry in metrics.json. label, form: in tables; {} in a label is the part of an entry of several.
+    better: "higher", "lower", "near 1", "1 or less", or "" for what is not judged; single images are sorted by the first
+    two. real: what photographs score.
+
+    measure: a hand's figure, None where it has none. pool: (figures of hands, of photographs) -> the entry.
+    """
+
+    key: str
+    label: str
+    form: str
+    better: str
+    measure: Callable[[View], Any]
+    pool: Pool = mean
+    real: str = ""
+
+
+METRICS = [
+    Metric("shape_iou", "shape IoU, unmasked", "{:.3f}", "higher",
+           lambda view: None if view.silhouette is None else iou(view.silhouette, view.mask)),
+    Metric("boundary_f", "boundary F, unmasked", "{:.3f}", "higher",
+           lambda view: None if view.silhouette is None else boundary_f(view.silhouette, view.mask)),
+    Metric("structure", "structure kept", "{:.3f}", "higher",
+           lambda view: view.structure, share("kept", "edges")),
+    Metric("structure_chance", "  by chance alone", "{:.3f}", "",
+           lambda view: view.structure, share("chance", "edges")),
+    Metric("new_edges", "new edges", "{:.3f}", "",
+           lambda view: view.structure, share("new", "strong")),
+    Metric("n_edges", "  edge pixels", "{:d}", "",
+           lambda view: view.structure and view.structure.edges, lambda hands, _: sum(hands)),
+    Metric("texture", "texture {} px", "{:.2f}", "near 1",
+           lambda view: None if view.mask is None else band_strengths(view.image, view.mask, scale=view.scale),
+           ratio(np.median, *map(str, BANDS)), real="1.00"),
+    Metric("tone", "tone spread {}", "{:.2f}", "near 1",
+           lambda view: None if view.mask is None else mean_colour(view.image, view.mask),
+           ratio(np.std, *"Lab", least=2), real="1.00"),
+    Metric("fringe", "fringe", "{:.2f}", "1 or less",
+           lambda view: None if view.mask is None else fringe_chroma(view.image, view.mask),
+           ratio(np.median), real="1.00"),
+    Metric("psnr", "PSNR to the true pair, dB", "{:.2f}", "higher",
+           lambda view: psnr(view.image, *view.truth) if view.truth else None),
+    Metric("ssim", "SSIM to the true pair", "{:.3f}", "higher",
+           lambda view: ssim(view.image, *view.truth) if view.truth else None),
+]  # fmt: skip
+
+
+def measure(view: View) -> Figures:
+    """The figures of one hand."""
+    return {metric.key: figure for metric in METRICS if (figure := metric.measure(view)) is not None}
+
+
+def entries(hands: Sequence[Figures], photographs: Sequence[Figures]) -> dict[str, Any]:
+    """The entries of metrics.json for a set of hands, without those that neither side has figures of."""
+    pooled = {}
+    for metric in METRICS:
+        sides = [[each[metric.key] for each in side if metric.key in each] for side in (hands, photographs)]
+        if any(sides):
+            pooled[metric.key] = metric.pool(*sides)
+    return pooled
+
+
+def single(hands: Sequence[Figures]) -> dict[str, list[float | None]]:
+    """{key: a number, or None, for each hand} of the metrics that have one for a single hand."""
+    values = {m.key: [m.pool([each[m.key]], []) if m.key in each else None for each in hands] for m in METRICS}
+    return {key: row for key, row in values.items() if any(isinstance(value, (int, float)) for value in row)}
+
+
+def flat_entries(pooled: dict) -> dict[str, float]:
+    """Entries for a log: texture_6, tone_L and so on, without those that could not be measured."""
+    flat = {}
+    for name, value in pooled.items():
+        parts = {f"{name}_{key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
+        flat |= {key: part for key, part in parts.items() if part is not None}
+    return flat
+
+
+def best_score(distance: float, pooled: dict) -> float:
+    """The score that chooses best.pt; lower is better. distance: FID or FD; pooled: what `entries` gives.
+
+    distance / sqrt(structure * texture * tone * fringe), where each factor is an agreement between 0.01 and 1:
+    structure itself; texture, the geometric mean of min(r, 1 / r) over the bands; tone, min(r, 1 / r) of L*;
+    fringe, min(1, 1 / r). A figure that could not be measured counts as 1. docs/scores.md gives the reasons.
+    """
+    structure, fringe = (1.0 if pooled.get(key) is None else pooled[key] for key in ("structure", "fringe"))
+    texture = [_closeness(value) for value in pooled.get("texture", {}).values()]
+    factors = (
+        structure,
+        math.prod(texture) ** (1 / max(1, len(texture))),
+        _closeness(pooled.get("tone", {}).get("L")),
+        min(1.0, 1 / max(fringe, LEAST_AGREEMENT)),
+    )
+    return distance / math.sqrt(math.prod(max(factor, LEAST_AGREEMENT) for factor in factors))
+
+
+def _closeness(value: float | None) -> float:
+    """min(r, 1 / r), at least 0.01: 1 where a figure is the photographs' own. 1 for None."""
+    return 1.0 if value is None else max(LEAST_AGREEMENT, min(value, 1 / max(value, LEAST_AGREEMENT)))
