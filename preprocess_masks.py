@@ -3,10 +3,8 @@
 import re
 from collections import Counter
 
-from data.masks.preview import PREVIEW_NAME, write_preview
-from data.masks.realhands import KEPT, REFINED_FOLDER, REPORT_NAME
-from data.masks.refine import Verdict
-from data.masks.refine_tree import refine_tree
+from data.masks.realhands import KEPT, REFINED_FOLDER, REPORT_NAME, Verdict
+from data.masks.refine import PREVIEW_NAME, refine_tree, write_preview
 from options.preprocess_masks_options import parse_preprocess_masks, refine_options
 from util.errors import run_command
 
@@ -14,24 +12,24 @@ from util.errors import run_command
 def main() -> int:
     """Exit status 0, or 1 if not one frame was kept."""
     opt = parse_preprocess_masks()
-    outcome = refine_tree(
+    rows, n_done = refine_tree(
         opt.real_root, opt.frames, refine_options(opt), num_workers=opt.num_workers, overwrite=opt.overwrite
     )
-    preview = write_preview(opt.real_root, opt.frames, outcome.rows)
-    print(summary(outcome.rows, outcome.n_skipped))
+    preview = write_preview(opt.real_root, opt.frames, rows)
+    print(summary(rows, n_done))
     print(f"masks: {opt.real_root}/<user>/{REFINED_FOLDER}/   report: {opt.real_root / REPORT_NAME}")
     if preview:
         print(f"preview: {opt.real_root / PREVIEW_NAME}")
-    return 0 if any(row.verdict == KEPT for row in outcome.rows.values()) else 1
+    return 0 if any(row.verdict == KEPT for row in rows.values()) else 1
 
 
-def summary(rows: dict[str, Verdict], n_skipped: int) -> str:
+def summary(rows: dict[str, Verdict], n_done: int) -> str:
     """Lines that say how many frames were kept, by what means, and why the others were dropped, with three examples each."""
     kept = [row for row in rows.values() if row.verdict == KEPT]
     dropped = {file: row for file, row in rows.items() if row.verdict != KEPT}
     lines = [f"{len(rows)} frames: {len(kept)} kept, {len(dropped)} dropped"]
-    if n_skipped:
-        lines[0] += f" ({n_skipped} of them done before)"
+    if n_done:
+        lines[0] += f" ({n_done} of them done before)"
     rescued = sum(row.source.startswith("chroma key") for row in kept)
     if rescued:
         lines.append(f"  {rescued} of the kept by chroma key, their masks being missing or of no use")

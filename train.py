@@ -16,11 +16,10 @@ if __name__ == "__main__":
 
 import torch
 
-from data.frames import Domains
+from data.checks import SKIPPED_FILE, SkippedImages, check_images, check_masks
+from data.frames import Domains, has_masks, open_frames
 from data.loader import stream_loader
-from data.roots import has_masks, open_frames
-from data.scan import LEFT_OUT_FILE, LeftOut, scan, warn_of_sizes
-from data.splits import SPLIT_FILE, check_complete, load_split, make_split, save_split, select, validated
+from data.splits import SPLIT_FILE, load_split, make_split, save_split, select, validated
 from data.unpaired import UnpairedHands
 from models import SEGMENTERS
 from options.shared import DEMO_ROOT, reading
@@ -69,6 +68,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         demo_root=DEMO_ROOT,
         num_workers=opt.num_workers,
     )
+    frames = check_masks(frames)
     if kind is TRANSLATOR and not has_masks(frames) and "mask" not in opt.explicit:
         opt.mask = False
         without_masks(opt)
@@ -82,9 +82,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     distributed.barrier()
 
     chosen = split_frames(opt, folder, frames, moved=bool(saved) and saved["resolved"]["roots"] != absolute_roots(opt))
-    faults = scan(chosen["train"], strict=False)
-    if here.rank == 0:
-        warn_of_sizes(chosen["train"], crop_size=opt.crop_size, batch_size=opt.batch_size)
+    invalid = check_images(chosen["train"], crop_size=opt.crop_size, batch_size=opt.batch_size)
     with distributed.rank_0_first():
         model, frozen = kind.create_model(opt, amp=amp, device=device)
     if saved:
@@ -119,7 +117,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         background=opt.background,
         flips=kind is SILNET,
         crop=kind.random_crop(opt, chosen["train"]),
-        bad=faults,
+        invalid=invalid,
     )
     loader = stream_loader(
         stream,
@@ -165,11 +163,11 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     if progress.step == 0:
         save_latest(folder, model, progress)  # from here on there is always something to continue from
 
-    left_out = LeftOut(faults, folder=folder if here.rank == 0 else None, strict=False)
+    skipped = SkippedImages(invalid, folder=folder if here.rank == 0 else None)
     with logger or contextlib.nullcontext():
         fit(
             model,
-            left_out.watch(iter(loader)),
+            skipped.watch(iter(loader)),
             folder=folder,
             device=device,
             seed=opt.seed,
@@ -180,8 +178,8 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
             display=display,
         )
     if here.rank == 0:
-        if left_out.reasons:
-            log.warning("%d images were left out, see %s", len(left_out.reasons), folder / LEFT_OUT_FILE)
+        if skipped.reasons:
+            log.warning("%d images were skipped, see %s", len(skipped.reasons), folder / SKIPPED_FILE)
         log.info("done: %s", folder / LATEST)
         if opt.display_freq:
             log.info("look at %s (%s)", folder / kind.picture, kind.columns)
@@ -228,9 +226,7 @@ def split_frames(opt: argparse.Namespace, folder: Path, frames: Domains, *, move
         )
     distributed.barrier()
     split = load_split(file)
-    if moved:
-        check_complete(frames, split)
-    return {phase: select(frames, split, phase) for phase in ("train", "val")}
+    return {phase: select(frames, split, phase, whole=moved) for phase in ("train", "val")}
 
 
 def absolute_roots(opt: argparse.Namespace) -> dict[str, str | None]:

@@ -1,38 +1,26 @@
-"""What a frame is, and how a data root becomes lists of frames of the two domains.
-
-Two layouts are known, recognised by what the root holds:
-
-    hands       DIR/SynthHands_Release/{female,male}_{noobject,object}/seq0X/cam0Y/0Z/00000000_color.png
-                DIR/RealHands/<user>/color/<name>_color.png, masks in mask_refined/ or mask/
-    unaligned   DIR/{trainA,trainB,testA,testB}/..., optionally valA, valB; A is synthetic, B is real;
-                optional masks in DIR/<split>_masks/ under the same relative path and file stem
-
-Where else masks may lie: data.masks.sources.
-"""
+"""What a frame is, and how a data root (of one of the two layouts of EXPECTED_TREE), or any folder of images, becomes
+lists of frames. Where masks may lie: data.masks.sources."""
 
 import logging
-from collections.abc import Iterator
+import os
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
-from data.listing import images_below, warn_left_out
+from data.listing import images_below, warn_skipped
 from data.masks.realhands import usable_frames
-from data.masks.sources import ON_DEPTH, MaskFile, MaskFolders, is_mask_of_another, names_of_mask, normal, plural
+from data.masks.sources import ON_DEPTH, MaskFolders, is_mask_of_another, names_of_mask, normal, plural
 from data.masks.values import Ranges
+from util import distributed
 from util.errors import UsageError
 from util.files import printable
-from util.images import ImageError, read_header
+from util.images import FORMATS, ImageError, read_header
 
 log = logging.getLogger(__name__)
 
 DOMAINS = ("synthetic", "real")
 PHASES = ("train", "val", "test")
-LAYOUTS = ("hands", "unaligned")
 SYNTH_FOLDER, REAL_FOLDER = "SynthHands_Release", "RealHands"
-OBJECTS_ARE_HAND = (
-    "%d images are of _object sequences: what a hand holds counts as hand, and is painted as skin, but where a "
-    "<name>_mask.png beside the image says otherwise"
-)
 
 EXPECTED_TREE = """\
   hands:      DIR/SynthHands_Release/<gender>_noobject/seq0X/cam0Y/0Z/00000000_color.png
@@ -46,9 +34,9 @@ class Frame:
 
     relative: the image's path relative to its domain's root, with forward slashes; it names the frame in splits.json
     and in test.py's output. sequence: frames that share it show one person or one recording.
-    mask_kind: where the mask is read from: "file" (the file `mask`, whose values are used as they are), "raw" (the same, to be
-    cleaned when read), "key" (alpha where it varies, else every pixel that is not SynthHands' key colour), "auto" (as
-    "key", else the whole image) or "none" (the whole image).
+    mask_kind: where the mask is read from: "file" (the file `mask`), "raw" (the same, cleaned when read), "key" (alpha
+    where it varies, else every pixel that is not SynthHands' key colour), "auto" (as "key", else the whole image) or
+    "none" (the whole image).
     mask_origin: where `mask` lies, for people. mask_values: which of its values are hand (data.masks.values).
     phase: the split that the data root itself puts the frame in; None leaves it to be drawn.
     scale: image and mask are scaled by it when they are read.
@@ -71,12 +59,8 @@ Domains = dict[str, list[Frame]]
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a data root is read: the values of the flags of the same names.
-
-    objects: SynthHands' sequences with objects too. masks: the folder of --masks. mask_values: which values of a mask
-    file are hand; None: see data.masks.values. load_scale: of images and masks. max_dataset_size: images a domain, at
-    most, evenly spaced; of each phase that the root itself fixes.
-    """
+    """How images are found and read: the flags of the same names. max_dataset_size: images a domain, at most; of each
+    phase that the root itself fixes."""
 
     objects: bool = False
     masks: Path | None = None
@@ -84,20 +68,42 @@ class Reading:
     load_scale: float = 1.0
     max_dataset_size: int | None = None
 
+    def of(self, frames: list[Frame]) -> list[Frame]:
+        """The frames with the flags' mask values and scale."""
+        return [replace(frame, mask_values=self.mask_values, scale=self.load_scale) for frame in frames]
+
 
 AS_IT_IS = Reading()
 
 
-def detect_layout(root: Path) -> str:
-    """ "hands" or "unaligned", by the folders in the root. Raises UsageError with the trees expected."""
-    there = [name for name in ("trainA", "trainB", SYNTH_FOLDER, REAL_FOLDER) if (root / name).is_dir()]
-    if {"trainA", "trainB"}.issubset(there):
-        return "unaligned"
-    if {SYNTH_FOLDER, REAL_FOLDER}.issubset(there):
-        return "hands"
-    raise UsageError(
-        f"--dataroot {root} must hold trainA/ and trainB/, or {SYNTH_FOLDER}/ and {REAL_FOLDER}/; it holds "
-        f"{' and '.join(there) or 'none of them'}. Expected one of\n{EXPECTED_TREE}"
+def open_frames(
+    *,
+    dataroot: Path | None,
+    dataset_mode: str,
+    synth_root: Path | None,
+    real_root: Path | None,
+    reading: Reading = AS_IT_IS,
+    demo_root: Path,
+    num_workers: int = 2,
+) -> Domains:
+    """The frames of the data flags. Writes the demo to demo_root if that is the dataroot; any other folder must exist.
+
+    Raises UsageError that names the flag and shows the trees expected.
+    """
+    from data.demo import ensure_demo, is_demo  # it draws hands, which few commands need
+
+    if dataroot is None and None in (synth_root, real_root):
+        raise UsageError("no data: give --dataroot, or --synth_root and --real_root")
+    if None in (synth_root, real_root) and dataroot == demo_root and not is_demo(dataroot):
+        if distributed.rank() == 0:
+            ensure_demo(dataroot, num_workers=max(2, num_workers))
+        distributed.barrier()
+    roots = {"--synth_root": synth_root, "--real_root": real_root}
+    for flag, root in (roots | {"--dataroot": dataroot} if None in roots.values() else roots).items():
+        if root is not None and not os.path.isdir(root):
+            raise UsageError(f"{flag} {root} is not a folder. Expected is one of\n{EXPECTED_TREE}")
+    return find_frames(
+        dataroot=dataroot, layout=dataset_mode, synth_root=synth_root, real_root=real_root, reading=reading
     )
 
 
@@ -117,130 +123,47 @@ def find_frames(
     if layout == "auto":
         layout = "hands" if synth_root or real_root else detect_layout(dataroot)
     if layout == "unaligned":
-        frames = {domain: list(_unaligned_frames(dataroot, letter, reading)) for domain, letter in zip(DOMAINS, "AB")}
-        places = {"synthetic": f"{dataroot}/trainA", "real": f"{dataroot}/trainB"}
+        roots = {"synthetic": dataroot / "trainA", "real": dataroot / "trainB"}
+        found = {domain: _unaligned_frames(dataroot, letter, reading) for domain, letter in zip(DOMAINS, "AB")}
     else:
-        places = {
-            "synthetic": synth_root or dataroot / SYNTH_FOLDER,
-            "real": real_root or dataroot / REAL_FOLDER,
+        roots = {"synthetic": synth_root or dataroot / SYNTH_FOLDER, "real": real_root or dataroot / REAL_FOLDER}
+        found = {
+            "synthetic": _synthetic_frames(roots["synthetic"], reading),
+            "real": _real_frames(roots["real"], reading),
         }
-        frames = {
-            "synthetic": list(_synthetic_frames(places["synthetic"], reading)),
-            "real": _real_frames(places["real"], reading),
-        }
-    for domain in DOMAINS:
-        if not frames[domain]:
+    for domain, frames in found.items():
+        if not frames:
             hint = " (sequences with objects need --objects)" if domain == "synthetic" and not reading.objects else ""
-            raise UsageError(f"no {domain} images in {places[domain]}{hint}. Expected one of\n{EXPECTED_TREE}")
-        frames[domain].sort(key=lambda frame: frame.relative)
-        frames[domain] = [as_read(frame, reading) for frame in _evenly(frames[domain], reading.max_dataset_size)]
-    return frames
+            raise UsageError(f"no {domain} images in {roots[domain]}{hint}. Expected one of\n{EXPECTED_TREE}")
+        frames.sort(key=lambda frame: frame.relative)
+        if most := reading.max_dataset_size:
+            parts = [evenly([frame for frame in frames if frame.phase == phase], most) for phase in (*PHASES, None)]
+            frames = sorted(sum(parts, []), key=lambda frame: frame.relative)
+        found[domain] = reading.of(frames)
+    return found
 
 
-def as_read(frame: Frame, reading: Reading) -> Frame:
-    """The frame with the flags' mask values and scale."""
-    if reading.mask_values is None and reading.load_scale == 1:
-        return frame
-    return replace(frame, mask_values=reading.mask_values, scale=reading.load_scale)
+def detect_layout(root: Path) -> str:
+    """ "hands" or "unaligned", by the folders in the root. Raises UsageError with the trees expected."""
+    there = [name for name in ("trainA", "trainB", SYNTH_FOLDER, REAL_FOLDER) if (root / name).is_dir()]
+    for layout, names in (("unaligned", {"trainA", "trainB"}), ("hands", {SYNTH_FOLDER, REAL_FOLDER})):
+        if names.issubset(there):
+            return layout
+    raise UsageError(
+        f"--dataroot {root} must hold trainA/ and trainB/, or {SYNTH_FOLDER}/ and {REAL_FOLDER}/; it holds "
+        f"{' and '.join(there) or 'none of them'}. Expected one of\n{EXPECTED_TREE}"
+    )
 
 
-def _evenly(frames: list[Frame], most: int | None) -> list[Frame]:
-    """At most that many frames of each phase that the data root fixes, evenly spaced."""
-    if most is None:
-        return frames
-    kept = []
-    for phase in (*PHASES, None):
-        some = [frame for frame in frames if frame.phase == phase]
-        kept += [some[i * len(some) // most] for i in range(most)] if len(some) > most else some
-    return sorted(kept, key=lambda frame: frame.relative)
+def evenly(items: list, most: int) -> list:
+    """At most that many items, evenly spaced."""
+    number = min(most, len(items))
+    return [items[i * len(items) // number] for i in range(number)]
 
 
-def with_mask(frame: Frame, mask: MaskFile | None) -> Frame:
-    """The frame with the mask file that was found for it, or as it is."""
-    return replace(frame, mask_kind="file", mask=mask.path, mask_origin=mask.origin) if mask else frame
-
-
-def _synthetic_frames(root: Path, reading: Reading) -> Iterator[Frame]:
-    """SynthHands' colour frames. The cameras of a sequence show one performance, so they are one sequence."""
-    masks = MaskFolders(root, reading.masks)
-    objects = 0
-    for path in images_below(root):
-        relative = path.relative_to(root)
-        folders = relative.parts[:-1]
-        with_objects = any(part.endswith("_object") for part in folders)
-        if normal(path.name).endswith("_color") and (reading.objects or not with_objects):
-            objects += with_objects
-            yield with_mask(Frame(path, relative.as_posix(), "/".join(folders[:2]), "key"), masks.find(path))
-    if objects:
-        log.warning(OBJECTS_ARE_HAND, objects)
-
-
-def _real_frames(root: Path, reading: Reading) -> list[Frame]:
-    masks = MaskFolders(root, reading.masks)
-    usable, dropped = usable_frames(root)
-    frames = []
-    for real in [*usable, *(real for real in dropped if not (real.mask or real.refined))]:
-        mask, given = real.refined or real.mask, masks.given(real.image)
-        if mask or given:
-            kind, origin = "file" if real.refined else "raw", f"{mask.parent.name}/" if mask else ""
-            frame = Frame(
-                real.image, real.image.relative_to(root).as_posix(), real.user, kind, mask, mask_origin=origin
-            )
-            frames.append(with_mask(frame, given))
-    left_out = len(usable) + len(dropped) - len(frames)
-    if left_out and frames:
-        log.info("RealHands: %d photographs left out (dropped by preprocess_masks.py, or without a mask)", left_out)
-    elif left_out:
-        raise UsageError(
-            f"{root} holds {plural(left_out, 'photograph')}, and none has a mask that may be used; masks go to "
-            "<user>/mask/<name>_mask.png beside <user>/color/, or into any folder that --masks names (without masks, "
-            "put the images into trainA/ and trainB/: they are then used whole)"
-        )
-    if raw := sum(frame.mask_kind == "raw" for frame in frames):
-        log.info("RealHands: %d raw masks, cleaned as they are read; preprocess_masks.py does it once and for all", raw)
-    return frames
-
-
-def _unaligned_frames(root: Path, letter: str, reading: Reading) -> Iterator[Frame]:
-    masks = MaskFolders(root, reading.masks)
-    for phase in PHASES:
-        folder = root / f"{phase}{letter}"
-        paths = list(images_below(folder))
-        names = {(path.parent, normal(path.name)) for path in paths}
-        frames = [
-            with_mask(
-                Frame(
-                    path,
-                    path.relative_to(root).as_posix(),
-                    path.parent.relative_to(folder).as_posix(),
-                    "auto",
-                    phase=phase,
-                ),
-                masks.find(path),
-            )
-            for path in paths
-            if not is_mask_of_another(path, names)
-        ]
-        yield from _only_masked(folder, frames, expected=reading.masks is not None or masks.has_sibling(folder))
-
-
-def _only_masked(folder: Path, frames: list[Frame], *, expected: bool) -> list[Frame]:
-    """Where masks are expected, frames without one are left out by name: taken whole they would be wrong.
-
-    An image with an alpha channel may have its mask there. Raises UsageError where masks are there and none fits.
-    """
-    bare = [frame for frame in frames if frame.mask is None] if expected else []
-    bare = [frame for frame in bare if not has_alpha(frame.image)]
-    if bare and len(bare) == len(frames):
-        raise UsageError(
-            f"none of the {len(frames)} images of {printable(folder)} has a mask of its name, though there are masks; "
-            f"{printable(bare[0].image.name)} wants one named {names_of_mask(bare[0].image.name)[0]}.png"
-        )
-    if bare:
-        reasons = [f"{printable(frame.image)}: no mask, though others of its folder have one" for frame in bare]
-        warn_left_out(reasons, what=f"{len(bare)} of {len(frames)} images of {printable(folder)}")
-    left_out = set(bare)
-    return [frame for frame in frames if frame not in left_out]
+def has_masks(frames: Domains) -> bool:
+    """Whether any frame of either domain has a mask of its own, rather than being taken whole."""
+    return any(frame.mask_kind != "none" for domain_frames in frames.values() for frame in domain_frames)
 
 
 def has_alpha(path: Path) -> bool:
@@ -251,6 +174,132 @@ def has_alpha(path: Path) -> bool:
         return False
 
 
+def _frame(path: Path, root: Path, masks: MaskFolders, kind: str, sequence: str, phase: str | None = None) -> Frame:
+    """An image's frame, with its mask file where there is one."""
+    mask, relative = masks.find(path), path.relative_to(root).as_posix()
+    if mask:
+        return Frame(path, relative, sequence, "file", mask.path, phase, mask.origin)
+    return Frame(path, relative, sequence, kind, phase=phase)
+
+
+def _chosen_sequences(paths: list[Path], root: Path, *, objects: bool) -> list[Path]:
+    """The paths without those of SynthHands' sequences with objects, unless these are asked for."""
+    with_objects = {
+        path for path in paths if any(part.endswith("_object") for part in path.relative_to(root).parts[:-1])
+    }
+    if with_objects and objects:
+        log.warning(
+            "%d images show objects, which will be painted as skin unless a <name>_mask.png masks them out",
+            len(with_objects),
+        )
+    elif with_objects:
+        log.warning("%d images that show objects are skipped; --objects takes them", len(with_objects))
+    return paths if objects else [path for path in paths if path not in with_objects]
+
+
+def _synthetic_frames(root: Path, reading: Reading) -> list[Frame]:
+    """SynthHands' colour frames. The cameras of a sequence show one performance, so they are one sequence."""
+    masks = MaskFolders(root, reading.masks)
+    paths = [path for path in images_below(root) if normal(path.name).endswith("_color")]
+    return [
+        _frame(path, root, masks, "key", "/".join(path.relative_to(root).parts[:-1][:2]))
+        for path in _chosen_sequences(paths, root, objects=reading.objects)
+    ]
+
+
+def _real_frames(root: Path, reading: Reading) -> list[Frame]:
+    """RealHands' photographs that have a mask and were not dropped by preprocess_masks.py."""
+    masks = MaskFolders(root, reading.masks)
+    usable, dropped = usable_frames(root)
+    frames = []
+    for real in [*usable, *(real for real in dropped if not (real.mask or real.refined))]:
+        mask, given = real.refined or real.mask, masks.given(real.image)
+        kind, origin = "file" if given or real.refined else "raw", f"{mask.parent.name}/" if mask else ""
+        if given:
+            mask, origin = given.path, given.origin
+        if mask:
+            relative = real.image.relative_to(root).as_posix()
+            frames.append(Frame(real.image, relative, real.user, kind, mask, mask_origin=origin))
+    skipped = len(usable) + len(dropped) - len(frames)
+    if skipped and not frames:
+        raise UsageError(
+            f"{root} holds {plural(skipped, 'photograph')}, and none has a mask that may be used; masks go to "
+            "<user>/mask/<name>_mask.png beside <user>/color/, or into any folder that --masks names (without masks, "
+            "put the images into trainA/ and trainB/: they are then used whole)"
+        )
+    if skipped:
+        log.info("RealHands: %d photographs skipped (dropped by preprocess_masks.py, or without a mask)", skipped)
+    if raw := sum(frame.mask_kind == "raw" for frame in frames):
+        log.info("RealHands: %d raw masks, cleaned as they are read; preprocess_masks.py does it once and for all", raw)
+    return frames
+
+
+def _unaligned_frames(root: Path, letter: str, reading: Reading) -> list[Frame]:
+    """CycleGAN's layout. Where masks are expected, images without one are skipped: taken whole they would be wrong."""
+    masks, frames = MaskFolders(root, reading.masks), []
+    for folder in (root / f"{phase}{letter}" for phase in PHASES):
+        paths = list(images_below(folder))
+        names = {(path.parent, normal(path.name)) for path in paths}
+        found = [
+            _frame(path, root, masks, "auto", path.parent.relative_to(folder).as_posix(), folder.name[:-1])
+            for path in paths
+            if not is_mask_of_another(path, names)
+        ]
+        expected = reading.masks or masks.has_sibling(folder)
+        bare = [frame for frame in found if expected and not frame.mask and not has_alpha(frame.image)]
+        if bare and len(bare) == len(found):
+            raise UsageError(
+                f"none of the {len(found)} images of {printable(folder)} has a mask of its name, though there are masks; "
+                f"{printable(bare[0].image.name)} wants one named {names_of_mask(bare[0].image.name)[0]}.png"
+            )
+        if bare:
+            reasons = [f"{printable(frame.image)}: no mask, though others of its folder have one" for frame in bare]
+            warn_skipped(reasons, what=f"{len(bare)} of {len(found)} images of {printable(folder)}")
+        frames += set(found) - set(bare)
+    return frames
+
+
+def frames_in_folder(root: Path, reading: Reading = AS_IT_IS) -> list[Frame]:
+    """Every image below any folder, or the one image that `root` is (test.py --input).
+
+    Where a folder holds *_color images, only they and *_color_on_depth images are taken; elsewhere all but *_mask and
+    *_depth are. Folders of masks (<folder>_masks/ beside <folder>/) hold none. Raises UsageError for a file that is no
+    image, and where --masks fits none of the images.
+    """
+    single, paths = root.is_file(), [root]
+    base = root.parent if single else root
+    masks = MaskFolders(base, reading.masks)
+    if single:
+        try:
+            read_header(root)
+        except ImageError as error:
+            raise UsageError(f"--input {error}; give an image ({FORMATS}) or a folder") from error
+    else:
+        folders = groupby(images_below(root), key=lambda path: path.parent)
+        paths = [path for folder, inside in folders if not masks.is_of_masks(folder) for path in _sources(list(inside))]
+        paths = _chosen_sequences(paths, root, objects=reading.objects)[: reading.max_dataset_size]
+    # In the depth camera's view all but the hand has the key colour; an image without it would be painted whole.
+    kinds = ["key" if normal(path.name).endswith(ON_DEPTH) else "auto" for path in paths]
+    frames = [
+        _frame(path, base, masks, kind, path.parent.relative_to(base).as_posix()) for path, kind in zip(paths, kinds)
+    ]
+    if reading.masks and frames and all(frame.mask is None for frame in frames):
+        image = frames[0].image.name
+        raise UsageError(
+            f"--masks {printable(reading.masks)} fits none of {plural(len(frames), 'image')} of {printable(root)}: "
+            f"{printable(image)} wants one named {names_of_mask(image)[0]}.png"
+        )
+    return reading.of(frames)
+
+
+def _sources(paths: list[Path]) -> list[Path]:
+    """Those images of a folder that are to be translated."""
+    names = {path: normal(path.name) for path in paths}
+    if any(name.endswith("_color") for name in names.values()):
+        return [path for path, name in names.items() if name.endswith(("_color", ON_DEPTH))]
+    return [path for path, name in names.items() if not name.endswith(("_mask", "_depth"))]
+
+
 def annotation_prefix(image: Path) -> str:
     """What the names of an image and of the annotation files beside it begin with: 00000000 of 00000000_color.png."""
     return image.stem.removesuffix("_color")
@@ -259,15 +308,13 @@ def annotation_prefix(image: Path) -> str:
 def annotation_files(image: Path) -> list[Path]:
     """The files beside an image that annotate it: <prefix>_joint_pos.txt, <prefix>_depth.png, <prefix>.json, ...
 
-    SynthHands' <prefix>_color_on_depth.png is none of them: it is an image of the hand, untranslated. An image of that
-    kind itself has none, for they are linked with the _color image.
+    SynthHands' <prefix>_color_on_depth.png is the hand again, untranslated, and none of them; nor has it any itself.
     """
     if image.stem.endswith(ON_DEPTH):
         return []
-    prefix = annotation_prefix(image)
-    siblings = (path for path in image.parent.iterdir() if path.is_file() and path != image)
+    starts = (f"{annotation_prefix(image)}_", f"{annotation_prefix(image)}.")
     return sorted(
         path
-        for path in siblings
-        if path.name.startswith((f"{prefix}_", f"{prefix}.")) and not path.stem.endswith(ON_DEPTH)
+        for path in image.parent.iterdir()
+        if path.is_file() and path != image and path.name.startswith(starts) and not path.stem.endswith(ON_DEPTH)
     )

@@ -11,7 +11,7 @@ from data.masks.refine import RefineOptions, refine_mask
 from data.masks.sources import ALPHA, KEY, WHOLE
 from data.masks.values import fit, read_levels
 from util.files import printable
-from util.images import ImageError, Picture, read_picture
+from util.images import ImageError, Picture, read_picture, to_bytes
 
 MIN_SIDE = 16  # pixels: less cannot go through a generator
 MIN_KEYED = 0.01  # of an image's pixels must have the key colour for it to be a background
@@ -20,7 +20,7 @@ _CLEANING = RefineOptions(min_area=0.0, max_area=1.0, max_contours=10**6)
 
 
 class Hand(NamedTuple):
-    """image: uint8 RGB (H, W, 3), white where there is no hand; mask: bool (H, W), True on the hand."""
+    """image: uint8 RGB (H, W, 3); mask: bool (H, W), True on the hand."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -34,52 +34,49 @@ class Source(NamedTuple):
     mask: np.ndarray
     origin: str
 
+    def hand(self, background: str) -> Hand:
+        """As the networks are shown it. background: "white" hides what is outside the mask, a key colour or a room;
+        "keep" leaves it."""
+        rgb = np.ascontiguousarray(to_bytes(self.pixels[..., :3]))
+        return Hand(whiten(rgb, self.mask) if background == "white" else rgb, self.mask)
+
 
 def read_hand(frame: Frame, *, background: str = "white") -> Hand:
-    """Read a frame and its mask.
-
-    background: "white" sets every pixel outside the mask to white, so that no model sees a key colour or a room;
-    "keep" leaves the image as it is. Raises ImageError, naming the file, for a damaged image, a mask of another size,
-    a mask whose values do not tell the hand, or a frame without a hand.
-    """
-    return seen(read_source(frame), background)
-
-
-def seen(source: Source, background: str) -> Hand:
-    """A source as the networks are shown it; background: see `read_hand`."""
-    rgb = Picture(source.pixels, source.mask.shape, 1).rgb
-    return Hand(whiten(rgb, source.mask) if background == "white" else rgb, source.mask)
+    """Read a frame as the networks are shown it. Raises ImageError; see `read_source`."""
+    return read_source(frame).hand(background)
 
 
 def read_source(frame: Frame) -> Source:
-    """Read a frame's file and its mask, scaled by frame.scale. Raises ImageError."""
+    """Read a frame's file and its mask, scaled by frame.scale.
+
+    Raises ImageError, naming the file, for a damaged image, a mask of another size, a mask whose values do not tell the
+    hand, or a frame without a hand.
+    """
     picture = read_picture(frame.image)
-    shape = picture.pixels.shape[:2]
     mask, origin = _read_mask(frame, picture)
-    if mask.shape != shape:
-        raise ImageError(f"{printable(frame.mask)}: a mask of {_size(mask.shape)} for an image of {_size(shape)}")
+    if mask.shape != picture.pixels.shape[:2]:
+        sizes = "{1}x{0} for an image of {3}x{2}".format(*mask.shape, *picture.pixels.shape[:2])
+        raise ImageError(f"{printable(frame.mask)}: a mask of {sizes}")
     source = Source(picture.pixels, mask, origin)
     if frame.scale != 1:
         source = _scaled(source, frame.scale)
-    if min(source.mask.shape) < MIN_SIDE:
-        size = f"{_size(source.mask.shape)} pixels{' once scaled' * (frame.scale != 1)}"
-        raise ImageError(f"{printable(frame.image)}: {size}; at least {MIN_SIDE} a side are needed")
+    if reason := too_small(source.mask.shape):
+        raise ImageError(f"{printable(frame.image)}: {reason}")
     if not source.mask.any():
         raise ImageError(f"{printable(frame.image)}: no hand in it (its mask is empty)")
     return source
 
 
+def too_small(shape: tuple[int, int]) -> str | None:
+    """Why an image of (height, width), once scaled, cannot be used; None if it can."""
+    if min(shape) >= MIN_SIDE:
+        return None
+    return f"{shape[1]}x{shape[0]} pixels; at least {MIN_SIDE} a side are needed"
+
+
 def whiten(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3), bool (H, W) -> a copy of the image, white outside the mask."""
     return cv2.copyTo(image, mask.view(np.uint8), np.full(image.shape, 255, np.uint8))
-
-
-def alpha_mask(alpha: np.ndarray | None) -> np.ndarray | None:
-    """uint8 (H, W) or None -> bool (H, W): where alpha is over one half; None where that is everywhere or nowhere."""
-    if alpha is None:
-        return None
-    mask = alpha > 127
-    return None if mask.all() or not mask.any() else mask
 
 
 def keyed_mask(rgb: np.ndarray) -> np.ndarray | None:
@@ -95,11 +92,13 @@ def key_or_whole(rgb: np.ndarray) -> np.ndarray:
 
 
 def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
+    """(mask, origin) by the rule of data.masks.sources."""
     if frame.mask is not None:
         return _file_mask(frame, picture), frame.mask_origin
     if frame.mask_kind in ("key", "auto"):
-        if (mask := alpha_mask(picture.alpha)) is not None:
-            return mask, ALPHA
+        alpha = None if picture.alpha is None else picture.alpha > 127
+        if alpha is not None and alpha.any() and not alpha.all():
+            return alpha, ALPHA
         if (mask := keyed_mask(picture.rgb)) is not None:
             return mask, KEY
         if frame.mask_kind == "key":
@@ -111,10 +110,10 @@ def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
 
 
 def _file_mask(frame: Frame, picture: Picture) -> np.ndarray:
-    raw = frame.mask_kind == "raw"
-    shown = picture.pixels.shape[:2]
-    levels = fit(read_levels(frame.mask, frame.mask_values, raw=raw), shown, picture.stored, picture.orientation)
-    if not raw or levels.shape != shown:  # the caller names the mismatch
+    """The mask file's mask. One that fits the stored pixels alone is turned along with them; a raw one is cleaned."""
+    raw, shape = frame.mask_kind == "raw", picture.pixels.shape[:2]
+    levels = fit(read_levels(frame.mask, frame.mask_values, raw=raw), shape, picture.stored, picture.orientation)
+    if not raw or levels.shape != shape:  # the caller names the mismatch
         return levels > 127
     refined, verdict = refine_mask(levels, picture.rgb, _CLEANING)
     if refined is None:
@@ -127,18 +126,14 @@ def _scaled(source: Source, scale: float) -> Source:
     height, width = source.mask.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    share = cv2.resize(source.mask.astype(np.float32), size, interpolation=interpolation)
+    weight = source.mask.astype(np.float32)
+    share = cv2.resize(weight, size, interpolation=interpolation)
     mask = share >= 0.5
 
     def average(weight: np.ndarray, total: np.ndarray) -> np.ndarray:
         weighted = cv2.resize(source.pixels.astype(np.float32) * weight[..., None], size, interpolation=interpolation)
         return weighted / np.maximum(total, 1e-6)[..., None]
 
-    weight = source.mask.astype(np.float32)
     pixels = np.where(mask[..., None], average(weight, share), average(1 - weight, 1 - share))
     limit = np.iinfo(source.pixels.dtype).max
     return Source(np.clip(np.rint(pixels), 0, limit).astype(source.pixels.dtype), mask, source.origin)
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"

@@ -1,12 +1,12 @@
 """Where a hand's joints lie in a translated image: millimetres -> pixels of the colour image -> pixels of generated/.
 
-    camera = SYNTHHANDS                                        # or Camera(fx=..., fy=..., cx=..., cy=...)
-    regions = load_regions("results/msh4/test")                # regions.json
-    joints = read_joints(joint_file(regions[0]["source"]))     # (21, 3), mm
-    points = into_region(project(joints, camera), regions[0])  # (21, 2), pixels of results/msh4/test/<file>
+    regions = load_regions("results/msh4/test")                   # regions.json
+    joints = read_joints(joint_file(regions[0]["source"]))        # (21, 3), mm
+    points = into_region(project(joints, SYNTHHANDS), regions[0]) # (21, 2), pixels of results/msh4/test/<file>
 
 Points are continuous coordinates (x to the right, y down) in the convention of the camera's cx and cy; cropping and
 scaling keep that convention. `python -m data.joints results/msh4/test` writes joints.json and skeletons.png there.
+Depth maps are cut likewise.
 """
 
 import argparse
@@ -18,15 +18,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.frames import annotation_prefix
+from data.crops import Box, centred_box, window
+from data.frames import annotation_prefix, evenly
 from util.drawing import sheet
 from util.errors import UsageError, run_command
 from util.images import ImageError, read_rgb, write_png
 
 N_JOINTS = 21
 BONES = tuple((4 * f + i if i else 0, 4 * f + i + 1) for f in range(5) for i in range(4))  # wrist to tip, by finger
-REGIONS_FILE, JOINTS_FILE, PICTURE = "regions.json", "joints.json", "skeletons.png"
 _FINGERS = ((230, 60, 60), (240, 160, 40), (60, 190, 80), (60, 140, 240), (190, 80, 220))  # RGB, thumb to little finger
+NO_DEPTH = 32000  # from here on a value says that there is no hand; SynthHands writes 32001
+LEAST_OVERLAP = 0.85  # of the depth map's hand and the colour image's, as IoU, for them to show one view
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def into_region(points: np.ndarray, region: dict) -> np.ndarray:
 
 def load_regions(folder: str | os.PathLike) -> list[dict]:
     """The entries of a results folder's regions.json; see docs/joints.md. Raises UsageError."""
-    file = Path(folder) / REGIONS_FILE
+    file = Path(folder) / "regions.json"
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -97,34 +99,51 @@ def draw_skeleton(image: np.ndarray, points: np.ndarray, seen: np.ndarray | None
     return image
 
 
+def has_depth(depth: np.ndarray) -> np.ndarray:
+    """uint16 (H, W) -> bool (H, W), True where the depth is known."""
+    return (depth > 0) & (depth < NO_DEPTH)
+
+
+def region_depth(image: Path, mask: np.ndarray, box: Box | None = None) -> np.ndarray | None:
+    """The part of <prefix>_depth.png beside a colour image that shows a region: uint16 mm like `mask`, bool (H, W), the
+    region's hand; 0 where unknown.
+
+    box: of the region in the image (default: around the depth map's hand, as regions are cut around the image's). None
+    where there is no such file, or where its hand is not the region's: SynthHands' own depth camera stands beside the
+    colour camera, so that its pixels are others.
+    """
+    path = image.with_name(f"{annotation_prefix(image)}_depth.png")
+    depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+    if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
+        return None
+    region = window(depth, box or centred_box(has_depth(depth), *mask.shape), beyond=0)
+    region[~has_depth(region)] = 0
+    hand = region > 0
+    return region if (hand & mask).sum() >= LEAST_OVERLAP * (hand | mask).sum() else None
+
+
 def main() -> None:
     """Map the joints of a results folder into its outputs, and draw some of them."""
     parser = argparse.ArgumentParser(prog="python -m data.joints", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="of results: results/<name>/<phase>")
+    numbers = {"type": float, "default": None}
+    parser.add_argument("--camera", nargs=4, metavar=("FX", "FY", "CX", "CY"), help="(default: SynthHands')", **numbers)
     parser.add_argument(
-        "--camera", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="(default: SynthHands' colour camera)"
-    )
-    parser.add_argument(
-        "--shift",
-        type=float,
-        nargs=3,
-        default=(0, 0, 0),
-        metavar=("X", "Y", "Z"),
-        help="with --camera: mm added to joints",
+        "--shift", nargs=3, metavar=("X", "Y", "Z"), help="mm added to joints, with --camera", **numbers
     )
     parser.add_argument("--number", type=int, default=8, help="hands in the picture")
     opt = parser.parse_args()
-    camera = Camera(*opt.camera, shift=tuple(opt.shift)) if opt.camera else SYNTHHANDS
+    camera = Camera(*opt.camera, shift=tuple(opt.shift or (0, 0, 0))) if opt.camera else SYNTHHANDS
     regions = [region for region in load_regions(opt.folder) if joint_file(region["source"]).is_file()]
     if not regions:
         raise UsageError(f"no source of {opt.folder} has a <prefix>_joint_pos.txt beside it")
     points = [into_region(project(read_joints(joint_file(each["source"])), camera), each) for each in regions]
     joints = {each["file"]: place.round(3).tolist() for each, place in zip(regions, points)}
-    (opt.folder / JOINTS_FILE).write_text(json.dumps(joints) + "\n", encoding="utf-8")
-    shown = range(0, len(regions), max(1, len(regions) // max(1, opt.number)))[: opt.number]
-    drawn = [draw_skeleton(read_rgb(opt.folder / regions[i]["file"]), points[i]) for i in shown]
-    write_png(opt.folder / PICTURE, sheet([drawn]))
-    print(f"{len(joints)} hands: {opt.folder / JOINTS_FILE}; look at {opt.folder / PICTURE}")
+    (opt.folder / "joints.json").write_text(json.dumps(joints) + "\n", encoding="utf-8")
+    shown = evenly(list(zip(regions, points)), max(1, opt.number))
+    drawn = [draw_skeleton(read_rgb(opt.folder / region["file"]), place) for region, place in shown]
+    write_png(opt.folder / "skeletons.png", sheet([drawn]))
+    print(f"{len(joints)} hands: {opt.folder / 'joints.json'}; look at {opt.folder / 'skeletons.png'}")
 
 
 if __name__ == "__main__":

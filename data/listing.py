@@ -52,19 +52,19 @@ def images_below(folder: Path) -> Iterator[Path]:
                 yield path
             elif suffix in IMAGE_SUFFIXES:
                 log.warning(
-                    "left out: %s: %s", printable(path), "a link that leads nowhere" if path.is_symlink() else "no file"
+                    "skipped: %s: %s", printable(path), "a link that leads nowhere" if path.is_symlink() else "no file"
                 )
     if others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
         log.warning("%s: files that are not read: %s (%s are)", printable(folder), kinds, FORMATS)
 
 
-def warn_left_out(reasons: list[str], *, what: str) -> None:
+def warn_skipped(reasons: list[str], *, what: str) -> None:
     """Name the first files that are skipped, one by one, and count all. what: "3 of 10 real images"."""
     for reason in reasons[:MOST_NAMED]:
-        log.warning("left out: %s", reason)
+        log.warning("skipped: %s", reason)
     more = f", the first {MOST_NAMED} above" if len(reasons) > MOST_NAMED else ""
-    log.warning("%s left out%s", what, more)
+    log.warning("%s skipped%s", what, more)
 
 
 def file_stamp(path: Path | None) -> tuple[int, int] | None:
@@ -78,4 +78,4 @@ def file_stamp(path: Path | None) -> tuple[int, int] | None:
 
 def _warn_unreadable(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):  # optional folders may be missing
-        log.warning("left out: %s: a folder that cannot be read (%s)", printable(error.filename), error.strerror)
+        log.warning("skipped: %s: a folder that cannot be read (%s)", printable(error.filename), error.strerror)

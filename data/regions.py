@@ -11,26 +11,16 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from data.crops import Box, centred_box, cut, window
 from data.frames import Frame
-from data.hands import Hand, read_source, seen
+from data.hands import Hand, read_source
 from data.loader import ordered_items
-from data.transforms import crop_around, hand_centre, window, window_start
-from util.errors import UsageError
+from data.masks.ops import SYNTHETIC_KEY
 from util.images import ImageError
 
 log = logging.getLogger(__name__)
 
 TEST_CROP = 256  # pixels: the paper's size for validation and test (section IV.A)
-
-
-class Box(NamedTuple):
-    """A region of an image, in its own pixels as it was read: left, top, width, height. It may begin before the image
-    and end behind it where that is smaller."""
-
-    x: int
-    y: int
-    width: int
-    height: int
 
 
 class Region(NamedTuple):
@@ -45,13 +35,10 @@ class Region(NamedTuple):
 
 
 class HandRegions(Dataset):
-    """Region i is of frame i: its image uint8 (H, W, 3), its mask bool (H, W), and where it lies.
+    """Region i is of frame i. In place of a frame that cannot be read stands the ImageError that says why.
 
-    crop: side of the square around the hand's centre; None for the whole frame, of whatever size. keep_source: with
-    the file's own pixels. In place of a frame that cannot be read stands the ImageError that says why.
-
-    left_out: {index: reason} of those that `readable` met so far; origins: how many masks came from where. strict: a
-    frame that cannot be read is an error there.
+    crop: side of the square around the hand's centre; None: the whole frame, of whatever size. keep_source: with the
+    file's own pixels. skipped: {index: reason} of those that `readable` met so far; origins: how many masks came from where.
     """
 
     def __init__(
@@ -60,12 +47,10 @@ class HandRegions(Dataset):
         *,
         crop: int | None = TEST_CROP,
         background: str = "white",
-        strict: bool = False,
         keep_source: bool = False,
     ) -> None:
-        self.frames, self.crop, self.background, self.strict = frames, crop, background, strict
-        self.keep_source = keep_source
-        self.left_out: dict[int, str] = {}
+        self.frames, self.crop, self.background, self.keep_source = frames, crop, background, keep_source
+        self.skipped: dict[int, str] = {}
         self.origins: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -76,18 +61,13 @@ class HandRegions(Dataset):
             source = read_source(self.frames[index])
         except ImageError as error:
             return error
-        hand = seen(source, self.background)
+        hand, pixels = source.hand(self.background), source.pixels
         height, width = hand.mask.shape
-        box = Box(0, 0, width, height)
-        pixels = source.pixels if self.keep_source else None
+        box = centred_box(hand.mask, self.crop, self.crop) if self.crop else (0, 0, width, height)
         if self.crop:
-            y, x = hand_centre(hand.mask)
-            box = Box(window_start(x, width, self.crop), window_start(y, height, self.crop), self.crop, self.crop)
-            hand = crop_around(hand, y, x, self.crop)
-            if pixels is not None:  # white, and transparent, beyond the image
-                white = [np.iinfo(pixels.dtype).max] * 3 + [0] * (pixels.shape[2] - 3)
-                pixels = window(pixels, box.y, box.x, box.height, box.width, beyond=white)
-        return Region(hand.image, hand.mask, box, source.origin, pixels)
+            white = [np.iinfo(pixels.dtype).max] * 3 + [0] * (pixels.shape[2] - 3)  # transparent, beyond the image
+            hand, pixels = cut(hand, box), window(pixels, box, beyond=white)
+        return Region(hand.image, hand.mask, box, source.origin, pixels if self.keep_source else None)
 
     def files(self, index: int) -> list[Path]:
         """The image file of region `index`."""
@@ -95,20 +75,15 @@ class HandRegions(Dataset):
 
 
 def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[int, Region]]:
-    """(index, region) of each region that can be read, in order; the others are named in warnings, once each.
-
-    Raises UsageError for the first of them if the regions are strict.
-    """
+    """(index, region) of each region that can be read, in order; the others are skipped, with one warning each."""
     regions.origins.clear()
-    for index, hand in enumerate(ordered_items(regions, num_workers=num_workers)):
-        if not isinstance(hand, ImageError):
-            regions.origins[hand.origin] += 1
-            yield index, hand
-        elif regions.strict:
-            raise UsageError(f"{hand} (--no-strict leaves such images out)")
-        elif index not in regions.left_out:
-            regions.left_out[index] = str(hand)
-            log.warning("left out: %s", hand)
+    for index, region in enumerate(ordered_items(regions, num_workers=num_workers)):
+        if not isinstance(region, ImageError):
+            regions.origins[region.origin] += 1
+            yield index, region
+        elif index not in regions.skipped:
+            regions.skipped[index] = str(region)
+            log.warning("skipped: %s", region)
 
 
 def same_sized_batches(hands: Iterator[tuple[int, Hand]], batch_size: int) -> Iterator[tuple[list[int], list[Hand]]]:
@@ -123,3 +98,20 @@ def stack(hands: list[Hand], device: torch.device) -> tuple[torch.Tensor, torch.
     images = torch.from_numpy(np.stack([hand.image for hand in hands])).to(device)
     masks = torch.from_numpy(np.stack([hand.mask for hand in hands])).to(device)
     return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0), masks[:, None].float()
+
+
+def compose(hand: np.ndarray, region: Region, background: str) -> np.ndarray:
+    """Put a translated hand, uint8 (H, W, 3), over the background that its region is written with.
+
+    region: of the same size, with its source. background: "keep": the source's own pixels, to the last bit; "white";
+    "key": SynthHands' key colour; "transparent": RGBA, nothing but the hand.
+    Returns uint8, or uint16 for "keep" of a 16-bit source: (H, W, 3), or (H, W, 4) with alpha.
+    """
+    inside = region.mask[..., None]
+    if background == "keep":
+        source = region.source
+        hand = hand.astype(np.uint16) * 257 if source.dtype == np.uint16 else hand
+        return np.dstack([np.where(inside, hand, source[..., :3]), source[..., 3:]])
+    ground = np.array(SYNTHETIC_KEY if background == "key" else (255, 255, 255), np.uint8)
+    hand = np.where(inside, hand, ground)
+    return np.dstack([hand, region.mask * np.uint8(255)]) if background == "transparent" else hand

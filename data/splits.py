@@ -2,11 +2,12 @@
 
 import json
 import logging
+import random
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
-from data.frames import DOMAINS, PHASES, Domains, Frame
-from data.shuffled import shuffled
+from data.frames import DOMAINS, PHASES, Domains
 from util.drawing import spread
 from util.errors import UsageError
 from util.files import write_bytes
@@ -14,11 +15,11 @@ from util.files import write_bytes
 log = logging.getLogger(__name__)
 
 SPLIT_FILE = "splits.json"
-# The paper tests on 2000 images a domain (section IV.B); smaller sets hold out a fifth at most.
-MAX_TEST, TEST_SHARE = 2000, 0.2
-MAX_VAL, VAL_SHARE = 400, 0.1
+# (most images, share of the domain). The paper tests on 2000 images a domain (section IV.B).
+HELD_OUT = {"test": (2000, 0.2), "val": (400, 0.1)}
 
-Split = dict[str, dict[str, list[str]]]  # domain -> phase -> relative paths, sorted
+Split = dict[str, dict[str, list[str]]]
+"""{domain: {phase: relative paths, sorted}}"""
 
 
 def make_split(frames: Domains, *, split_by: str, val_size: int | None, test_size: int | None, seed: int) -> Split:
@@ -26,47 +27,44 @@ def make_split(frames: Domains, *, split_by: str, val_size: int | None, test_siz
 
     split_by: "frame" shuffles single frames, as the paper does; "sequence" keeps whole sequences (SynthHands) or
     subjects (RealHands) together, so that no near-copy of a test frame is trained on.
-    val_size, test_size: images wanted a domain; None takes a tenth, a fifth (at most 400, 2000). Frames whose data
-    root fixes their phase (trainA, testA, ...) stay there; only what it leaves open is drawn, from its train frames.
-    Raises UsageError where nothing would be left to train on.
+    val_size, test_size: images wanted a domain; None: HELD_OUT. Frames whose data root fixes their phase (testA, ...) stay
+    there; a phase that has none is drawn from the train frames. Raises UsageError where nothing is left to train on.
     """
     split = {}
     for domain in DOMAINS:
-        fixed = {phase: [frame for frame in frames[domain] if frame.phase == phase] for phase in PHASES}
+        parts = {phase: [frame for frame in frames[domain] if frame.phase == phase] for phase in ("test", "val")}
         pool = [frame for frame in frames[domain] if frame.phase in (None, "train")]
-        total = len(pool)
-        sizes = {
-            "test": min(MAX_TEST, round(total * TEST_SHARE)) if test_size is None else test_size,
-            "val": min(MAX_VAL, round(total * VAL_SHARE)) if val_size is None else val_size,
-        }
-        wanted = {phase: 0 if fixed[phase] else size for phase, size in sizes.items()}
-        drawn, rest = _draw(pool, wanted, split_by=split_by, seed=f"{seed}-{domain}")
-        if not rest:
+        groups = defaultdict(list)
+        for frame in pool:
+            groups[frame.sequence if split_by == "sequence" else frame.relative].append(frame)
+        order, wanted = shuffled(groups, f"{seed}-{domain}"), {"test": test_size, "val": val_size}
+        for phase, (most, share) in HELD_OUT.items():
+            if wanted[phase] is None:
+                wanted[phase] = min(most, round(len(pool) * share))
+            if not parts[phase]:
+                while len(parts[phase]) < wanted[phase] and order:  # whole groups
+                    parts[phase] += groups[order.pop()]
+                if parts[phase] and any(frame.phase for frame in frames[domain]):
+                    log.info(
+                        "the root has no %s images for %s: %d of train are taken", domain, phase, len(parts[phase])
+                    )
+        if not order:
             raise UsageError(
-                f"the split leaves no {domain} images to train on: {total} images, {wanted['test']} wanted for test and "
+                f"the split leaves no {domain} images to train on: {len(pool)} images, {wanted['test']} wanted for test and "
                 f"{wanted['val']} for val, by {split_by}; lower --test_size and --val_size"
             )
-        for phase in ("test", "val"):
-            if drawn[phase] and any(frame.phase for frame in frames[domain]):
-                log.info("no %s images are set apart for %s: %d are drawn from train", domain, phase, len(drawn[phase]))
-        if not drawn["test"] and not fixed["test"] and test_size != 0:
-            log.warning("%d %s images leave none for test; test.py --phase train translates them", total, domain)
-        parts = {"train": rest, "val": drawn["val"] or fixed["val"], "test": drawn["test"] or fixed["test"]}
+        if not parts["test"] and test_size != 0:
+            log.warning("%d %s images leave none for test; test.py --phase train translates them", len(pool), domain)
+        parts["train"] = [frame for group in order for frame in groups[group]]
         split[domain] = {phase: sorted(frame.relative for frame in parts[phase]) for phase in PHASES}
     return split
 
 
-def _draw(frames: list[Frame], wanted: dict[str, int], *, split_by: str, seed: str) -> tuple[dict, list[Frame]]:
-    """Move whole groups, in random order, into each phase until it holds at least what is wanted."""
-    groups = defaultdict(list)
-    for frame in frames:
-        groups[frame.sequence if split_by == "sequence" else frame.relative].append(frame)
-    order = shuffled(groups, seed)
-    drawn: dict[str, list[Frame]] = {"test": [], "val": []}
-    for phase, size in wanted.items():
-        while len(drawn[phase]) < size and order:
-            drawn[phase] += groups[order.pop()]
-    return drawn, [frame for group in order for frame in groups[group]]
+def shuffled(names: Iterable[str], seed: str) -> list[str]:
+    """The names in an order that depends on them and the seed alone."""
+    order = sorted(names)
+    random.Random(seed).shuffle(order)
+    return order
 
 
 def validated(frames: Domains, val_size: int | None) -> Domains:
@@ -74,7 +72,7 @@ def validated(frames: Domains, val_size: int | None) -> Domains:
 
     A split by sequence holds whole sequences, which may be many more images than were asked for.
     """
-    most = MAX_VAL if val_size is None else val_size
+    most = HELD_OUT["val"][0] if val_size is None else val_size
     return {domain: [part[place] for place in spread(len(part), most)] for domain, part in frames.items()}
 
 
@@ -92,36 +90,25 @@ def load_split(path: Path) -> Split:
         raise UsageError(f"{path} is missing or damaged ({error!r}); it is written by train.py with the run") from error
 
 
-def check_complete(frames: Domains, split: Split) -> None:
-    """Raise UsageError unless the data root holds every image of the split; for a run that is continued on moved data."""
-    for domain in DOMAINS:
-        known = {frame.relative for frame in frames[domain]}
-        missing = [name for phase in PHASES for name in split[domain][phase] if name not in known]
-        if missing:
-            raise UsageError(
-                f"the run was started on another data root, and this one lacks {len(missing)} of its {domain} images, such "
-                f"as {missing[0]}; check --dataroot, or start another run under another --name"
-            )
-
-
-def select(frames: Domains, split: Split, phase: str) -> Domains:
+def select(frames: Domains, split: Split, phase: str, *, whole: bool = False) -> Domains:
     """The frames of a phase ("all" for every one of the split), in the split's order.
 
-    What the split names and the data root no longer holds is counted in a warning; UsageError if nothing is left of
-    a phase that was not empty.
+    Images of the split that the data root no longer holds are counted in a warning; they are a UsageError if `whole`, or
+    if none is left.
     """
-    phases = PHASES if phase == "all" else (phase,)
     chosen = {}
     for domain in DOMAINS:
         known = {frame.relative: frame for frame in frames[domain]}
-        names = [name for each in phases for name in split[domain][each]]
+        names = [name for each in (PHASES if phase == "all" else (phase,)) for name in split[domain][each]]
         chosen[domain] = [known[name] for name in names if name in known]
-        if missing := len(names) - len(chosen[domain]):
-            log.warning(
-                "%d of %d %s images of the %s split are no longer in the data root", missing, len(names), domain, phase
-            )
-        if names and not chosen[domain]:
+        missing = [name for name in names if name not in known]
+        if missing and (whole or not chosen[domain]):
             raise UsageError(
-                f"none of the {len(names)} {domain} images of the {phase} split is there; check --dataroot"
+                f"the data root lacks {len(missing)} of {len(names)} {domain} images of the run's {phase} split, such as "
+                f"{missing[0]}; check --dataroot"
+            )
+        if missing:
+            log.warning(
+                "the data root lacks %d of %d %s images of the %s split", len(missing), len(names), domain, phase
             )
     return chosen

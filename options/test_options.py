@@ -12,7 +12,7 @@ from util.errors import UsageError
 from util.run import load_options, runs_in
 
 NOT_OF_A_FOLDER = ("phase", "num_test", "dataroot", "synth_root", "real_root", "dataset_mode", "silnet")
-WRITTEN_BACKGROUNDS = ("keep", "white", "key", "transparent")  # see data.compose
+WRITTEN_BACKGROUNDS = ("keep", "white", "key", "transparent")  # see data.regions.compose
 
 # The downstream tasks' defaults; each study takes about eight minutes on two CPU cores. Joints need more steps, so their
 # images are smaller.

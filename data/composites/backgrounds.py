@@ -63,7 +63,7 @@ class Photographs:
                     return random_crop(read_rgb(path), self.size, rng)
             except ImageError as error:
                 self._bad.add(path)
-                log.warning("left out: %s", error)
+                log.warning("skipped: %s", error)
         raise UsageError(f"none of the photographs in {self.root} can be read; give another --background_root")
 
 

@@ -16,9 +16,9 @@ from torch.utils.data import Dataset
 
 from data.composites.backgrounds import Background
 from data.composites.composite import Placement, composite, mask_of_crop, random_placement
-from data.listing import images_below, warn_left_out
-from data.shuffled import Shuffled, shuffled
-from data.splits import Split
+from data.listing import images_below, warn_skipped
+from data.splits import Split, shuffled
+from data.unpaired import Shuffled
 from util.errors import UsageError
 from util.files import printable
 from util.images import ImageError, read_mask, read_rgb, to_tensor
@@ -154,7 +154,7 @@ def take_usable(files: Sequence[HandFile], count: int, *, kind: str) -> list[Han
         if len(kept) == count:
             break
     if faults:
-        warn_left_out(faults, what=f"{len(faults)} {kind} hands")
+        warn_skipped(faults, what=f"{len(faults)} {kind} hands")
     if not kept:
         reason = f" ({faults[0]})" if faults else ""
         raise UsageError(

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from data.crops import window
 from data.masks.ops import SYNTHETIC_KEY
-from data.transforms import window
 
 WINDOW = 2.1  # side of the crop over the root of the hand's area: the hand covers 1 / 2.1^2 = 23 % of the output
 
@@ -81,7 +81,7 @@ def place_hand(
     inside = mask.astype(np.float32)
     premultiplied = np.dstack([image * inside[..., None], inside])  # colour x coverage, coverage
     left, top, side = _window(mask, placement)
-    layers = window(premultiplied, top, left, side, side, beyond=0)
+    layers = window(premultiplied, (left, top, side, side), beyond=0)
     layers = cv2.resize(layers, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
     coverage = layers[..., 3]
     colours = np.clip(layers[..., :3] / np.maximum(coverage, 1e-3)[..., None], 0, 255)

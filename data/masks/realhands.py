@@ -45,6 +45,23 @@ class RealFrame:
     name: str
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one mask: a row of masks_report.csv.
+
+    verdict: "kept", or what is wrong with it. source: "mask" or "chroma key", and why the mask was not used or how
+    it was adapted. area_before, area_after: the binarised source's and the refined mask's fraction of the frame; 0
+    where there is none. contours: outlines after the median filter, holes included. change: 1 - IoU of the two masks.
+    """
+
+    verdict: str
+    source: str
+    area_before: float = 0.0
+    area_after: float = 0.0
+    contours: int = 0
+    change: float = 0.0
+
+
 def refined_path(frame: RealFrame) -> Path:
     """Where the frame's refined mask lies, or would lie."""
     return frame.image.parent.parent / REFINED_FOLDER / f"{frame.name}_mask.png"
@@ -61,67 +78,52 @@ def report_key(frame: RealFrame, root: Path) -> str:
 def find_real_frames(root: Path, masks: Path | None = None) -> list[RealFrame]:
     """All photographs below the root, sorted by user and name; an unreadable or missing folder counts as empty.
 
-    masks: a folder whose masks go before all others (--masks). Masks are found by the rule of data.masks.sources.
-
-    Of several photographs of one name (a.png and a_color.png) the one with "_color" counts, then PNG before JPEG. A
-    broken link counts as no file. Links to folders are followed, but no folder is entered twice.
+    masks: a folder whose masks go before all others (--masks). Of several photographs of one name (a.png and a_color.png)
+    the one with "_color" counts, then PNG before JPEG.
     """
     folders = MaskFolders(root, masks, of_colour=MASK_FOLDERS)
     frames = []
     for folder, subfolders, _ in folders_below(root):
         if COLOUR_FOLDER in subfolders:
-            user = Path(folder)
-            refined = {path.name: path for path in _files(user / REFINED_FOLDER)}
-            for name, image in _by_name(user / COLOUR_FOLDER).items():
-                mask, refined_mask = folders.find(image), refined.get(f"{name}_mask.png")
-                label = user.relative_to(root).as_posix()
-                frames.append(RealFrame(image, mask and mask.path, refined_mask, label, name))
+            user, photographs = Path(folder), {}
+            for path in images_below(user / COLOUR_FOLDER):
+                if path.parent == user / COLOUR_FOLDER:
+                    name = re.sub("(?<=.)_color$", "", path.stem, flags=re.IGNORECASE)
+                    rank = name != path.stem, path.suffix == ".png", path.suffix.lower() == ".png", path.name
+                    photographs[name] = max(photographs.get(name, (rank, path)), (rank, path))
+            refined = {path.name: path for path in images_below(user / REFINED_FOLDER)}
+            for name, (_, image) in photographs.items():
+                mask, label = folders.find(image), user.relative_to(root).as_posix()
+                frames.append(RealFrame(image, mask and mask.path, refined.get(f"{name}_mask.png"), label, name))
             # A user's own folders hold files, no further users.
             subfolders[:] = sorted({*subfolders} - {COLOUR_FOLDER, REFINED_FOLDER, *MASK_FOLDERS})
     return sorted(frames, key=lambda frame: (frame.user, frame.name))
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
-    """{name: path} of a folder's photographs; the preferred file of a name is the last one written."""
-    names = {path: re.sub("(?<=.)_color$", "", path.stem, flags=re.IGNORECASE) for path in _files(folder)}
-
-    def rank(path: Path) -> tuple:
-        return names[path] != path.stem, path.suffix == ".png", path.suffix.lower() == ".png", path.name
-
-    return {names[path]: path for path in sorted(names, key=rank)}
-
-
-def _files(folder: Path) -> list[Path]:
-    """The image files of the folder itself; none if it cannot be read."""
-    return [path for path in images_below(folder) if path.parent == folder]
-
-
-def read_report(root: Path) -> dict[str, str]:
-    """{report_key: verdict} of masks_report.csv in the root; "kept", or why the frame was dropped.
-
-    Empty where there is no report. A report that is damaged yields the rows that can be read.
-    """
+def read_report(root: Path) -> dict[str, Verdict]:
+    """{report_key: Verdict} of masks_report.csv in the root, without rows that are damaged; {} where there is none."""
+    rows = {}
     try:
-        text = (root / REPORT_NAME).read_text(encoding="utf-8", errors="replace")
-        rows = list(csv.DictReader(io.StringIO(text.replace("\0", ""), newline="")))
-    except (OSError, csv.Error):
-        return {}
-    return {row["file"]: row["verdict"] for row in rows if row.get("file") and row.get("verdict")}
+        text = (root / REPORT_NAME).read_text(encoding="utf-8", errors="replace").replace("\0", "")
+        for file, verdict, source, before, after, contours, change in csv.reader(io.StringIO(text, newline="")):
+            if file != "file":
+                rows[file] = Verdict(verdict, source, float(before), float(after), int(contours), float(change))
+    except (OSError, ValueError, csv.Error):
+        pass
+    return rows
 
 
 def usable_frames(root: Path) -> tuple[list[RealFrame], list[RealFrame]]:
-    """The frames to train on, and those that are left out.
+    """The frames to train on, and those that are not.
 
-    Left out are frames that masks_report.csv dropped, frames of a refined user (any file in mask_refined/)
-    without a refined mask, and frames without a mask of any kind. The other frames of a user that was never refined
-    keep their raw masks.
+    Those are frames that masks_report.csv dropped, frames of a refined user (any file in mask_refined/) without a refined
+    mask, and frames without a mask of any kind. The other frames of a user that was never refined keep their raw masks.
     """
-    frames = find_real_frames(root)
-    verdicts = read_report(root)
+    frames, report = find_real_frames(root), read_report(root)
     refined_users = {frame.user for frame in frames if frame.refined}
-    usable, left_out = [], []
+    usable, unusable = [], []
     for frame in frames:
-        kept = verdicts.get(report_key(frame, root), KEPT) == KEPT
+        row = report.get(report_key(frame, root))
         masked = frame.refined or (frame.mask and frame.user not in refined_users)
-        (usable if kept and masked else left_out).append(frame)
-    return usable, left_out
+        (usable if masked and (row is None or row.verdict == KEPT) else unusable).append(frame)
+    return usable, unusable

@@ -1,20 +1,37 @@
-"""One frame of preprocess_masks.py: a photograph and its raw mask give a refined mask or a reason to drop the frame."""
+"""preprocess_masks.py: a photograph and its raw mask give a refined mask or a reason to drop the frame.
 
-from dataclasses import dataclass, replace
+masks_report.csv, which a run extends frame by frame, is what a rerun goes by: a frame is done if the report says that it
+was kept and its mask is there and newer than its sources. So a run may be interrupted at any time.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from data.masks import ops as masks
-from data.masks.realhands import KEPT, RealFrame, refined_path
+from data.masks.realhands import KEPT, REPORT_NAME, RealFrame, Verdict, read_report, refined_path, report_key
 from data.masks.values import Ranges, fit, read_levels
-from util.files import printable
-from util.images import ImageError, Picture, read_picture, write_png
+from util.drawing import draw_outline, sheet
+from util.drawing import fit as fit_picture
+from util.errors import UsageError
+from util.files import csv_text, printable, write_bytes
+from util.images import ImageError, Picture, read_mask, read_picture, write_png
+from util.locks import LOCK_FILE, locked
+from util.workers import in_processes, progress
 
+OPTIONS_NAME = "masks_options.json"
+PREVIEW_NAME = "masks_preview.png"
 MARGIN = 24  # pixels around the hand in which its surroundings' colour is measured
 PIECE = 0.01  # of the largest component: smaller ones are blobs, larger ones may be a finger that a fault cut off
 CUT = 6  # pixels that such a cut may be wide
+CHUNK = 16  # frames a task: enough that handing them over costs nothing
+COLUMNS, SIDE = 5, 320  # of the preview: pictures a row, pixels of a picture's longer side
+RAW_COLOUR, REFINED_COLOUR = (255, 40, 40), (0, 90, 255)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +58,6 @@ class RefineOptions:
     fallback: bool = True
     key_low: tuple[int, int, int] = masks.GREEN_LOW
     key_high: tuple[int, int, int] = masks.GREEN_HIGH
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of one mask.
-
-    verdict: "kept", or what is wrong with it. source: "mask" or "chroma key", and why the mask was not used or how
-    it was adapted. area_before, area_after: the binarised source's and the refined mask's fraction of the frame; 0
-    where there is none. contours: outlines after the median filter, holes included. change: 1 - IoU of the two masks.
-    """
-
-    verdict: str
-    source: str
-    area_before: float = 0.0
-    area_after: float = 0.0
-    contours: int = 0
-    change: float = 0.0
 
 
 def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
@@ -106,26 +106,14 @@ def _refine_hand(mask: np.ndarray, rgb: np.ndarray | None, options: RefineOption
     return masks.largest_component(masks.erode(mask, options.erode)) if options.erode else mask
 
 
-def refine_frame(frame: RealFrame, options: RefineOptions) -> Verdict:
-    """Read a frame, refine its mask, write mask_refined/<name>_mask.png or, if the frame is dropped, remove it.
-
-    A mask that is missing, damaged or not plausible is replaced by the chroma key of the photograph. Whatever is wrong
-    with the files is told in the verdict; only a failure to write raises (OSError).
-    """
-    try:
-        refined, verdict = judge_frame(frame, options)
-    except (ImageError, cv2.error, MemoryError, ValueError) as error:
-        refined, verdict = None, Verdict(f"failed: {_reason(error, frame.image)}", "")
-    output = refined_path(frame)
-    if refined is None:
-        output.unlink(missing_ok=True)
-    else:
-        write_png(output, refined)
-    return verdict
+# ------------------------------------------------------------------ one frame
 
 
 def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
-    """As refine_frame, but writes nothing: (bool (H, W) or None, verdict)."""
+    """Read a frame and refine its mask: (bool (H, W) or None, verdict). Whatever is wrong with the files is in the verdict.
+
+    A mask that is missing, damaged or not plausible is replaced by the chroma key of the photograph.
+    """
     try:
         picture = read_picture(frame.image)
     except ImageError as error:
@@ -170,3 +158,172 @@ def read_raw_mask(path: Path | None, picture: Picture, values: Ranges | None) ->
 def _reason(error: Exception, path: Path) -> str:
     """The error's message on one line, without the path; the report names the file."""
     return " ".join(str(error).removeprefix(f"{printable(path)}: ").split())[:200]
+
+
+def refine_frames(frames: list[RealFrame], options: RefineOptions) -> list[Verdict]:
+    """Write each frame's mask_refined/<name>_mask.png, or remove it if the frame is dropped.
+
+    Raises OSError where a mask cannot be written.
+    """
+    verdicts = []
+    for frame in frames:
+        try:
+            refined, verdict = judge_frame(frame, options)
+        except (cv2.error, MemoryError, ValueError) as error:
+            refined, verdict = None, Verdict(f"failed: {_reason(error, frame.image)}", "")
+        if refined is None:
+            refined_path(frame).unlink(missing_ok=True)
+        else:
+            write_png(refined_path(frame), refined)
+        verdicts.append(verdict)
+    return verdicts
+
+
+# ------------------------------------------------------------------ all frames
+
+
+def refine_tree(
+    root: Path, frames: list[RealFrame], options: RefineOptions, *, num_workers: int, overwrite: bool
+) -> tuple[dict[str, Verdict], int]:
+    """Refine every frame that is not done yet, and write the report: {report_key: Verdict} of all, and how many were done.
+
+    Raises UsageError where the masks there were made with other options (unless overwrite), where another run is at
+    work on the tree, and where a file cannot be written; RunError where a worker process is lost or hangs.
+    """
+    report = root / REPORT_NAME
+    with _exclusive(root):
+        known = _compare_options(root / OPTIONS_NAME, options, overwrite=overwrite)
+        rows = {} if overwrite else _done(root, frames, adopt=not known)
+        n_done = len(rows)
+        todo = [frame for frame in frames if report_key(frame, root) not in rows]
+        for folder in {refined_path(frame).parent for frame in frames}:
+            for part in folder.glob(".part-*"):  # of a run that was killed
+                part.unlink(missing_ok=True)
+        write_bytes(report, report_text(rows).encode())
+        with (
+            open(report, "a", encoding="utf-8") as file,
+            progress(total=len(frames), initial=n_done, unit="mask", desc="refining") as bar,
+        ):
+            for chunk, verdicts in _refined(todo, options, num_workers):
+                finished = {report_key(frame, root): verdict for frame, verdict in zip(chunk, verdicts)}
+                rows |= finished
+                file.write(report_text(finished).split("\n", 1)[1])
+                file.flush()
+                bar.update(len(chunk))
+        write_bytes(
+            report, report_text({key: rows[key] for key in (report_key(each, root) for each in frames)}).encode()
+        )
+    return read_report(root), n_done
+
+
+@contextlib.contextmanager
+def _exclusive(root: Path) -> Iterator[None]:
+    """Keep other runs out of the tree. A file that cannot be written within the block is a UsageError."""
+    try:
+        with locked(root / LOCK_FILE, what=f"{root}", remedy="refine another tree"):
+            yield
+    except OSError as error:
+        raise UsageError(
+            f"cannot write under {root}: {error.strerror or error} ({error.filename or REPORT_NAME}); "
+            "what was done is kept, run again to go on"
+        ) from error
+
+
+def _compare_options(file: Path, options: RefineOptions, *, overwrite: bool) -> bool:
+    """Whether the options of an earlier run are known: the same ones, or UsageError unless overwrite. Stores the new ones."""
+    wanted = json.loads(json.dumps(asdict(options)))  # tuples as the lists that come back
+    try:
+        before = dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        before = None
+    if before not in (None, wanted) and not overwrite:
+        changes = [
+            f"--{name} {before.get(name)} (now {now})" for name, now in wanted.items() if before.get(name) != now
+        ]
+        raise UsageError(
+            f"the masks under {file.parent} were refined with {', '.join(changes)}; "
+            "pass --overwrite to redo them all, or the same options as then"
+        )
+    write_bytes(file, json.dumps(wanted).encode())
+    return before is not None
+
+
+def _done(root: Path, frames: list[RealFrame], *, adopt: bool) -> dict[str, Verdict]:
+    """The rows of frames that need no work. adopt: refined masks are kept, whoever made them."""
+    rows, report = {}, read_report(root)
+    for frame in frames:
+        key, output = report_key(frame, root), refined_path(frame)
+        if not output.is_file() or not output.stat().st_size:
+            continue
+        changed = max(path.stat().st_mtime_ns for path in (frame.image, frame.mask) if path)
+        if adopt:
+            rows[key] = Verdict(KEPT, "refined mask found")
+        elif key in report and report[key].verdict == KEPT and output.stat().st_mtime_ns >= changed:
+            rows[key] = report[key]
+    return rows
+
+
+def _refined(
+    frames: list[RealFrame], options: RefineOptions, num_workers: int
+) -> Iterator[tuple[list[RealFrame], list[Verdict]]]:
+    """Frames and their verdicts, chunk by chunk, in any order."""
+    chunks = [frames[i : i + CHUNK] for i in range(0, len(frames), CHUNK)]
+    if num_workers == 0 or len(chunks) < 2:
+        yield from ((chunk, refine_frames(chunk, options)) for chunk in chunks)
+        return
+    yield from in_processes(
+        _refine_chunk,
+        ((chunk, options) for chunk in chunks),
+        count=num_workers,
+        name=lambda task: f"{printable(task[0][0].image)} (or a neighbour)",
+    )
+
+
+def _refine_chunk(chunk: list[RealFrame], options: RefineOptions) -> tuple[list[RealFrame], list[Verdict]]:
+    return chunk, refine_frames(chunk, options)
+
+
+def report_text(rows: dict[str, Verdict]) -> str:
+    """masks_report.csv: one line a frame; areas are fractions of the frame."""
+    lines = [
+        [key, *(f"{value:.6f}" if isinstance(value, float) else value for value in vars(row).values())]
+        for key, row in rows.items()
+    ]
+    return csv_text(["file", *Verdict.__dataclass_fields__], lines)
+
+
+def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict]) -> bool:
+    """Draw masks_preview.png in the root from the kept frames; False, and no file, if there are none.
+
+    Three rows: the largest, the median and the smallest changes (1 - IoU of raw and refined), each photograph with the
+    raw outline in red and the refined one in blue.
+    """
+    changes = {frame: row.change for frame in frames if (row := rows[report_key(frame, root)]).verdict == KEPT}
+    kept = sorted(changes, key=changes.get, reverse=True)
+    if not kept:
+        (root / PREVIEW_NAME).unlink(missing_ok=True)
+        return False
+    n = min(COLUMNS, len(kept))
+    middle = (len(kept) - n) // 2
+    groups = {"largest changes": kept[:n], "median changes": kept[middle : middle + n], "smallest changes": kept[-n:]}
+    picture = sheet(
+        [[_picture(frame) for frame in group] for group in groups.values()],
+        labels=list(groups),
+        captions=[[f"{frame.user}/{frame.name}  {changes[frame]:.3f}" for frame in group] for group in groups.values()],
+        title="raw masks in red, refined masks in blue",
+        side=SIDE,
+    )
+    write_png(root / PREVIEW_NAME, picture)
+    return True
+
+
+def _picture(frame: RealFrame) -> np.ndarray:
+    """uint8 RGB, SIDE pixels or less a side: the photograph with both outlines."""
+    photograph = read_picture(frame.image)
+    raw, _ = read_raw_mask(frame.mask, photograph, None)
+    rgb = photograph.rgb
+    picture = fit_picture(rgb, *(max(1, round(length * SIDE / max(rgb.shape[:2]))) for length in rgb.shape[:2]))
+    if raw is not None:
+        draw_outline(picture, masks.binarise(raw), RAW_COLOUR)
+    draw_outline(picture, read_mask(refined_path(frame)), REFINED_COLOUR)
+    return picture

@@ -39,6 +39,21 @@ class MaskValues(NamedTuple):
     top: int
     lossy: bool
 
+    def is_soft(self) -> bool:
+        """Whether these are grey levels of a hand with soft edges, not classes: nearly all black or white, the others
+        spread over all of the range between."""
+        white = int(self.values.max())
+        if not self.top or white <= self.top // 2:
+            return False
+        between = self.values[(self.values > 0) & (self.values < white)]
+        if not len(between) or len(between) > MOST_SOFT * self.values.size:
+            return False
+        return len(np.unique(between.astype(np.int64) * 4 // white)) == 4 and len(np.unique(between)) >= 8
+
+    def is_grey(self) -> bool:
+        """Whether a raw mask holds grey levels, blurred, noisy or scaled, rather than classes: bright ones, and many."""
+        return self.lossy or self.top > 0 and self.values.max() > self.top // 2 and len(np.unique(self.values)) != 3
+
 
 def parse_values(text: str) -> Ranges:
     """ "2-33,40" -> ((2, 33), (40, 40)); "#ff0000" is a colour's. Raises ValueError."""
@@ -52,6 +67,14 @@ def parse_values(text: str) -> Ranges:
             raise ValueError(f"{text[:100]!r}: the range {part.strip()} ends before it begins")
         ranges.append((low, high))
     return tuple(ranges)
+
+
+def parse_flag(text: str | None) -> Ranges | None:
+    """--mask_values as given, or as options.yaml keeps it. Raises UsageError."""
+    try:
+        return None if text is None else parse_values(text)
+    except ValueError as error:
+        raise UsageError(f"--mask_values: {error}") from None
 
 
 def read_values(path: Path) -> MaskValues:
@@ -73,61 +96,13 @@ def read_values(path: Path) -> MaskValues:
     return MaskValues(red << 16 | green << 8 | blue, 0, False)
 
 
-def hand_of(mask: MaskValues, chosen: Ranges | None = None) -> np.ndarray:
-    """The mask, bool (H, W), by the rule above. Raises ValueError, with the values, where the rule refuses."""
-    values = mask.values
-    black_and_white = mask.lossy or is_soft(mask) or np.isin(values, (0, mask.top)).all()
-    if chosen is not None and not (black_and_white and not covers(chosen, mask.top)):
-        hand = np.zeros(values.shape, bool)
-        for low, high in chosen:
-            hand |= (values >= low) & (values <= high)
-        return hand
-    if black_and_white and values.max() > 1:
-        return values > mask.top // 2
-    held = np.unique(values)
-    if len(held) > 2:
-        raise ValueError(refusal(held, coloured=held[-1] > 65535))
-    return values == held[-1] if len(held) == 2 else np.full(values.shape, held[0] > 0)
-
-
-def covers(chosen: Ranges, value: int) -> bool:
-    """Whether a value is one of those chosen."""
-    return any(low <= value <= high for low, high in chosen)
-
-
-def is_soft(mask: MaskValues) -> bool:
-    """Whether these are grey levels of a hand with soft edges, not classes: nearly all black or white, the others spread
-    over all of the range between."""
-    values, top = mask.values, mask.top
-    if not top or values.max() <= top // 2:
-        return False
-    white = int(values.max())
-    between = values[(values > 0) & (values < white)]
-    if not len(between) or len(between) > MOST_SOFT * values.size:
-        return False
-    quarters = np.unique(between.astype(np.int64) * 4 // white)
-    return len(quarters) == 4 and len(np.unique(between)) >= 8
-
-
-def refusal(values: np.ndarray, *, coloured: bool = False) -> str:
-    """Why masks of these values, rising, are not used, and the flag that helps."""
-    shown = [f"#{value:06x}" if coloured else str(value) for value in values.tolist()]
-    if len(shown) > SHOWN:
-        shown = [*shown[: SHOWN - 1], "...", shown[-1]]
-    example = shown[-1]
-    return (
-        f"mask values are {', '.join(shown)}, and which of them are the hand is not guessed; say it with --mask_values, "
-        f"for example --mask_values {example}"
-    )
-
-
 def read_levels(path: Path, chosen: Ranges | None = None, *, raw: bool = False) -> np.ndarray:
     """Read a mask file as uint8 (H, W), 255 on the hand and 0 off it, by the rule.
 
     raw: grey levels are left as they are, for whoever binarises them. Raises ImageError, with the file's name.
     """
     mask = read_values(path)
-    if raw and chosen is None and (mask.lossy or is_grey(mask)):
+    if raw and chosen is None and mask.is_grey():
         return to_bytes(mask.values)
     try:
         return hand_of(mask, chosen).view(np.uint8) * np.uint8(255)
@@ -135,17 +110,43 @@ def read_levels(path: Path, chosen: Ranges | None = None, *, raw: bool = False) 
         raise ImageError(f"{printable(path)}: {error}") from None
 
 
-def is_grey(mask: MaskValues) -> bool:
-    """Whether a raw mask holds levels of grey, blurred, noisy or scaled, rather than classes: bright ones, and many."""
-    return mask.top > 0 and int(mask.values.max()) > mask.top // 2 and len(np.unique(mask.values)) != 3
+def hand_of(mask: MaskValues, chosen: Ranges | None = None) -> np.ndarray:
+    """The mask, bool (H, W), by the rule above. Raises ValueError, with the values, where the rule refuses."""
+    values = mask.values
+    black_and_white = mask.lossy or mask.is_soft() or np.isin(values, (0, mask.top)).all()
+    if chosen is not None and not (black_and_white and not covers(chosen, mask.top)):
+        return np.logical_or.reduce([(values >= low) & (values <= high) for low, high in chosen])
+    if black_and_white and values.max() > 1:
+        return values > mask.top // 2
+    held = np.unique(values)
+    if len(held) > 2:
+        raise ValueError(refusal(held))
+    return values == held[-1] if len(held) == 2 else np.full(values.shape, held[0] > 0)
 
 
-def parse_flag(text: str | None) -> Ranges | None:
-    """--mask_values as given, or as options.yaml keeps it. Raises UsageError."""
-    try:
-        return None if text is None else parse_values(text)
-    except ValueError as error:
-        raise UsageError(f"--mask_values: {error}") from None
+def classes_of(path: Path, chosen: Ranges | None, *, raw: bool) -> np.ndarray | None:
+    """The values of a mask file that may be classes; None for grey levels, and where --mask_values is given, for black and
+    white. Raises ImageError."""
+    mask = read_values(path)
+    held = np.unique(mask.values)
+    grey = mask.lossy or mask.is_soft() or raw and mask.is_grey()
+    return None if grey or chosen and mask.top in held and len(held) <= 2 else held
+
+
+def covers(chosen: Ranges, value: int) -> bool:
+    """Whether a value is one of those chosen."""
+    return any(low <= value <= high for low, high in chosen)
+
+
+def refusal(values: np.ndarray) -> str:
+    """Why masks of these values, rising, are not used, and the flag that helps."""
+    shown = [f"#{value:06x}" if values[-1] > 65535 else str(value) for value in values.tolist()]
+    if len(shown) > SHOWN:
+        shown = [*shown[: SHOWN - 1], "...", shown[-1]]
+    return (
+        f"mask values are {', '.join(shown)}, and which of them are the hand is not guessed; say it with --mask_values, "
+        f"for example --mask_values {shown[-1]}"
+    )
 
 
 def fit(mask: np.ndarray, shown: tuple[int, int], stored: tuple[int, int], orientation: int) -> np.ndarray:

@@ -9,13 +9,12 @@ import pytest
 import torch
 from helpers import KEY, draw_hand, write_hands
 
+from data.checks import SkippedImages, check_images, invalid
 from data.frames import Frame, find_frames
 from data.hands import Hand, read_hand
 from data.loader import on_device, stream_loader
 from data.regions import HandRegions, readable, same_sized_batches
-from data.scan import LeftOut, fault, scan
 from data.unpaired import UnpairedHands
-from util.errors import UsageError
 from util.images import ImageError, write_png
 
 
@@ -95,12 +94,12 @@ def test_an_unreadable_image_is_replaced_and_reported_once(tmp_path, caplog, wor
     bad.write_bytes(b"\x89PNG")
     write_png(blank, np.full((96, 96, 3), KEY, np.uint8))  # whole, but without a hand: no header tells
     frames = find_frames(dataroot=tmp_path)
-    faults = scan(frames, strict=False)
-    assert [frame.image for frame in faults] == [bad]
-    streams = [stream_loader(make_stream(tmp_path, bad=found), 2, num_workers=workers) for found in (faults, {})]
+    found = check_images(frames, crop_size=32, batch_size=1)
+    assert [frame.image for frame in found] == [bad]
+    streams = [stream_loader(make_stream(tmp_path, invalid=known), 2, num_workers=workers) for known in (found, {})]
     caplog.clear()
     batches = [
-        [batch for _, batch in zip(range(6), LeftOut({}, folder=tmp_path, strict=False).watch(iter(loader)))]
+        [batch for _, batch in zip(range(6), SkippedImages({}, folder=tmp_path).watch(iter(loader)))]
         for loader in streams
     ]
     for one, two in zip(*batches):
@@ -108,9 +107,7 @@ def test_an_unreadable_image_is_replaced_and_reported_once(tmp_path, caplog, wor
         assert not {str(bad), str(blank)} & set(one["synthetic_path"])
     told = [record.message for record in caplog.records]
     assert sum(str(bad) in message for message in told) == 1 and sum(str(blank) in message for message in told) == 2
-    assert (tmp_path / "left_out.txt").read_text().count("\n") == 2
-    with pytest.raises(UsageError, match="--no-strict.*00000000_color.png"):
-        scan(frames, strict=True)
+    assert (tmp_path / "skipped.txt").read_text().count("\n") == 2
 
 
 @pytest.mark.parametrize(
@@ -128,9 +125,9 @@ def test_an_unreadable_image_is_replaced_and_reported_once(tmp_path, caplog, wor
 def test_each_fault_has_its_reason(tmp_path, spoil, reason):
     write_hands(tmp_path, frames=1)
     frame = find_frames(dataroot=tmp_path)["real"][0]
-    assert fault(frame) is None
+    assert invalid(frame) is None
     spoil(frame.mask)
-    assert reason in fault(frame) and str(frame.mask) in fault(frame)
+    assert reason in invalid(frame) and str(frame.mask) in invalid(frame)
     with pytest.raises(ImageError, match="image_0_mask.png"):
         read_hand(frame)
 
@@ -151,9 +148,9 @@ def test_a_camera_s_bytes_behind_a_jpeg_are_no_fault(tmp_path):
     whole = path.read_bytes()
     for tail in (b"", bytes(10), bytes(200_000)):
         path.write_bytes(whole + tail)
-        assert fault(frame) is None and read_hand(frame).image.shape == (96, 96, 3)
+        assert invalid(frame) is None and read_hand(frame).image.shape == (96, 96, 3)
     path.write_bytes(whole[:-30])
-    assert "truncated" in fault(frame)
+    assert "truncated" in invalid(frame)
 
 
 def test_odd_names_and_folders(tmp_path, caplog):
@@ -170,7 +167,7 @@ def test_odd_names_and_folders(tmp_path, caplog):
     assert len(frames) == 5 and sum(frame.image.parent == odd for frame in frames) == 1
     assert "gone_color.png" in caplog.text and "leads nowhere" in caplog.text
     (odd / "0_color.png").write_bytes(b"")
-    reason = fault(next(frame for frame in frames if frame.image.parent == odd))
+    reason = invalid(next(frame for frame in frames if frame.image.parent == odd))
     assert "\n" not in reason and reason.encode()
 
 

@@ -7,8 +7,7 @@ import pytest
 from helpers import photographed_hands, write_unaligned
 from PIL import Image
 
-from data.frames import find_frames
-from data.input_folder import frames_in_folder
+from data.frames import find_frames, frames_in_folder
 from util.images import ImageError, read_header, read_picture, read_rgb, write_png
 
 

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from helpers import KEY, photographed_hands
 
-from data.compose import compose
-from data.frames import Reading, find_frames
+from data.frames import Reading, find_frames, frames_in_folder
 from data.hands import read_hand, read_source
-from data.input_folder import frames_in_folder
 from data.masks.sources import MaskFolders
-from data.regions import HandRegions
+from data.regions import HandRegions, compose
 from util.errors import UsageError
 from util.images import read_picture, write_png
 from util.results.write import output_names

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from helpers import KEY, draw_hand, write_hands
 
-from data.frames import Reading, find_frames
+from data.frames import Reading, find_frames, frames_in_folder
 from data.hands import read_hand
-from data.input_folder import frames_in_folder
 from data.splits import make_split
 from util.errors import UsageError
 from util.images import write_png

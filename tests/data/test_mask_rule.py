@@ -12,14 +12,11 @@ import pytest
 from helpers import KEY, draw_hand, photographed_hands, write_hands, write_unaligned
 from PIL import Image
 
-from data.frames import Reading, find_frames
+from data.checks import check_images, check_masks
+from data.frames import Reading, find_frames, frames_in_folder
 from data.hands import read_hand, read_source
-from data.input_folder import frames_in_folder
 from data.masks.sources import names_of_mask, sentence
-from data.masks.survey import survey
 from data.masks.values import hand_of, parse_values, read_values
-from data.roots import open_frames
-from data.scan import scan
 from util.errors import UsageError
 from util.images import ImageError, read_rgb, write_png
 
@@ -97,14 +94,15 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_masks_of_every_kind_are_found_and_read_exactly(tmp_path, case):
+def test_masks_of_every_kind_are_found_and_read_exactly(tmp_path, case, caplog):
+    caplog.set_level(logging.INFO)
     root = write_unaligned(tmp_path, *CASES[case])
     frames = find_frames(dataroot=root)
-    assert not scan(frames, strict=True)
+    assert not check_images(frames, crop_size=32, batch_size=1)
     for domain in ("synthetic", "real"):
         assert len(frames[domain]) == 3
-        settled, origins = survey(frames[domain], what=domain)
-        assert origins.total() == 3 and not origins["none"] and len(settled) == 3
+        assert len(check_masks({domain: frames[domain]})[domain]) == 3
+        assert f"{domain} masks: 3 from " in caplog.text and "taken whole" not in caplog.text
         for frame, (_, mask) in zip(frames[domain], photographed_hands()):
             assert np.array_equal(read_hand(frame).mask, mask)
 
@@ -122,7 +120,7 @@ def test_photographs_with_an_orientation_tag(tmp_path, upright):
     """A mask fits the photograph as it is shown; one that fits the stored pixels alone is turned along."""
     write = lambda d, n, m: write_png(d / f"{n}.png", m[:48] if upright else np.rot90(m[:48]).copy())  # noqa: E731
     frames = find_frames(dataroot=write_unaligned(tmp_path, turned, write))
-    assert not scan(frames, strict=True)
+    assert not check_images(frames, crop_size=32, batch_size=1)
     for frame, (image, mask) in zip(frames["real"], photographed_hands()):
         hand = read_hand(frame, background="keep")
         assert np.array_equal(hand.mask, mask[:48])
@@ -141,7 +139,7 @@ def test_photographs_with_an_orientation_tag(tmp_path, upright):
 def test_masks_of_several_values_are_refused_with_them_and_the_flag(tmp_path, values, listed):
     root = write_unaligned(tmp_path, plain, grey(values))
     with pytest.raises(UsageError, match="--mask_values") as error:
-        open_frames(dataroot=root, dataset_mode="auto", synth_root=None, real_root=None, demo_root=tmp_path / "demo")
+        check_masks(find_frames(dataroot=root))
     assert listed in str(error.value) and "trainA_masks" in str(error.value)
     with pytest.raises(ImageError, match="--mask_values"):
         read_hand(find_frames(dataroot=root)["real"][0])
@@ -155,7 +153,7 @@ def test_mask_values_choose(tmp_path):
         assert np.array_equal(read_hand(frame).mask, mask)
     frames = find_frames(dataroot=root, reading=Reading(mask_values=((40, 50),)))["real"]
     with pytest.raises(UsageError, match="none of these values"):
-        survey(frames, what="real")
+        check_masks({"real": frames})
 
 
 def test_a_class_that_one_file_lacks_does_not_make_another_class_the_hand(tmp_path):
@@ -163,7 +161,7 @@ def test_a_class_that_one_file_lacks_does_not_make_another_class_the_hand(tmp_pa
     numbers = iter([1, 2, 1] * 2)
     root = write_unaligned(tmp_path, plain, grey(lambda m: m.astype(np.uint8) * next(numbers)))
     with pytest.raises(UsageError, match="0, 1, 2,"):
-        survey(find_frames(dataroot=root)["real"], what="real")
+        check_masks({"real": find_frames(dataroot=root)["real"]})
 
 
 def test_values_are_parsed_or_refused():
@@ -202,9 +200,7 @@ def test_masks_of_which_none_fits_are_an_error(tmp_path):
 def test_no_masks_at_all_is_said_and_images_are_whole(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     root = write_unaligned(tmp_path, plain, nothing)
-    frames = open_frames(
-        dataroot=root, dataset_mode="auto", synth_root=None, real_root=None, demo_root=tmp_path / "demo"
-    )
+    frames = check_masks(find_frames(dataroot=root))
     assert all(frame.mask_kind == "none" for found in frames.values() for frame in found)
     assert "no image has a mask: images are taken whole" in caplog.text
 
@@ -272,7 +268,7 @@ def test_a_key_colour_lost_to_jpeg_is_named(tmp_path):
     with pytest.raises(ImageError, match="00000000_color.jpg: it does not have the key colour"):
         read_hand(frames[0])
     with pytest.raises(UsageError, match="none of 8 synthetic images looked at can be used"):
-        survey(frames, what="synthetic")
+        check_masks({"synthetic": frames})
     image = draw_hand(np.random.default_rng(0))[1]
     write_png(frames[0].image.with_name("00000000_mask.png"), image)  # a mask of its own mends it
     assert np.array_equal(read_hand(find_frames(dataroot=tmp_path)["synthetic"][0]).mask, image)
@@ -281,11 +277,11 @@ def test_a_key_colour_lost_to_jpeg_is_named(tmp_path):
 def test_fringes_of_the_key_colour_are_named(tmp_path, caplog):
     write_hands(tmp_path, frames=1)
     frames = find_frames(dataroot=tmp_path)["synthetic"]
-    survey(frames, what="synthetic")
+    check_masks({"synthetic": frames})
     assert "fringe" not in caplog.text
     for frame in frames:
         write_png(frame.image, cv2.resize(read_rgb(frame.image), (70, 70), interpolation=cv2.INTER_AREA))
-    survey(frames, what="synthetic")
+    check_masks({"synthetic": frames})
     assert "4 of 4 images looked at have a fringe of the key colour" in caplog.text
 
 

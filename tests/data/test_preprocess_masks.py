@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from data.masks import ops as masks
 from data.masks.realhands import KEPT, RealFrame, find_real_frames, read_report, usable_frames
-from data.masks.refine import RefineOptions, judge_frame, refine_frame
-from data.masks.refine_tree import PROGRESS_NAME, refine_tree
+from data.masks.refine import OPTIONS_NAME, RefineOptions, judge_frame, refine_frames, refine_tree
 from options.preprocess_masks_options import parse_preprocess_masks, preprocess_masks_parser, refine_options
 from util.errors import UsageError
 from util.images import read_mask, read_rgb, write_png
+from util.locks import LOCK_FILE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -101,7 +101,9 @@ def test_undecodable_names_survive(tmp_path, hands):
         pytest.skip("this file system takes UTF-8 names only")
     write_png(tmp_path / "u" / "mask" / f"{name}_mask.png", raw)
     refine(tmp_path)
-    assert read_report(tmp_path) == {"u/color/caf\\xe9 \n1_color.png": KEPT}
+    assert {file: row.verdict for file, row in read_report(tmp_path).items()} == {
+        "u/color/caf\\xe9 \n1_color.png": KEPT
+    }
     frames, dropped = usable_frames(tmp_path)
     assert len(frames) == 1 and not dropped and read_mask(frames[0].refined).any()
 
@@ -168,9 +170,9 @@ def test_every_kind_of_bad_mask_gets_a_row_and_a_sensible_outcome(tmp_path, hand
             path = tmp_path / "u" / "mask" / f"{name}_mask.png"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
-    outcome = refine(tmp_path, erode=0)
+    judged, _ = refine(tmp_path, erode=0)
     rows = report(tmp_path)
-    assert len(outcome.rows) == len(rows) == len(spoilt)
+    assert len(judged) == len(rows) == len(spoilt)
     for name, (_, source) in spoilt.items():
         row = rows[f"u/color/{name}_color.png"]
         assert row["verdict"] == KEPT and row["source"].startswith(source), (name, row)
@@ -223,24 +225,24 @@ def test_frames_outside_the_limits_are_dropped(tmp_path, hands):
     write_tree(tmp_path, hands, 1)
     frame = find_real_frames(tmp_path)[0]
     for limits in ({"min_area": 0.4}, {"max_area": 0.06}, {"max_contours": 1}):
-        verdict = refine_frame(frame, RefineOptions(fallback=False, **limits))
+        (verdict,) = refine_frames([frame], RefineOptions(fallback=False, **limits))
         assert verdict.verdict != KEPT and not (tmp_path / "user0/mask_refined/f000_mask.png").exists()
 
 
 def test_a_rerun_keeps_what_is_there(tmp_path, hands):
     root = write_tree(tmp_path, hands)
-    first = refine(root)
+    _, first = refine(root)
     made = outputs(root)
     times = {path: path.stat().st_mtime_ns for path in root.glob("**/mask_refined/*")}
     (root / "user0/mask_refined/f000_mask.png").unlink()
     write_png(root / "user0/mask/f002_mask.png", hands[0][1])  # a changed source, and a lost output
-    again = refine(root)
-    assert (first.n_skipped, again.n_skipped) == (0, 6)
+    again, done = refine(root)
+    assert (first, done) == (0, 6)
     unchanged = [path for path, at in times.items() if path.stat().st_mtime_ns == at]
     assert len(unchanged) == 6
     assert outputs(root).keys() == made.keys()
     everything = refine(root, overwrite=True)
-    assert everything.n_skipped == 0 and everything.rows == again.rows
+    assert everything == (again, 0)
 
 
 def test_other_options_are_refused_or_redo_everything(tmp_path, hands):
@@ -275,7 +277,7 @@ def test_killed_and_rerun_equals_uninterrupted(tmp_path, hands):
     assert command("--real_root", whole, "--num_workers", "0").returncode == 0
     line = [sys.executable, REPOSITORY / "preprocess_masks.py", "--real_root", cut, "--num_workers", "2"]
     for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
-        progress = cut / PROGRESS_NAME
+        progress = cut / "masks_report.csv"
         n_lines = len(progress.read_bytes().splitlines()) if progress.exists() else 1
         run = subprocess.Popen(line, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while run.poll() is None and (not progress.exists() or len(progress.read_bytes().splitlines()) <= n_lines):
@@ -284,7 +286,7 @@ def test_killed_and_rerun_equals_uninterrupted(tmp_path, hands):
         _, stderr = run.communicate(timeout=60)
         assert b"Traceback" not in stderr
         with open(progress, "ab") as file:
-            file.write(b'{"file": "half a li')  # as a crash in the middle of a write leaves it
+            file.write(b'"user1/color/half a li')  # as a crash in the middle of a write leaves it
     done = command("--real_root", cut, "--num_workers", "2")
     assert done.returncode == 0 and "done before" in done.stdout
     assert outputs(cut) == outputs(whole)
@@ -294,20 +296,20 @@ def test_killed_and_rerun_equals_uninterrupted(tmp_path, hands):
 def test_a_second_run_at_once_is_refused(tmp_path, hands):
     fcntl = pytest.importorskip("fcntl")
     root = write_tree(tmp_path, hands, 1)
-    with open(root / PROGRESS_NAME, "a") as other:
+    with open(root / LOCK_FILE, "a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match="another preprocess_masks.py"):
+        with pytest.raises(UsageError, match="is in use"):
             refine(root)
-    assert refine(root).n_skipped == 0
+    assert refine(root)[1] == 0
 
 
 def test_a_damaged_record_or_report_is_no_obstacle(tmp_path, hands):
     root = write_tree(tmp_path, hands, 3)
-    (root / PROGRESS_NAME).write_bytes(b"\xff\x00{]\n[1]\n\n")
+    (root / OPTIONS_NAME).write_bytes(b"\xff\x00{]\n[1]\n\n")
     (root / "masks_report.csv").write_bytes(b'\xff"\x00,,,\n"')
     assert read_report(root) == {}
     refine(root)
-    assert len(report(root)) == 3 and refine(root).n_skipped == 3
+    assert len(report(root)) == 3 and refine(root)[1] == 3
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, hands):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from data.crops import centred_hand_crop, crop_around, flip, random_hand_crop
 from data.hands import Hand
-from data.transforms import centred_hand_crop, crop_around, flip, random_hand_crop
 from models.image_pool import ImagePool
 from models.translation import hand_bounds
 from util.images import to_tensor, to_uint8

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from data.crops import centred_hand_crop, flip, random_hand_crop
 from data.hands import Hand
-from data.transforms import centred_hand_crop, flip, random_hand_crop
 
 
 def test_random_crops_are_centred_on_the_hand():

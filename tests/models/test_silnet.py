@@ -11,10 +11,10 @@ from helpers import TINY, draw_hand, same, write_hands
 
 import test as test_script
 import train
+from data.crops import silhouette_crop
 from data.frames import find_frames
 from data.hands import Hand
 from data.regions import HandRegions
-from data.silhouette_crops import silhouette_crop
 from models.load import TrainedSilNet, load_silnet
 from models.losses import geometric_loss
 from models.networks.silnet import SilNet

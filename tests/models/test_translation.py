@@ -9,8 +9,8 @@ import pytest
 import torch
 from helpers import build, draw_hand
 
+from data.frames import frames_in_folder
 from data.hands import Hand
-from data.input_folder import frames_in_folder
 from data.regions import HandRegions, stack
 from models import translation
 from models.hgan import translate

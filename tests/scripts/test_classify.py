@@ -262,7 +262,7 @@ def test_classes_are_balanced_and_faulty_files_counted(tmp_path, caplog) -> None
     with caplog.at_level(logging.WARNING):
         hands = draw_balanced(pool, per_class=18, seed=0)
     assert {kind: len(set(files)) for kind, files in hands.items()} == dict.fromkeys(KINDS, 17)
-    assert not {file.image for file in hands["real"]} & set(damaged[:3]) and "3 real hands left out" in caplog.text
+    assert not {file.image for file in hands["real"]} & set(damaged[:3]) and "3 real hands skipped" in caplog.text
     by_source = [{source(str(file.image)) for file in hands[kind]} for kind in ("synthetic", "generated")]
     assert by_source[0] == by_source[1]  # same shapes, other looks
     for path in damaged:

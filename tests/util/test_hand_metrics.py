@@ -11,7 +11,7 @@ from helpers import TINY
 
 import test as test_script
 import train
-from data.depth import region_depth
+from data.joints import region_depth
 from util.images import read_rgb, write_png
 from util.results.tables import score_rows
 from util.scores.appearance import band_strengths, fringe_chroma, hand_scale, lab, mean_colour, psnr, ssim

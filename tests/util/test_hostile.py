@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 import preprocess_masks
 import test as test_script
 import train
+from data.checks import invalid
 from data.frames import Frame
 from data.hands import read_hand
-from data.scan import fault
 from options.classify_options import classify_parser, parse_classify
 from options.preprocess_masks_options import preprocess_masks_parser
 from options.test_options import parse_test
@@ -73,7 +73,7 @@ def test_loaders_take_or_name_every_file(tmp_path_factory, image, mask, kind):
         path.write_bytes(data or b"")
     given_mask = paths[1] if kind in ("file", "raw") else None
     frame = Frame(paths[0], "image_color.png", "", kind, given_mask)
-    seen = fault(frame)
+    seen = invalid(frame)
     assert seen is None or seen.startswith(tuple(map(str, paths)))
     try:
         hand = read_hand(frame)

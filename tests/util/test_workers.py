@@ -22,8 +22,7 @@ from torch.utils.data import Dataset
 
 from data.composites.backgrounds import open_backgrounds
 from data.composites.downstream import background_bank
-from data.frames import find_frames
-from data.input_folder import frames_in_folder
+from data.frames import find_frames, frames_in_folder
 from data.loader import collate_arrays, ordered_batches, stream_loader
 from data.regions import HandRegions, readable
 from data.unpaired import UnpairedHands

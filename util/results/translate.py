@@ -10,16 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data.compose import compose
+from data.checks import check_masks
+from data.crops import centred_hand_crop
 from data.demo import is_demo, true_pair
-from data.depth import region_depth
-from data.frames import DOMAINS, Domains
+from data.frames import DOMAINS, Domains, frames_in_folder
 from data.hands import Hand, whiten
-from data.input_folder import frames_in_folder
+from data.joints import region_depth
 from data.masks.sources import WHOLE, sentence
-from data.masks.survey import survey
-from data.regions import TEST_CROP, HandRegions, Region, readable
-from data.transforms import centred_hand_crop
+from data.regions import TEST_CROP, HandRegions, Region, compose, readable
 from models.features.registry import FeatureNet
 from models.load import TrainedSilNet, Translator
 from models.translation import Translation, composite
@@ -115,7 +113,7 @@ def translate_split(
         "netG": run.netG,
         "netD": run.netD,
         "step": model.step,
-        "left_out": {domain: len(sources.left_out), other: len(targets.left_out)},
+        "skipped": {domain: len(sources.skipped), other: len(targets.skipped)},
         "masks": dict(sources.origins),
         "checkpoint": model.checkpoint.name,
         "phase": opt.phase,
@@ -144,7 +142,7 @@ def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> N
     frames = frames_in_folder(opt.input, replace(reading, objects=opt.objects, max_dataset_size=opt.max_dataset_size))
     if not frames:
         raise UsageError(f"--input {opt.input} holds no images ({FORMATS} are read)")
-    frames, _ = survey(frames, what="--input")
+    frames = check_masks({"--input": frames})["--input"]
     if reading.load_scale != 1:
         log.info("images are scaled by %g, as in training; --load_scale 1 leaves their size", reading.load_scale)
     crop = TEST_CROP if opt.crop else None
@@ -168,7 +166,7 @@ def translate(
 ) -> None:
     """Translate regions; write each translation, its region, its mask, and regions.json; link --annotations.
 
-    background: what translations are written over (data.compose); None: the background that the networks saw, which they
+    background: what translations are written over (data.regions.compose); None: the background that the networks saw, which they
     are shown and scored on. Threads write and measure while the next hands are translated.
     """
     folder, domain, names = tested.folder, tested.domains[0], write.output_names(regions.frames)

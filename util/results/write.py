@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.crops import Box
 from data.frames import Frame, annotation_files
-from data.regions import Box
 from util.drawing import sheet, spread
 from util.files import csv_text, write_bytes, write_json
 from util.images import write_png

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.transforms import window
+from data.crops import window
 from models.features.registry import FeatureNet
 from util.files import write_bytes
 from util.images import read_rgb
@@ -119,7 +119,7 @@ def patch_crop(image: np.ndarray, mask: np.ndarray, *, size: int = 128, seed: in
     rows, columns = np.nonzero(depth >= 0.9 * depth.max())
     pick = np.random.default_rng(seed).integers(len(rows))
     white = np.where(mask[..., None], image, np.uint8(255))
-    return window(white, rows[pick] - size // 2, columns[pick] - size // 2, size, size, beyond=255)
+    return window(white, (columns[pick] - size // 2, rows[pick] - size // 2, size, size), beyond=255)
 
 
 def score(

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from data.depth import has_depth
+from data.joints import has_depth
 from data.masks.ops import bounding_box
 from util.scores.appearance import distance_inside, lab
 
@@ -57,7 +57,7 @@ class SourceEdges:
     """The inner edges of a source, found once and compared with each of its translations.
 
     source: uint8 RGB (H, W, 3); mask: bool (H, W), True on the hand; depth: uint16 (H, W) in mm, as
-    data.depth.region_depth cuts it; scale: see util.scores.appearance.
+    data.joints.region_depth cuts it; scale: see util.scores.appearance.
     """
 
     def __init__(

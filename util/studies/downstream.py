@@ -146,7 +146,7 @@ def annotate(opt: Namespace, frame: Frame, *hands: Hand) -> list[AnnotatedHand]:
         try:
             joints = project(read_joints(joint_file(frame.image)), CAMERA)
         except ImageError as error:
-            log.warning("left out: %s", error)
+            log.warning("skipped: %s", error)
             return []
     return [cut_out(hand, size=opt.downstream_size, name=str(frame.image), joints=joints) for hand in hands]
 

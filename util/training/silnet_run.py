@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from data.crops import silhouette_crop
 from data.frames import Domains
-from data.silhouette_crops import silhouette_crop
 from data.unpaired import Crop
 from models.supervised import HandSegmenter
 from util.errors import UsageError

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from data.crops import random_hand_crop
 from data.frames import Domains
 from data.regions import TEST_CROP
-from data.transforms import random_hand_crop
 from models import DISCRIMINATORS
 from models.config import network_config, objective
 from models.features.registry import load_feature_net

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.depth import region_depth
 from data.frames import Domains
+from data.joints import region_depth
 from data.regions import HandRegions, readable
 from models.features.registry import FeatureNet
 from models.hgan import HGAN
