@@ -103,7 +103,7 @@ def test_preprocess_masks_survives_any_tree(run_main, tmp_path, files):
     after = contents(tmp_path)
     assert all(after[path] == data for path, data in before.items())
     root = tmp_path / "root"
-    made = {"masks_report.csv", "masks_progress.jsonl", "masks_preview.png"}
+    made = {"masks_report.csv", "masks_options.json", ".lock", "masks_preview.png"}
     assert all(
         p.parent == root and p.name in made or p.parent.name == "mask_refined" for p in after.keys() - before.keys()
     )
