@@ -16,9 +16,10 @@ if __name__ == "__main__":
 
 import torch
 
-from data.checks import SKIPPED_FILE, SkippedImages, check_images, check_masks
-from data.frames import Domains, has_masks, open_frames
+from data.checks import SKIPPED_FILE, SkippedImages, check_images
+from data.frames import Domains
 from data.loader import stream_loader
+from data.roots import has_masks, open_frames
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select, validated
 from data.unpaired import UnpairedHands
 from models import SEGMENTERS
@@ -68,7 +69,6 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         demo_root=DEMO_ROOT,
         num_workers=opt.num_workers,
     )
-    frames = check_masks(frames)
     if kind is TRANSLATOR and not has_masks(frames) and "mask" not in opt.explicit:
         opt.mask = False
         without_masks(opt)

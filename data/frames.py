@@ -2,7 +2,6 @@
 lists of frames. Where masks may lie: data.masks.sources."""
 
 import logging
-import os
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +10,6 @@ from data.listing import images_below, warn_skipped
 from data.masks.realhands import usable_frames
 from data.masks.sources import ON_DEPTH, MaskFolders, is_mask_of_another, names_of_mask, normal, plural
 from data.masks.values import Ranges
-from util import distributed
 from util.errors import UsageError
 from util.files import printable
 from util.images import FORMATS, ImageError, read_header
@@ -76,37 +74,6 @@ class Reading:
 AS_IT_IS = Reading()
 
 
-def open_frames(
-    *,
-    dataroot: Path | None,
-    dataset_mode: str,
-    synth_root: Path | None,
-    real_root: Path | None,
-    reading: Reading = AS_IT_IS,
-    demo_root: Path,
-    num_workers: int = 2,
-) -> Domains:
-    """The frames of the data flags. Writes the demo to demo_root if that is the dataroot; any other folder must exist.
-
-    Raises UsageError that names the flag and shows the trees expected.
-    """
-    from data.demo import ensure_demo, is_demo  # it draws hands, which few commands need
-
-    if dataroot is None and None in (synth_root, real_root):
-        raise UsageError("no data: give --dataroot, or --synth_root and --real_root")
-    if None in (synth_root, real_root) and dataroot == demo_root and not is_demo(dataroot):
-        if distributed.rank() == 0:
-            ensure_demo(dataroot, num_workers=max(2, num_workers))
-        distributed.barrier()
-    roots = {"--synth_root": synth_root, "--real_root": real_root}
-    for flag, root in (roots | {"--dataroot": dataroot} if None in roots.values() else roots).items():
-        if root is not None and not os.path.isdir(root):
-            raise UsageError(f"{flag} {root} is not a folder. Expected is one of\n{EXPECTED_TREE}")
-    return find_frames(
-        dataroot=dataroot, layout=dataset_mode, synth_root=synth_root, real_root=real_root, reading=reading
-    )
-
-
 def find_frames(
     *,
     dataroot: Path | None,
@@ -159,11 +126,6 @@ def evenly(items: list, most: int) -> list:
     """At most that many items, evenly spaced."""
     number = min(most, len(items))
     return [items[i * len(items) // number] for i in range(number)]
-
-
-def has_masks(frames: Domains) -> bool:
-    """Whether any frame of either domain has a mask of its own, rather than being taken whole."""
-    return any(frame.mask_kind != "none" for domain_frames in frames.values() for frame in domain_frames)
 
 
 def has_alpha(path: Path) -> bool:

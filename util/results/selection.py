@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from data.checks import check_masks
-from data.frames import DOMAINS, Domains, Reading, open_frames
+from data.frames import DOMAINS, Domains, Reading
+from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, select
 from models.load import Translator
 from options.shared import DEMO_ROOT, reading
@@ -73,7 +73,7 @@ def split_frames(opt: argparse.Namespace, name: str, run: SimpleNamespace, *, ph
         reading=data_reading(opt, run),
         demo_root=DEMO_ROOT,
     )
-    chosen = select(check_masks(frames), load_split(opt.checkpoints_dir / name / SPLIT_FILE), phase)
+    chosen = select(frames, load_split(opt.checkpoints_dir / name / SPLIT_FILE), phase)
     for domain, part in chosen.items():
         if not part:
             raise UsageError(f"the {phase} split of {name} holds no {domain} images; choose another --phase")
