@@ -5,6 +5,7 @@ Each region passes once: it is read, translated, written and measured in memory.
 
 import argparse
 import logging
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from data.regions import TEST_CROP, HandRegions, Region, compose, readable
 from models.features.registry import FeatureNet
 from models.load import TrainedSilNet, Translator
 from models.translation import Translation, composite
+from util.drawing import spread
 from util.errors import UsageError
 from util.images import FORMATS, write_png
 from util.results import write
@@ -37,6 +39,7 @@ from util.workers import in_threads, progress
 
 log = logging.getLogger(__name__)
 
+GRID = 6  # hands in a grid
 INSIDE = ("structure", "texture", "tone", "fringe")  # what looks at the inside of hands, and so needs masks
 
 
@@ -195,16 +198,16 @@ def translate(
     hands = model.hands(crop_to_hand=opt.crop_to_hand)
     translations = hands.stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     tasks = ((each, shapes(silnet and silnet.segment, each, model.device)) for each in translations)
-    samples = write.Samples(len(regions))
+    places = deque(spread(len(regions), GRID))
     done = progress(in_threads(finish, tasks, count=opt.num_workers), total=len(regions), desc="translating")
     for each, image, figures in done:
         for part, picture, of_hand in zip(("generated", "source"), (image, each.source.image), figures):
             measures.add(part, picture, each.source.mask, of_hand)
         tested.written.append(Written(names[each.index], regions.frames[each.index], each.source.box))
-        samples.add(each.index, regions.frames[each.index].image.stem, each.source.image, image)
+        if write.is_shown(each.index, places):
+            tested.samples.append((regions.frames[each.index].image.stem, each.source.image, image))
     if not tested.written:
         raise UsageError(f"none of the {len(regions)} {domain} images could be read")
-    tested.samples = samples.rows
     write.write_regions(folder, tested.written, "generated")
     log.info("%d of %d images translated: %s", len(tested.written), len(regions), folder / "generated")
     if opt.annotations:
@@ -233,14 +236,14 @@ def write_target(opt: argparse.Namespace, regions: HandRegions, tested: Tested, 
         return index, region, metrics.measure(view) if view else {}
 
     hands = readable(regions, num_workers=opt.num_workers)
-    samples = write.Samples(len(regions), len(tested.samples))
+    places = deque(spread(len(regions), len(tested.samples)))
     done = progress(in_threads(finish, hands, count=opt.num_workers), total=len(regions), desc=f"{domain} images")
     for index, region, figures in done:
         if measures:
             measures.add("real", region.image, region.mask, figures)
         written.append(Written(names[index], regions.frames[index], region.box))
-        samples.add(index, regions.frames[index].image.stem, region.image)
+        if write.is_shown(index, places):
+            tested.target.append((regions.frames[index].image.stem, region.image))
     if not written:
         raise UsageError(f"none of the {len(regions)} {domain} images could be read")
-    tested.target = samples.rows
     write.write_regions(folder / domain, written)

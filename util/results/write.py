@@ -17,11 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from data.crops import Box
 from data.frames import Frame, annotation_files
-from util.drawing import sheet, spread
+from util.drawing import sheet
 from util.files import csv_text, write_bytes, write_json
 from util.images import write_png
 from util.results.pages import gallery
@@ -29,8 +27,6 @@ from util.results.tables import comparison_table, score_rows
 from util.scores.metrics import METRICS
 
 log = logging.getLogger(__name__)
-
-GRID = 6  # hands in a grid
 
 
 class Written(NamedTuple):
@@ -110,18 +106,12 @@ def link_annotations(folder: Path, written: Sequence[Written]) -> int:
     return count
 
 
-class Samples:
-    """Rows of pictures for a grid, of evenly spread frames; in the place of one that cannot be read, the next."""
-
-    def __init__(self, count: int, most: int = GRID) -> None:
-        self._places = deque(spread(count, most))
-        self.rows: list[tuple] = []
-
-    def add(self, index: int, caption: str, *pictures: np.ndarray) -> None:
-        """Keep the pictures of frame `index`, if it is one of them."""
-        if self._places and index >= self._places[0]:
-            self._places.popleft()
-            self.rows.append((caption, *pictures))
+def is_shown(index: int, places: deque[int]) -> bool:
+    """Whether a grid shows frame `index`: one of the places, or the next that could be read in the place of one."""
+    if not places or index < places[0]:
+        return False
+    places.popleft()
+    return True
 
 
 def write_scores(test: Tested) -> None:

@@ -19,70 +19,56 @@ from util.workers import progress as show_progress
 log = logging.getLogger(__name__)
 
 
-class FeatureCache:
-    """Features of images that come again, such as photographs, in one file a network; `save` writes it.
+class FeatureCache(dict):
+    """{SHA-256 of an image's pixels: its features, float32 (D,)}, of images that come again, such as photographs.
 
-    An image is known by the SHA-256 of its pixels, so that files that moved are found and images that changed are not.
-    rows: {digest: features float32 (D,)}.
+    In one file a network, which `save` writes. Files that moved are found again, and images that changed are not.
     """
 
     def __init__(self, folder: Path, net: FeatureNet) -> None:
         network = hashlib.sha256(f"{net.sha256} {net.preprocessing}".encode()).hexdigest()
         self.path = folder / f"{net.name}-{network[:16]}.npz"
-        self.rows: dict[bytes, np.ndarray] = {}
         if self.path.exists():
             with np.load(self.path) as stored:
-                self.rows = dict(zip(map(bytes, stored["digests"]), stored["rows"]))
-        self._saved = len(self.rows)
+                super().__init__(zip(map(bytes, stored["digests"]), stored["rows"]))
+        self._stored = len(self)
 
     def save(self) -> None:
         """Write the file, if there is anything new."""
-        if len(self.rows) > self._saved:
-            digests = np.frombuffer(b"".join(self.rows), np.uint8).reshape(len(self.rows), -1)
+        if len(self) > self._stored:
+            digests = np.frombuffer(b"".join(self), np.uint8).reshape(len(self), -1)
             packed = io.BytesIO()
-            np.savez(packed, digests=digests, rows=np.stack(list(self.rows.values())))
+            np.savez(packed, digests=digests, rows=np.stack(list(self.values())))
             write_bytes(self.path, packed.getvalue())
-            self._saved = len(self.rows)
 
 
 class Features:
     """The features of images that are added one at a time, uint8 RGB (H, W, 3) of any sizes, computed in batches."""
 
-    def __init__(self, net: FeatureNet, cache: FeatureCache | None = None, *, batch_size: int = 32) -> None:
+    def __init__(self, net: FeatureNet, known: FeatureCache | None = None, *, batch_size: int = 32) -> None:
         self.net, self.batch_size = net, batch_size
-        self._known = cache.rows if cache else {}
-        self._keys: list[bytes | int] = []  # of all images, in order
-        self._waiting: dict[bytes | int, np.ndarray] = {}
-        self._cached = cache is not None
+        self._known = {} if known is None else known
+        self._digests: list[bytes] = []  # of all images, in order
+        self._waiting: dict[bytes, np.ndarray] = {}
 
     def add(self, image: np.ndarray) -> None:
         """Take the next image."""
-        key = _digest(image) if self._cached else len(self._keys)
-        self._keys.append(key)
-        if key not in self._known:
-            self._waiting[key] = image
+        digest = hashlib.sha256(str(image.shape).encode() + image.tobytes()).digest()
+        self._digests.append(digest)
+        if digest not in self._known:
+            self._waiting[digest] = image
         if len(self._waiting) == self.batch_size:
             self._compute()
-
-    def rows(self) -> np.ndarray:
-        """The features of all images so far, in their order: float32 (N, D)."""
-        if self._waiting:
-            self._compute()
-        return (
-            np.stack([self._known[key] for key in self._keys])
-            if self._keys
-            else np.empty((0, self.net.dim), np.float32)
-        )
 
     def _compute(self) -> None:
         self._known.update(zip(self._waiting, self.net(list(self._waiting.values())).cpu().numpy()))
         self._waiting.clear()
 
-
-def _digest(image: np.ndarray) -> bytes:
-    digest = hashlib.sha256(f"{image.dtype} {image.shape}".encode())
-    digest.update(np.ascontiguousarray(image))
-    return digest.digest()
+    def rows(self) -> np.ndarray:
+        """The features of all images so far, in their order: float32 (N, D)."""
+        if self._waiting:
+            self._compute()
+        return np.array([self._known[digest] for digest in self._digests], np.float32).reshape(-1, self.net.dim)
 
 
 def extract_features(
@@ -97,12 +83,12 @@ def extract_features(
 
     cache_dir: a folder of FeatureCache. progress: the text of a progress bar; none without it. Raises ImageError.
     """
-    cache = FeatureCache(Path(cache_dir), net) if cache_dir else None
+    cache = FeatureCache(cache_dir, net) if cache_dir else None
     features = Features(net, cache, batch_size=batch_size)
     for image in show_progress(images, desc=progress) if progress else images:
         features.add(read_rgb(image) if isinstance(image, Path) else image)
     rows = features.rows()
-    if cache:
+    if cache is not None:
         cache.save()
     return rows
 
