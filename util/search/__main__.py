@@ -1,71 +1,72 @@
 """Search for settings: python -m util.search SPACE.yaml --name NAME --trials N --steps N"""
 
 import argparse
-import functools
 import importlib.util
 import logging
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
-from options.parsing import as_flags
-from options.train_options import parse_train
+from options.parsing import Parser, existing_file, integer, refuse, run_name
 from util.errors import UsageError, parse_or_exit, run_command
-from util.search.flags import kept_trials, parse_search
-from util.search.space import Space, draw, load_space
 
-if __name__ == "__main__":
-    OPT = parse_or_exit(parse_search)  # before PyTorch is imported, which takes seconds
 
-from util.training.logger import setup_logging
-
-log = logging.getLogger("search")
+def parse_search(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse argv (None: the command line); `.folder` is RESULTS_DIR/search/NAME. Raises UsageError."""
+    parser = Parser(
+        prog="python -m util.search",
+        description="Search for good settings as the paper did (section IV.B): many short trainings, a selection by eye, then "
+        "validation scores. Without --keep: short trials and a contact sheet. With it: the kept trials go on under "
+        "successive halving, and the winner is trained and tested.",
+    )
+    parser.add_argument(
+        "space", type=existing_file, metavar="SPACE.yaml", help="flags of all trials, and those that vary"
+    )
+    add = parser.group("search")
+    add("name", run_name, None, "name of the search; its files go to RESULTS_DIR/search/NAME", required=True)
+    add("trials", integer(1, 10000), None, "short trials", required=True)
+    add("steps", integer(1), None, "steps of each short trial", required=True)
+    add("keep", integer(0, 10000), None, "trials that go on", nargs="+", metavar="TRIAL")
+    add("reduction", integer(2, 100), 3, "halving: about one trial in N goes on, for N times the steps")
+    add("full_steps", integer(0), None, "steps of the winner's whole training (default: train.py's epochs); 0: none")
+    add("seed", integer(0, 2**31 - 1), 0, "seed of the draws from the space")
+    add("storage", None, None, "Optuna's storage, such as postgresql://... (default: SQLite in the search's folder)")
+    add("results_dir", Path, Path("results"), "results go to RESULTS_DIR/search/NAME")
+    opt = parser.parse_args(argv)
+    opt.folder = opt.results_dir / "search" / opt.name
+    unknown = ", ".join(str(n) for n in opt.keep or () if n >= opt.trials)
+    refuse(unknown, f"--keep {unknown}: trials are numbered 0 to {opt.trials - 1}")
+    return opt
 
 
 def main(opt: argparse.Namespace | None = None) -> int:
+    """All stages that opt asks for, shared with other processes of the same command. Returns the exit status."""
     opt = opt or parse_search()
-    setup_logging()
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("python -m util.search needs Optuna, which is not installed: pip install optuna")
-    return search_settings(opt)
+    import optuna
 
+    from util.search.sheet import best_trial, write_sheets
+    from util.search.trials import Search
+    from util.training.logger import setup_logging
 
-def search_settings(opt: argparse.Namespace) -> int:
-    """Run the stages that opt asks for, sharing the work with other processes of the same command. Returns the exit status."""
-    from util.search.sheet import write_sheets
-    from util.search.study import Search
-    from util.search.worker import TrialFailed, finish, halve, short_trials, wait_for_others
-
-    space, kept = load_space(opt.space), kept_trials(opt)
-    check_settings(opt, space)
-    search = Search(opt, space)
-    write = functools.partial(write_sheets, opt, space, search)
-    write()
-    short_trials(opt, space, search, write)
-    if kept is None:
-        log.info("look at %s, then go on with --keep or --drop", opt.folder / "index.html")
+    setup_logging()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are
+    search = Search(opt)
+    write = partial(write_sheets, search)
+    search.run_short(write)
+    if not opt.keep:
+        logging.info("look at %s, then go on with --keep", opt.folder / "index.html")
         return 0
-    wait_for_others(search, opt, space, write)
-    winner = halve(opt, space, search, kept, write)
-    write()
-    if winner is None:
-        raise UsageError(f"every kept trial has failed; see {opt.folder / 'trials.csv'}, and keep others")
-    log.info("best: trial %d, %s", winner, opt.folder / "best.yaml")
+    search.run_long(write)
+    winner = best_trial(search).user_attrs["run"]
+    logging.info("best: trial %d, %s", winner, opt.folder / "best.yaml")
     if opt.full_steps != 0:
-        try:
-            finish(opt, space, search, winner)
-        except TrialFailed as error:
-            log.error("the winner could not be finished: %s", error)
-            return 1
+        search.finish(winner)
     return 0
 
 
-def check_settings(opt: argparse.Namespace, space: Space) -> None:
-    """Raise UsageError, with train.py's own message, if train.py rejects a setting of the first trials."""
-    for number, params in zip(range(opt.trials), draw(space, seed=opt.seed)):
-        flags = as_flags(space.flags(params))
-        try:
-            parse_train(["--name", f"trial_{number:03d}", *flags])
-        except UsageError as error:
-            raise UsageError(f"{opt.space}, {params}: {error}") from error
-
-
 if __name__ == "__main__":
-    run_command(lambda: main(OPT))
+    run_command(lambda: main(parse_or_exit(parse_search)))
