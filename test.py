@@ -54,17 +54,15 @@ def main(opt: argparse.Namespace | None = None) -> int:
     tested = {
         name: translate_split(opt, name, model, frames[name], net, silnets[name]) for name, model in models.items()
     }
-    if len(tested) > 1:
-        written = write_comparison(comparison_folder(opt), tested)
-        if written:
-            log.info("compared: look at %s", ", ".join(map(str, written)))
+    if len(tested) > 1 and (written := write_comparison(comparison_folder(opt), tested)):
+        log.info("compared: look at %s", ", ".join(map(str, written)))
     return 0
 
 
 def load(opt: argparse.Namespace, name: str, device: torch.device, amp: Amp) -> Translator:
     """The run's generator for the direction."""
-    folder = opt.checkpoints_dir / name
-    model = Translator(folder, epoch=opt.epoch, direction=opt.direction, device=device, amp=amp)
+    run = opt.checkpoints_dir / name
+    model = Translator(run, epoch=opt.epoch, direction=opt.direction, device=device, amp=amp)
     log.info("%s: %s, step %d", name, model.checkpoint, model.step)
     return model
 
@@ -81,9 +79,7 @@ def known_silnet(opt: argparse.Namespace, model: Translator) -> TrainedSilNet | 
     background = model.options.background
     silnet = load_silnet(where, checkpoints_dir=opt.checkpoints_dir, background=background, device=model.device)
     if trained_with and silnet.sha256 != trained_with["sha256"]:
-        log.warning(
-            "%s is not the SilNet that the run was trained with (%s), or has changed since", where, trained_with
-        )
+        log.warning("%s is not the SilNet that the run was trained with: %s", where, trained_with)
     return silnet
 
 
