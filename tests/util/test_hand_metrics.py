@@ -13,7 +13,6 @@ import test as test_script
 import train
 from data.joints import region_depth
 from util.images import read_rgb, write_png
-from util.results.tables import score_rows
 from util.scores.appearance import band_strengths, fringe_chroma, hand_scale, lab, mean_colour, psnr, ssim
 from util.scores.metrics import METRICS, Metric, View, best_score, entries, flat_entries, measure, share, single
 from util.scores.structure import SourceEdges, Structure, depth_edges, structure
@@ -72,17 +71,11 @@ def new(result: Structure) -> float | None:
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("with_depth", (True, False))
-def test_a_source_keeps_all_its_own_edges(scale, with_depth):
+def test_a_source_keeps_all_its_edges_and_loses_those_that_are_dissolved_moved_or_reversed(scale, with_depth):
     image, mask, depth = fist(scale)
     own = structure(image, image, mask, depth if with_depth else None, scale=scale)
     assert own.edges > 250 * scale and own.kept == own.edges and kept(own) == 1.0
     assert own.strong > 0 and own.new == 0
-
-
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("with_depth", (True, False))
-def test_edges_that_are_dissolved_moved_or_reversed_are_not_kept(scale, with_depth):
-    image, mask, depth = fist(scale)
 
     def kept_by(translated: np.ndarray) -> float:
         return kept(structure(image, translated, mask, depth if with_depth else None, scale=scale))
@@ -226,22 +219,6 @@ def test_fringe_is_colour_at_the_outline_and_nothing_else():
     assert fringe_chroma(cut, mask[100:156, 100:156]) is None
 
 
-def test_photographs_against_themselves_are_one():
-    hands = []
-    for seed in range(3):
-        image, mask, _ = fist(0.5)
-        hands.append(View(noisy((image * (0.7 + 0.1 * seed)).astype(np.uint8), mask, 5, seed=seed), mask, 0.5))
-    photographs = [measure(view) for view in hands]
-    assert entries(photographs, photographs) == {
-        "texture": dict.fromkeys(("6", "12", "24"), 1.0),
-        "tone": dict.fromkeys("Lab", 1.0),
-        "fringe": 1.0,
-    }
-    assert entries([photographs[0]] * 3, photographs)["tone"]["L"] == pytest.approx(0, abs=1e-6)
-    nothing = {"texture": dict.fromkeys(("6", "12", "24")), "tone": dict.fromkeys("Lab"), "fringe": None}
-    assert entries([], photographs) == nothing and entries([], []) == {}
-
-
 def figures(structure_share, texture, tone, fringe) -> dict:
     return {
         "structure": structure_share,
@@ -259,7 +236,7 @@ def test_the_score_prefers_creases_to_a_smooth_blur_that_scores_the_better_dista
     assert creased < untranslated < smooth
 
 
-def test_each_ruler_can_only_raise_the_score_and_missing_ones_do_not():
+def test_each_metric_can_only_raise_the_score_and_missing_ones_do_not():
     perfect = figures(1.0, (1, 1, 1), 1.0, 1.0)
     assert best_score(50.0, perfect) == 50.0
     assert best_score(50.0, figures(None, (None,) * 3, None, None)) == 50.0
@@ -288,6 +265,10 @@ def test_the_scale_follows_the_frames():
 def test_entries_of_a_set_and_their_flat_form():
     image, mask, depth = fist(0.5)
     photographs = [measure(View(noisy(image, mask, 5 + 5 * seed, seed=seed), mask, 0.5)) for seed in range(2)]
+    ones = {"texture": dict.fromkeys(("6", "12", "24"), 1.0), "tone": dict.fromkeys("Lab", 1.0), "fringe": 1.0}
+    assert entries(photographs, photographs) == ones
+    nothing = {"texture": dict.fromkeys(("6", "12", "24")), "tone": dict.fromkeys("Lab"), "fringe": None}
+    assert entries([], photographs) == nothing and entries([], []) == {}
     edges = SourceEdges(image, mask, depth, scale=0.5)
     hands = [measure(View(each, mask, 0.5, edges)) for each in (image, flat(mask))]
     pooled = entries(hands, photographs)
@@ -374,16 +355,9 @@ def redness():
     METRICS.pop()
 
 
-def test_a_metric_is_one_function_and_one_row(redness):
-    image, mask, _ = fist(0.5)
-    hands = [measure(View(flat(mask, level), mask, 0.5)) for level in (np.full(3, 60), np.full(3, 200))]
-    scores = entries(hands, []) | {"baseline": entries(hands[1:], [])}
-    assert scores["redness"] == np.mean([each["redness"] for each in hands]) and len(single(hands)["redness"]) == 2
-    (row,) = score_rows({"redness": 12.34, "baseline": {"redness": 20.0}})
-    assert row == ("redness", "12.3", "20.0", "", "lower")
-
-
-def test_data_without_masks_has_no_inside_and_says_why(tmp_path, run_main, monkeypatch, redness):
+def test_a_metric_is_one_function_and_one_row_and_data_without_masks_has_no_inside(
+    tmp_path, run_main, monkeypatch, redness
+):
     monkeypatch.setattr(test_script, "load_feature_net", lambda *_, **__: MeanColour())
     random = np.random.default_rng(0)
     for folder in ("trainA", "trainB", "testA", "testB"):

@@ -1,15 +1,10 @@
 """Structure: does a translation still show the inner edges of its source, such as a finger in front of a palm?
 
-An edge is a step or a line in L*. It is measured by a pair of elongated filters, one odd and one even, across the edge
-(a quadrature pair, as in Morrone & Burr 1988); together they are a complex number whose size is the edge's contrast in
-L* and whose phase is its kind (bright to dark, dark line, dark to bright, bright line). An edge lies where that size is
-largest along the filter's direction. A translation shows an edge of its source if, within 2 pixels and in about the
-same direction, it has an edge of at least a third of the contrast whose kind is not the opposite one (a step may
-become a line, but not the reverse step). So a soft shadow in place of a finger's outline does not count, nor does a
-crease that crosses it. The source itself scores 1 by construction.
-
-Which edges: with a depth map, its discontinuities (one part of the hand in front of another) where the source shows
-them; without one, all strong edges of the source. Edges nearer than 6 pixels to the outline do not count.
+An edge is a step or a line in L*, measured by a pair of elongated filters, one odd and one even, across it (a quadrature
+pair, as in Morrone & Burr 1988): a complex number whose size is the edge's contrast in L* and whose phase is its kind. It
+lies where that size is largest along the filter's direction. A translation shows an edge of its source if, within 2
+pixels and in about the same direction, it has an edge of at least a third of the contrast whose kind is not the opposite
+one (a step may become a line, but not the reverse step). docs/scores.md says which edges count, and how this was calibrated.
 """
 
 from functools import cache
@@ -183,7 +178,7 @@ class _Edges(NamedTuple):
         """The strongest of the located responses within 2 pixels of each edge pixel, where it has the least contrast."""
         rows, columns = np.nonzero(edges)
         around = _around(rows, columns, edges.shape)  # each (21, n)
-        sizes = np.abs(responses[:, *around])  # (ORIENTATIONS, 21, n)
+        sizes = np.abs(responses[(slice(None), *around)])  # (ORIENTATIONS, 21, n)
         orientation, spot = np.divmod(sizes.reshape(ORIENTATIONS * len(_OFFSETS), -1).argmax(axis=0), len(_OFFSETS))
         rows, columns = (each[spot, np.arange(len(rows))] for each in around)
         strongest = responses[orientation, rows, columns]
