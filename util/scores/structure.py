@@ -178,7 +178,7 @@ class _Edges(NamedTuple):
         """The strongest of the located responses within 2 pixels of each edge pixel, where it has the least contrast."""
         rows, columns = np.nonzero(edges)
         around = _around(rows, columns, edges.shape)  # each (21, n)
-        sizes = np.abs(responses[(slice(None), *around)])  # (ORIENTATIONS, 21, n)
+        sizes = np.abs(responses[:, *around])  # (ORIENTATIONS, 21, n)
         orientation, spot = np.divmod(sizes.reshape(ORIENTATIONS * len(_OFFSETS), -1).argmax(axis=0), len(_OFFSETS))
         rows, columns = (each[spot, np.arange(len(rows))] for each in around)
         strongest = responses[orientation, rows, columns]
