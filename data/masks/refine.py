@@ -1,12 +1,10 @@
 """preprocess_masks.py: a photograph and its raw mask give a refined mask or a reason to drop the frame.
 
-masks_report.csv, which a run extends frame by frame, is what a rerun goes by: a frame is done if the report says that it
-was kept and its mask is there and newer than its sources. So a run may be interrupted at any time.
+masks_report.csv grows frame by frame, and is what a rerun goes by: a frame is done if the report says that it was kept and
+its refined mask is newer than its sources. So a run may be interrupted at any time.
 """
 
-import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -29,7 +27,7 @@ PREVIEW_NAME = "masks_preview.png"
 MARGIN = 24  # pixels around the hand in which its surroundings' colour is measured
 PIECE = 0.01  # of the largest component: smaller ones are blobs, larger ones may be a finger that a fault cut off
 CUT = 6  # pixels that such a cut may be wide
-CHUNK = 16  # frames a task: enough that handing them over costs nothing
+FEW = 16  # frames for which no processes are started, which takes seconds
 COLUMNS, SIDE = 5, 320  # of the preview: pictures a row, pixels of a picture's longer side
 RAW_COLOUR, REFINED_COLOUR = (255, 40, 40), (0, 90, 255)
 
@@ -160,23 +158,17 @@ def _reason(error: Exception, path: Path) -> str:
     return " ".join(str(error).removeprefix(f"{printable(path)}: ").split())[:200]
 
 
-def refine_frames(frames: list[RealFrame], options: RefineOptions) -> list[Verdict]:
-    """Write each frame's mask_refined/<name>_mask.png, or remove it if the frame is dropped.
-
-    Raises OSError where a mask cannot be written.
-    """
-    verdicts = []
-    for frame in frames:
-        try:
-            refined, verdict = judge_frame(frame, options)
-        except (cv2.error, MemoryError, ValueError) as error:
-            refined, verdict = None, Verdict(f"failed: {_reason(error, frame.image)}", "")
-        if refined is None:
-            refined_path(frame).unlink(missing_ok=True)
-        else:
-            write_png(refined_path(frame), refined)
-        verdicts.append(verdict)
-    return verdicts
+def refine_frame(frame: RealFrame, options: RefineOptions) -> tuple[RealFrame, Verdict]:
+    """Write mask_refined/<name>_mask.png, or remove it if the frame is dropped. Raises OSError where that cannot be done."""
+    try:
+        refined, verdict = judge_frame(frame, options)
+    except (cv2.error, MemoryError, ValueError) as error:
+        refined, verdict = None, Verdict(f"failed: {_reason(error, frame.image)}", "")
+    if refined is None:
+        refined_path(frame).unlink(missing_ok=True)
+    else:
+        write_png(refined_path(frame), refined)
+    return frame, verdict
 
 
 # ------------------------------------------------------------------ all frames
@@ -185,52 +177,27 @@ def refine_frames(frames: list[RealFrame], options: RefineOptions) -> list[Verdi
 def refine_tree(
     root: Path, frames: list[RealFrame], options: RefineOptions, *, num_workers: int, overwrite: bool
 ) -> tuple[dict[str, Verdict], int]:
-    """Refine every frame that is not done yet, and write the report: {report_key: Verdict} of all, and how many were done.
+    """Refine every frame that is not done yet, and write the report: {report_key: Verdict}, and how many were done before.
 
     Raises UsageError where the masks there were made with other options (unless overwrite), where another run is at
     work on the tree, and where a file cannot be written; RunError where a worker process is lost or hangs.
     """
-    report = root / REPORT_NAME
-    with _exclusive(root):
-        known = _compare_options(root / OPTIONS_NAME, options, overwrite=overwrite)
-        rows = {} if overwrite else _done(root, frames, adopt=not known)
-        n_done = len(rows)
-        todo = [frame for frame in frames if report_key(frame, root) not in rows]
-        for folder in {refined_path(frame).parent for frame in frames}:
-            for part in folder.glob(".part-*"):  # of a run that was killed
-                part.unlink(missing_ok=True)
-        write_bytes(report, report_text(rows).encode())
-        with (
-            open(report, "a", encoding="utf-8") as file,
-            progress(total=len(frames), initial=n_done, unit="mask", desc="refining") as bar,
-        ):
-            for chunk, verdicts in _refined(todo, options, num_workers):
-                finished = {report_key(frame, root): verdict for frame, verdict in zip(chunk, verdicts)}
-                rows |= finished
-                file.write(report_text(finished).split("\n", 1)[1])
-                file.flush()
-                bar.update(len(chunk))
-        write_bytes(
-            report, report_text({key: rows[key] for key in (report_key(each, root) for each in frames)}).encode()
-        )
-    return read_report(root), n_done
-
-
-@contextlib.contextmanager
-def _exclusive(root: Path) -> Iterator[None]:
-    """Keep other runs out of the tree. A file that cannot be written within the block is a UsageError."""
     try:
         with locked(root / LOCK_FILE, what=f"{root}", remedy="refine another tree"):
-            yield
+            before = _compare_options(root / OPTIONS_NAME, options, overwrite=overwrite)
+            rows = {} if overwrite else _done(root, frames, adopt=before is None)
+            n_done = len(rows)
+            _refine_rest(root, frames, rows, options, num_workers)
     except OSError as error:
         raise UsageError(
             f"cannot write under {root}: {error.strerror or error} ({error.filename or REPORT_NAME}); "
             "what was done is kept, run again to go on"
         ) from error
+    return read_report(root), n_done
 
 
-def _compare_options(file: Path, options: RefineOptions, *, overwrite: bool) -> bool:
-    """Whether the options of an earlier run are known: the same ones, or UsageError unless overwrite. Stores the new ones."""
+def _compare_options(file: Path, options: RefineOptions, *, overwrite: bool) -> dict | None:
+    """Store the options. Returns those of the run before: the same, or UsageError unless overwrite; None if not known."""
     wanted = json.loads(json.dumps(asdict(options)))  # tuples as the lists that come back
     try:
         before = dict(json.loads(file.read_text()))
@@ -245,7 +212,7 @@ def _compare_options(file: Path, options: RefineOptions, *, overwrite: bool) -> 
             "pass --overwrite to redo them all, or the same options as then"
         )
     write_bytes(file, json.dumps(wanted).encode())
-    return before is not None
+    return before
 
 
 def _done(root: Path, frames: list[RealFrame], *, adopt: bool) -> dict[str, Verdict]:
@@ -253,34 +220,36 @@ def _done(root: Path, frames: list[RealFrame], *, adopt: bool) -> dict[str, Verd
     rows, report = {}, read_report(root)
     for frame in frames:
         key, output = report_key(frame, root), refined_path(frame)
-        if not output.is_file() or not output.stat().st_size:
-            continue
-        changed = max(path.stat().st_mtime_ns for path in (frame.image, frame.mask) if path)
-        if adopt:
+        if adopt and frame.refined:
             rows[key] = Verdict(KEPT, "refined mask found")
-        elif key in report and report[key].verdict == KEPT and output.stat().st_mtime_ns >= changed:
-            rows[key] = report[key]
+        elif frame.refined and key in report and report[key].verdict == KEPT:
+            made = output.stat()
+            if made.st_size and made.st_mtime_ns >= max(p.stat().st_mtime_ns for p in (frame.image, frame.mask) if p):
+                rows[key] = report[key]
     return rows
 
 
-def _refined(
-    frames: list[RealFrame], options: RefineOptions, num_workers: int
-) -> Iterator[tuple[list[RealFrame], list[Verdict]]]:
-    """Frames and their verdicts, chunk by chunk, in any order."""
-    chunks = [frames[i : i + CHUNK] for i in range(0, len(frames), CHUNK)]
-    if num_workers == 0 or len(chunks) < 2:
-        yield from ((chunk, refine_frames(chunk, options)) for chunk in chunks)
-        return
-    yield from in_processes(
-        _refine_chunk,
-        ((chunk, options) for chunk in chunks),
-        count=num_workers,
-        name=lambda task: f"{printable(task[0][0].image)} (or a neighbour)",
-    )
-
-
-def _refine_chunk(chunk: list[RealFrame], options: RefineOptions) -> tuple[list[RealFrame], list[Verdict]]:
-    return chunk, refine_frames(chunk, options)
+def _refine_rest(
+    root: Path, frames: list[RealFrame], rows: dict[str, Verdict], options: RefineOptions, num_workers: int
+) -> None:
+    """Refine the frames that have no row yet, and extend report and rows frame by frame."""
+    keys = [report_key(frame, root) for frame in frames]
+    todo = [frame for key, frame in zip(keys, frames) if key not in rows]
+    for folder in {refined_path(frame).parent for frame in frames}:
+        for part in folder.glob(".part-*"):  # of a run that was killed
+            part.unlink(missing_ok=True)
+    results = (refine_frame(frame, options) for frame in todo)
+    if num_workers and len(todo) > FEW:
+        tasks = ((frame, options) for frame in todo)
+        results = in_processes(refine_frame, tasks, count=num_workers, name=lambda task: printable(task[0].image))
+    write_bytes(root / REPORT_NAME, report_text(rows).encode())
+    with open(root / REPORT_NAME, "a", encoding="utf-8") as file:
+        for frame, verdict in progress(results, total=len(todo), unit="mask", desc="refining"):
+            row = {report_key(frame, root): verdict}
+            file.write(report_text(row).split("\n", 1)[1])
+            file.flush()
+            rows |= row
+    write_bytes(root / REPORT_NAME, report_text({key: rows[key] for key in keys}).encode())
 
 
 def report_text(rows: dict[str, Verdict]) -> str:
@@ -300,16 +269,16 @@ def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict])
     """
     changes = {frame: row.change for frame in frames if (row := rows[report_key(frame, root)]).verdict == KEPT}
     kept = sorted(changes, key=changes.get, reverse=True)
+    (root / PREVIEW_NAME).unlink(missing_ok=True)
     if not kept:
-        (root / PREVIEW_NAME).unlink(missing_ok=True)
         return False
     n = min(COLUMNS, len(kept))
     middle = (len(kept) - n) // 2
-    groups = {"largest changes": kept[:n], "median changes": kept[middle : middle + n], "smallest changes": kept[-n:]}
+    groups = [kept[:n], kept[middle : middle + n], kept[-n:]]
     picture = sheet(
-        [[_picture(frame) for frame in group] for group in groups.values()],
-        labels=list(groups),
-        captions=[[f"{frame.user}/{frame.name}  {changes[frame]:.3f}" for frame in group] for group in groups.values()],
+        [[_picture(frame) for frame in group] for group in groups],
+        labels=["largest changes", "median changes", "smallest changes"],
+        captions=[[f"{frame.user}/{frame.name}  {changes[frame]:.3f}" for frame in group] for group in groups],
         title="raw masks in red, refined masks in blue",
         side=SIDE,
     )
@@ -321,8 +290,9 @@ def _picture(frame: RealFrame) -> np.ndarray:
     """uint8 RGB, SIDE pixels or less a side: the photograph with both outlines."""
     photograph = read_picture(frame.image)
     raw, _ = read_raw_mask(frame.mask, photograph, None)
-    rgb = photograph.rgb
-    picture = fit_picture(rgb, *(max(1, round(length * SIDE / max(rgb.shape[:2]))) for length in rgb.shape[:2]))
+    picture = fit_picture(
+        photograph.rgb, *(max(1, round(n * SIDE / max(photograph.stored))) for n in photograph.rgb.shape[:2])
+    )
     if raw is not None:
         draw_outline(picture, masks.binarise(raw), RAW_COLOUR)
     draw_outline(picture, read_mask(refined_path(frame)), REFINED_COLOUR)

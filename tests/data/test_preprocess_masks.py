@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from data.masks import ops as masks
 from data.masks.realhands import KEPT, RealFrame, find_real_frames, read_report, usable_frames
-from data.masks.refine import OPTIONS_NAME, RefineOptions, judge_frame, refine_frames, refine_tree
+from data.masks.refine import OPTIONS_NAME, RefineOptions, judge_frame, refine_frame, refine_tree
 from options.preprocess_masks_options import parse_preprocess_masks, preprocess_masks_parser, refine_options
 from util.errors import UsageError
 from util.images import read_mask, read_rgb, write_png
@@ -225,7 +225,7 @@ def test_frames_outside_the_limits_are_dropped(tmp_path, hands):
     write_tree(tmp_path, hands, 1)
     frame = find_real_frames(tmp_path)[0]
     for limits in ({"min_area": 0.4}, {"max_area": 0.06}, {"max_contours": 1}):
-        (verdict,) = refine_frames([frame], RefineOptions(fallback=False, **limits))
+        _, verdict = refine_frame(frame, RefineOptions(fallback=False, **limits))
         assert verdict.verdict != KEPT and not (tmp_path / "user0/mask_refined/f000_mask.png").exists()
 
 
