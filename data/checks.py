@@ -41,32 +41,26 @@ def check_masks(frames: Domains) -> Domains:
     """
     checked, origins = {}, {}
     for domain, part in frames.items():
-        _check_values([frame for frame in part if frame.mask is not None], domain)
-        origins[domain] = Counter(frame.mask_origin for frame in part if frame.mask is not None)
-        bare = [frame for frame in part if frame.mask is None]
-        sample = evenly([frame for frame in bare if frame.mask_kind != "none"], SAMPLE)
-        seen, faults, fringed = Counter(), [], 0
-        for result in in_threads(_look, sample, count=THREADS):
-            if isinstance(result, ImageError):
-                faults.append(result)
-            else:
-                seen[result[0]] += 1
-                fringed += result[1]
-        if sample and len(faults) == len(sample) and sample[0].mask_kind == "key":
-            raise UsageError(f"none of {plural(len(faults), f'{domain} image')} looked at can be used: {faults[0]}")
+        _check_values([frame for frame in part if frame.mask], domain)
+        bare = [frame for frame in part if not frame.mask]
+        results = list(in_threads(_look, evenly(bare, SAMPLE), count=THREADS))
+        seen = Counter(result[0] for result in results if not isinstance(result, ImageError))
+        fringed = sum(result[1] for result in results if not isinstance(result, ImageError))
+        if results and not seen and bare[0].mask_kind == "key":
+            raise UsageError(f"none of {plural(len(results), f'{domain} image')} looked at can be used: {results[0]}")
         if fringed:
             log.warning(
                 "%s: %d of %d images looked at have a fringe of the key colour around the hand, which counts as hand; were "
                 "they resized or saved as JPEG? Masks of their own may lie beside them or in --masks DIR",
                 domain,
                 fringed,
-                len(sample),
+                len(results),
             )
-        for origin, count in seen.items():  # of all frames, extrapolated from the sample
-            origins[domain][origin] += round(count * len(bare) / (len(sample) - len(faults)))
-        origins[domain][WHOLE] += sum(frame.mask_kind == "none" for frame in bare)
-        if not set(seen) - {WHOLE} and not any(in_threads(has_alpha, [f.image for f in bare], count=THREADS)):
-            part = [replace(f, mask_kind="none") if f.mask is None and f.mask_kind == "auto" else f for f in part]
+        origins[domain] = Counter(frame.mask_origin for frame in part if frame.mask)
+        for origin, count in seen.items():  # extrapolated from the sample
+            origins[domain][origin] += round(count * len(bare) / seen.total())
+        if not set(seen) - {WHOLE} and not any(in_threads(has_alpha, [each.image for each in bare], count=THREADS)):
+            part = [replace(each, mask_kind="none") if each.mask_kind == "auto" else each for each in part]
         checked[domain] = part
     if all(set(+counts) <= {WHOLE} for counts in origins.values()):
         log.info("no image has a mask: images are taken whole")
@@ -74,6 +68,20 @@ def check_masks(frames: Domains) -> Domains:
         for domain, counts in origins.items():
             log.info("%s", sentence(counts, what=f"{domain} masks"))
     return checked
+
+
+def _look(frame: Frame) -> tuple[str, bool] | ImageError:
+    """(where the mask is from, whether much of a keyed hand's outline has nearly the key colour) of a frame that can be
+    read."""
+    try:
+        source = read_source(frame)
+    except ImageError as error:
+        return error
+    outline = source.mask & (cv2.dilate((~source.mask).view(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+    if source.origin != KEY or not outline.any():
+        return source.origin, False
+    distance = np.linalg.norm(source.pixels[..., :3][outline].astype(np.float32) - SYNTHETIC_KEY, axis=-1)
+    return source.origin, bool((distance < NEAR_KEY).mean() > FRINGED)
 
 
 def _check_values(frames: list[Frame], domain: str) -> None:
@@ -98,22 +106,10 @@ def _classes(frame: Frame) -> np.ndarray | None:
         return None
 
 
-def _look(frame: Frame) -> tuple[str, bool] | ImageError:
-    """(origin, whether much of a keyed hand's outline has nearly the key colour) of a frame that can be read."""
-    try:
-        source = read_source(frame)
-    except ImageError as error:
-        return error
-    outline = source.mask & (cv2.dilate((~source.mask).view(np.uint8), np.ones((3, 3), np.uint8)) > 0)
-    distance = np.linalg.norm(source.pixels[..., :3][outline].astype(np.float32) - SYNTHETIC_KEY, axis=-1)
-    fringed = source.origin == KEY and outline.any() and (distance < NEAR_KEY).mean() > FRINGED
-    return source.origin, bool(fringed)
-
-
 def check_images(frames: Domains, *, crop_size: int, batch_size: int) -> dict[Frame, str]:
     """{frame: what is wrong with it} for each frame that its files' headers show to be unusable.
 
-    Warns of crops that are larger than all images. Raises UsageError if all frames of a domain are unusable.
+    Warns of crops larger than the images. Raises UsageError if all frames of a domain are unusable.
     """
     bad: dict[Frame, str] = {}
     for domain, part in frames.items():
@@ -124,19 +120,13 @@ def check_images(frames: Domains, *, crop_size: int, batch_size: int) -> dict[Fr
             raise UsageError(f"none of {len(part)} {domain} images can be used; check --dataroot: {reasons[part[0]]}")
         if reasons:
             warn_skipped(list(reasons.values()), what=f"{len(reasons)} of {len(part)} {domain} images")
-        bad |= reasons
-        sides = [max(read_header(f.image).size) * f.scale for f in evenly([f for f in part if f not in bad], SAMPLE)]
-        if max(sides) < crop_size:
-            log.warning(
-                "--crop_size %d is larger than the %s images (%.0f pixels at most, of %d looked at): they are padded with "
-                "white; choose a smaller one",
-                crop_size,
-                domain,
-                max(sides),
-                len(sides),
-            )
+        usable = evenly([frame for frame in part if frame not in reasons], SAMPLE)
+        largest = max(max(read_header(frame.image).size) * frame.scale for frame in usable)
+        if largest < crop_size:
+            log.warning("--crop_size %d: the %s images (%d pixels) are padded with white", crop_size, domain, largest)
         if batch_size > len(part):
             log.warning("--batch_size %d is larger than the %d %s images: they repeat", batch_size, len(part), domain)
+        bad |= reasons
     return bad
 
 

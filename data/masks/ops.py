@@ -1,9 +1,9 @@
 """Hand masks: pure functions array -> array.
 
-A mask is bool (H, W), True on the hand. A hole is a set of background pixels, joined by their edges, that does not
-reach the frame's border; the hand's pixels are joined by edges or corners. Kernel sizes are in pixels, odd, and 0 turns
-a step off. RealHands' refinement ("Datasets" in the paper) is median, largest component, closing, erosion; hole
-filling, rejoining, edge snapping and the chroma key are around it.
+A mask is bool (H, W), True on the hand; rgb is uint8 (H, W, 3); likeness is float32 (H, W) in [0, 1]: how much a pixel
+looks like the hand. A hole is a set of background pixels, joined by their edges, that does not reach the frame's border;
+the hand's pixels are joined by edges or corners. Kernel sizes are in pixels, odd, and 0 turns a step off. RealHands'
+refinement ("Datasets" in the paper) is median, largest component, closing, erosion; the rest is around it.
 """
 
 import cv2
@@ -23,25 +23,21 @@ SNAP_SEPARATION = 3.0  # colours nearer than this many standard deviations say n
 
 
 def key_colour_mask(rgb: np.ndarray, key: tuple[int, int, int] = SYNTHETIC_KEY) -> np.ndarray:
-    """uint8 RGB (H, W, 3) -> bool (H, W): every pixel that is not exactly the key colour (SynthHands' background)."""
+    """Every pixel that is not exactly the key colour (SynthHands' background)."""
     return cv2.inRange(rgb, key, key) == 0
 
 
 def chroma_key_mask(
     rgb: np.ndarray, low: tuple[int, int, int] = GREEN_LOW, high: tuple[int, int, int] = GREEN_HIGH
 ) -> np.ndarray:
-    """uint8 RGB (H, W, 3) -> bool (H, W): every pixel outside the range of a screen's colour.
-
-    low, high: the range, ends included, in OpenCV's HSV (hue 0 to 179, saturation and value 0 to 255).
-    """
+    """Every pixel outside the range of a screen's colour, in OpenCV's HSV (hue 0 to 179), ends included."""
     return cv2.inRange(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV), low, high) == 0
 
 
 def binarise(grey: np.ndarray, threshold: int = 0) -> np.ndarray:
-    """uint8 (H, W) -> bool (H, W): brighter than the threshold; 0 chooses it by Otsu's method.
+    """uint8 (H, W) -> mask: brighter than the threshold; 0 chooses it by Otsu's method.
 
-    Otsu takes files that hold 0 and 1, or a blurred mask, as well as 0 and 255. A file of one single value has no
-    threshold: above middle grey it is all hand, else all background.
+    Otsu takes 0 and 1, or a blurred mask, as well as 0 and 255. A single value is all hand above middle grey, else none.
     """
     if threshold:
         return grey > threshold
@@ -53,22 +49,22 @@ def binarise(grey: np.ndarray, threshold: int = 0) -> np.ndarray:
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
-    """bool (H, W) -> bool (H, W): the connected component of most pixels; an empty mask stays empty."""
+    """The connected component of most pixels; an empty mask stays empty."""
     labels, areas = _components(mask)
     return (labels == areas.argmax()) & mask
 
 
 def large_components(mask: np.ndarray, fraction: float) -> np.ndarray:
-    """bool (H, W) -> bool (H, W): the components of at least that fraction of the largest one's pixels."""
+    """The components of at least that fraction of the largest one's pixels."""
     labels, areas = _components(mask)
     return (areas >= max(1, fraction * areas.max()))[labels]
 
 
 def rejoin(main: np.ndarray, pieces: np.ndarray, likeness: np.ndarray, gap: int) -> np.ndarray:
-    """bool (H, W), bool (H, W) -> bool (H, W): the hand, and the pieces of it that a cut has parted from it.
+    """The hand, and the pieces of it that a cut has parted from it.
 
-    A piece belongs to the hand if it looks like it (likeness, float (H, W) in [0, 1]) and comes within gap pixels of
-    it over ground that does, too. That ground, the cut, is filled.
+    A piece belongs to the hand if it looks like it and comes within gap pixels of it over ground that does, too. That
+    ground, the cut, is filled.
     """
     labels, areas = _components(pieces)
     like = np.bincount(labels.ravel(), likeness.ravel()) > 0.75 * areas
@@ -83,14 +79,14 @@ def rejoin(main: np.ndarray, pieces: np.ndarray, likeness: np.ndarray, gap: int)
 
 
 def label_holes(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """bool (H, W) -> (labels, areas): int32 (H, W), 0 off the holes and i on hole i; int64 (n + 1,), [0] is 0."""
+    """(labels, areas): int32 (H, W), 0 off the holes and i on hole i; int64 (n + 1,), [0] is 0."""
     # Within a rim of background, all of it that reaches the frame's border is one component, the first.
     labels, areas = _components(np.pad(~mask, 1, constant_values=True), connectivity=4)
     return np.maximum(labels[1:-1, 1:-1] - 1, 0), np.concatenate([[0], areas[2:]])
 
 
 def count_contours(mask: np.ndarray) -> int:
-    """bool (H, W) -> the number of outlines, outer ones and holes: high for a mask torn into pieces."""
+    """The number of outlines, outer ones and holes: high for a mask torn into pieces."""
     # OpenCV leaves the frame's outermost pixels out unless there is something beyond them.
     padded = cv2.copyMakeBorder(_bytes(mask), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     contours, _ = cv2.findContours(padded, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
@@ -100,11 +96,10 @@ def count_contours(mask: np.ndarray) -> int:
 def genuine_holes(
     mask: np.ndarray, max_hole: float, likeness: np.ndarray | None = None, *, min_hole: float = 0.001
 ) -> np.ndarray:
-    """bool (H, W) -> bool (H, W): the holes that show the background, as in a ring of thumb and finger.
+    """The holes that show the background, as in a ring of thumb and finger.
 
-    A hole is genuine if its area is at least max_hole of the hand's (without holes). Where likeness, float (H, W),
-    tells how much each pixel of the photograph looks like the hand (1) or the background (0), those parts of smaller
-    holes are genuine too that look like background, unless they are smaller than min_hole, where noise decides.
+    A hole is genuine if its area is at least max_hole of the hand's (without holes). Parts of smaller holes are, too, where
+    they look like background, unless they are smaller than min_hole, where noise decides.
     """
     labels, areas = label_holes(mask)
     hand_area = np.count_nonzero(mask)
@@ -119,10 +114,7 @@ def genuine_holes(
 
 
 def fill_holes(mask: np.ndarray, keep: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """bool (H, W) -> (filled, kept), both bool (H, W): the mask without holes but those that touch keep, and those.
-
-    keep: bool (H, W); None fills every hole.
-    """
+    """(filled, kept): the mask without holes but those that touch the mask `keep`, and those. None fills every hole."""
     labels, areas = label_holes(mask)
     stay = np.zeros(len(areas), bool)
     if keep is not None:
@@ -133,7 +125,7 @@ def fill_holes(mask: np.ndarray, keep: np.ndarray | None = None) -> tuple[np.nda
 
 
 def close_gaps(mask: np.ndarray, size: int, keep: np.ndarray | None = None) -> np.ndarray:
-    """bool (H, W) -> bool (H, W): morphological closing by a disc; pixels in keep, bool (H, W), stay background."""
+    """Morphological closing by a disc; pixels in the mask `keep` stay background."""
     if size < 2:
         return mask.copy()
     # Continued beyond the frame, so that a strip of background along its edge is not taken for a gap.
@@ -143,16 +135,15 @@ def close_gaps(mask: np.ndarray, size: int, keep: np.ndarray | None = None) -> n
 
 
 def erode(mask: np.ndarray, size: int) -> np.ndarray:
-    """bool (H, W) -> bool (H, W): erosion by a disc of that diameter; an arm that leaves the frame is not cut there."""
+    """Erosion by a disc of that diameter; an arm that leaves the frame is not cut there."""
     return cv2.erode(_bytes(mask), _disc(size)) > 0 if size > 1 else mask.copy()
 
 
 def hand_likeness(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-    """uint8 RGB (H, W, 3), bool (H, W) -> float32 (H, W) in (0, 1): how much a pixel looks like the hand.
+    """Fisher's linear discriminant between the colours just inside and just outside the outline, scaled so that the two
+    means lie at 0 and 1, through a logistic curve centred between them.
 
-    Fisher's linear discriminant between the colours just inside and just outside the outline, scaled so that the
-    two means lie at 0 and 1, through a logistic curve centred between them. None where the two cannot be told apart
-    (SNAP_SEPARATION) or are too few pixels.
+    None where the two cannot be told apart (SNAP_SEPARATION) or are too few pixels.
     """
     distance = signed_distance(mask)
     inner = _some(rgb[(distance > 2) & (distance < 12)])
@@ -171,11 +162,10 @@ def hand_likeness(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
 
 
 def snap_to_edges(mask: np.ndarray, likeness: np.ndarray, radius: int) -> np.ndarray:
-    """bool (H, W), float32 (H, W) in [0, 1] -> bool (H, W): the outline moved to the photograph's own edge.
+    """The outline moved to the photograph's own edge, by SNAP_SHIFT pixels at most.
 
-    A guided filter (He, Sun and Tang 2010) regresses the mask on hand_likeness in windows of 2 * radius + 1 pixels, so
-    a ragged outline comes to follow the edge that it wavers about. The raw outline keeps some weight, and moves
-    by SNAP_SHIFT pixels at most.
+    A guided filter (He, Sun and Tang 2010) regresses the mask on its likeness in windows of 2 * radius + 1 pixels, so
+    a ragged outline comes to follow the edge that it wavers about. The raw outline keeps some weight.
     """
     window = (2 * radius + 1, 2 * radius + 1)
 
@@ -194,25 +184,25 @@ def snap_to_edges(mask: np.ndarray, likeness: np.ndarray, radius: int) -> np.nda
 
 
 def signed_distance(mask: np.ndarray) -> np.ndarray:
-    """bool (H, W) -> float32 (H, W): pixels to the nearest pixel of the other kind, positive on the hand."""
+    """float32 (H, W): pixels to the nearest pixel of the other kind, positive on the hand."""
     inside = cv2.distanceTransform(_bytes(mask), cv2.DIST_L2, 3)
     return inside - cv2.distanceTransform(_bytes(~mask), cv2.DIST_L2, 3)
 
 
 def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
-    """The bounding box of a bool mask (H, W) that is not empty, with a margin, inside the image: (rows, columns)."""
+    """(rows, columns) of the bounding box of a mask that is not empty, with a margin, inside the image."""
     x, y, width, height = cv2.boundingRect(_bytes(mask))
     return slice(max(0, y - margin), y + height + margin), slice(max(0, x - margin), x + width + margin)
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two bool (H, W); 1.0 for two empty masks."""
+    """Intersection over union of two masks; 1.0 for two empty ones."""
     union = int(np.count_nonzero(first | second))
     return int(np.count_nonzero(first & second)) / union if union else 1.0
 
 
 def _components(mask: np.ndarray, *, connectivity: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """bool (H, W) -> (labels, areas): int32 (H, W), 0 off the mask and i on its component i; int64 (n + 1,), [0] is 0."""
+    """(labels, areas): int32 (H, W), 0 off the mask and i on its component i; int64 (n + 1,), [0] is 0."""
     count, labels = cv2.connectedComponents(_bytes(mask), connectivity=connectivity)
     areas = np.bincount(labels.ravel(), minlength=count)  # much quicker than OpenCV's statistics
     areas[0] = 0

@@ -1,11 +1,7 @@
 """RealHands on disk: which photographs there are, where their masks lie, and which of them are fit to train on.
 
-    <root>/<user>/color/<name>_color.png       the photograph (or <name>.png, .jpg, .jpeg)
-    <root>/<user>/mask/<name>_mask.png         its raw mask (mask/ or masks/; <name>.png, .jpg, .jpeg)
-    <root>/<user>/mask_refined/<name>_mask.png what preprocess_masks.py made of it
-    <root>/masks_report.csv                    what preprocess_masks.py says of each photograph
-
-A user's folder may have any name and lie at any depth; what makes it one is the color/ folder in it.
+Beside what EXPECTED_TREE shows, preprocess_masks.py writes <root>/<user>/mask_refined/<name>_mask.png and
+<root>/masks_report.csv. A user's folder may have any name and lie at any depth; a color/ folder makes it one.
 """
 
 import csv
@@ -25,18 +21,14 @@ REPORT_NAME = "masks_report.csv"
 KEPT = "kept"
 
 EXPECTED_TREE = """\
-<real_root>/<user>/color/<name>_color.png   photographs (<name>.png, .jpg and .jpeg are read too)
-<real_root>/<user>/mask/<name>_mask.png     raw masks (mask/ or masks/; <name>.png, .jpg, .jpeg)"""
+<root>/<user>/color/<name>_color.png        photographs (<name>.png, .jpg and .jpeg are read too)
+<root>/<user>/mask/<name>_mask.png          raw masks (mask/ or masks/; <name>.png, .jpg, .jpeg)"""
 
 
 @dataclass(frozen=True)
 class RealFrame:
-    """One photograph of RealHands and what lies beside it.
-
-    user: the user's folder relative to the root, with forward slashes ("." if the root itself holds color/).
-    name: the file's stem without "_color"; (user, name) is unique within a root.
-    mask: the raw mask, None where there is none. refined: the refined mask, None where there is none.
-    """
+    """One photograph of RealHands, its raw and its refined mask. user: the user's folder relative to the root, with forward
+    slashes. name: the file's stem without "_color"; (user, name) is unique within a root."""
 
     image: Path
     mask: Path | None
@@ -68,10 +60,7 @@ def refined_path(frame: RealFrame) -> Path:
 
 
 def report_key(frame: RealFrame, root: Path) -> str:
-    """The frame's name in masks_report.csv: its photograph's path relative to the root, with forward slashes.
-
-    Bytes of a file name that are not UTF-8 are written as backslash escapes, so that the report is always UTF-8 text.
-    """
+    """The frame's name in masks_report.csv: its photograph's path relative to the root, with forward slashes, as UTF-8."""
     return as_utf8(frame.image.relative_to(root).as_posix())
 
 
