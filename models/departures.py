@@ -31,9 +31,10 @@ def extend_colors(images: Tensor, masks: Tensor) -> Tensor:
         for _ in range(LEVELS):
             cells.append(F.avg_pool2d(cells[-1], 2, ceil_mode=True))
         ground = _mean_colour(cells[0].mean((2, 3), keepdim=True))
-        for level in reversed(cells):
+        for level in reversed(cells[1:]):
             ground = F.interpolate(ground, size=level.shape[-2:], mode="bilinear")
             ground = torch.where(level[:, 3:] > 0, _mean_colour(level), ground)
+        ground = F.interpolate(ground, size=images.shape[-2:], mode="bilinear")
         near = F.max_pool2d(masks, 2 * BAND + 1, stride=1, padding=BAND)
         near = F.avg_pool2d(near, 2 * FADE + 1, stride=1, padding=FADE, count_include_pad=False)
         ground = torch.lerp(images, ground.clamp(-1, 1), near)
@@ -47,14 +48,15 @@ def _mean_colour(cells: Tensor) -> Tensor:
 # ---------------------------------------------------------------------- common_mask: what discriminators see
 
 
-def show_overlap(images: Tensor, mask_s: Tensor, mask_r: Tensor) -> Tensor:
-    """Make images (K N, 3, H, W) of N pairs of hands white wherever not both hands are; masks (N, 1, H, W) in {0, 1}.
+def show_overlap(images: Tensor, overlap: Tensor | None) -> Tensor:
+    """Make images of both hands of N pairs, (2 N, 3, H, W), white where the hands do not overlap: bool (N, 1, H, W).
 
-    Real and fake hands then have the same outlines. If D can tell them apart by a shape that G must not change, G can only
+    overlap None: returns the images. Real and fake hands then have the same outlines. If D can tell them apart by a shape that G must not change, G can only
     exaggerate texture, to 1.2 times the photographs' after 7,000 steps.
     """
-    pairs = images.unflatten(0, (-1, len(mask_s)))
-    return torch.where(mask_s * mask_r > 0.5, pairs, 1.0).flatten(0, 1)
+    if overlap is None:
+        return images
+    return torch.where(overlap, images.unflatten(0, (2, -1)), 1.0).flatten(0, 1)
 
 
 # ---------------------------------------------------------------------- lambda_edges: what keeps a hand's inner structure

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from models import DISCRIMINATORS, GENERATORS, departures
 from models.config import NetworkConfig, Objective
 from models.features.vgg16 import VGG16Features
-from models.image_pool import ImagePool
+from models.image_pool import ImagePool, finite_or_white
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, mean_of_maps
 from models.networks.layers import init_weights
 from models.optimization import create_adam, load_optimizer, load_scaler, step_if_finite
@@ -134,6 +134,8 @@ class HGAN:
         exchange = self.begin_step(batch) if exchange is None else exchange
         goal = self.objective
         s, mask_s, r, mask_r = (batch[name] for name in ("synthetic", "synthetic_mask", "real", "real_mask"))
+        sources, masks = torch.cat([s, r]), torch.cat([mask_s, mask_r])
+        overlap = mask_s * mask_r > 0.5 if goal.common_mask else None
         same_s, same_r = ([(s, mask_s)], [(r, mask_r)]) if goal.lambda_identity else ([], [])
 
         # Generators. Both discriminators judge the fakes, and learn nothing yet.
@@ -145,27 +147,29 @@ class HGAN:
             raw_s, cycle_s, *identity_s = self._paint("G_s", (r, mask_r), (fake_r, mask_s), *same_s)
             fake_s = composite(raw_s, r, mask_r if goal.mask else None)
             (cycle_r,) = self._paint("G_r", (fake_s, mask_r))
-            shown = self._shown(torch.cat([fake_r, fake_s]), mask_s, mask_r)
+            fakes = torch.cat([fake_r, fake_s])
+            shown = departures.show_overlap(fakes, overlap)
             on_fake_r, on_fake_s = (D(half) for D, half in zip((self.D_r, self.D_s), halves(self.view(shown))))
             silhouettes = self.silnet(torch.cat([raw_r, raw_s])) if goal.lambda_geo else None
 
+        if goal.lambda_identity:
+            identity = self._l1(*identity_r, r, mask_r) + self._l1(*identity_s, s, mask_s)
+        else:
+            identity = torch.zeros((), device=self.device)
         terms = {  # weight, loss
             "G_gan": (goal.lambda_gan, lsgan_generator_loss(on_fake_r) + lsgan_generator_loss(on_fake_s)),
             "G_cycle": (goal.lambda_cycle, self._l1(cycle_s, s, mask_s) + self._l1(cycle_r, r, mask_r)),
+            "G_identity": (goal.lambda_cycle * goal.lambda_identity, identity),
         }
-        if goal.lambda_identity:
-            loss = self._l1(*identity_r, r, mask_r) + self._l1(*identity_s, s, mask_s)
-            terms["G_identity"] = goal.lambda_cycle * goal.lambda_identity, loss
         if goal.lambda_geo:
-            terms["G_geo"] = goal.lambda_geo, 2 * geometric_loss(silhouettes, torch.cat([mask_s, mask_r]))
+            terms["G_geo"] = goal.lambda_geo, 2 * geometric_loss(silhouettes, masks)
         if goal.lambda_edges:
-            hands = torch.cat([fake_r, fake_s]), torch.cat([s, r]), torch.cat([mask_s, mask_r])
             share = departures.edge_share(self.total_steps)
             if share > 0:
-                terms["G_edges"] = goal.lambda_edges * share, 2 * departures.edge_loss(*hands)
+                terms["G_edges"] = goal.lambda_edges * share, 2 * departures.edge_loss(fakes, sources, masks)
             if share < 1:
                 weight = goal.lambda_edges * departures.DETAIL * (1 - share)
-                terms["G_detail"] = weight, 2 * departures.detail_loss(*hands)
+                terms["G_detail"] = weight, 2 * departures.detail_loss(fakes, sources, masks)
         skipped_G = self._update(self.optimizer_G, sum(weight * loss for weight, loss in terms.values()))
 
         # Discriminators, on real hands and on fakes of this and of earlier steps.
@@ -173,9 +177,9 @@ class HGAN:
             net.requires_grad_(True)
         with self.amp.autocast(self.device):
             with torch.no_grad():
-                shown_r, shown_s = shown.chunk(2)
+                shown_r, shown_s = finite_or_white(shown.detach()).chunk(2)
                 past_r, past_s = self.pool_r.query(shown_r, exchange[0]), self.pool_s.query(shown_s, exchange[1])
-                real_r, real_s = self._shown(torch.cat([r, s]), mask_s, mask_r).chunk(2)
+                real_s, real_r = departures.show_overlap(sources, overlap).chunk(2)
                 view_r, view_s = halves(self.view(torch.cat([real_r, past_r, real_s, past_s])))
             on_real_r, on_past_r = self._judge("D_r", view_r)
             on_real_s, on_past_s = self._judge("D_s", view_s)
@@ -184,8 +188,7 @@ class HGAN:
         skipped_D = self._update(self.optimizer_D, loss_D_r + loss_D_s)
 
         self.scaler.update()
-        losses = {"G_identity": torch.zeros_like(loss_D_r)} | {name: loss for name, (_, loss) in terms.items()}
-        losses |= {"D_r": loss_D_r, "D_s": loss_D_s}
+        losses = {name: loss for name, (_, loss) in terms.items()} | {"D_r": loss_D_r, "D_s": loss_D_s}
         losses |= {"D_r_real": mean_of_maps(on_real_r), "D_r_fake": mean_of_maps(on_past_r)}
         losses |= {"D_s_real": mean_of_maps(on_real_s), "D_s_fake": mean_of_maps(on_past_s)}
         losses["skipped"] = torch.maximum(skipped_G, skipped_D)
@@ -214,18 +217,14 @@ class HGAN:
     def _paint(self, name: str, *hands: tuple[Tensor, Tensor]) -> Iterable[Tensor]:
         """Apply a generator to several batches of (images, masks), in one call. Returns images (N, 3, H, W) in [-1, 1] for each."""
         net = self.callables[name]
-        if self.config.norm == "batch":  # its statistics are those of one batch
-            return [net(self._seen(*each)) for each in hands]
+        if len(hands) == 1 or self.config.norm == "batch":  # whose statistics are those of one batch
+            return [net(self._generator_input(*each)) for each in hands]
         images, masks = (torch.cat(parts) for parts in zip(*hands))
-        return net(self._seen(images, masks)).chunk(len(hands))
+        return net(self._generator_input(images, masks)).chunk(len(hands))
 
-    def _seen(self, images: Tensor, masks: Tensor) -> Tensor:
+    def _generator_input(self, images: Tensor, masks: Tensor) -> Tensor:
         """What generators see of hands."""
         return departures.extend_colors(images, masks) if self.objective.extend_colors else images
-
-    def _shown(self, images: Tensor, mask_s: Tensor, mask_r: Tensor) -> Tensor:
-        """What discriminators see of images of both hands of N pairs, (2 N, 3, H, W)."""
-        return departures.show_overlap(images, mask_s, mask_r) if self.objective.common_mask else images
 
     def _l1(self, painted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         """L1 loss of a cycle or an identity: of the hand alone where generators do not see what is beside it."""

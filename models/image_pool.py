@@ -46,11 +46,9 @@ class ImagePool:
     def query(self, images: Tensor, plan: Tensor) -> Tensor:
         """Exchange images (N, C, H, W) by a plan on their device.
 
-        Returns images of the same shape, each a given or an older one, detached. An image that is not finite is white here, so
-        that no later step meets it.
+        Returns images of the same shape, each a given or an older one, detached.
         """
-        finite = torch.isfinite(images).flatten(1).all(1)
-        images = torch.where(finite.view(-1, 1, 1, 1), images.detach(), 1.0)
+        images = images.detach()
         if self.size == 0:
             return images
         if self.images is None:
@@ -72,3 +70,9 @@ class ImagePool:
         if self.count:
             self.images = held.new_zeros(self.size + 1, *held.shape[1:], device=device)
             self.images[: self.count] = held.to(device)
+
+
+def finite_or_white(images: Tensor) -> Tensor:
+    """Replace each of the images (N, C, H, W) that holds a value that is not finite by a white one: a pool would keep it."""
+    finite = torch.isfinite(images).flatten(1).all(1)
+    return torch.where(finite.view(-1, 1, 1, 1), images, 1.0)

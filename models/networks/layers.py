@@ -28,16 +28,20 @@ def at_least_float32(x: Tensor) -> Tensor:
 class InstanceNorm(nn.Module):
     """Affine-free instance normalisation over (N, C, H, W), always computed in float32.
 
-    With white backgrounds, some channels have almost no variance, and half precision overflows in the backward pass.
+    With white backgrounds, some channels have almost no variance, and half precision overflows in the backward pass. With
+    weights in float32, PyTorch's kernel computes in float32 and reads and writes half precision.
     """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("ones", torch.ones(channels), persistent=False)
+        self.register_buffer("zeros", torch.zeros(channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            if x.element_size() >= 4:
-                return F.instance_norm(x)
-            # With weights in float32, PyTorch's kernel computes in float32 and reads and writes half precision.
-            ones = torch.ones(x.shape[1], device=x.device)
-            return F.instance_norm(x, weight=ones, bias=torch.zeros_like(ones))
+            return (
+                F.instance_norm(x) if x.element_size() >= 4 else F.instance_norm(x, weight=self.ones, bias=self.zeros)
+            )
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -52,7 +56,7 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "instance": lambda channels: InstanceNorm(),
+    "instance": InstanceNorm,
     "batch": BatchNorm,
     "none": lambda channels: nn.Identity(),
 }

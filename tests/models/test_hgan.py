@@ -8,7 +8,7 @@ import torch
 from helpers import build, make_batch
 
 from models import MODELS
-from models.departures import SHORT, detail_loss, edge_loss, edge_share, linear_decay
+from models.departures import SHORT, edge_share, linear_decay
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN, composite, translate
 from models.image_pool import ImagePool
@@ -37,20 +37,11 @@ def test_every_model_takes_steps(vgg, name):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"norm": "batch"},
-        {"norm": "none"},
-        {"dropout": True},
-        {"mask": False},
-        {"lambda_identity": 0.0},
-        {"upsample": "deconv"},
-        {"pool_size": 0},
-        {"amp": "bf16"},
-        {"init_type": "orthogonal"},
-        {"extend_colors": True, "common_mask": True},
-        {"extend_colors": True, "lambda_edges": 40.0, "amp": "bf16"},
+        {"norm": "none", "init_type": "orthogonal"},
+        {"dropout": True, "lambda_identity": 0.0},
         {"extend_colors": True, "mask": False},
+        {"extend_colors": True, "lambda_edges": 40.0, "amp": "bf16"},
         {"lambda_edges": 40.0, "model": "geocongan", "norm": "batch"},
-        {"lr_decay": "linear", "total_steps": 3},
     ],
     ids=str,
 )
@@ -106,51 +97,6 @@ def test_generators_are_not_moved_by_the_discriminators_loss(vgg):
     assert any(not torch.equal(before[key], after[key]) for key in before if key.startswith("D_"))
 
 
-def test_losses_are_those_of_the_paper(vgg):
-    """The step's losses equal a plain transcription: one call a network and image, nothing joined."""
-    from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_loss
-
-    model, b = build(vgg), make_batch()
-    s, r, m_s, m_r = b["synthetic"], b["real"], b["synthetic_mask"], b["real_mask"]
-    with torch.no_grad():
-        fake_r, fake_s = composite(model.G_r(s), s, m_s), composite(model.G_s(r), r, m_r)
-        wanted = {
-            "G_gan": lsgan_generator_loss(model.D_r(vgg(fake_r))) + lsgan_generator_loss(model.D_s(vgg(fake_s))),
-            "G_cycle": l1_loss(model.G_s(fake_r), s) + l1_loss(model.G_r(fake_s), r),
-            "G_identity": l1_loss(model.G_r(r), r) + l1_loss(model.G_s(s), s),
-            "D_r": lsgan_discriminator_loss(model.D_r(vgg(r)), model.D_r(vgg(fake_r))),
-            "D_s": lsgan_discriminator_loss(model.D_s(vgg(s)), model.D_s(vgg(fake_s))),
-        }
-    losses = model.training_step(b)
-    for name, value in wanted.items():
-        torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("name", "loss", "total"),
-    [("G_detail", detail_loss, SHORT), ("G_edges", edge_loss, 2 * SHORT)],
-    ids=["short", "long"],
-)
-def test_structure_is_asked_of_both_translations(vgg, name, loss, total):
-    """Weighed alone, it trains both generators; each translation is held against its own source, by its source's mask. In a
-    short run that is all detail, in a long one strong edges."""
-    model = build(vgg, lambda_edges=1.0, lambda_gan=0.0, lambda_cycle=0.0, total_steps=total)
-    b = make_batch(seed=4)
-    b["real_mask"] = b["real_mask"].flip(-1)
-    s, r, m_s, m_r = b["synthetic"], b["real"], b["synthetic_mask"], b["real_mask"]
-    with torch.no_grad():
-        fake_r, fake_s = composite(model.G_r(s), s, m_s), composite(model.G_s(r), r, m_r)
-    before = weights(model)
-    wanted = loss(fake_r, s, m_s) + loss(fake_s, r, m_r)
-    assert wanted > 1e-3
-    losses = model.training_step(b)
-    torch.testing.assert_close(losses[name], wanted)
-    assert len({"G_edges", "G_detail"} & losses.keys()) == 1
-    after = weights(model)
-    for net in ("G_r", "G_s"):
-        assert any(not torch.equal(before[key], after[key]) for key in before if key.startswith(net))
-
-
 def test_filled_generators_do_not_see_the_background_near_the_hand(vgg):
     """Within the band, whatever the ground shows, the translation is the same."""
     model, b = build(vgg, extend_colors=True), make_batch(64, seed=4)
@@ -173,12 +119,11 @@ def rates(model: HGAN, step: int) -> list[float]:
 
 def test_linear_decay_holds_for_half_the_run_and_ends_at_zero(vgg):
     model = build(vgg, lr=1.0, lr_decay="linear", total_steps=8)
-    seen = [rates(model, step)[0] for step in range(9)]
-    assert seen == pytest.approx([1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0])
+    seen = [rates(model, step) for step in range(9)]
+    assert sum(seen, []) == pytest.approx([1, 1] * 5 + [0.75, 0.75, 0.5, 0.5, 0.25, 0.25, 0, 0])
 
 
-@pytest.mark.parametrize("at", [10, 60, 100], ids=lambda step: f"at {step}")
-@pytest.mark.parametrize("total", [80, 200, 1000, None])
+@pytest.mark.parametrize(("at", "total"), [(10, 80), (60, 200), (100, 200), (100, 1000), (60, None)])
 def test_another_length_lets_no_rate_rise_suddenly(vgg, at, total):
     """Continued at that step with another length, the rate rises by a thousandth a step at most, follows the new length's plan
     as soon as it can, and the run still ends at zero."""
@@ -194,11 +139,6 @@ def test_another_length_lets_no_rate_rise_suddenly(vgg, at, total):
         assert path[-1] == pytest.approx(min(planned, path[-2] + 1e-3))
     if total and total > at:
         assert path[-1] == 0
-
-
-def test_the_learning_rate_reaches_both_optimizers(vgg):
-    model = build(vgg, lr=1.0, lr_decay="linear", total_steps=8)
-    assert rates(model, 6) == pytest.approx([0.5, 0.5])
 
 
 def test_longer_runs_keep_edges_in_the_place_of_detail():
@@ -242,16 +182,6 @@ def trade(pool: ImagePool, images: torch.Tensor, chance: random.Random) -> torch
     return pool.query(images, pool.plan(len(images), chance))
 
 
-def test_pool_fills_then_trades():
-    pool, chance = ImagePool(2), random.Random(0)
-    first = torch.arange(2.0).view(2, 1, 1, 1)
-    assert torch.equal(trade(pool, first, chance), first)
-    seen = [trade(pool, torch.full((1, 1, 1, 1), float(v)), chance).item() for v in range(2, 200)]
-    old = sum(value != expected for value, expected in zip(seen, range(2, 200)))
-    assert 60 < old < 140  # half of 198, within five standard deviations
-    assert pool.count == 2
-
-
 @pytest.mark.parametrize("size", [1, 3, 50])
 def test_a_batch_trades_as_its_images_one_by_one(size):
     """The same choices, made image by image on a plain list: what is answered, and what is held."""
@@ -277,23 +207,7 @@ def test_pool_keeps_no_graph_and_no_batch():
     assert not trade(pool, images, random.Random(0)).requires_grad
     assert not pool.images.requires_grad
     assert pool.images.untyped_storage().data_ptr() != images.untyped_storage().data_ptr()
-
-
-def test_pool_of_none_hands_back():
-    images = torch.rand(2, 3, 4, 4)
     assert torch.equal(trade(ImagePool(0), images, random.Random(0)), images)
-
-
-def test_a_pool_comes_back_from_its_state():
-    pool, again = ImagePool(3), ImagePool(3)
-    for number in range(2):
-        trade(pool, torch.full((1, 1, 1, 1), float(number)), random.Random(number))
-    again.load_state_dict(pool.state_dict())
-    for number in range(2, 20):
-        answers = [
-            trade(each, torch.full((1, 1, 1, 1), float(number)), random.Random(number)) for each in (pool, again)
-        ]
-        assert torch.equal(*answers)
 
 
 def test_exchanges_depend_on_seed_rank_and_step(vgg, monkeypatch):
