@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,23 +20,21 @@ PARSERS = {
     "preprocess_masks.py": ("options.preprocess_masks_options", "preprocess_masks_parser"),
 }
 
-# Flags of the CycleGAN code base (junyanz/pytorch-CycleGAN-and-pix2pix), and what to use here.
-CYCLEGAN_FLAGS = {
+# Flags, and values of flags, of junyanz/pytorch-CycleGAN-and-pix2pix, and what to use here.
+RENAMED = {
     "--gpu_ids": "use --device; CUDA_VISIBLE_DEVICES=0 chooses the GPU, torchrun trains on several",
     "--num_threads --nThreads": "use --num_workers",
     "--load_size --loadSize": "use --load_scale, a factor; by default hands keep their own size",
-    "--fineSize": "use --crop_size",
-    "--preprocess --resize_or_crop": "crops of --crop_size are cut from images at their own size",
+    "--fineSize --preprocess --resize_or_crop": "crops of --crop_size are cut from images at their own size",
     "--serial_batches": "images are always paired at random; --seed repeats the draws",
-    "--no_flip --flip --no-flip": "translators do not flip crops, and SilNet does",
+    "--no_flip": "translators do not flip crops",
     "--input_nc --output_nc": "images are RGB",
     "--batchSize": "use --batch_size",
-    "--which_direction": "use test.py --direction StoR (synthetic to real) or RtoS",
+    "--which_direction --model_suffix": "use test.py --direction StoR (synthetic to real) or RtoS",
     "--direction": "train.py trains both directions; test.py --direction chooses one",
-    "--n_layers_D": "use --netD; patch is CycleGAN's 70x70 PatchGAN of three layers",
-    "--no_dropout": "use --no-dropout; dropout is off by default",
     "--which_model_netG": "use --netG; resnet_9blocks is CycleGAN's",
-    "--which_model_netD": "use --netD; patch is CycleGAN's basic",
+    "--which_model_netD --n_layers_D": "use --netD; patch is CycleGAN's 70x70 PatchGAN of three layers",
+    "--no_dropout": "use --no-dropout; dropout is off by default",
     "--use_masks": "masks are used by default; --no-mask trains without",
     "--lambda_A --lambda_B": "use --lambda_cycle, the same for both directions",
     "--identity": "use --lambda_identity",
@@ -47,49 +44,56 @@ CYCLEGAN_FLAGS = {
     "--epoch_count": "use --continue_train, which goes on from the last save",
     "--print_freq": "use --log_freq, in steps",
     "--save_latest_freq --save_by_iter": "use --save_freq, in steps",
-    "--update_html_freq --no_html --display_id --display_ncols --display_port --display_server --display_env "
-    "--display_winsize": "pictures go to TensorBoard every --display_freq steps; 0: none",
-    "--use_wandb --wandb_project_name": "scalars and pictures go to TensorBoard",
+    "--update_html_freq --no_html --display_id --display_ncols --display_port": "use --display_freq; 0: no pictures",
+    "--use_wandb": "scalars and pictures go to TensorBoard",
     "--how_many --ntest": "use test.py --num_test",
     "--which_epoch --load_iter": "use test.py --epoch",
     "--eval": "generators always run in eval mode outside training",
-    "--model_suffix": "use test.py --direction",
-    "--extend_colors --common_mask --crop_to_hand --normalize_features --no-extend_colors --no-common_mask "
-    "--no-crop_to_hand --no-normalize_features": "it is on; --without turns it off",
+    "--direction=AtoB": "A is synthetic and B real: use StoR",
+    "--direction=BtoA": "A is synthetic and B real: use RtoS",
+    "--dataset_mode=single": "test.py --input DIR translates a folder",
+    "--dataset_mode=aligned": "there are no pairs: use unaligned",
+    "--model=cycle_gan": "CycleGAN's networks are --netG resnet_9blocks --netD patch",
+    "--netG=unet_256 --netG=unet_128": "generators are ResNets: use resnet_9blocks",
+    "--netD=basic --netD=n_layers": "use patch",
 }
-CYCLEGAN_VALUES = {
-    ("direction", "AtoB"): "A is synthetic and B real: use StoR",
-    ("direction", "BtoA"): "A is synthetic and B real: use RtoS",
-    ("dataset_mode", "single"): "test.py --input DIR translates a folder",
-    ("dataset_mode", "aligned"): "there are no pairs: use unaligned",
-    ("model", "cycle_gan"): "CycleGAN's networks are --netG resnet_9blocks --netD patch",
-    ("model", "pix2pix"): "this project learns from unpaired images: leave --model out",
-    ("netG", "unet_256"): "generators are ResNets: use resnet_9blocks",
-    ("netG", "unet_128"): "generators are ResNets: use resnet_6blocks",
-    ("netD", "basic"): "use patch",
-    ("netD", "n_layers"): "use patch",
-    ("device", "gpu"): "use cuda",
-}
+
+
+def renamed(old: str) -> str | None:
+    """What to use in the place of one of CycleGAN's flags, or "--flag=value"; None for any other."""
+    return next((use for flags, use in RENAMED.items() if old in flags.split()), None)
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser with two levels of help, whose errors are one sentence on stderr (exit status 2).
+    """An ArgumentParser with two levels of help, whose errors are a UsageError of one sentence.
 
     --help shows the flags marked as basic, --help-all all of them. The error for an unknown flag or choice suggests the
     nearest known one; for a flag of the CycleGAN code base, its replacement.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, add_help=False, **kwargs)
+        super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, add_help=False, **kwargs)
         details = {"action": _Help, "nargs": 0, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS}
         helps = self.add_argument_group("help")
         helps.add_argument("-h", "--help", const=False, help="show the basic flags", **details)
         helps.add_argument("--help-all", const=True, help="show all flags", **details)
 
     def group(self, title: str) -> Callable[..., None]:
-        """A titled group of flags, as a function that adds one: see add_flag."""
+        """A titled group of flags, as a function that adds one.
+
+        kind: bool for --name/--no-name, a tuple for one of its words, None for any text, else a function of the text. basic:
+        --help shows it. may_change: it does not affect what is computed, and may change when a run is continued.
+        translators_only: SilNet does not use it. details: of add_argument.
+        """
         group = self.add_argument_group(title)
-        return lambda name, kind, default, help, **details: add_flag(group, name, kind, default, help, **details)
+
+        def add(name, kind, default, help, *, basic=False, may_change=False, translators_only=False, **details) -> None:
+            key = "action" if kind is bool else "choices" if isinstance(kind, tuple) else "type"
+            details[key] = argparse.BooleanOptionalAction if kind is bool else kind
+            flag = group.add_argument(f"--{name}", default=default, help=help, **details)
+            flag.basic, flag.may_change, flag.translators_only = basic, may_change, translators_only
+
+        return add
 
     def flags(self) -> list[argparse.Action]:
         """The script's flags, without the help flags."""
@@ -115,14 +119,14 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
         """As argparse's, but reports unknown flags before missing ones, with a suggestion."""
         args = sys.argv[1:] if args is None else list(args)
-        flags = [token.partition("=")[0] for token in takewhile(lambda token: token != "--", args)]
-        unknown = [f for f in flags if re.match(r"--?[A-Za-z]", f) and f not in self._option_string_actions]
+        flags = [word.partition("=")[0] for word in args if re.match(r"--?[A-Za-z]", word)]
+        unknown = [flag for flag in flags if flag not in self._option_string_actions]
         if unknown:
             self.error(". ".join(map(self._explain_unknown, dict.fromkeys(unknown))))
         return super().parse_known_args(args, namespace)
 
     def _explain_unknown(self, flag: str) -> str:
-        reason = next((use for old, use in CYCLEGAN_FLAGS.items() if flag in old.split()), None)
+        reason = renamed(flag)
         if not reason:
             elsewhere = [script for script in PARSERS if script != self.prog and flag in flags_of(script)]
             near = nearest(flag, self._option_string_actions)
@@ -130,13 +134,11 @@ class Parser(argparse.ArgumentParser):
         return f"{self.prog} has no flag {flag}" + (f": {reason}" if reason else "")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is None or value in action.choices:
-            return
-        hint = CYCLEGAN_VALUES.get((action.dest, str(value)))
-        near = nearest(str(value), map(str, action.choices))
-        hint = hint or (near and f"did you mean {near}?")
-        message = f"{value!r} is not one of {', '.join(map(str, action.choices))}" + (f"; {hint}" if hint else "")
-        raise argparse.ArgumentError(action, message)
+        if action.choices is not None and value not in action.choices:
+            near = nearest(str(value), map(str, action.choices))
+            hint = renamed(f"--{action.dest}={value}") or (near and f"did you mean {near}?")
+            message = f"{value!r} is not one of {', '.join(map(str, action.choices))}" + (f"; {hint}" if hint else "")
+            raise argparse.ArgumentError(action, message)
 
     def error(self, message: str) -> NoReturn:
         message = re.sub(r"(\S{200})\S+", r"\1...", message).replace("ignored explicit argument", "takes no value, got")
@@ -164,16 +166,15 @@ class _Help(argparse.Action):
         parser.exit()
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Adds the default to every help line, unless it is decided later (None), and names values by their types."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or "default" in (action.help or ""):
-            return action.help
-        return super()._get_help_string(action)
+        decided = action.default is not None and "default" not in (action.help or "")
+        return super()._get_help_string(action) if decided else action.help
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         return getattr(action.type, "__name__", "NAME").upper()
@@ -191,67 +192,33 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return next((words[each] for each in difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.6)), None)
 
 
-def add_flag(
-    group: argparse._ActionsContainer,
-    name: str,
-    kind: Any,
-    default: Any,
-    help: str,
-    *,
-    basic: bool = False,
-    may_change: bool = False,
-    translators_only: bool = False,
-    **details: Any,
-) -> None:
-    """Add a flag: bool for --name/--no-name, a tuple for one of its words, None for any text, else a function of it.
-
-    basic: --help shows it. may_change: it does not affect what is computed, and may change when a run is continued.
-    translators_only: SilNet does not use it. details: of add_argument.
-    """
-    if kind is bool:
-        details["action"] = argparse.BooleanOptionalAction
-    else:
-        details["choices" if isinstance(kind, tuple) else "type"] = kind
-    action = group.add_argument(f"--{name}", default=default, help=help, **details)
-    action.basic, action.may_change, action.translators_only = basic, may_change, translators_only
-
-
-def flags_of_file(content: dict[str, Any], parser: Parser, *, where: str) -> list[str]:
-    """A YAML file's {flag: value} as a command line. where: the file, for the UsageError of flags that are wrong."""
-    words = {action.dest for action in parser.flags() if "off" in (action.choices or ())}
-    content = {str(name).removeprefix("--"): value for name, value in content.items()}
-    for name in words & content.keys():  # YAML reads off as false
-        content[name] = {True: "on", False: "off"}.get(content[name], content[name])
-    try:
-        parser.parse_args(tokens := as_flags(content))
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
-    return tokens
-
-
-def apply_defaults(opt: argparse.Namespace, values: dict[str, Any]) -> None:
-    """Set the options that were not given."""
-    for name, value in values.items():
-        if name not in opt.explicit:
-            setattr(opt, name, value)
-
-
 def refuse(wrong: object, message: str) -> None:
     """Raise a UsageError if something is wrong."""
     if wrong:
         raise UsageError(message)
 
 
-def as_flags(values: dict[str, Any]) -> list[str]:
-    """Options as a command line: {"lr": 0.1, "mask": False} -> ["--lr=0.1", "--no-mask"]. None is left out."""
-    tokens = []
-    for name, value in values.items():
-        if isinstance(value, bool):
-            tokens.append(f"--{name}" if value else f"--no-{name}")
-        elif isinstance(value, (list, tuple)):
+def apply_defaults(opt: argparse.Namespace, values: dict[str, Any]) -> None:
+    """Set the options that were not given."""
+    vars(opt).update((name, value) for name, value in values.items() if name not in opt.explicit)
+
+
+def flags_of_file(content: dict[str, Any], parser: Parser, *, where: str) -> list[str]:
+    """A YAML file's {flag: value} as a command line. where: the file, for the UsageError of flags that are wrong."""
+    words, tokens = {action.dest for action in parser.flags() if "off" in (action.choices or ())}, []
+    for name, value in content.items():
+        name = str(name).removeprefix("--")
+        if isinstance(value, bool):  # as YAML reads on and off, too
+            on = "on" if value else "off"
+            tokens.append(f"--{name}={on}" if name in words else f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, list):
             tokens += [f"--{name}", *map(str, value)]
         elif value is not None:
             tokens.append(f"--{name}={value}")
+    try:
+        parser.parse_args(tokens)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
     return tokens
 
 
@@ -272,9 +239,8 @@ def _in_range(kind: type, name: str, minimum: float, maximum: float, above: bool
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {name}") from None
         if not ((value > minimum if above else value >= minimum) and value <= maximum):  # nor does nan
-            low = f"{'above' if above else 'at least'} {minimum:g}"
-            high = maximum if isinstance(maximum, int) else f"{maximum:g}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {low} and at most {high}")
+            limits = f"{'above' if above else 'at least'} {minimum:g} and at most {maximum:.10g}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {limits}")
         return value
 
     convert.__name__ = "N" if kind is int else "X"  # its name in the help
@@ -283,13 +249,12 @@ def _in_range(kind: type, name: str, minimum: float, maximum: float, above: bool
 
 def run_name(text: str) -> str:
     """An argument type: the name of a run, which is a folder's name."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+=-]{0,99}", text):
-        if "/" in text and Path(text).is_dir():
-            raise argparse.ArgumentTypeError(f"{text!r} is a folder; give the run's name, {Path(text).name}")
-        raise argparse.ArgumentTypeError(
-            f"{text!r} cannot name a run: use up to 100 letters, digits and . _ + = - (not starting with . + = -)"
-        )
-    return text
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+=-]{0,99}", text):
+        return text
+    if "/" in text and Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder; give the run's name, {Path(text).name}")
+    allowed = "up to 100 letters, digits and . _ + = - (not starting with . + = -)"
+    raise argparse.ArgumentTypeError(f"{text!r} cannot name a run: use {allowed}")
 
 
 def _existing(exists: Callable[[str], bool], name: str, failure: str) -> Callable[[str], Path]:

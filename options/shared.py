@@ -1,4 +1,4 @@
-"""Groups of flags that several scripts take. Each function adds them by add, a Parser.group."""
+"""Flags that several scripts take, added by functions of a Parser.group."""
 
 import argparse
 import os
@@ -7,10 +7,9 @@ from pathlib import Path
 
 from models import FEATURE_NETS
 from models.config import AMP_HELP, AMPS
-from options.parsing import existing_file, existing_path, integer, number
-from util.errors import UsageError
+from options.parsing import existing_file, existing_path, integer, number, refuse
 
-# Marks of flags; see add_flag.
+# Marks of flags; see Parser.group.
 BASIC, LATER, TRANSLATORS = {"basic": True}, {"may_change": True}, {"translators_only": True}
 
 DEMO_ROOT = Path("datasets") / "demo"
@@ -30,19 +29,9 @@ def add_data_flags(add: Callable[..., None], *, default_root: Path | None) -> No
 
 def add_mask_flags(add: Callable[..., None]) -> None:
     """Add the flags of mask files; see data.masks.sources and data.masks.values."""
-    add(
-        "masks",
-        existing_path,
-        None,
-        "folder of masks, under the images' relative paths or names (default: <name>_mask.* beside an image, else "
-        "<folder>_masks/ beside its folder, else its alpha channel, else the key colour)",
-    )
-    add(
-        "mask_values",
-        mask_values,
-        None,
-        "values of mask files that mean hand, such as 2-33,40 (default: the higher of two)",
-    )
+    folder = "folder of masks, under the images' relative paths or names (default: beside the images; see docs/data.md)"
+    add("masks", existing_path, None, folder)
+    add("mask_values", mask_values, None, "their values that mean hand, such as 2-33,40 (default: the higher of two)")
 
 
 def mask_values(text: str) -> str:
@@ -61,15 +50,11 @@ def reading(opt: argparse.Namespace):
     from data.frames import Reading
     from data.masks.values import parse_flag
 
-    if opt.masks and not os.path.exists(opt.masks):  # an options.yaml's may have moved
-        raise UsageError(f"--masks {opt.masks} does not exist; give the folder's new path")
-    return Reading(
-        objects=opt.objects,
-        masks=Path(opt.masks) if opt.masks else None,
-        mask_values=parse_flag(opt.mask_values),
-        load_scale=opt.load_scale,
-        max_dataset_size=opt.max_dataset_size,
-    )
+    gone = opt.masks and not os.path.exists(opt.masks)  # an options.yaml's may have moved
+    refuse(gone, f"--masks {opt.masks} does not exist; give the folder's new path")
+    masks = Path(opt.masks) if opt.masks else None
+    details = {name: getattr(opt, name) for name in ("objects", "load_scale", "max_dataset_size")}
+    return Reading(masks=masks, mask_values=parse_flag(opt.mask_values), **details)
 
 
 def add_machine_flags(add: Callable[..., None], *, amp: bool = True) -> None:
@@ -83,17 +68,8 @@ def add_machine_flags(add: Callable[..., None], *, amp: bool = True) -> None:
 
 
 def add_feature_net_flags(add: Callable[..., None], **marks: bool) -> None:
-    """Add --feature_net and --inception_weights; marks: see add_flag."""
-    help = (
-        "network whose features are compared: inception gives FID, any other an FD; auto: inception if available, else "
-    )
-    add("feature_net", ("auto", *FEATURE_NETS), "auto", f"{help}effnet_lite0", basic=True, **marks)
-    help = "the FID network's weights (default: torch.hub's cache, else their download)"
-    add("inception_weights", existing_file, None, help, **marks)
-
-
-def add_metric_flags(add: Callable[..., None]) -> None:
-    """Add the flags of add_feature_net_flags, --kid_subset_size and --kid_subsets."""
-    add_feature_net_flags(add)
-    add("kid_subset_size", integer(2), None, "images in a KID subset (default: a tenth of the smaller set)")
-    add("kid_subsets", integer(1, 10**6), 100, "KID subsets drawn")
+    """Add --feature_net and --inception_weights; marks: see Parser.group."""
+    net = "network whose features are compared: inception gives FID, others an FD; auto: inception, else effnet_lite0"
+    add("feature_net", ("auto", *FEATURE_NETS), "auto", net, basic=True, **marks)
+    weights = "the FID network's weights (default: torch.hub's cache, else their download)"
+    add("inception_weights", existing_file, None, weights, **marks)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models import GENERATOR, SEGMENTERS
 from options.parsing import Parser, apply_defaults, existing_dir, existing_path, integer, number, refuse, run_name
-from options.shared import BASIC, add_data_flags, add_machine_flags, add_metric_flags
+from options.shared import BASIC, add_data_flags, add_feature_net_flags, add_machine_flags
 from util.errors import UsageError
 from util.run import load_options, runs_in
 
@@ -34,52 +34,38 @@ def test_parser() -> Parser:
     run = parser.group("run")
     run("name", run_name, None, "runs of train.py (default: the newest translator)", nargs="+", metavar="NAME", **BASIC)
     run("checkpoints_dir", Path, Path("checkpoints"), "folder of all runs")
-    best = "checkpoint: best by validation, latest, or that of epoch N, kept by --save_epoch_freq"
-    run("epoch", epoch, "best", best, metavar="{best,latest,N}", **BASIC)
+    checkpoint = "checkpoint: best by validation, latest, or that of epoch N, kept by --save_epoch_freq"
+    run("epoch", epoch, "best", checkpoint, metavar="{best,latest,N}", **BASIC)
     run("results_dir", Path, Path("results"), "folder of results", **BASIC)
-    export = "write the generator as FILE.onnx or FILE.pt2 for other programs, and translate nothing"
-    run("export", Path, None, export, metavar="FILE")
+    run("export", Path, None, "write the generator as FILE.onnx or FILE.pt2, and translate nothing", metavar="FILE")
 
     what = parser.group("what to translate")
     what("phase", ("train", "val", "test", "all"), "test", "split", **BASIC)
     what("num_test", integer(1), 2000, "most images a domain", **BASIC)
     what("direction", tuple(GENERATOR), "StoR", "synthetic to real, or back", **BASIC)
-    folder = "translate all images in a folder and its subfolders, or one image, instead of a split"
-    what("input", existing_path, None, folder, **BASIC)
-    sidecars = "link the annotation files beside each source (_joint_pos.txt, _depth.png, ...) beside its translation"
-    what("annotations", bool, False, sidecars, **BASIC)
-    region = "a region centred on the hand (default), or the whole frame (default with --input)"
-    what("crop", bool, None, region, **BASIC)
-    box = (
-        "translate the hand's bounding box only, which the hand fills as it fills a training crop (default: the run's)"
-    )
-    what("crop_to_hand", bool, None, box)
     what(
-        "background",
-        WRITTEN_BACKGROUNDS,
-        None,
-        "what is written outside the hand; networks always see the background of their training (default: the source's "
-        "pixels with --input, else the background that networks see)",
-        **BASIC,
+        "input", existing_path, None, "translate an image, or all in a folder and its subfolders, not a split", **BASIC
     )
+    what("annotations", bool, False, "link the annotation files beside each source beside its translation", **BASIC)
+    what("crop", bool, None, "a region centred on the hand (default), or the whole (default with --input)", **BASIC)
+    box = "translate the hand's bounding box only, which it fills as in a training crop (default: the run's setting)"
+    what("crop_to_hand", bool, None, box)
+    outside = "what is written outside the hand (default: the source with --input, else what networks see there)"
+    what("background", WRITTEN_BACKGROUNDS, None, outside, **BASIC)
     what("objects", bool, False, "with --input: take SynthHands' sequences with objects, too")
     add_data_flags(what, default_root=None)
 
     score = parser.group("scores")
     score("metrics", bool, True, "FID or FD, KID, and the same inside the hand", **BASIC)
-    add_metric_flags(score)
-    shape = "SilNet of the shape scores: a run of train.py --model silnet, its folder, or a .pt file of it (default: the run's)"
+    add_feature_net_flags(score)
+    score("kid_subset_size", integer(2), None, "images in a KID subset (default: a tenth of the smaller set)")
+    score("kid_subsets", integer(1, 10**6), 100, "KID subsets drawn")
+    shape = "SilNet of the shape scores: a run, its folder, or a .pt file of it (default: the run's)"
     score("silnet", None, None, shape, metavar="CHECKPOINT", **BASIC)
 
     study = parser.group("study of networks trained on translated hands")
-    study(
-        "downstream",
-        tuple(DOWNSTREAM),
-        None,
-        "instead of translating the split, train a network for this task on synthetic, translated and real hands of the "
-        "train split each, and test all on real hands of the test split",
-        **BASIC,
-    )
+    task = "instead: train a network for this task on synthetic, translated and real hands, and test it on real ones"
+    study("downstream", tuple(DOWNSTREAM), None, task, **BASIC)
     study("downstream_seeds", integer(1, 100), 3, "trainings on each set")
     study("downstream_steps", integer(1), None, "steps of each training (default: the task's)")
     study("downstream_images", integer(1), 1000, "most images a set")
@@ -87,8 +73,7 @@ def test_parser() -> Parser:
     study("downstream_size", integer(DOWNSTREAM_MIN_SIZE), None, "side of an image in pixels (default: the task's)")
     study("downstream_width", integer(1), 16, "first width of the network")
     study("downstream_lr", number(0, above=True), None, "Adam's first learning rate (default: the task's)")
-    rooms = "folder of background photographs, read recursively (default: drawn rooms)"
-    study("background_root", existing_dir, None, rooms)
+    study("background_root", existing_dir, None, "folder of background photographs (default: drawn rooms)")
 
     machine = parser.group("machine")
     add_machine_flags(machine)
@@ -102,9 +87,8 @@ def newest_translator(checkpoints_dir: Path) -> str:
         with contextlib.suppress(UsageError):  # damaged runs are skipped
             if load_options(folder).get("model") not in SEGMENTERS:
                 return folder.name
-    raise UsageError(
-        f"there are no translators in {checkpoints_dir}; train one (python train.py --name NAME), or give --checkpoints_dir"
-    )
+    ways = "train one (python train.py --name NAME), or give --checkpoints_dir"
+    raise UsageError(f"there are no translators in {checkpoints_dir}; {ways}")
 
 
 def epoch(text: str) -> str:

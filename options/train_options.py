@@ -5,7 +5,7 @@ python -m options.train_options writes docs/defaults.md.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING
 from functools import partial
 from pathlib import Path
@@ -46,20 +46,14 @@ def train_parser() -> Parser:
     run("n_epochs", integer(1), 10, "epochs; one is a pass over the larger domain", **BASIC, **LATER)
     run("max_steps", integer(0), 0, "stop after N steps; 0: no limit", **BASIC, **LATER)
     run("continue_train", bool, False, "continue the run NAME from its last save", **BASIC, **LATER)
-    run(
-        "options",
-        existing_file,
-        None,
-        "YAML file of flags, such as lr: 0.0002, or a run's options.yaml; flags on the command line take precedence",
-        **BASIC,
-    )
+    run("options", existing_file, None, "YAML file of flags, or a run's options.yaml; flags given here win", **BASIC)
     run("checkpoints_dir", Path, Path("checkpoints"), "folder of all runs", **LATER)
     run("seed", integer(0, 2**31 - 1), 0, "seed of every random choice")
     run("deterministic", bool, False, "make CUDA results reproducible bit for bit; slower")
 
     data = parser.group("data")
     add_data_flags(data, default_root=DEMO_ROOT)
-    unit = "unit of the split into train, val and test: single frames, as in the paper, or whole sequences and subjects"
+    unit = "unit of the split into train, val and test: frames, as in the paper, or whole sequences and subjects"
     data("split_by", ("frame", "sequence"), "frame", unit)
     data("test_size", integer(0), None, "test images a domain (default: a fifth, at most 2000)")
     data("val_size", integer(0), None, "validation images a domain (default: a tenth, at most 400)")
@@ -73,21 +67,19 @@ def train_parser() -> Parser:
     model("vgg_weights", None, "auto", vgg, metavar=f"{{{','.join(VGG_SOURCES)},PATH}}", **TRANSLATORS)
 
     losses = parser.group("losses")
-    shape = (
-        "SilNet of --lambda_geo and of test.py's shape scores: a run of --model silnet, its folder, or a .pt file of it"
-    )
+    shape = "SilNet of --lambda_geo and of shape scores: a run of --model silnet, its folder, or a .pt file of it"
     losses("silnet", None, None, shape, metavar="CHECKPOINT", **TRANSLATORS)
 
     training = parser.group("training")
     extras = parser.group("extras, which the paper does not have (all off with --paper)")
-    departures = f"extras to turn off (default: none), of {', '.join(PARTS)}; see docs/defaults.md"
-    extras("without", PARTS, [], departures, nargs="+", metavar="PART", **TRANSLATORS)
+    parts = f"extras to turn off (default: none), of {', '.join(PARTS)}; see docs/defaults.md"
+    extras("without", PARTS, [], parts, nargs="+", metavar="PART", **TRANSLATORS)
 
     machine = parser.group("machine")
     add_machine_flags(machine, amp=False)
     machine("compile", bool, False, "compile the networks with torch.compile; takes a minute or more to start", **LATER)
-    graphs = "record a training step as a CUDA graph and replay it: 4 times as fast on an H100 at batch 1; one process, --amp "
-    machine("cuda_graphs", bool, False, f"{graphs}bf16 or off", **LATER, **TRANSLATORS)
+    graphs = "replay a training step as a CUDA graph: 4 times as fast on an H100 at batch 1; one process, no --amp fp16"
+    machine("cuda_graphs", bool, False, graphs, **LATER, **TRANSLATORS)
 
     watching = parser.group("watching")
     watching("log_freq", integer(1), 20, "steps between logged losses", **BASIC, **LATER)
@@ -97,23 +89,17 @@ def train_parser() -> Parser:
     watching("val_interval", number(0), 0.2, "epochs between validations; 0: never", **BASIC, **LATER)
     add_feature_net_flags(watching, **TRANSLATORS)
 
-    groups = {
-        "data": data,
-        "model": model,
-        "losses": losses,
-        "training": training,
-        "extras": extras,
-        "machine": machine,
-    }
+    groups = {"data": data, "model": model, "losses": losses, "training": training}
+    groups |= {"extras": extras, "machine": machine}
     for option in OPTIONS.values():
         if not option.part:
             _add_option(groups[option.group], option)
     return parser
 
 
-def _add_option(add: Any, option: Option) -> None:
+def _add_option(add: Callable[..., None], option: Option) -> None:
     """Add an option's flag. Its default is None, as it may depend on other flags."""
-    kind = option.type if option.type is bool else option.choices
+    kind = bool if option.type is bool else option.choices
     if not kind:
         make = integer if option.type is int else partial(number, above=option.above)
         kind = make(option.low, option.type(option.high))
@@ -121,9 +107,8 @@ def _add_option(add: Any, option: Option) -> None:
     for flag, value in (("--paper", option.paper), ("--no-mask", option.no_mask), ("SilNet", option.silnet)):
         if value not in (SAME, MISSING, option.default):
             values.append(f"{flag}: {show(value)}")
-    help = f"{option.help} ({'; '.join(values)})".replace("%", "%%")
     marks = {"basic": option.basic, "may_change": option.may_change, "translators_only": option.silnet is MISSING}
-    add(option.name, kind, None, help, **marks)
+    add(option.name, kind, None, f"{option.help} ({'; '.join(values)})".replace("%", "%%"), **marks)
 
 
 def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -14,7 +14,7 @@ from models.config import Setup, options_of
 from models.features import registry
 from models.networks import layers, resnet_generator
 from options.classify_options import parse_classify
-from options.parsing import CYCLEGAN_FLAGS, CYCLEGAN_VALUES, PARSERS, flags_of
+from options.parsing import PARSERS, RENAMED, flags_of
 from options.test_options import parse_test
 from options.train_options import PARTS, defaults_table, parse_train, train_parser
 from util.errors import UsageError
@@ -75,13 +75,9 @@ def test_the_page_of_defaults_is_not_stale():
 
 def test_every_replacement_is_a_flag_that_some_script_has():
     known = set().union(*(flags_of(script) for script in PARSERS))
-    for old, use in CYCLEGAN_FLAGS.items():
+    for old, use in RENAMED.items():
         assert not set(old.split()) & flags_of("train.py"), old
         assert set(re.findall(r"--[A-Za-z][\w-]*", use)) <= known, old
-    for (name, value), use in CYCLEGAN_VALUES.items():
-        actions = {action.dest: action for action in train_parser().flags()}
-        assert name not in actions or value not in actions[name].choices
-        assert set(re.findall(r"--[A-Za-z][\w-]*", use)) <= known
 
 
 @pytest.mark.parametrize(
@@ -96,7 +92,6 @@ def test_every_replacement_is_a_flag_that_some_script_has():
         (parse_train, ["--name", "x", "--netD", "basic"], ["patch"]),
         (parse_train, ["--batchsize", "4"], ["did you mean --batch_size?"]),
         (parse_train, ["--num_test", "4"], ["it is a flag of test.py"]),
-        (parse_train, ["--no-common_mask"], ["--without"]),
         (parse_train, ["--without", "common_masks"], ["did you mean common_mask?"]),
         (
             parse_train,
@@ -107,7 +102,7 @@ def test_every_replacement_is_a_flag_that_some_script_has():
         (parse_train, ["--name", "x", "--continue_train", "yes"], ["unrecognized arguments: yes"]),
         (parse_test, ["--direction", "AtoB"], ["StoR"]),
         (parse_test, ["--dataset_mode", "single"], ["--input"]),
-        (parse_test, ["--device", "gpu"], ["cuda"]),
+        (parse_test, ["--device", "gpu"], ["cpu, cuda"]),
         (parse_test, ["--gpu_ids", "-1"], ["--device"]),
         (parse_test, ["--netG", "resnet_9blocks"], ["it is a flag of train.py"]),
         (parse_test, ["--lambda_gan", "2"], ["it is a flag of train.py"]),
