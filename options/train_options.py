@@ -24,13 +24,14 @@ from options.shared import (
     add_machine_flags,
 )
 from util.errors import UsageError
-from util.run import read_mapping, runs_in
+from util.run import OPTIONS_FILE, read_mapping, runs_in
 
 __all__ = ["network_config", "objective", "parse_train", "train_parser", "without_masks"]
 
 OPTIONS = options_of()
 PARTS = tuple(name for name, option in OPTIONS.items() if option.part)
-NOT_FLAGS = ("resolved", "recipe", "continue_train", *PARTS)  # entries of options.yaml
+NOT_FLAGS = ("resolved", "training_version", "continue_train", *PARTS)  # entries of options.yaml
+LENGTH = ("n_epochs", "max_steps")
 
 
 def train_parser() -> Parser:
@@ -43,7 +44,14 @@ def train_parser() -> Parser:
     )
     run = parser.group("run")
     run("name", run_name, None, "name of the run; its files go to CHECKPOINTS_DIR/NAME", **BASIC)
-    run("n_epochs", integer(1), 10, "epochs; one is a pass over the larger domain", **BASIC, **LATER)
+    run(
+        "n_epochs",
+        integer(1),
+        10,
+        "epochs, passes over the larger domain (default: 10, unless --max_steps is given)",
+        **BASIC,
+        **LATER,
+    )
     run("max_steps", integer(0), 0, "stop after N steps; 0: no limit", **BASIC, **LATER)
     run("continue_train", bool, False, "continue the run NAME from its last save", **BASIC, **LATER)
     run("options", existing_file, None, "YAML file of flags, or a run's options.yaml; flags given here win", **BASIC)
@@ -116,14 +124,21 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = train_parser()
     argv = list(sys.argv[1:] if argv is None else argv)
     opt, stored = parser.parse(argv), {}
-    if opt.options:
-        where = f"--options {opt.options}"
-        stored = read_mapping(opt.options, name=where)
-        flags = {name: value for name, value in stored.items() if name not in NOT_FLAGS}
-        opt = parser.parse([*flags_of_file(flags, parser, where=where), *argv])
+    file, where = opt.options, f"--options {opt.options}"
+    if opt.continue_train and opt.name and not file:
+        file = where = opt.checkpoints_dir / opt.name / OPTIONS_FILE
+    if file and file.exists():
+        stored = read_mapping(file, name=str(where))
+        skipped = NOT_FLAGS + (
+            LENGTH if set(LENGTH) & set(opt.explicit) else ()
+        )  # the command line's length is the whole
+        flags = {name: value for name, value in stored.items() if name not in skipped}
+        opt = parser.parse([*flags_of_file(flags, parser, where=str(where)), *argv])
+    if opt.max_steps and "n_epochs" not in opt.explicit:
+        opt.n_epochs = None
     parts = {name: stored[name] for name in PARTS if name in stored} | dict.fromkeys(opt.without, False)
     unclear = ", ".join(name for name, value in parts.items() if not isinstance(value, bool))
-    refuse(unclear, f"--options {opt.options}: {unclear} is neither true nor false")
+    refuse(unclear, f"{where}: {unclear} is neither true nor false")
     vars(opt).update(parts)
     opt.explicit = sorted({*opt.explicit, *parts} - {"options"})
     if opt.name is None:

@@ -24,7 +24,7 @@ from options.shared import DEMO_ROOT, reading
 from options.train_options import parse_train
 from util.errors import run_command
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
-from util.training.translator_run import TRANSLATOR
+from util.training.tasks import TranslatorTask
 
 STEPS = 20  # timed, and batches
 
@@ -51,7 +51,7 @@ def parse_flags(flags: list[str]) -> Namespace:
 
 def create_model(opt: Namespace, device: torch.device, amp: Amp) -> HGAN:
     """A model at the beginning of a long run."""
-    model, _ = TRANSLATOR.create_model(opt, amp=amp, device=device)
+    model = TranslatorTask(opt, amp=amp, device=device).model
     model.total_steps = 1_000_000
     return model
 

@@ -1,9 +1,4 @@
-"""Several processes of one run, started by torchrun; every function also works with a single process.
-
-Two groups of the same processes: gradients are averaged over the default one (NCCL on GPUs, gloo on CPUs). All that the
-host decides or waits for (barriers, logged means, whether to stop) goes over a second one, gloo on the CPU, which
-has a long timeout: rank 0 may validate or download for longer than NCCL's watchdog allows.
-"""
+"""Several processes of one run, started by torchrun. Every function also works with a single process."""
 
 import contextlib
 import os
@@ -18,10 +13,7 @@ import torch.distributed as dist
 from util.errors import UsageError, first_lines
 
 START_TIMEOUT = timedelta(minutes=2)  # for all processes to come together
-STEP_TIMEOUT = timedelta(minutes=30)  # for one gradient; after that a rank hangs
-HOST_TIMEOUT = timedelta(days=2)  # for rank 0's validation or download
-
-_host: dist.ProcessGroup | None = None  # the second group
+TIMEOUT = timedelta(hours=3)  # of any exchange: the others wait while rank 0 validates or downloads
 
 
 @dataclass(frozen=True)
@@ -35,47 +27,42 @@ class Place:
 
 
 def place() -> Place:
-    """What torchrun set in the environment. A single process unless both RANK and WORLD_SIZE are there.
+    """What torchrun set in the environment. A single process unless both RANK and WORLD_SIZE are set.
 
-    Clusters export WORLD_SIZE alone for jobs that are a single process. Raises UsageError for values that are no counts.
+    Clusters export WORLD_SIZE alone for jobs of a single process. Raises UsageError for values that make no sense.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return Place()
-    rank, world_size = _count("RANK", 0), _count("WORLD_SIZE", 1)
-    local_world_size = _count("LOCAL_WORLD_SIZE", 1) if "LOCAL_WORLD_SIZE" in os.environ else 1
-    local_rank = _count("LOCAL_RANK", 0) if "LOCAL_RANK" in os.environ else rank % max(1, torch.cuda.device_count())
-    if rank >= world_size:
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    said = " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
+    try:
+        rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        local_rank = int(os.environ.get("LOCAL_RANK", rank % max(1, torch.cuda.device_count())))
+        here = Place(rank, world_size, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        valid = 0 <= rank < world_size and local_rank >= 0 and here.local_world_size > 0
+    except ValueError:
+        valid = False
+    if not valid:
         raise UsageError(
-            f"RANK={rank} of WORLD_SIZE={world_size} in the environment; start with torchrun, or unset RANK"
+            f"{said} in the environment do not name a process; start with torchrun, or unset RANK and WORLD_SIZE"
         )
-    return Place(rank, world_size, local_rank, local_world_size)
-
-
-def _count(name: str, least: int) -> int:
-    text = os.environ[name]
-    if not text.isascii() or not text.isdigit() or int(text) < least:
-        raise UsageError(
-            f"{name}={text!r} in the environment is no count of processes; start with torchrun, or unset it"
-        )
-    return int(text)
+    return here
 
 
 def start(here: Place, device: torch.device) -> None:
     """Join the other processes, if there are any. device: where this one trains; it must be torch's current device.
 
-    Raises UsageError where the others do not come.
+    Raises UsageError if the others do not come.
     """
-    global _host
     if here.world_size == 1 or dist.is_initialized():
         return
-    where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-    remedy = "start all of them with torchrun, or unset RANK and WORLD_SIZE for a single process"
     try:
         store, *_ = next(dist.rendezvous("env://", here.rank, here.world_size, timeout=START_TIMEOUT))
     except (ValueError, dist.DistError) as error:
         raise UsageError(
-            f"RANK={here.rank} and WORLD_SIZE={here.world_size} say that {here.world_size} processes train together, and "
-            f"they did not come together at {where} ({first_lines(error)}); {remedy}"
+            f"RANK={here.rank} and WORLD_SIZE={here.world_size} say that {here.world_size} processes train together, and they "
+            f"did not come together at {os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} "
+            f"({first_lines(error)}); start all of them with torchrun, or unset RANK and WORLD_SIZE for a single process"
         ) from error
     on_gpu = device.type == "cuda"
     dist.init_process_group(
@@ -83,14 +70,13 @@ def start(here: Place, device: torch.device) -> None:
         store=store,
         rank=here.rank,
         world_size=here.world_size,
-        timeout=STEP_TIMEOUT,
+        timeout=TIMEOUT,
         device_id=device if on_gpu else None,
     )
-    _host = dist.new_group(backend="gloo", timeout=HOST_TIMEOUT)
 
 
 def finish() -> None:
-    """Leave the process groups, if there are any."""
+    """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -106,9 +92,9 @@ def world_size() -> int:
 
 
 def barrier() -> None:
-    """Wait for all processes, however long one of them takes."""
+    """Wait for all processes."""
     if dist.is_initialized():
-        dist.barrier(group=_host)
+        dist.barrier()
 
 
 @contextlib.contextmanager
@@ -125,8 +111,8 @@ def mean(values: dict[str, float]) -> dict[str, float]:
     """The values, under the same names on every process, averaged over all."""
     if not dist.is_initialized():
         return values
-    total = torch.tensor(list(values.values()), dtype=torch.float64)
-    dist.all_reduce(total, group=_host)
+    total = torch.tensor(list(values.values()), dtype=torch.float64, device=_device())
+    dist.all_reduce(total)
     return dict(zip(values, (total / dist.get_world_size()).tolist()))
 
 
@@ -135,42 +121,29 @@ def gather(value: Any) -> list[Any] | None:
     if not dist.is_initialized():
         return [value]
     gathered = [None] * dist.get_world_size() if rank() == 0 else None
-    dist.gather_object(value, gathered, dst=0, group=_host)
+    dist.gather_object(value, gathered, dst=0)
     return gathered
 
 
-class Agreement:
-    """Flags that any process may raise, and that all see at the same step.
+def any_rank(*flags: bool) -> list[bool]:
+    """For each flag, whether any process raises it. All must call it after the same step; on GPUs it waits for the device."""
+    if not dist.is_initialized():
+        return list(flags)
+    return largest(torch.tensor(flags, dtype=torch.uint8, device=_device())).bool().tolist()
 
-    Processes exchange them in the background, so that no step waits: with several processes, `exchange` returns what
-    was raised up to the previous call.
-    """
 
-    def __init__(self) -> None:
-        self._under_way: tuple[dist.Work, torch.Tensor] | None = None
-
-    def exchange(self, *flags: bool, at_once: bool = False) -> list[bool]:
-        """Raise flags, and return for each whether any process has raised it. All must call it alike.
-
-        at_once: wait for what the others raise in this very call.
-        """
-        if not dist.is_initialized():
-            return list(flags)
-        raised = torch.zeros(len(flags), dtype=torch.uint8)
-        if self._under_way:
-            work, raised = self._under_way
-            work.wait()
-        sent = torch.tensor(flags, dtype=torch.uint8)
-        work = dist.all_reduce(sent, op=dist.ReduceOp.MAX, group=_host, async_op=True)
-        self._under_way = (work, sent)
-        if at_once:
-            work.wait()
-            raised, self._under_way = torch.maximum(raised, sent), None
-        return raised.bool().tolist()
+def asks_after(step: int) -> bool:
+    """Whether the loop calls any_rank after this step: with NCCL only after each tenth, as it waits for the device."""
+    return not dist.is_initialized() or dist.get_backend() != "nccl" or step % 10 == 0
 
 
 def largest(value: torch.Tensor) -> torch.Tensor:
-    """The elementwise largest of all processes' tensors, without waiting for it on the host."""
+    """The elementwise largest of all processes' tensors; the host does not wait for it."""
     if dist.is_initialized():
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
     return value
+
+
+def _device() -> torch.device:
+    """Where tensors must be to be exchanged."""
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")

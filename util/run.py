@@ -1,10 +1,11 @@
-"""A run's folder: its files, its stored options, and which of them may change when it is continued."""
+"""A run's folder: its files, its lock, its stored options, and which of them may change when it is continued."""
 
+import contextlib
 import os
 import platform
 import subprocess
 from argparse import Namespace
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ import yaml
 from util.errors import UsageError, first_lines
 from util.files import write_bytes
 
+try:
+    import fcntl
+except ImportError:  # Windows: nothing keeps two processes apart
+    fcntl = None
+
 OPTIONS_FILE = "options.yaml"
-LATEST, PREVIOUS, BEST, SECOND = "latest.pt", "previous.pt", "best.pt", "second_best.pt"
-# The version of what options compute. Raised when a step, a draw or the meaning of an option changes, so that an older run
-# is not continued with other mathematics.
-RECIPE = 4
+LATEST, BEST = "latest.pt", "best.pt"
+# Raised when a step, a draw or the meaning of an option changes, so that an older run is not continued with other mathematics.
+TRAINING_VERSION = 4
 
 
 def runs_in(checkpoints_dir: Path) -> list[Path]:
@@ -39,59 +44,61 @@ def make_folder(folder: Path, *, flag: str) -> None:
         ) from error
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system releases when the process ends. Raises UsageError if another process has it."""
+    with open(folder / ".lock", "w") as file:
+        try:
+            with contextlib.suppress(AttributeError):  # no fcntl
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another process works in {folder}; wait for it to end, or choose another folder"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
 def open_run(
     folder: Path, options: dict[str, Any], *, continue_train: bool, may_change: Collection[str]
 ) -> dict[str, Any] | None:
-    """Make sure that `folder` may be written by a run of these options.
+    """Make sure that `folder` may be written by a run of these options, and make it.
 
-    A new run: the folder must not hold one yet. A continued one: it must be of the same RECIPE, and its options the same but
-    for `may_change`; an option that is newer than the run was off in it. Returns the options of the run that is continued,
-    None for a new one. Raises UsageError.
+    Returns the stored options of the run that is continued, None for a new one. Raises UsageError for a new run if there is
+    one already; for a continued one if it is not there, is of another TRAINING_VERSION, or has other options, save for
+    `may_change`.
     """
-    saved_options = stored_run(folder, continue_train=continue_train)
-    if saved_options is None:
+    if not (folder / OPTIONS_FILE).exists():
+        if continue_train:
+            raise UsageError(f"--continue_train, but there is no run in {folder} (no {OPTIONS_FILE}); check --name")
         make_folder(folder, flag="--checkpoints_dir")
         return None
+    if not continue_train:
+        raise UsageError(f"{folder} holds a run already; pass --continue_train to go on with it, or another --name")
+    stored = load_options(folder)
+    if stored.get("training_version") != TRAINING_VERSION:
+        commit = stored.get("resolved", {}).get("git_commit", "unknown")
+        raise UsageError(
+            f"the run in {folder} was started by another version of this program (commit {commit}), which trains differently: "
+            "continue it with that version, or start again under another --name; test.py still translates with it"
+        )
     changed = [
-        f"{key}: was {saved_options.get(key)!r}, now {value!r}"
+        f"{key}: was {stored.get(key)!r}, now {value!r}"
         for key, value in options.items()
-        if key not in may_change and saved_options.get(key) != value and (key in saved_options or value)
+        if key not in may_change and stored.get(key) != value
     ]
     if changed:
         raise UsageError(
             f"the run in {folder} was started with other options; use the same ones, or another --name: "
             + "; ".join(changed)
         )
-    return saved_options
-
-
-def stored_run(folder: Path, *, continue_train: bool) -> dict[str, Any] | None:
-    """The options of the run that is continued, None for a new one.
-
-    Raises UsageError for a new run where there is one already, and for a continued one that is not there, cannot be read
-    or is of another RECIPE.
-    """
-    if not (folder / OPTIONS_FILE).exists():
-        if continue_train:
-            raise UsageError(f"--continue_train, but there is no run in {folder} (no {OPTIONS_FILE}); check --name")
-        return None
-    if not continue_train:
-        raise UsageError(f"{folder} holds a run already; pass --continue_train to go on with it, or another --name")
-    saved_options = load_options(folder)
-    if saved_options.get("recipe") != RECIPE:
-        resolved = saved_options.get("resolved")
-        commit = resolved.get("git_commit", "unknown") if isinstance(resolved, dict) else "unknown"
-        raise UsageError(
-            f"the run in {folder} was started by another version of this program (commit {commit}, recipe "
-            f"{saved_options.get('recipe', 1)}, here {RECIPE}), which trains differently: continue it with that version, or start "
-            "again under another --name; test.py still translates with it"
-        )
-    return saved_options
+    return stored
 
 
 def save_options(folder: Path, options: dict[str, Any]) -> None:
-    """Write options.yaml, with the RECIPE."""
-    options = {"recipe": RECIPE} | options
+    """Write options.yaml, with the TRAINING_VERSION."""
+    options = {"training_version": TRAINING_VERSION} | options
     write_bytes(
         folder / OPTIONS_FILE, yaml.safe_dump(options, sort_keys=False, allow_unicode=False).encode(), sync=True
     )

@@ -18,7 +18,7 @@ from options.parsing import PARSERS, RENAMED, flags_of
 from options.test_options import parse_test
 from options.train_options import PARTS, defaults_table, parse_train, train_parser
 from util.errors import UsageError
-from util.run import RECIPE, environment, open_run, save_options
+from util.run import TRAINING_VERSION, environment, open_run, plain_options, save_options
 
 WRONG = {
     "train.py": ["--name", "x", "--netD", "nonsense"],
@@ -225,13 +225,30 @@ def test_what_may_change_says_where_and_how_often_and_never_what_is_computed():
 
 def test_a_run_of_another_version_is_refused_and_says_which_commit_made_it(tmp_path):
     options = {"lr": 0.1}
-    for recipe in (None, RECIPE - 1, RECIPE + 1):
-        stored = options | {"resolved": {"git_commit": "abc123"}} | ({"recipe": recipe} if recipe else {})
+    for version in (None, TRAINING_VERSION - 1, TRAINING_VERSION + 1):
+        stored = options | {"resolved": {"git_commit": "abc123"}, "training_version": version}
         (tmp_path / "options.yaml").write_text(yaml.safe_dump(stored))
         with pytest.raises(UsageError, match="abc123.*trains differently"):
             open_run(tmp_path, options, continue_train=True, may_change=())
     save_options(tmp_path, options)
     assert open_run(tmp_path, options, continue_train=True, may_change=())["lr"] == 0.1
+
+
+def test_a_continued_run_takes_its_own_options_and_the_command_line_wins(tmp_path):
+    first = parse_train(["--name", "x", "--max_steps", "30", "--netG", "resnet_6blocks", "--no-mask"])
+    assert first.n_epochs is None  # --max_steps alone decides
+    first.checkpoints_dir = tmp_path
+    (tmp_path / "x").mkdir()
+    save_options(tmp_path / "x", plain_options(first))
+    go_on = ["--name", "x", "--checkpoints_dir", str(tmp_path), "--continue_train"]
+    again = parse_train(go_on)
+    same = vars(first).keys() - {"continue_train", "explicit"}
+    assert {name: getattr(again, name) for name in same} == {name: getattr(first, name) for name in same}
+    assert parse_train([*go_on, "--lr", "0.1"]).lr == 0.1
+    longer = parse_train([*go_on, "--n_epochs", "7"])
+    assert (longer.n_epochs, longer.max_steps) == (7, 0)
+    both = parse_train([*go_on, "--n_epochs", "7", "--max_steps", "9"])
+    assert (both.n_epochs, both.max_steps) == (7, 9)
 
 
 def test_versions_are_those_of_the_imported_packages():

@@ -3,8 +3,8 @@
 import torch
 
 from util import distributed
+from util.training.checkpoints import Progress
 from util.training.loop import Schedule, fit
-from util.training.saving import Progress
 
 CPU = torch.device("cpu")
 
@@ -41,16 +41,17 @@ def schedule(steps: int, **changes) -> Schedule:
     return Schedule(**{"total_steps": steps, "steps_per_epoch": 2, "log_every": 3} | changes)
 
 
-def train(model, folder, steps: int, *, progress=None, logger=None, **changes) -> Progress:
+def train(model, folder, steps: int, *, progress=None, logger=None, batches=None, validate=None, **changes) -> Progress:
     progress = progress or Progress()
     fit(
         model,
-        endless(),
+        batches or endless(),
         folder=folder,
         device=CPU,
         seed=7,
         schedule=schedule(steps, **changes),
         progress=progress,
         logger=logger if distributed.rank() == 0 else None,
+        validate=validate,
     )
     return progress

@@ -15,8 +15,8 @@ from helpers import ROOT, TINY, run_ranks, same, start_call, start_train, write_
 
 from util import distributed
 from util.checkpoint import load_checkpoint
+from util.training.checkpoints import Progress, can_resume, resume
 from util.training.logger import RunLogger
-from util.training.saving import Progress, can_resume, resume
 
 
 def draw(folder: Path, steps: int, signal_at: int = 0, skipped: tuple = ()) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import struct
@@ -19,8 +20,7 @@ from helpers import start_call, wait
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from util import workers
-from util.training.board import captioned
-from util.training.logger import RunLogger, setup_logging
+from util.training.logger import RunLogger, read_log, setup_logging
 from util.workers import progress
 
 LOSSES = {f"{player}_{part}": 123.456 for player in "GD" for part in ("gan", "cycle", "identity", "r", "s", "r_real")}
@@ -144,12 +144,10 @@ def test_time_left_counts_validation_and_the_rate_does_not(tmp_path, monkeypatch
     assert '"seconds": 5.8' in (tmp_path / "log.jsonl").read_text()
 
 
-def test_tensorboard_is_in_groups_and_says_what_to_watch(tmp_path):
-    logger = RunLogger(
-        tmp_path, first_step=0, total_steps=9, steps_per_epoch=3, images_per_step=1, columns="source | translated"
-    )
+def test_tensorboard_is_in_groups(tmp_path):
+    logger = RunLogger(tmp_path, first_step=0, total_steps=9, steps_per_epoch=3, images_per_step=1)
     with logger:
-        logger.guide()
+        logger.options({"lr": 1e-4})
         logger.advance()
         logger.losses({"G_gan": 1.0, "D_r": 2.0, "loss": 3.0})
         logger.scores({"fd": 4.0})
@@ -158,19 +156,16 @@ def test_tensorboard_is_in_groups_and_says_what_to_watch(tmp_path):
     speed = ("seconds", "images_per_second", "memory_gib")
     expected = {"1_scores/fd", "2_generators/G_gan", "3_discriminators/D_r", "2_losses/loss"}
     assert set(board.Tags()["scalars"]) == expected | {f"4_speed_and_memory/{name}" for name in speed}
-    assert board.Tags()["images"] == ["picture"] and "what_to_watch/text_summary" in board.Tags()["tensors"]
+    assert board.Tags()["images"] == ["picture"] and "options/text_summary" in board.Tags()["tensors"]
     assert board.Scalars("4_speed_and_memory/memory_gib")[0].value > 0.05
 
 
-def test_a_caption_stands_above_the_picture():
-    picture = np.full((20, 200, 3), 7, np.uint8)
-    sheet = captioned(picture, "step 400: source | translated")
-    assert np.array_equal(sheet[-20:], picture) and sheet.shape[1] == 200
-    strip = sheet[:-20]
-    assert strip.min() < 100 and (strip == 255).mean() > 0.7
-
-
-def test_a_caption_can_be_read_where_tensorboard_shows_a_wide_picture_small():
-    sheet = captioned(np.full((20, 900, 3), 255, np.uint8), "step 400")
-    rows = np.flatnonzero((sheet < 128).any((1, 2)))
-    assert rows[-1] - rows[0] >= 24 and sheet.shape == (20 + 66, 900, 3)  # capitals of 8 pixels at a third of the size
+def test_a_log_goes_on_without_what_is_repeated(tmp_path):
+    """The lines of later steps, the validation of this one if it is repeated, and a line that a kill cut short."""
+    lines = [{"step": 1, "seconds": 1}, {"step": 2, "seconds": 1}, {"step": 2, "fd": 5}, {"step": 3, "seconds": 1}]
+    for repeats, kept in ((False, 3), (True, 2)):
+        (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 4, "se')
+        length = {"first_step": 2, "total_steps": 9, "steps_per_epoch": 3, "images_per_step": 1}
+        with RunLogger(tmp_path, repeats_validation=repeats, **length):
+            pass
+        assert read_log(tmp_path) == lines[:kept]

@@ -6,14 +6,13 @@ import logging
 import math
 import os
 import signal
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, stored_weights
+from helpers import TINY, same
 
 import test as test_script
 import train
@@ -21,21 +20,22 @@ from models.hgan import HGAN
 from util.checkpoint import load_checkpoint
 from util.errors import UsageError, run_command
 from util.files import strict, write_json
-from util.training import translator_run
+from util.training import tasks
 
 # ------------------------------------------------------------------ signals
 
 
-def test_a_signal_in_validation_saves_at_once_and_the_validation_is_made_up_for(fit, tmp_path, monkeypatch):
-    calls = []
+def test_a_kill_in_validation_changes_nothing_in_the_end(fit, tmp_path, monkeypatch):
+    scores = {"run": 5.0, "other": 5.0}
 
-    def scored(*_, cut: bool, **__):
+    def scored(_model, _frames, _net, *, cache_dir, **_):
         def validate():
-            calls.append(1)
-            if cut and len(calls) == 2:
-                os.kill(os.getpid(), signal.SIGTERM)
-                raise AssertionError("validation went on")
-            return {"fd": 5.0 - len(calls)}, 5.0 - len(calls)
+            if cache_dir.parent.parent == tmp_path and scores["run"] == 4.0 and not scores.get("killed"):
+                scores["killed"] = True
+                raise KeyboardInterrupt
+            where = "run" if cache_dir.parent.parent == tmp_path else "other"
+            scores[where] -= 1
+            return {"fd": scores[where]}, scores[where]
 
         return validate
 
@@ -43,34 +43,27 @@ def test_a_signal_in_validation_saves_at_once_and_the_validation_is_made_up_for(
         torch.rand(5)  # as building a network does; what resumes must not depend on it
         return SimpleNamespace(name="none", sha256="0")
 
-    flags = ("--val_interval", 0.2, "--val_size", 3, "--dropout")
-    monkeypatch.setattr(translator_run, "load_feature_net", net)
-    monkeypatch.setattr(translator_run, "create_validation", partial(scored, cut=True))
-    status, said = fit("--max_steps", 9, *flags)
-    assert status == 128 + signal.SIGTERM and "went on" not in said
+    flags = ("--val_interval", 0.2, "--val_size", 3, "--dropout", "--max_steps", 9)
+    monkeypatch.setattr(tasks, "load_feature_net", net)
+    monkeypatch.setattr(tasks, "create_validation", scored)
+    assert fit(*flags)[0] == 130
     stopped = load_checkpoint(tmp_path / "run" / "latest.pt")
-    assert stopped["validation_due"] and len(stopped["best"]) == 1
-    calls.pop()
-    monkeypatch.setattr(translator_run, "create_validation", partial(scored, cut=False))
-    assert fit("--max_steps", 9, "--continue_train", *flags)[0] == 0
-    resumed = load_checkpoint(tmp_path / "run" / "latest.pt")
-    calls.clear()
-    assert fit("--max_steps", 9, *flags, where=tmp_path / "other")[0] == 0
-    straight = load_checkpoint(tmp_path / "other" / "run" / "latest.pt")
-    assert straight["best"] == resumed["best"] and straight["best"][0]["score"] == 5.0 - len(calls)
-    for name in ("best.pt", "second_best.pt"):
-        steps = [load_checkpoint(tmp_path / part / "run" / name)["step"] for part in ("", "other")]
-        assert steps[0] == steps[1]
-    pairs = zip(stored_weights(tmp_path / "run"), stored_weights(tmp_path / "other" / "run"), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+    assert stopped["validation_due"] and stopped["best_score"] == 4.0
+    assert fit("--continue_train", *flags)[0] == 0 and fit(*flags, where=tmp_path / "other")[0] == 0
+    runs = [tmp_path / "run", tmp_path / "other" / "run"]
+    for name in ("latest.pt", "best.pt"):
+        killed, straight = (load_checkpoint(run / name) for run in runs)
+        assert same(killed, straight)
+    steps = [[json.loads(line)["step"] for line in (run / "log.jsonl").open()] for run in runs]
+    assert steps[0] == steps[1]
 
 
 def test_a_failed_validation_does_not_end_a_run(fit, tmp_path, monkeypatch):
     def broken(*_, **__):
         raise UsageError("a set holds 1 image")
 
-    monkeypatch.setattr(translator_run, "load_feature_net", lambda *_, **__: SimpleNamespace(name="none", sha256="0"))
-    monkeypatch.setattr(translator_run, "create_validation", lambda *_, **__: broken)
+    monkeypatch.setattr(tasks, "load_feature_net", lambda *_, **__: SimpleNamespace(name="none", sha256="0"))
+    monkeypatch.setattr(tasks, "create_validation", lambda *_, **__: broken)
     status, said = fit("--max_steps", 3, "--val_interval", 0.1, "--val_size", 3)
     assert status == 0 and "no validation at step" in said
     assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] == 3

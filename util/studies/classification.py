@@ -18,7 +18,7 @@ from util.files import as_utf8, csv_text, write_bytes
 from util.images import to_uint8
 from util.runtime import Amp, seed_everything
 from util.studies.training import train
-from util.training.saving import can_resume, resume
+from util.training.checkpoints import can_resume, resume
 from util.workers import progress
 
 
@@ -109,7 +109,6 @@ def run_training_set(
         start=resume(folder, net) if opt.continue_train and can_resume(folder) else None,
         board=board,
         save_every=opt.save_freq,
-        save_every_seconds=600,
     )
     loader = ordered_batches(dataset(tested, opt, "test"), opt.batch_size, num_workers=opt.num_workers)
     rows = [

@@ -28,9 +28,9 @@ from util.run import LATEST
 from util.runtime import Amp, seed_everything
 from util.scores.downstream import MEASURES, PCK_SHARE, gap_closed
 from util.studies.downstream_report import DRAW, SETS, enlarge, table
+from util.training.checkpoints import Progress
 from util.training.logger import RunLogger
 from util.training.loop import Schedule, fit
-from util.training.saving import Progress
 from util.workers import progress
 
 log = logging.getLogger(__name__)

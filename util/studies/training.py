@@ -5,9 +5,9 @@ from pathlib import Path
 from data.composites.classification import HandsOnBackgrounds
 from data.loader import stream_loader
 from models.supervised import Supervised
+from util.training.checkpoints import Progress
 from util.training.logger import RunLogger
 from util.training.loop import Schedule, fit
-from util.training.saving import Progress
 
 
 def train(

@@ -3,32 +3,32 @@
 import contextlib
 import json
 import logging
+import resource
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from util.errors import RunError
 from util.files import as_utf8, json_lines, strict, write_bytes
 from util.images import write_png
-from util.training.board import WHAT_TO_WATCH, captioned, score_tag, tag
 from util.workers import on_terminal
 
-try:
-    import resource
-except ImportError:  # not on Windows
-    resource = None
-
 LOG_FILE = "log.jsonl"
-DISTANCES = ("fd", "fid", "score", "mse")  # of a validation's scores
+DISTANCES = ("fd", "fid", "score")  # of a validation's scores
 NOT_JUDGED = ("structure_chance", "new_edges", "n_edges")  # they explain others; log.jsonl and TensorBoard have them
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # the bar fills the rest of the line
+READ_EVERY = 25  # steps, at most, between two reads of the device, which wait for it
+MOST_SKIPPED = 30  # steps in a row, then training stops; fp16's scaler needs 16 to come down from its first scale to 1
+SKIPPED = "skipped"
 
 
 def setup_logging(*, quiet: bool = False) -> None:
@@ -43,10 +43,60 @@ def setup_logging(*, quiet: bool = False) -> None:
     logging.getLogger().setLevel(logging.WARNING if quiet else logging.INFO)
 
 
+class LossMeter:
+    """Means of losses, fetched in batches to avoid GPU syncs, and the number of steps that were skipped."""
+
+    def __init__(self) -> None:
+        self.in_a_row = 0  # skipped steps up to the last one that was read
+        self._unread: list[tuple[int, dict, dict[str, Tensor]]] = []
+        self._read: list[dict[str, float]] = []  # of steps that were not skipped, since the last means
+        self._skipped = 0  # steps since then
+
+    @property
+    def broken(self) -> bool:
+        """Whether too many steps in a row were not finite for the weights to be of use."""
+        return self.in_a_row >= MOST_SKIPPED
+
+    def add(self, step: int, losses: dict[str, Tensor], batch: dict) -> None:
+        """Add a step's losses: scalars, among them "skipped" (1.0 if the step changed nothing, else 0.0)."""
+        paths = {key: value for key, value in batch.items() if key.endswith("_path")}
+        self._unread.append((step, paths, losses))
+        if len(self._unread) >= READ_EVERY:
+            self.read()
+
+    def means(self) -> dict[str, float]:
+        """The losses' means since the last call, without skipped steps. "skipped", their number, is missing if it is 0."""
+        self.read()
+        steps, skipped = self._read, self._skipped
+        self._read, self._skipped = [], 0
+        means = {name: fmean(losses[name] for losses in steps) for name in steps[0]} if steps else {}
+        return means | ({SKIPPED: skipped} if skipped else {})
+
+    def read(self) -> None:
+        """Fetch what was added, and log skipped steps. Raises RunError for MOST_SKIPPED in a row."""
+        unread, self._unread = self._unread, []
+        for step, paths, losses in unread:
+            values = dict(zip(losses, torch.stack([loss.float() for loss in losses.values()]).tolist()))
+            if not values.pop(SKIPPED):
+                self.in_a_row = 0
+                self._read.append(values)
+                continue
+            self.in_a_row += 1
+            self._skipped += 1
+            files = ", ".join(path for each in paths.values() for path in each)
+            logging.warning("step %d: loss or gradient not finite, update skipped; files: %s", step, files)
+            if self.broken:
+                raise RunError(
+                    f"losses or gradients were not finite in {self.in_a_row} steps in a row, up to step {step} (files of the "
+                    f"last: {files}); go on from the last checkpoint with --amp off, if it was on, or start anew with a lower "
+                    "--lr"
+                )
+
+
 class RunLogger:
     """Writes a run's numbers and pictures; `with` closes it.
 
-    board: TensorBoard's folder (default: folder/tensorboard). columns: what the pictures show, from left to right.
+    repeats_validation: the validation of first_step is done again. board: TensorBoard's folder (default: folder/tensorboard).
     """
 
     def __init__(
@@ -57,16 +107,17 @@ class RunLogger:
         total_steps: int,
         steps_per_epoch: int,
         images_per_step: int,
+        repeats_validation: bool = False,
         board: Path | None = None,
-        columns: str = "",
     ) -> None:
         self.folder, self.steps_per_epoch, self.images_per_step = folder, steps_per_epoch, images_per_step
-        self.total_steps, self.step, self.columns = total_steps, first_step, columns
-        _drop_after(folder, first_step)
+        self.total_steps, self.step = total_steps, first_step
+        _drop_repeated(folder, first_step, repeats_validation)
         self._open = contextlib.ExitStack()
         self._log = self._open.enter_context(open(folder / LOG_FILE, "a", encoding="utf-8"))
-        where = self._open.enter_context(readable_path(board or folder / "tensorboard"))
-        self._board = self._open.enter_context(SummaryWriter(where, purge_step=first_step + 1))
+        self._board = self._open.enter_context(
+            SummaryWriter(str(board or folder / "tensorboard"), purge_step=first_step + 1)
+        )
         bar = tqdm(total=total_steps, initial=first_step, disable=not on_terminal(), dynamic_ncols=True, bar_format=BAR)
         self._bar = self._open.enter_context(bar)
         self._since, self._since_step = time.perf_counter(), first_step
@@ -78,6 +129,11 @@ class RunLogger:
 
     def __exit__(self, *error) -> None:
         self._open.close()
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the data so far."""
+        return self.step / self.steps_per_epoch
 
     def advance(self) -> None:
         """Count one more step."""
@@ -98,7 +154,7 @@ class RunLogger:
         seconds = (time.perf_counter() - self._since) / max(1, self.step - self._since_step)
         self._since, self._since_step = time.perf_counter(), self.step
         rate = self.images_per_step / seconds if seconds else 0.0
-        self._write({"seconds": seconds, "images_per_second": rate, "memory_gib": memory_gib(), **values}, tag)
+        self._write({"seconds": seconds, "images_per_second": rate, "memory_gib": memory_gib(), **values}, loss_tag)
         shown = [f"{name} {value:.3f}" for name, value in values.items() if not name.endswith(("_real", "_fake"))]
         pace = f"ETA {self.time_left()}, {rate:.2f} images/s"
         self._bar.set_postfix_str(pace)
@@ -111,66 +167,52 @@ class RunLogger:
         first, start = self._paced_from or (self.step, 0.0)
         if self.step == first:
             return "?"
-        return tqdm.format_interval(
-            (time.perf_counter() - start) / (self.step - first) * (self.total_steps - self.step)
-        )
+        pace = (time.perf_counter() - start) / (self.step - first)
+        return tqdm.format_interval(pace * (self.total_steps - self.step))
 
     def scores(self, values: dict[str, float]) -> None:
         """Log the scores of a validation."""
-        self._write(values, score_tag)
+        self._write(values, "1_scores/{}".format)
         distances = [f"{name} {value:.4g}" for name, value in values.items() if name in DISTANCES]
-        rulers = [f"{name} {value:.3g}" for name, value in values.items() if name not in (*DISTANCES, *NOT_JUDGED)]
-        shown = [
-            f"{'  '.join(part)} ({best})"
-            for part, best in ((distances, "lower is better"), (rulers, "best is 1"))
-            if part
-        ]
-        logging.info("validation at step %d: %s", self.step, ";  ".join(shown))
-
-    @property
-    def epoch(self) -> float:
-        """Passes over the data so far."""
-        return self.step / self.steps_per_epoch
+        others = [f"{name} {value:.3g}" for name, value in values.items() if name not in (*DISTANCES, *NOT_JUDGED)]
+        parts = (("  ".join(distances), "lower is better"), ("  ".join(others), "best is 1"))
+        shown = ";  ".join(f"{part} ({best})" for part, best in parts if part)
+        logging.info("validation at step %d: %s", self.step, shown)
 
     def image(self, name: str, picture: np.ndarray) -> None:
         """Show a uint8 (H, W, 3) picture with its step in TensorBoard, and keep the latest as NAME.png in the folder."""
-        picture = captioned(picture, f"step {self.step}" + (f": {self.columns}" if self.columns else ""))
         write_png(self.folder / f"{name}.png", picture)
         self._board.add_image(name, picture, self.step, dataformats="HWC")
         self._board.flush()
 
-    def text(self, name: str, text: str) -> None:
-        """Show text (Markdown) in TensorBoard."""
-        self._board.add_text(name, as_utf8(text), self.step)
+    def options(self, options: dict[str, object]) -> None:
+        """Show the command and a table of the run's options in TensorBoard."""
+        rows = [f"| {name} | `{value}` |" for name, value in options.items()]
+        text = "\n".join([f"`{' '.join(sys.argv)}`", "", "| option | value |", "| --- | --- |", *rows])
+        self._board.add_text("options", as_utf8(text), self.step)
 
-    def guide(self) -> None:
-        """Show what to watch in TensorBoard."""
-        self.text("what_to_watch", WHAT_TO_WATCH)
-
-    def _write(self, values: dict[str, float], tag_of) -> None:
+    def _write(self, values: dict[str, float], tag: Callable[[str], str]) -> None:
         values = strict(values)
-        print(
-            json.dumps({"step": self.step, "epoch": round(self.epoch, 4), **values}, allow_nan=False),
-            file=self._log,
-            flush=True,
-        )
+        entry = {"step": self.step, "epoch": round(self.epoch, 4), **values}
+        print(json.dumps(entry, allow_nan=False), file=self._log, flush=True)
         for name, value in values.items():
             if value is not None:
-                self._board.add_scalar(tag_of(name), value, self.step)
+                self._board.add_scalar(tag(name), value, self.step)
         self._board.flush()
 
 
-@contextlib.contextmanager
-def readable_path(folder: Path) -> Iterator[str]:
-    """The folder's path, or a temporary link to it if the path is not UTF-8, which TensorBoard cannot write."""
-    if as_utf8(str(folder)) == str(folder):
-        yield str(folder)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as links:
-        link = Path(links, "tensorboard")
-        link.symlink_to(folder.resolve(), target_is_directory=True)
-        yield str(link)
+def loss_tag(name: str) -> str:
+    """A logged number's name -> its tag in TensorBoard, "group/name", so that groups are in the order to look at."""
+    if name in ("seconds", "images_per_second", "memory_gib", SKIPPED):
+        return f"4_speed_and_memory/{name}"
+    return {"D": "3_discriminators", "G": "2_generators"}.get(name.partition("_")[0], "2_losses") + f"/{name}"
+
+
+def memory_gib() -> float:
+    """Peak memory so far: the GPU's if one is in use, else this process's."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (30 if sys.platform == "darwin" else 20)
 
 
 def read_log(run: Path) -> list[dict]:
@@ -182,16 +224,10 @@ def read_log(run: Path) -> list[dict]:
     return [entry for entry in json_lines(text) if isinstance(entry.get("step"), int)]
 
 
-def memory_gib() -> float:
-    """Peak memory so far: the GPU's if one is in use, else this process's."""
-    if torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated() / 2**30
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
-    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
-
-
-def _drop_after(run: Path, step: int) -> None:
-    """Remove the lines of steps that a resumed run repeats, and a last line that is incomplete."""
+def _drop_repeated(run: Path, step: int, repeats_validation: bool) -> None:
+    """Remove the lines of what a resumed run repeats, and a last line that is incomplete."""
     if (run / LOG_FILE).exists():
-        kept = [json.dumps(entry) + "\n" for entry in read_log(run) if entry["step"] <= step]
-        write_bytes(run / LOG_FILE, "".join(kept).encode())
+        kept = [entry for entry in read_log(run) if entry["step"] <= step]
+        if repeats_validation:
+            kept = [entry for entry in kept if entry["step"] < step or "seconds" in entry]
+        write_bytes(run / LOG_FILE, "".join(json.dumps(entry) + "\n" for entry in kept).encode())

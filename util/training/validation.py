@@ -1,21 +1,26 @@
-"""Validation during training: how far translated hands are from real ones (paper section IV.A)."""
+"""Validation of translators during training (paper section IV.A), and the pictures that training shows."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from data.frames import Domains
+from data.frames import DOMAINS, Domains
+from data.hands import Hand
 from data.joints import region_depth
-from data.regions import HandRegions, readable
+from data.regions import TEST_CROP, HandRegions, readable
 from models.features.registry import FeatureNet
 from models.hgan import HGAN
 from models.translation import translator_of
+from util.drawing import sheet, spread
+from util.images import ImageError
 from util.scores.appearance import hand_scale
 from util.scores.distances import frechet_distance
 from util.scores.features import extract_features
 from util.scores.metrics import Figures, View, best_score, entries, flat_entries, measure
 from util.scores.structure import SourceEdges
+
+ROWS = 4  # hands in a picture
 
 
 def create_validation(
@@ -58,8 +63,31 @@ def create_validation(
         distance = frechet_distance(real, extract_features(translated(figures), net))
         pooled = entries(figures, photographs)
         score = best_score(distance, pooled)
-        return {net.metric: distance, "score": score, **flat_entries(pooled)}, (
-            distance if best_by == "distance" else score
-        )
+        chosen = distance if best_by == "distance" else score
+        return {net.metric: distance, "score": score, **flat_entries(pooled)}, chosen
 
     return validate
+
+
+def display_hands(frames: Domains, *, background: str, crop: int = TEST_CROP) -> dict[str, list[Hand]]:
+    """Up to ROWS hands of each domain, evenly spread over its frames: the same ones at every step of a run."""
+    chosen = {}
+    for domain in DOMAINS:
+        regions = HandRegions(frames[domain], crop=crop, background=background)
+        hands = [regions[place] for place in spread(len(regions), 2 * ROWS)]  # some may be unreadable
+        hands = [hand for hand in hands if not isinstance(hand, ImageError)]
+        chosen[domain] = (hands[::2] if len(hands) > ROWS else hands)[:ROWS]
+    return chosen
+
+
+def display_grids(model: HGAN, hands: dict[str, list[Hand]], *, crop_to_hand: bool) -> dict[str, np.ndarray]:
+    """{name: uint8 (H, W, 3) picture} for each direction: source | translated | cycle, one row a hand."""
+    pictures = {}
+    for source, there, back in (("synthetic", "StoR", "RtoS"), ("real", "RtoS", "StoR")):
+        columns = [[hand.image for hand in hands[source]]]
+        for direction in (there, back):
+            inputs = [Hand(image, hand.mask) for image, hand in zip(columns[-1], hands[source])]
+            columns.append(translator_of(model, direction=direction, crop_to_hand=crop_to_hand).images(inputs))
+        if hands[source]:
+            pictures[f"{source}_translated_cycle"] = sheet(list(zip(*columns)), columns=(source, "translated", "cycle"))
+    return pictures

@@ -1,0 +1,84 @@
+"""The checkpoints of a run: latest.pt to go on from, best.pt to use, epoch_N.pt to keep."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from util import distributed
+from util.checkpoint import load_checkpoint, save_checkpoint
+from util.errors import UsageError, first_lines
+from util.run import BEST, LATEST
+
+
+class Trainable(Protocol):
+    """What the loop trains: H-GAN, SilNet, the classifier.
+
+    The parts of state_dict() that PER_RANK names (none if there is no such attribute) differ between the processes of a run;
+    the others are the same in all. inference_state() is what best.pt holds.
+    """
+
+    def training_step(self, batch: dict) -> dict[str, Tensor]: ...
+    def state_dict(self) -> dict: ...
+    def load_state_dict(self, state: dict) -> None: ...
+    def inference_state(self) -> dict: ...
+
+
+@dataclass
+class Progress:
+    """The state of a run: steps done, the lowest validation score, and whether the validation of this step is to be done."""
+
+    step: int = 0
+    best_score: float = math.inf
+    validation_due: bool = False
+
+
+def can_resume(folder: Path) -> bool:
+    """Whether there is anything to resume from."""
+    return (folder / LATEST).exists()
+
+
+def resume(folder: Path, model: Trainable) -> Progress:
+    """Load latest.pt into the model. All processes must call it. Raises UsageError.
+
+    The number of processes may differ from that of the save: each takes its own part of the state, or starts it anew.
+    """
+    content = load_checkpoint(folder / LATEST)
+    try:
+        ranks, rank = content["ranks"], distributed.rank()
+        model.load_state_dict(content["model"] | (ranks[rank] if rank < len(ranks) else rank_state(model)))
+        progress = Progress(content["step"], content["best_score"], content["validation_due"])
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise UsageError(f"{folder / LATEST} does not fit these options ({first_lines(error)})") from error
+    distributed.barrier()
+    return progress
+
+
+def rank_state(model: Trainable) -> dict:
+    """The parts of the model's state that are this process's own."""
+    names = getattr(model, "PER_RANK", ())
+    state = model.state_dict() if names else {}
+    return {name: state[name] for name in names}
+
+
+def save_latest(folder: Path, model: Trainable, progress: Progress) -> None:
+    """Write latest.pt, all that `resume` needs. All processes must call it; rank 0 writes. Raises RunError."""
+    ranks = distributed.gather(rank_state(model))
+    if ranks is not None:
+        state = {name: value for name, value in model.state_dict().items() if name not in ranks[0]}
+        save_checkpoint(folder / LATEST, {**asdict(progress), "model": state, "ranks": ranks})
+    distributed.barrier()
+
+
+def save_snapshot(folder: Path, model: Trainable, progress: Progress, *, epoch: int) -> None:
+    """Write epoch_N.pt: the state for inference, as in best.pt. Raises RunError."""
+    save_checkpoint(folder / f"epoch_{epoch}.pt", {"step": progress.step, "model": model.inference_state()})
+
+
+def keep_best(folder: Path, model: Trainable, progress: Progress, score: float) -> None:
+    """Write best.pt if the score is the lowest so far. Raises RunError."""
+    if score < progress.best_score:
+        save_checkpoint(folder / BEST, {"score": score, "step": progress.step, "model": model.inference_state()})
+        progress.best_score = score
