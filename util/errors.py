@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import errno
 import logging
+import multiprocessing
 import signal
 import sys
 import threading
@@ -72,8 +73,8 @@ def run_command(main: Callable[[], int | None]) -> None:
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     finally:
-        if "util.workers" in sys.modules:  # else there are none
-            sys.modules["util.workers"].end_workers()
+        for child in multiprocessing.active_children():
+            child.kill()  # Python would wait for those that hang
         threading.excepthook = hook
         signal.signal(signal.SIGTERM, handler)
 
@@ -147,11 +148,6 @@ EXPLAINED = (
         "too little shared memory ({first}); give the container more (docker run --shm-size 1g), or pass --num_workers 0",
     ),
     (
-        ("LostServer",),
-        ("DataLoader worker", "Pin memory thread exited"),
-        "a process that reads images was lost ({first}), often for want of memory; {go_on}, perhaps with a lower --num_workers",
-    ),
-    (
         (),
         ("nable to find an engine",),  # cuDNN has no kernel that fits
         "cuDNN found no way to compute this ({first}), often for want of memory; {less_memory}; {go_on}",
@@ -197,9 +193,7 @@ def explain(error: BaseException) -> str | None:
         return _explain_os(error)
     text, kinds = str(error).strip(), {kind.__name__ for kind in type(error).__mro__}
     if "ImageError" in kinds:
-        return worker_message(text)
-    if "EOFError" in kinds and text == "unexpected EOF":  # of the server that starts multiprocessing's workers
-        kinds = {"LostServer"}
+        return text
     words = {"first": (text.splitlines() or [type(error).__name__])[0][:200], "word": (text.split() or [""])[0]}
     for names, signs, sentence in EXPLAINED:
         if kinds & set(names) or "RuntimeError" in kinds and any(sign in text for sign in signs):
@@ -214,11 +208,3 @@ def _explain_os(error: OSError) -> str:
     if "AF_UNIX path too long" in str(error):
         return "the folder for temporary files has too long a name for worker processes; set TMPDIR to a shorter one, or pass --num_workers 0"
     return f"{where}{error.strerror or error}"
-
-
-def worker_message(text: str) -> str:
-    """The message of an error that a DataLoader's worker raised, without the traceback that DataLoader adds to it."""
-    if "Original Traceback" not in text:
-        return text
-    last = text.strip().splitlines()[-1]
-    return last.partition(": ")[2] or last

@@ -1,11 +1,11 @@
-"""Work in processes and threads beside the main one: reading images, refining masks, drawing the demo.
+"""Work beside the main process: in worker processes, in threads, and by this project's own commands as child processes.
 
-Processes come by forkserver or spawn, never by a fork of the main process: a fork that happens while one of its threads
-holds a lock leaves that lock held in the worker for ever. OpenCV takes such a lock whenever a thread that used it ends, and
-its next `imdecode` in a worker then never returns. What workers send goes through pipes as plain arrays: shared memory is
-64 MB in Docker, and passing its descriptors takes sockets, whose paths a long TMPDIR breaks.
+Workers come by forkserver or spawn. A fork of the main process could copy a lock that one of its threads holds, and then
+hang: OpenCV takes one whenever a thread that used it ends. Each worker has a pipe of its own and results go through it as
+plain data, so shared memory (64 MB in Docker) is not needed, a lost worker is noticed at once, and a worker ends with its
+parent.
 
-A process takes seconds to start. Images that are read once are read by threads, which start at once and share memory.
+A process takes seconds to start. Images that are read once are read by threads.
 """
 
 import contextlib
@@ -18,18 +18,16 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from functools import partial
+from itertools import cycle, starmap
 from multiprocessing.context import BaseContext
 from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import cv2
 from tqdm import tqdm
@@ -42,112 +40,76 @@ log = logging.getLogger(__name__)
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-STALLED = 300  # seconds without a result after which workers are taken to hang
+STALLED = 300  # seconds without a result after which the work is taken to hang
 POLL = 5  # seconds of waiting for a result at a time
+AHEAD = 2  # tasks that are begun beyond those being worked on, a worker
 PRELOADED = ("cv2", "scipy.ndimage", "torch", "torch.utils.tensorboard")  # slow to import: once, not once a worker
-LONGEST_TMPDIR = 60  # bytes; a socket's path may have 107, of which Python's own part takes up to 40
-
-SECONDS = 30.0  # between two plain lines of progress
+SECONDS = 30.0  # between two lines of progress
 ROOT = Path(__file__).resolve().parents[1]
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 PR_SET_PDEATHSIG = 1
 
 
-def before_workers(count: int) -> None:
-    """Call it before `count` worker processes are started; 0: before work in this one.
-
-    The processes are the parallelism, so OpenCV gets one thread. A TMPDIR too long for sockets gives way to a shorter
-    folder. Raises RunError where there is none.
-    """
-    cv2.setNumThreads(1)
-    if not count or os.name != "posix" or len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TMPDIR:
-        return
-    for folder in ("/tmp", "/var/tmp"):
-        if os.access(folder, os.W_OK | os.X_OK):
-            tempfile.tempdir = folder
-            return
-    raise RunError(
-        f"the folder for temporary files, {tempfile.gettempdir()}, has too long a name for worker processes, and /tmp "
-        "cannot be written; set TMPDIR to a shorter one, or pass --num_workers 0"
-    )
-
-
-def worker_context() -> BaseContext:
-    """How worker processes are started: as Python was told to, by forkserver in the place of fork."""
-    method = multiprocessing.get_start_method()
-    context = multiprocessing.get_context("forkserver" if method == "fork" else method)
-    if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload([name for name in PRELOADED if name in sys.modules])
-    return context
-
-
-def start_worker(*_: object) -> None:
-    """Call it first in a worker: it leaves Ctrl-C and SIGTERM to the main process, and ends when that ends, even by SIGKILL."""
-    cv2.setNumThreads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):  # a cluster signals every process of the job
-        signal.signal(number, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
-
-
-def _follow(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
-
-
-def end_workers() -> None:
-    """Kill the worker processes that are left. Python waits at its end for those that hang, and they ignore SIGTERM."""
-    workers = multiprocessing.active_children()
-    with contextlib.ExitStack() as restored:
-        if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
-            # PyTorch's handler raises an error for a worker that was killed.
-            restored.callback(signal.signal, signal.SIGCHLD, signal.signal(signal.SIGCHLD, signal.SIG_DFL))
-        for worker in workers:
-            worker.kill()
-        for worker in workers:
-            worker.join(5)
-
-
 def in_processes(
     function: Callable[..., Result], tasks: Iterable[tuple], *, count: int, name: Callable[[tuple], str]
 ) -> Iterator[Result]:
-    """function(*task) of each task, in `count` processes; yields the results in any order, as they come.
+    """function(*task) of each task, in order, by `count` processes that work a few tasks ahead; 0: in this process.
 
-    A few tasks a process are under way at a time, so that memory does not grow with their number. name: what a task is
-    called in messages. Raises RunError where a process is lost or none ends a task for STALLED seconds.
+    tasks: may be endless. name: what a task is called in messages. An error of the function is raised in its task's turn.
+    Raises RunError where a process is lost, or gives nothing for STALLED seconds.
     """
-    before_workers(count)
-    tasks = iter(tasks)
-    under_way: dict[Future, tuple] = {}  # in the order in which they begin
-    with ProcessPoolExecutor(count, mp_context=worker_context(), initializer=start_worker) as pool:
+    if not count:
+        yield from starmap(function, tasks)
+        return
+    context, workers = worker_context(), []
+    try:
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(function, theirs), daemon=True)
+            process.start()
+            workers.append((process, ours))
+            theirs.close()
+        turns = cycle(pipe for _, pipe in workers)
 
-        def submit(more: int) -> None:
-            under_way.update({pool.submit(function, *task): task for task in islice(tasks, more)})
+        def begin(task: tuple) -> Callable[[], Result]:
+            pipe = next(turns)
+            with contextlib.suppress(OSError):  # of a worker that is lost: its result will say so
+                pipe.send(task)
+            return partial(_receive, pipe, name, task)
 
-        try:
-            submit(3 * count)
-            while under_way:
-                finished = wait(under_way, timeout=STALLED, return_when=FIRST_COMPLETED).done
-                if not finished:
-                    names = " or ".join(map(name, islice(under_way.values(), count)))
-                    raise RunError(
-                        f"worker processes have ended no work for {STALLED} s: one hangs at {names}; what was done is "
-                        "kept, run again to go on, with --num_workers 0 if that does not help"
-                    )
-                submit(len(finished))
-                for future in finished:
-                    del under_way[future]
-                    yield future.result()
-        except BrokenProcessPool as error:
-            raise RunError(
-                "a worker process was killed (often for want of memory); what was done is kept, run again to go on, "
-                "perhaps with a lower --num_workers"
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            end_workers()
-            raise
+        yield from _ahead(begin, tasks, (AHEAD + 1) * count)
+    finally:
+        for process, _ in workers:
+            process.kill()
+        for process, pipe in workers:
+            process.join(POLL)
+            pipe.close()
+
+
+def _serve(function: Callable[..., Result], pipe: multiprocessing.connection.Connection) -> None:
+    start_worker()
+    with contextlib.suppress(EOFError, OSError):  # the main process is gone
+        while True:
+            task, error, result = pipe.recv(), None, None
+            try:
+                result = function(*task)
+            except Exception as raised:
+                error = raised
+                error.add_note(traceback.format_exc())
+            pipe.send((result, error))
+
+
+def _receive(pipe: multiprocessing.connection.Connection, name: Callable[[tuple], str], task: tuple) -> object:
+    _wait(pipe.poll, lambda: name(task), "; pass --num_workers 0 if that does not help")
+    try:
+        result, error = pipe.recv()
+    except (EOFError, OSError):
+        raise RunError(
+            f"a worker process was lost, often for want of memory; {go_on()}, perhaps with a lower --num_workers"
+        ) from None
+    if error:
+        raise error
+    return result
 
 
 def in_threads(
@@ -158,91 +120,113 @@ def in_threads(
     name: Callable[[Task], str] | None = None,
     start: Callable[[], object] | None = None,
 ) -> Iterator[Result]:
-    """function(task) of each task, in order, by `count` threads that work a few tasks ahead; 0: each when it is asked for.
+    """function(task) of each task, in order, by `count` threads that work a few tasks ahead; 0: in this thread.
 
-    For functions that rarely hold Python's lock, as those that read or translate images. An error of the function is raised
-    in the task's turn. name: what a task is called in messages; RunError is raised where no result comes for STALLED seconds,
-    and threads that hang are left behind. None: the function never hangs, and the end waits for the tasks begun. start:
-    called first in each thread.
+    For functions that rarely hold Python's lock: those that read or translate images. An error of the function is raised
+    in its task's turn. name: what a task is called in messages; RunError is raised where no result comes for STALLED
+    seconds, and threads that hang are left behind. None: the function never hangs, and the end waits for the tasks begun.
+    start: called first in each thread.
     """
     if not count:
         yield from map(function, tasks)
         return
-    under_way: deque[tuple[Task, AsyncResult]] = deque()
     with ThreadPool(count, start) as pool:  # its end does not wait for threads that hang, nor does the program's
         try:
-            for task in tasks:
-                under_way.append((task, pool.apply_async(function, (task,))))
-                if len(under_way) > 2 * count:
-                    yield _result(*under_way.popleft(), name)
-            while under_way:
-                yield _result(*under_way.popleft(), name)
+            yield from _ahead(
+                lambda task: partial(_get, pool.apply_async(function, (task,)), name, task), tasks, (AHEAD + 1) * count
+            )
         finally:
             if name is None:  # the program must not end while a thread computes
                 pool.terminate()
                 pool.join()
 
 
-def _result(task: Task, result: AsyncResult, name: Callable[[Task], str] | None) -> Result:
-    if name is None:
-        return result.get()
-    for _ in range(max(1, STALLED // POLL)):  # counted, not timed: a process may be stopped for hours and go on
-        result.wait(POLL)
-        if result.ready():
-            return result.get()
-    raise RunError(
-        f"no image has come for {STALLED} s: reading hangs at {name(task)}; see whether this file and its disk can be "
-        f"read; {go_on()}"
-    )
+def _get(result: AsyncResult, name: Callable[[Task], str] | None, task: Task) -> Result:
+    if name is not None:
+        _wait(lambda seconds: result.wait(seconds) or result.ready(), lambda: name(task))
+    return result.get()
+
+
+def _ahead(begin: Callable[[Task], Callable[[], Result]], tasks: Iterable[Task], most: int) -> Iterator[Result]:
+    """Begin up to `most` tasks ahead of the one whose result is due; `begin` returns what waits for its result."""
+    under_way: deque[Callable[[], Result]] = deque()
+    for task in tasks:
+        under_way.append(begin(task))
+        if len(under_way) == most:
+            yield under_way.popleft()()
+    while under_way:
+        yield under_way.popleft()()
+
+
+def _wait(ready: Callable[[float], bool], name: Callable[[], str], advice: str = "") -> None:
+    """Wait for a result by ready(seconds). The waits are counted, as a process may be stopped for hours and go on."""
+    if not any(ready(POLL) for _ in range(max(1, STALLED // POLL))):
+        raise RunError(
+            f"no result has come for {STALLED} s: the work on {name()} hangs; see whether this file and its disk can be "
+            f"read; {go_on()}{advice}"
+        )
+
+
+def worker_context() -> BaseContext:
+    """How worker processes are started: by forkserver, or by spawn where there is none."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([name for name in PRELOADED if name in sys.modules])
+    return context
+
+
+def start_worker() -> None:
+    """Call it first in a worker: it leaves Ctrl-C and SIGTERM to the main process, and ends when that ends."""
+    cv2.setNumThreads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a cluster signals every process of the job
+        signal.signal(number, signal.SIG_IGN)
+    sentinel = multiprocessing.parent_process().sentinel
+    threading.Thread(target=_end_with, args=(sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 # ------------------------------------------------------------------ progress
 
 
-def on_terminal() -> bool:
-    """Whether stderr is a terminal, where a line can be drawn over."""
-    return sys.stderr is not None and sys.stderr.isatty()
+class _Lines(tqdm):
+    """tqdm that logs a line every SECONDS, for where there is no terminal."""
 
-
-class Lines(Generic[Task]):
-    """Progress as log lines where there is no terminal, with the part of tqdm's interface that is used here."""
-
-    def __init__(self, items: Iterable[Task], *, total: int | None, desc: str, unit: str, initial: int = 0) -> None:
-        self.items, self.total, self.desc, self.unit = items, total, desc, unit
-        self.n, self._last_line = initial, time.monotonic()
-
-    def __iter__(self) -> Iterator[Task]:
-        for item in self.items:
-            yield item
-            self.update()
-
-    def __enter__(self) -> "Lines[Task]":
-        return self
-
-    def __exit__(self, *error) -> None:
-        pass
-
-    def update(self, count: int = 1) -> None:
-        """Count some more; log a line every SECONDS."""
-        self.n += count
-        if time.monotonic() - self._last_line >= SECONDS:
-            self._last_line = time.monotonic()
-            of = f" of {self.total:,}" if self.total else ""
+    def display(self, *_, **__) -> None:
+        of = f" of {self.total:,}" if self.total else ""
+        if self.n > self.initial:
             log.info("%s: %s%s %ss", self.desc, f"{self.n:,}", of, self.unit)
+
+    def close(self) -> None:
+        self.disable = True
 
 
 def progress(
-    items: Iterable[Task] = (), *, total: int | None = None, desc: str, unit: str = "image", initial: int = 0
-) -> "tqdm[Task] | Lines[Task]":
+    items: Iterable[Task] | None = None,
+    *,
+    total: int | None = None,
+    desc: str,
+    unit: str = "image",
+    initial: int = 0,
+) -> "tqdm[Task]":
     """Show how many items are done: iterate over the result, or use it in `with` and call its update(count).
 
     A bar on a terminal, removed at the end; elsewhere a plain line every SECONDS, without control characters.
     """
-    if total is None and hasattr(items, "__len__"):
-        total = len(items) or None
-    if not on_terminal():
-        return Lines(items, total=total, desc=desc, unit=unit, initial=initial)
-    return tqdm(items or None, total=total, desc=desc, unit=unit, initial=initial, leave=False, dynamic_ncols=True)
+    if on_terminal():
+        return tqdm(items, desc, total, unit=unit, initial=initial, leave=False, dynamic_ncols=True)
+    return _Lines(items, desc, total, unit=unit, initial=initial, mininterval=SECONDS, miniters=1)
+
+
+def on_terminal() -> bool:
+    """Whether stderr is a terminal, where a line can be drawn over."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 # ------------------------------------------------------------------ this project's commands as child processes
@@ -266,12 +250,8 @@ def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, 
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
-            preexec_fn=_end_with_parent if LIBC else None,
+            preexec_fn=partial(LIBC.prctl, PR_SET_PDEATHSIG, signal.SIGTERM) if LIBC else None,
         )
-
-
-def _end_with_parent() -> None:
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def shell_line(command: Sequence[str]) -> str:
@@ -281,10 +261,7 @@ def shell_line(command: Sequence[str]) -> str:
 
 def last_line(log: Path) -> str:
     """The last line of a log that is not empty, "" where there is none."""
-    try:
-        lines = log.read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 

@@ -1,5 +1,4 @@
-"""Worker processes and threads wherever the program runs: any start method, a long TMPDIR, no shared memory, a parent that is
-killed, a disk that hangs."""
+"""Worker processes and threads: results in order, a parent that is killed, a worker that is lost, a disk that hangs."""
 
 import importlib
 import multiprocessing
@@ -12,6 +11,7 @@ import tempfile
 import threading
 import time
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 from data.composites.backgrounds import open_backgrounds
 from data.composites.downstream import background_bank
 from data.frames import find_frames, frames_in_folder
-from data.loader import collate_arrays, ordered_batches, stream_loader
+from data.loader import ordered_batches, stream_loader
 from data.regions import HandRegions, readable
 from data.unpaired import UnpairedHands
 from util import workers as pool
@@ -42,9 +42,9 @@ class Numbers(Dataset):
         return {"value": torch.full((3, 64, 64), float(k)), "name": str(k)}
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_batches_are_tensors_that_came_without_shared_memory(workers):
-    for start, batch in zip(range(0, 12, 2), stream_loader(Numbers(), 2, num_workers=workers)):
+    for start, batch in zip(range(2, 12, 2), stream_loader(Numbers(), 2, num_workers=workers, start_step=1)):
         assert batch["value"].shape == (2, 3, 64, 64) and not batch["value"].is_shared()
         assert batch["value"][:, 0, 0, 0].tolist() == [start, start + 1]
         assert batch["name"] == [str(start), str(start + 1)]
@@ -59,7 +59,6 @@ def test_a_data_set_comes_once_and_in_order(workers):
 
 
 def test_all_that_workers_are_sent_can_be_sent(tmp_path):
-    """forkserver (Python 3.14) and spawn (macOS, Windows) pickle what a loader's workers work on."""
     for i in range(10):
         write_png(tmp_path / "photographs" / f"{i}.png", np.full((40, 40, 3), 20 * i, np.uint8))
     frames = find_frames(dataroot=write_hands(tmp_path / "data", frames=1, size=48))
@@ -69,57 +68,45 @@ def test_all_that_workers_are_sent_can_be_sent(tmp_path):
         assert np.array_equal(source(np.random.default_rng(3)), again(np.random.default_rng(3)))
     stream = UnpairedHands(frames, crop_size=32, seed=0)
     assert torch.equal(pickle.loads(pickle.dumps(stream))[1]["real"], stream[1]["real"])
-    pickle.dumps(collate_arrays)
 
 
-def run_script(method: str, script: str, *argv: object, log: Path, **environment: object) -> int:
-    """The exit status of a script whose workers are started by `method`; its output goes to `log`."""
-    return wait(start_call(partial(call_script, method, [script, *map(str, argv)]), log, **environment))
-
-
-def call_script(method: str, argv: list[str]) -> None:
-    multiprocessing.set_start_method(method, force=True)
+def call_script(argv: list[str], method: str | None) -> None:
+    if method:  # a system without forkserver
+        multiprocessing.get_all_start_methods = lambda: [method]
     tempfile.tempdir = None  # TMPDIR is read anew
     sys.argv = argv
     run_command(importlib.import_module(argv[0].removesuffix(".py")).main)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="fork is POSIX's")
-@pytest.mark.parametrize("method", ["fork", "spawn"])  # fork gives way to forkserver
-def test_training_with_workers_and_a_long_tmpdir(tmp_path, method):
-    """A socket's path has at most 107 bytes; nothing hangs, whichever way workers are started."""
+@pytest.mark.skipif(os.name != "posix", reason="TMPDIR is POSIX's")
+def test_training_with_a_tmpdir_too_long_for_sockets_is_one_sentence(tmp_path):
+    """A socket's path has at most 107 bytes."""
     tmpdir = tmp_path / ("a" * 100)
     tmpdir.mkdir()
     root = write_hands(tmp_path / "data", frames=1, size=48)
     flags = [*TINY, "--netD", "pixel", "--num_workers", 1, "--max_steps", 2, "--device", "cpu"]
-    where, log = ("--name", "run", "--dataroot", root, "--checkpoints_dir", tmp_path), tmp_path / "log"
-    assert run_script(method, "train.py", *where, *flags, log=log, TMPDIR=tmpdir) == 0, log.read_text()
-    assert (tmp_path / "run" / "latest.pt").exists()
+    argv = ["train.py", "--name", "run", "--dataroot", root, "--checkpoints_dir", tmp_path, *flags]
+    log = tmp_path / "log"
+    assert wait(start_call(partial(call_script, [*map(str, argv)], None), log, TMPDIR=tmpdir)) == 1
+    assert "set TMPDIR to a shorter one" in log.read_text() and "Traceback" not in log.read_text()
     assert not {"\r", "\x1b"} & set(log.read_text())  # piped: plain lines
 
 
-def test_classifying_with_spawned_workers(tmp_path):
-    """The study's datasets hold backgrounds, which once were closures."""
+@pytest.mark.parametrize("method", ["spawn", None])
+def test_classifying_with_workers(tmp_path, method):
     for kind in ("synthetic", "real", "generated"):
         for i in range(6):
             image = np.full((48, 48, 3), 255, np.uint8)
             image[12:36, 12 : 30 + i] = (200, 120, 90)
             write_png(tmp_path / kind / f"{i}.png", image)
-    where = [
-        "--synth_dir",
-        tmp_path / "synthetic",
-        "--real_dir",
-        tmp_path / "real",
-        "--gen_dir",
-        tmp_path / "generated",
-    ]
-    least = ["--train_per_class", 3, "--test_per_class", 2, "--max_steps", 1, "--vit", "tiny", "--img_size", 32]
+    argv = [
+        "classify.py", "--experiment", "table3", "--synth_dir", tmp_path / "synthetic", "--real_dir", tmp_path / "real",
+        "--gen_dir", tmp_path / "generated", "--results_dir", tmp_path / "results", "--train_per_class", 3,
+        "--test_per_class", 2, "--max_steps", 1, "--vit", "tiny", "--img_size", 32, "--batch_size", 2, "--num_workers", 1,
+        "--device", "cpu", "--amp", "off",
+    ]  # fmt: skip
     log = tmp_path / "log"
-    status = run_script(
-        "spawn", "classify.py", "--experiment", "table3", *where, "--results_dir", tmp_path / "results", *least,
-        "--batch_size", 2, "--num_workers", 1, "--device", "cpu", "--amp", "off", log=log,
-    )  # fmt: skip
-    assert status == 0, log.read_text()
+    assert wait(start_call(partial(call_script, [*map(str, argv)], method), log)) == 0, log.read_text()
     assert (tmp_path / "results" / "classify" / "table3" / "metrics.json").exists()
 
 
@@ -127,8 +114,9 @@ READERS = """
 import sys, time, torch
 from pathlib import Path
 from torch.utils.data import Dataset
+from data.loader import stream_loader
+from util import workers
 from util.errors import run_command
-import data.loader
 class Big(Dataset):
     def __getitem__(self, k):
         return {"value": torch.zeros(3, 500, 500)}
@@ -138,12 +126,11 @@ class Stuck(Big):
     def files(self, k):
         return [Path(f"hand_{k}.png")]
 def main():
-    dataset = Stuck() if "stuck" in sys.argv else Big()
-    batches = iter(data.loader.stream_loader(dataset, 1, num_workers=3))
+    batches = stream_loader(Stuck() if "stuck" in sys.argv else Big(), 1, num_workers=3)
     next(batches)
     print("ready", flush=True)
     if "stuck" in sys.argv:
-        data.loader.STALLED = data.loader.POLL = int(sys.argv[2])
+        workers.STALLED = workers.POLL = int(sys.argv[2])
         next(batches), next(batches)
     while "slow" in sys.argv:
         time.sleep(1)
@@ -161,12 +148,19 @@ def start_readers(folder: Path, *argv: object) -> subprocess.Popen:
     """
     script = folder / "readers.py"
     script.write_text(READERS)
-    command = [sys.executable, script, *map(str, argv)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    parent = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
+    command = [sys.executable, script, *map(str, argv)]
+    parent = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, **pipes)
     assert parent.stdout.readline() == "ready\n", parent.communicate()
     return parent
+
+
+def running(pid: int) -> bool:
+    """Whether the process is there, and no zombie that waits to be collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def end_within(seconds: float, processes: list[int]) -> bool:
@@ -201,30 +195,24 @@ def test_a_worker_that_hangs_is_one_sentence(tmp_path):
     workers = descendants(parent.pid)
     _, said = parent.communicate(timeout=60)
     assert parent.returncode == 1 and "Traceback" not in said, said
-    sentence = said.splitlines()[-1]  # after PyTorch's warning where there are fewer cores
-    assert sentence.startswith("error: no images have come for 1 s: reader process 2 of 3 hangs at hand_2.png;")
-    assert "--num_workers 0" in sentence
+    assert said.splitlines()[-1].startswith("error: no result has come for 1 s: the work on hand_2.png hangs;")
+    assert "--num_workers 0" in said.splitlines()[-1]
     assert end_within(30, workers)
-
-
-def writes(process: int) -> bool:
-    """Whether a thread of the process waits to write into a pipe."""
-    return any("pipe_write" in (task / "wchan").read_text() for task in Path(f"/proc/{process}/task").iterdir())
 
 
 @needs_proc
 def test_a_worker_that_is_killed_while_it_writes_is_one_sentence(tmp_path):
-    """It leaves a part of a batch in the pipe that all workers share, and the lock on it."""
+    """It leaves a part of a batch in its pipe."""
     parent = start_readers(tmp_path, "slow")
     try:
         time.sleep(0.5)  # the pipe fills up
         workers = descendants(parent.pid)
-        os.kill(next(filter(writes, workers), workers[-1]), signal.SIGKILL)
+        os.kill(workers[-1], signal.SIGKILL)
         _, said = parent.communicate(timeout=60)
     finally:
         parent.kill()
     assert parent.returncode == 1 and "Traceback" not in said, said
-    assert "a process that reads images was lost" in said.splitlines()[-1]
+    assert "a worker process was lost" in said.splitlines()[-1]
     assert end_within(30, workers)
 
 
@@ -235,17 +223,39 @@ def sleep_at(number: int) -> int:
 
 
 def test_work_that_hangs_is_one_sentence(monkeypatch):
-    results = in_processes(sleep_at, [(number,) for number in range(6)], count=2, name=str)
-    assert {next(results) for _ in range(5)} == {0, 1, 2, 4, 5}
+    results = in_processes(sleep_at, ((number,) for number in count()), count=2, name=str)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
     monkeypatch.setattr("util.workers.STALLED", 1)
-    with pytest.raises(RunError, match=r"for 1 s: one hangs at \(3,\); .*--num_workers 0"):
+    monkeypatch.setattr("util.workers.POLL", 1)
+    with pytest.raises(RunError, match=r"for 1 s: the work on \(3,\) hangs; .*--num_workers 0"):
         next(results)
     assert not multiprocessing.active_children()
 
 
 def test_a_lost_worker_is_one_sentence():
-    with pytest.raises(RunError, match="a worker process was killed .*--num_workers"):
+    with pytest.raises(RunError, match="a worker process was lost.*--num_workers"):
         list(in_processes(os._exit, [(1,)], count=1, name=str))
+
+
+def divide(k: int) -> int:
+    return 6 // (3 - k)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda: in_threads(divide, range(10), count=0),
+        lambda: in_threads(divide, range(10), count=2, name=str),
+        lambda: in_processes(divide, ((k,) for k in range(10)), count=2, name=str),
+    ],
+    ids=["here", "threads", "processes"],
+)
+def test_an_error_is_raised_in_its_turn(start):
+    results = start()
+    assert [next(results) for _ in range(3)] == [2, 3, 6]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert not multiprocessing.active_children()
 
 
 def test_threads_work_a_few_tasks_ahead_and_end_with_their_reader():
@@ -259,14 +269,6 @@ def test_threads_work_a_few_tasks_ahead_and_end_with_their_reader():
     while threading.active_count() > before and time.monotonic() < end:
         time.sleep(0.01)
     assert threading.active_count() == before
-
-
-@pytest.mark.parametrize("threads", [0, 2])
-def test_an_error_in_a_thread_is_raised_in_its_turn(threads):
-    results = in_threads(lambda k: 6 // (3 - k), range(10), count=threads, name=str)
-    assert [next(results) for _ in range(3)] == [2, 3, 6]
-    with pytest.raises(ZeroDivisionError):
-        next(results)
 
 
 def read_from_a_dead_disk(folder: Path, noticed_after: int) -> None:
@@ -308,22 +310,7 @@ def test_a_thread_that_hangs_is_one_sentence_and_holds_up_nothing(tmp_path, noti
         assert status == 128 + signal.SIGTERM and sentence.startswith("terminated")
     else:
         assert status == 1
-        assert sentence.startswith(f"error: no image has come for 1 s: reading hangs at {tmp_path / 'c.png'};")
-
-
-def test_workers_are_no_forks_of_the_main_process():
-    """While a thread that used OpenCV ends, it holds a lock; a process forked then hangs in cv2.imdecode."""
-    loader = stream_loader(Numbers(), 2, num_workers=1)
-    methods = {loader.multiprocessing_context.get_start_method(), worker_context().get_start_method()}
-    assert methods <= {"forkserver", "spawn"}
-
-
-def running(pid: int) -> bool:
-    """Whether the process is there, and no zombie that waits to be collected."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+        assert sentence.startswith(f"error: no result has come for 1 s: the work on {tmp_path / 'c.png'} hangs;")
 
 
 def test_workers_leave_signals_to_the_main_process():
@@ -332,14 +319,9 @@ def test_workers_leave_signals_to_the_main_process():
     worker.start()
     assert ours.recv() == [signal.SIG_IGN] * 2
     worker.join(30)
-    assert worker.exitcode == 0
+    assert worker.exitcode == 0 and worker_context().get_start_method() in ("forkserver", "spawn")
 
 
 def answer_signals(pipe) -> None:
     start_worker()
     pipe.send([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)])
-
-
-def test_a_stream_starts_at_any_step():
-    batches = iter(stream_loader(Numbers(), 2, num_workers=0, start_step=1))
-    assert next(batches)["name"] == ["2", "3"]
