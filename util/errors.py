@@ -48,10 +48,10 @@ class Terminated(BaseException):
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run a script's main function and exit with its status.
+    """Run a script's main function and exit with its status, and with one sentence on stderr where it fails.
 
-    A UsageError ends it with exit status 2, a RunError and whatever `explain` knows with 1, Ctrl-C with 130,
-    SIGTERM with 143, Stopped with 128 and the signal's number: each with one sentence on stderr. Anything else is a fault of the program and keeps its traceback.
+    The status is 2 for a UsageError, 1 for a RunError and whatever `explain` knows, 130 for Ctrl-C, 143 for SIGTERM, 128 +
+    number for Stopped. Anything else is a fault of the program and keeps its traceback.
     """
     hook = threading.excepthook
     threading.excepthook = _explain_thread(hook)
@@ -81,7 +81,7 @@ def run_command(main: Callable[[], int | None]) -> None:
 
 @contextlib.contextmanager
 def signals_to(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Within the block, SIGINT and SIGTERM call the handler."""
+    """Within the block SIGINT and SIGTERM call handler(number, frame)."""
     previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -122,8 +122,6 @@ def _explain_thread(otherwise: Callable) -> Callable:
 
 # ------------------------------------------------------------------ external failures
 
-# Errors are recognised by name and message, so that commands which need no PyTorch do not import it for this.
-
 FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -135,17 +133,13 @@ LESS_MEMORY = {  # by command
     "classify": "lower --batch_size, --img_size or --num_workers, or choose a smaller --vit",
     "preprocess_masks": "lower --num_workers",
 }
-# (kinds of error, signs in the message of a RuntimeError, the sentence)
+# (kinds of error, signs in the message of a RuntimeError, the sentence). Errors are known by their names, so that commands
+# which need no PyTorch do not import it for this.
 EXPLAINED = (
     (
         ("OutOfMemoryError", "MemoryError"),
         ("can't allocate memory",),
         "out of memory ({first}); {less_memory}; {go_on}",
-    ),
-    (
-        (),
-        ("insufficient shared memory", "shared memory (shm)", "unable to open shared memory"),
-        "too little shared memory ({first}); give the container more (docker run --shm-size 1g), or pass --num_workers 0",
     ),
     (
         (),
@@ -170,41 +164,37 @@ EXPLAINED = (
 )
 
 
-def command() -> str:
+def _command() -> str:
     """The command that runs: train, test, classify ..."""
     return Path(sys.argv[0]).stem if sys.argv else ""
 
 
 def go_on() -> str:
     """How to go on after a failure of this command."""
-    if command() in ("train", "classify", "script"):
+    if _command() in ("train", "classify", "script"):
         return "what was saved before is intact; go on with --continue_train"
-    return "what was done is kept, run it again to go on" if command() == "preprocess_masks" else "run it again"
-
-
-def less_memory() -> str:
-    """What makes this command need less memory."""
-    return LESS_MEMORY.get(command(), "lower --batch_size or --num_workers")
+    return "what was done is kept, run it again to go on" if _command() == "preprocess_masks" else "run it again"
 
 
 def explain(error: BaseException) -> str | None:
     """What happened and what to do, in one sentence; None for an error that is no external failure."""
-    if isinstance(error, OSError):
-        return _explain_os(error)
     text, kinds = str(error).strip(), {kind.__name__ for kind in type(error).__mro__}
     if "ImageError" in kinds:
         return text
-    words = {"first": (text.splitlines() or [type(error).__name__])[0][:200], "word": (text.split() or [""])[0]}
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        if error.errno in FULL:
+            return f"{where}{FULL[error.errno]}; free some space; {go_on()}"
+        if "AF_UNIX path too long" in text:
+            return "the name of TMPDIR is too long for worker processes; set a shorter TMPDIR, or pass --num_workers 0"
+        return f"{where}{error.strerror or error}"
+    words = {
+        "first": (text.splitlines() or [type(error).__name__])[0][:200],
+        "word": (text.split() or [""])[0],
+        "less_memory": LESS_MEMORY.get(_command(), "lower --batch_size or --num_workers"),
+        "go_on": go_on(),
+    }
     for names, signs, sentence in EXPLAINED:
         if kinds & set(names) or "RuntimeError" in kinds and any(sign in text for sign in signs):
-            return sentence.format(**words, less_memory=less_memory(), go_on=go_on())
+            return sentence.format(**words)
     return None
-
-
-def _explain_os(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    if error.errno in FULL:
-        return f"{where}{FULL[error.errno]}; free some space; {go_on()}"
-    if "AF_UNIX path too long" in str(error):
-        return "the folder for temporary files has too long a name for worker processes; set TMPDIR to a shorter one, or pass --num_workers 0"
-    return f"{where}{error.strerror or error}"

@@ -7,7 +7,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from functools import partial
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TINY, descendants, draw_hand, start_call, wait, write_hands
+from helpers import ROOT, descendants, draw_hand, start_call, wait, write_hands
 from torch.utils.data import Dataset
 
 from data.composites.backgrounds import open_backgrounds
@@ -73,23 +72,8 @@ def test_all_that_workers_are_sent_can_be_sent(tmp_path):
 def call_script(argv: list[str], method: str | None) -> None:
     if method:  # a system without forkserver
         multiprocessing.get_all_start_methods = lambda: [method]
-    tempfile.tempdir = None  # TMPDIR is read anew
     sys.argv = argv
     run_command(importlib.import_module(argv[0].removesuffix(".py")).main)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="TMPDIR is POSIX's")
-def test_training_with_a_tmpdir_too_long_for_sockets_is_one_sentence(tmp_path):
-    """A socket's path has at most 107 bytes."""
-    tmpdir = tmp_path / ("a" * 100)
-    tmpdir.mkdir()
-    root = write_hands(tmp_path / "data", frames=1, size=48)
-    flags = [*TINY, "--netD", "pixel", "--num_workers", 1, "--max_steps", 2, "--device", "cpu"]
-    argv = ["train.py", "--name", "run", "--dataroot", root, "--checkpoints_dir", tmp_path, *flags]
-    log = tmp_path / "log"
-    assert wait(start_call(partial(call_script, [*map(str, argv)], None), log, TMPDIR=tmpdir)) == 1
-    assert "set TMPDIR to a shorter one" in log.read_text() and "Traceback" not in log.read_text()
-    assert not {"\r", "\x1b"} & set(log.read_text())  # piped: plain lines
 
 
 @pytest.mark.parametrize("method", ["spawn", None])
