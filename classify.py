@@ -16,9 +16,8 @@ import numpy as np
 
 from data.composites.classification import KINDS, PARTS, draw_balanced, pools_of_folders, pools_of_run
 from data.splits import SPLIT_FILE, load_split
-from util.files import write_bytes, write_json
+from util.files import locked, write_bytes, write_json
 from util.images import write_png
-from util.locks import locked
 from util.run import OPTIONS_FILE, environment, make_folder, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device
 from util.scores.classification import wilson_interval
@@ -46,7 +45,7 @@ def main(opt: argparse.Namespace | None = None) -> int:
     folder = opt.results_dir / "classify" / opt.experiment
     make_folder(opt.results_dir, flag="--results_dir")
     lock = opt.results_dir / f".classify_{folder.name}.lock"
-    with locked(lock, what=f"the study in {folder}", remedy="choose another --results_dir"):
+    with locked(lock):
         return study(opt, folder)
 
 

@@ -23,7 +23,8 @@ from data.splits import SPLIT_FILE, load_split, make_split, save_split, select, 
 from data.unpaired import UnpairedHands
 from options.shared import DEMO_ROOT, reading
 from util import distributed
-from util.run import LATEST, environment, locked, make_folder, open_run, plain_options, save_options
+from util.files import LOCK_FILE, locked
+from util.run import LATEST, environment, make_folder, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device, seed_everything
 from util.training.checkpoints import Progress, can_resume, resume, save_latest
 from util.training.logger import RunLogger, setup_logging
@@ -45,7 +46,7 @@ def main(opt: argparse.Namespace | None = None) -> int:
             folder, may_change = opt.checkpoints_dir / opt.name, train_parser().may_change()
             stored = open_run(folder, plain_options(opt), continue_train=opt.continue_train, may_change=may_change)
             make_folder(folder, flag="--checkpoints_dir")
-            lock = locked(folder)
+            lock = locked(folder / LOCK_FILE)
         with lock:
             return train(opt, here=here, device=device, stored=stored)
     finally:

@@ -2,13 +2,18 @@
 
 import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from util.errors import UsageError
+
+LOCK_FILE = ".lock"
 
 
 def printable(path: str | os.PathLike) -> str:
@@ -53,6 +58,24 @@ def write_bytes(
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def locked(file: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock `file`, which the system releases when the process ends.
+
+    Raises UsageError if another process holds it; `wait` waits for it instead.
+    """
+    with open(file, "a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"{file.parent} is in use by another process; wait for it to end, or choose another folder"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def strict(value: Any) -> Any:

@@ -1,11 +1,10 @@
-"""A run's folder: its files, its lock, its stored options, and which of them may change when it is continued."""
+"""A run's folder: its files, its stored options, and which of them may change when it is continued."""
 
-import contextlib
 import os
 import platform
 import subprocess
 from argparse import Namespace
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,6 @@ import yaml
 
 from util.errors import UsageError, first_lines
 from util.files import write_bytes
-
-try:
-    import fcntl
-except ImportError:  # Windows: nothing keeps two processes apart
-    fcntl = None
 
 OPTIONS_FILE = "options.yaml"
 LATEST, BEST = "latest.pt", "best.pt"
@@ -42,22 +36,6 @@ def make_folder(folder: Path, *, flag: str) -> None:
         raise UsageError(
             f"the folder {folder} cannot be made ({error.strerror or error}); give another {flag}"
         ) from error
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system releases when the process ends. Raises UsageError if another process has it."""
-    with open(folder / ".lock", "w") as file:
-        try:
-            with contextlib.suppress(AttributeError):  # no fcntl
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another process works in {folder}; wait for it to end, or choose another folder"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        yield
 
 
 def open_run(

@@ -33,7 +33,7 @@ import cv2
 from tqdm import tqdm
 
 from util.errors import RunError, go_on, signals_to
-from util.locks import LOCK_FILE, locked
+from util.files import LOCK_FILE, locked
 
 log = logging.getLogger(__name__)
 
@@ -288,5 +288,5 @@ def wait_for_run(folder: Path) -> None:
     """Wait until no process trains in the run's folder: a child whose parent was killed takes a moment to save."""
     file = folder / LOCK_FILE
     if file.exists():
-        with locked(file, what=f"the run in {folder}", remedy="stop it", seconds=60):
+        with locked(file, wait=True):
             pass

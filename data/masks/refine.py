@@ -17,9 +17,8 @@ from data.masks.values import Ranges, fit, read_levels
 from util.drawing import draw_outline, sheet
 from util.drawing import fit as fit_picture
 from util.errors import UsageError
-from util.files import csv_text, printable, write_bytes
+from util.files import LOCK_FILE, csv_text, locked, printable, write_bytes
 from util.images import ImageError, Picture, read_mask, read_picture, write_png
-from util.locks import LOCK_FILE, locked
 from util.workers import in_processes, progress
 
 OPTIONS_NAME = "masks_options.json"
@@ -183,7 +182,7 @@ def refine_tree(
     work on the tree, and where a file cannot be written; RunError where a worker process is lost or hangs.
     """
     try:
-        with locked(root / LOCK_FILE, what=f"{root}", remedy="refine another tree"):
+        with locked(root / LOCK_FILE):
             before = _compare_options(root / OPTIONS_NAME, options, overwrite=overwrite)
             rows = {} if overwrite else _done(root, frames, adopt=before is None)
             n_done = len(rows)

@@ -21,8 +21,8 @@ from data.masks.realhands import KEPT, RealFrame, find_real_frames, read_report,
 from data.masks.refine import OPTIONS_NAME, RefineOptions, judge_frame, refine_frame, refine_tree
 from options.preprocess_masks_options import parse_preprocess_masks, preprocess_masks_parser, refine_options
 from util.errors import UsageError
+from util.files import LOCK_FILE
 from util.images import read_mask, read_rgb, write_png
-from util.locks import LOCK_FILE
 
 REPOSITORY = Path(__file__).parents[2]
 

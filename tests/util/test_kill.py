@@ -14,7 +14,7 @@ import pytest
 from helpers import TINY, descendants, same, start_train, wait, write_hands
 
 from util.checkpoint import load_checkpoint
-from util.run import locked
+from util.files import LOCK_FILE, locked
 
 KILLS = 10
 STEPS = 40
@@ -107,11 +107,11 @@ def test_a_second_process_is_refused_and_a_crash_releases(small_root, tmp_path):
         status = wait(
             start_train(flags(small_root, tmp_path, "run", "--max_steps", 100000, "--continue_train"), second)
         )
-        assert status == 2 and f"another process works in {folder}" in second.read_text()
+        assert status == 2 and f"{folder} is in use by another process" in second.read_text()
     finally:
         child.kill()
         wait(child)
-    with locked(folder):
+    with locked(folder / LOCK_FILE):
         pass
 
 
