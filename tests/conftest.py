@@ -110,3 +110,11 @@ def fit(run_main, hands_root, tmp_path):
         return run_main(train.main, *start, *flags)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def vgg():
+    """VGG16 with random weights. Tests that change it, such as its precision, take a copy."""
+    from models.features.vgg16 import load_vgg16
+
+    return load_vgg16("random", calibrated=True)[0]

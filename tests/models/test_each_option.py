@@ -8,7 +8,6 @@ from helpers import build, make_batch
 
 from models import DISCRIMINATORS, GENERATORS
 from models.config import NetworkConfig, Objective, Option, options_of
-from models.features.vgg16 import load_vgg16
 from models.networks.silnet import SilNet
 
 OPTIONS = options_of(NetworkConfig, Objective)
@@ -49,11 +48,6 @@ def train(vgg, **changes: object) -> list[torch.Tensor]:
             model.steps += 1000
         model.training_step(batch)
     return [tensor.clone() for net in model.networks.values() for tensor in net.state_dict().values()]
-
-
-@pytest.fixture(scope="module")
-def vgg():
-    return load_vgg16("random", calibrated=True)[0]
 
 
 @pytest.mark.parametrize("netD", ["patch", "perceptual"])

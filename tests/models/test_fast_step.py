@@ -15,7 +15,6 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models import departures
-from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN
 from models.networks.layers import BatchNorm, InstanceNorm
 from models.networks.resnet_generator import ResidualBlock
@@ -45,11 +44,6 @@ SHIPPED_MODEL = {
     torch.float32: SHIPPED | {"model": "mshgan4", "pool_size": 1},
 }
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
-
-
-@pytest.fixture(scope="module")
-def vgg():
-    return load_vgg16("random", calibrated=True)[0]
 
 
 @pytest.fixture(autouse=True)
@@ -156,15 +150,7 @@ class NoReading(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.name().split("::")[1].split(".")[0]
-        assert name not in (
-            "_local_scalar_dense",
-            "item",
-            "nonzero",
-            "masked_select",
-            "equal",
-            "is_nonzero",
-            "unique",
-        ), name
+        assert name not in ["_local_scalar_dense", "item", "nonzero", "masked_select", "equal", "is_nonzero", "unique"], name
         assert name != "index" or not any(x is not None and x.dtype == torch.bool for x in args[1]), (
             "a mask as an index"
         )

@@ -11,16 +11,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from models.features.vgg16 import load_vgg16
 from models.graphs import WARM_UP, GraphedStep
 from util.errors import UsageError
 
 EXTRAS = {"common_mask": True, "extend_colors": True, "lambda_edges": 40.0, "lr_decay": "linear", "total_steps": 10}
-
-
-@pytest.fixture(scope="module")
-def vgg():
-    return load_vgg16("random", calibrated=True)[0]
 
 
 class Recording(TorchDispatchMode):
@@ -84,7 +78,7 @@ def graphed(model) -> GraphedStep:
     return step
 
 
-@pytest.mark.parametrize(("model", "amp"), [("mshgan4", "off"), ("mshgan4", "bf16"), ("pixcyclegan4", "off")])
+@pytest.mark.parametrize(("model", "amp"), [("mshgan4", "bf16"), ("pixcyclegan4", "off")])
 def test_replayed_steps_are_those_that_are_not_recorded(vgg, recordings, model, amp):
     """To the last bit: nothing that changes from step to step is a constant of the recording."""
     plain, recorded = (build(vgg, model, amp=amp, **EXTRAS) for _ in range(2))

@@ -9,14 +9,8 @@ from helpers import build, make_batch
 
 from models import MODELS
 from models.departures import SHORT, edge_share, linear_decay
-from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN, composite, translate
 from models.image_pool import ImagePool
-
-
-@pytest.fixture(scope="module")
-def vgg():
-    return load_vgg16("random", calibrated=True)[0]
 
 
 def weights(model: HGAN) -> dict[str, torch.Tensor]:
