@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import KEY, draw_hand, write_hands
 
-from data.frames import Reading, find_frames, frames_in_folder
+from data.frames import Reading, find_frames
 from data.hands import read_hand
 from data.splits import make_split
 from util.errors import UsageError
@@ -21,6 +21,8 @@ def test_hands_layout(hands_root):
         f"{gender}_noobject/seq0{n}" for gender in ("female", "male") for n in (1, 2)
     }
     assert {frame.sequence for frame in frames["real"]} == {"user01", "user02", "user03"}
+    separate = {"synth_root": hands_root / "SynthHands_Release", "real_root": hands_root / "RealHands"}
+    assert find_frames(dataroot=None, **separate) == frames
 
 
 def test_synthhands_as_published(tmp_path):
@@ -61,13 +63,6 @@ def test_refined_masks_win(tmp_path):
     assert np.array_equal(read_hand(frames["user02"]).mask, full)
 
 
-def test_separate_roots(hands_root, tmp_path):
-    frames = find_frames(
-        dataroot=None, synth_root=hands_root / "SynthHands_Release", real_root=hands_root / "RealHands"
-    )
-    assert len(frames["synthetic"]) == 12 and len(frames["real"]) == 9
-
-
 def test_unaligned_layout(tmp_path):
     random = np.random.default_rng(0)
     for folder in ("trainA", "trainB", "testA", "testB"):
@@ -87,29 +82,11 @@ def test_unaligned_layout(tmp_path):
     assert all(name.startswith("testA/") for name in split["synthetic"]["test"])
 
 
-def test_a_root_of_neither_layout_is_named_with_the_trees_expected(tmp_path):
+def test_roots_of_neither_layout_and_without_images_are_named(tmp_path):
     with pytest.raises(UsageError, match="trainA") as error:
         find_frames(dataroot=tmp_path)
     assert "SynthHands_Release" in str(error.value) and str(tmp_path) in str(error.value)
-
-
-def test_empty_domain_is_an_error(tmp_path):
     (tmp_path / "SynthHands_Release").mkdir()
     (tmp_path / "RealHands").mkdir()
     with pytest.raises(UsageError, match="no synthetic images"):
         find_frames(dataroot=tmp_path)
-
-
-def test_frames_in_a_folder(tmp_path):
-    random = np.random.default_rng(0)
-    keyed, mask = draw_hand(random)
-    write_png(tmp_path / "x" / "0_color.png", keyed)
-    write_png(tmp_path / "x" / "0_depth.png", keyed)
-    write_png(tmp_path / "y" / "photo.png", draw_hand(random, background=(90, 160, 90))[0])
-    write_png(tmp_path / "y" / "other.png", keyed)
-    write_png(tmp_path / "y" / "other_mask.png", ~mask)
-    frames = {frame.relative: frame for frame in frames_in_folder(tmp_path)}
-    assert sorted(frames) == ["x/0_color.png", "y/other.png", "y/photo.png"]
-    assert np.array_equal(read_hand(frames["x/0_color.png"]).mask, mask)
-    assert np.array_equal(read_hand(frames["y/other.png"]).mask, ~mask)
-    assert read_hand(frames["y/photo.png"]).mask.all()

@@ -31,13 +31,10 @@ def ring(size: int = 200, hole: int = 15) -> tuple[np.ndarray, np.ndarray]:
     return cv2.GaussianBlur(np.clip(rgb, 0, 255).astype(np.uint8), (0, 0), 1.0), mask > 0
 
 
-def test_key_colour_is_exact():
+def test_key_colour_is_exact_and_a_green_screen_is_not():
     rgb = np.array([[[14, 255, 14], [14, 255, 15], [14, 254, 14], [0, 0, 0]]], np.uint8)
     assert masks.key_colour_mask(rgb).tolist() == [[False, True, True, True]]
     assert masks.key_colour_mask(rgb, (0, 0, 0)).tolist() == [[True, True, True, False]]
-
-
-def test_chroma_key_takes_green_for_background():
     rgb = np.array([[[40, 160, 60], [200, 150, 120], [10, 20, 10], [128, 128, 128]]], np.uint8)
     assert masks.chroma_key_mask(rgb).tolist() == [[False, True, True, True]]  # the third is too dark to be a screen
 
@@ -47,10 +44,7 @@ def test_otsu_finds_two_levels_of_any_height(high):
     grey = np.zeros((8, 8), np.uint8)
     grey[2:5] = high
     assert (masks.binarise(grey) == (grey > 0)).all()
-
-
-def test_constant_masks_have_no_threshold():
-    assert masks.binarise(np.full((4, 4), 255, np.uint8)).all()
+    assert masks.binarise(np.full((4, 4), 255, np.uint8)).all()  # a single value has no threshold
     assert not masks.binarise(np.zeros((4, 4), np.uint8)).any()
     assert masks.binarise(np.full((4, 4), 200, np.uint8), 210).sum() == 0
 
@@ -59,6 +53,10 @@ def test_largest_component_joins_corners():
     mask = picture("##...#", "..#...", "....##", "......")
     assert (masks.largest_component(mask) == picture("##....", "..#...", "......", "......")).all()
     assert not masks.largest_component(np.zeros((3, 3), bool)).any()
+    mask = picture("####.##.#")
+    assert (masks.large_components(mask, 0.5) == picture("####.##..")).all()
+    assert (masks.large_components(mask, 0.25) == mask).all()
+    assert not masks.large_components(~mask & mask, 0.5).any()
 
 
 def test_holes_by_hand():
@@ -165,13 +163,6 @@ def test_a_finger_that_a_fault_cut_off_is_rejoined_and_a_blob_is_not():
     refined = refine_mask(encodable(raw), rgb, RefineOptions(erode=0))[0]
     assert np.argwhere(without)[0][0] > tip + 20 and np.argwhere(refined)[0][0] <= tip + 2
     assert masks.iou(refined, mask) > 0.97 and masks.count_contours(refined) == 1
-
-
-def test_large_components_by_hand():
-    mask = picture("####.##.#")
-    assert (masks.large_components(mask, 0.5) == picture("####.##..")).all()
-    assert (masks.large_components(mask, 0.25) == mask).all()
-    assert not masks.large_components(~mask & mask, 0.5).any()
 
 
 def test_narrow_hole_is_kept_because_the_photograph_shows_it():

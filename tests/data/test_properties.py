@@ -1,4 +1,4 @@
-"""Properties that hold for any input: transforms, metrics, pools."""
+"""Properties that hold for any input: images, metrics, pools."""
 
 import random
 
@@ -8,46 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from data.crops import centred_hand_crop, crop_around, flip, random_hand_crop
-from data.hands import Hand
 from models.image_pool import ImagePool
-from models.translation import hand_bounds
 from util.images import to_tensor, to_uint8
 from util.scores.appearance import psnr, ssim
 from util.scores.distances import frechet_distance, kernel_distance
 
 SIDES = st.integers(1, 40)
-
-
-@st.composite
-def hands(draw) -> Hand:
-    """An image whose red channel marks the mask, so that what goes through together can be told."""
-    mask = draw(hnp.arrays(bool, (draw(SIDES), draw(SIDES)), elements=st.booleans(), fill=st.just(False)))
-    image = np.full((*mask.shape, 3), 255, np.uint8)
-    image[mask] = (10, 20, 30)
-    return Hand(image, mask)
-
-
-@given(hands(), st.integers(1, 50), st.integers(0, 2**32), st.integers(-5, 45), st.integers(-5, 45))
-@settings(max_examples=150, deadline=None)
-def test_crops_have_their_size_and_keep_image_and_mask_together(hand, size, seed, y, x):
-    crops = [centred_hand_crop(hand, size), crop_around(hand, y, x, size), flip(crop_around(hand, y, x, size))]
-    if hand.mask.any():
-        crops.append(random_hand_crop(hand, size, np.random.default_rng(seed)))
-        assert crops[-1].mask.any()  # a crop around a pixel of the hand holds it
-    for crop in crops:
-        assert crop.image.shape == (size, size, 3) and crop.mask.shape == (size, size)
-        assert np.array_equal(crop.mask, (crop.image == (10, 20, 30)).all(-1))
-        assert crop.mask.sum() <= hand.mask.sum()
-    twice = flip(flip(hand))
-    assert np.array_equal(twice.image, hand.image) and np.array_equal(twice.mask, hand.mask)
-
-
-@given(hands())
-@settings(max_examples=100, deadline=None)
-def test_bounds_hold_the_hand(hand):
-    rows, columns = hand_bounds(hand.mask)
-    assert hand.mask[rows, columns].sum() == hand.mask.sum() and hand.mask[rows, columns].size
 
 
 @given(hnp.arrays(np.uint8, st.tuples(SIDES, SIDES, st.just(3))))
