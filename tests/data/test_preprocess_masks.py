@@ -315,7 +315,7 @@ WRONG = """--median 4, --erode -1, --max_hole 1.5, --min_area nan, --num_workers
 --max_contours 0"""
 
 
-@pytest.mark.parametrize("arguments", map(str.split, WRONG.split(",")))
+@pytest.mark.parametrize("arguments", [each.split() for each in WRONG.split(",")])
 def test_wrong_flags_end_in_one_sentence(arguments):
     with pytest.raises(UsageError) as error:
         preprocess_masks_parser().parse_args(arguments)
