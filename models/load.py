@@ -56,9 +56,8 @@ class Translator:
         try:
             config = network_config(options)
             check_config(content["model"]["config"], asdict(config))
-            with torch.device("meta"):
-                net = create_generator(config)
-            net.load_state_dict(content["model"]["networks"][GENERATOR[direction]], assign=True)
+            net = create_generator(config)
+            net.load_state_dict(content["model"]["networks"][GENERATOR[direction]])
             self.net, self.step = net.to(device).eval().requires_grad_(False), int(content["step"])
             self._white = options.background == "white"
             self.hands()

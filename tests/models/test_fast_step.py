@@ -150,7 +150,15 @@ class NoReading(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.name().split("::")[1].split(".")[0]
-        assert name not in ["_local_scalar_dense", "item", "nonzero", "masked_select", "equal", "is_nonzero", "unique"], name
+        assert name not in [
+            "_local_scalar_dense",
+            "item",
+            "nonzero",
+            "masked_select",
+            "equal",
+            "is_nonzero",
+            "unique",
+        ], name
         assert name != "index" or not any(x is not None and x.dtype == torch.bool for x in args[1]), (
             "a mask as an index"
         )

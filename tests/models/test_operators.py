@@ -11,7 +11,17 @@ from util.runtime import Amp
 
 BEFORE = 2415  # at commit 50e99b5, mshgan4, batch 1, default flags, bfloat16
 # Operators that launch no kernel.
-FREE = ["_unsafe_view", "detach", "alias", "empty", "new_empty", "empty_like", "empty_strided", "promote_types", "lift_fresh"]
+FREE = [
+    "_unsafe_view",
+    "detach",
+    "alias",
+    "empty",
+    "new_empty",
+    "empty_like",
+    "empty_strided",
+    "promote_types",
+    "lift_fresh",
+]
 
 
 class OperatorLog(TorchDispatchMode):

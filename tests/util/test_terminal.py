@@ -121,7 +121,7 @@ def test_a_validations_line_says_which_way_is_better(tmp_path, caplog):
     caplog.set_level("INFO")
     with RunLogger(tmp_path, first_step=7, total_steps=20, steps_per_epoch=10, images_per_step=1) as logger:
         logger.scores({"fd": 86.64, "score": 114.0, "structure": 0.9759, "n_edges": 7717, "fringe": 0.7446})
-    expected = "fd 86.64  score 114 (lower is better);  structure 0.976  fringe 0.745 (best is 1)"
+    expected = "fd 86.64  score 114 (lower is better);  structure 0.976  fringe 0.745 (best is 1; of fringe, 1 or less)"
     assert caplog.messages == [f"validation at step 7: {expected}"]
     assert '"n_edges": 7717' in (tmp_path / "log.jsonl").read_text()
 
