@@ -15,11 +15,10 @@ SAME = object()  # "the same as the default"
 class Option(NamedTuple):
     """A training option: the metadata of its field.
 
-    default: our value. paper: the value with --paper. no_mask: the value with --no-mask, unless the flag is given. silnet:
-    the value for --model silnet; MISSING if SilNet does not have the option. choices: of a text. low, high: the range of a
-    number, which includes both ends, or high only if `above`. of_model: the default is that of the entry in MODELS. part:
-    a switch without a flag of its own; --without turns it off. basic: --help shows it. may_change: it may change when a run
-    is continued. reason: why our default differs from the paper's.
+    paper: the value with --paper. no_mask: with --no-mask, unless the flag is given. silnet: with --model silnet; MISSING if
+    SilNet does not have the option. choices: of a text. low, high: the range of a number, which includes both ends, or high
+    only if `above`. of_model: the default is that of the entry in MODELS. part: a switch without a flag of its own; --without
+    turns it off. basic: --help shows it. may_change: when a run is continued. reason: why our default is not the paper's.
     """
 
     name: str
@@ -48,57 +47,58 @@ def option(default: Any, help: str, *, paper: Any = SAME, silnet: Any = MISSING,
     return field(default=default, metadata={"default": default, "help": help, **details})
 
 
-def part(help: str, *, reason: str, no_mask: Any = SAME) -> Any:
+def part(help: str, *, reason: str, no_mask: Any = False) -> Any:
     """A field for a departure from the paper, on by default, which --without turns off."""
     return option(True, help, paper=False, no_mask=no_mask, part=True, group="extras", reason=reason)
 
 
-UPSAMPLERS = ("smooth", "resize", "deconv")
-NORMS = ("instance", "batch", "none")
-INITS = ("xavier", "normal", "kaiming", "orthogonal")
-DECAYS = ("linear", "none")
 AMPS = ("auto", "fp16", "bf16", "off")
 AMP_HELP = "mixed precision; auto: bf16 if the device supports it, else fp16 on CUDA and off on a CPU"
-BACKGROUNDS = ("white", "keep")  # what networks are shown outside the hand
+_NETS_G, _NETS_D = (
+    {"choices": tuple(GENERATORS), "of_model": True},
+    {"choices": tuple(DISCRIMINATORS), "of_model": True},
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """The networks' architecture and initialisation."""
 
-    netG: str = option(
-        "resnet_4blocks", "generator", choices=tuple(GENERATORS), of_model=True, group="model", basic=True
-    )
-    netD: str = option(
-        "perceptual", "discriminator", choices=tuple(DISCRIMINATORS), of_model=True, group="model", basic=True
-    )
+    netG: str = option("resnet_4blocks", "generator", **_NETS_G, group="model", basic=True)
+    netD: str = option("perceptual", "discriminator", **_NETS_D, group="model", basic=True)
     ngf: int = option(64, "first width of the generator, or of SilNet", low=1, high=1024, silnet=SAME, group="model")
     ndf: int = option(64, "first width of the discriminator", low=1, high=1024, group="model")
-    norm: str = option("instance", "normalisation layers; the perceptual D has none", choices=NORMS, group="model")
+    norm: str = option(
+        "instance",
+        "normalisation layers; not in the perceptual D",
+        choices=("instance", "batch", "none"),
+        group="model",
+    )
     dropout: bool = option(False, "dropout in the generator's residual blocks", group="model")
     upsample: str = option(
         "smooth",
         "upsampling layers of the generator",
         paper="deconv",
-        choices=UPSAMPLERS,
+        choices=("smooth", "resize", "deconv"),
         group="model",
         reason="transposed convolutions leave stripes, and plain resizing lets a mottling of 8 pixels grow",
     )
-    init_type: str = option("xavier", "distribution of initial weights", choices=INITS, group="model")
+    init_type: str = option(
+        "xavier", "initial weights", choices=("xavier", "normal", "kaiming", "orthogonal"), group="model"
+    )
     init_gain: float = option(
         1.0,
         "gain of the initial weights",
         paper=0.02,
         above=True,
         group="model",
-        reason="with 0.02 in five layers without normalisation, the perceptual D starts learning only after some hundred steps",
+        reason="with 0.02, the perceptual D, which has no normalisation, starts learning only after some hundred steps",
     )
     normalize_features: bool = part(
-        "a calibrated perceptual D: VGG16's scales are centred, their size is normalised, deep ones to a smaller one, and "
-        "initial weights keep it",
+        "a calibrated perceptual D: VGG16's scales are centred and of one size, which its initial weights keep",
+        no_mask=SAME,
         reason="the scales differ tenfold in size and are never negative; centred, D told real from translated hands better "
-        "after as many steps (AUC .94 against .89 after 200; one trial). With the paper's initial weights, hands had fine "
-        "regular stripes after 2,500 steps (docs/study.md)",
+        "(AUC .94 against .89 after 200 steps). With the paper's initial weights, hands had fine stripes after 2,500 steps",
     )
 
 
@@ -119,11 +119,11 @@ class Objective:
     )
     lr_decay: str = option(
         "linear",
-        "linear: the learning rates fall to 0 over the second half of the run; none: they stay constant",
+        "linear: learning rates fall to 0 over the second half of the run; none: they stay constant",
         paper="none",
-        choices=DECAYS,
+        choices=("linear", "none"),
         group="training",
-        reason="at a constant rate, generators and discriminators oscillate; they settle as the rate falls (docs/study.md)",
+        reason="at a constant rate, generators and discriminators oscillate; they settle as the rate falls",
     )
     beta1: float = option(0.5, "decay of Adam's first moment", silnet=0.9, high=0.9999, group="training")
     lambda_gan: float = option(1.0, "weight of the adversarial loss (Eq. 1)", group="losses", basic=True)
@@ -133,36 +133,29 @@ class Objective:
     )
     lambda_edges: float = option(
         40.0,
-        "weight of the loss that keeps a hand's inner structure: strong edges in long runs, such as a finger's in front of a palm; "
-        "all detail in runs of up to 1,000 steps; 0: none",
+        "weight of the loss that keeps a hand's strong inner edges (in runs of up to 1,000 steps, all its detail); 0: none",
         paper=0.0,
         no_mask=0.0,
         group="extras",
-        reason="without it, .77 of the inner edges survived 3,900 steps, and fists dissolved; with it, .95 survived 7,000 (docs/study.md)",
+        reason="without it, .77 of the inner edges survived 3,900 steps, and fists dissolved; with it, .95 survived 7,000",
     )
     lambda_geo: float = option(
         0.0,
-        "weight of GeoConGAN's geometric loss: SilNet's silhouette of the translation against the source's mask; "
-        "needs --silnet; 0: none (with --model geocongan: 1)",
+        "weight of GeoConGAN's loss, which compares --silnet's silhouettes with masks; 0: none (with --model geocongan: 1)",
         group="losses",
     )
     extend_colors: bool = part(
         "generators see the hand's own colours in a band around it; cycle and identity losses then compare hands only",
-        no_mask=False,
-        reason="a generator that sees white beside the hand paints coloured fringes, of 1.7 times the photographs' chroma; with "
-        "the band it is 1.1 (docs/study.md)",
+        reason="with white beside the hand, G paints coloured fringes, of 1.7 times the photographs' chroma; with it, 1.1",
     )
     common_mask: bool = part(
         "discriminators see real and synthetic hands only where their masks overlap",
-        no_mask=False,
-        reason="if D can tell images apart by outlines, which G may not change, G exaggerates texture instead: 1.2 times the "
-        "photographs' after 7,000 steps (docs/study.md)",
+        reason="if D can tell images apart by outlines, which G may not change, G exaggerates texture, to 1.2 times that of "
+        "photographs after 7,000 steps",
     )
-    pool_size: int = option(
-        50, "number of past translations kept for the discriminators; 0: none", high=10**6, group="losses"
-    )
+    pool_size: int = option(50, "past translations kept for the discriminators; 0: none", high=10**6, group="losses")
     mask: bool = option(
-        True, "translate the hand only; outside its mask the image stays unchanged", group="losses", basic=True
+        True, "translate the hand only; the rest of the image stays unchanged", group="losses", basic=True
     )
 
 
@@ -174,10 +167,9 @@ class Setup:
         1, "images per domain, step and process", silnet=4, low=1, high=65536, group="training", basic=True
     )
     crop_size: int = option(128, "side of a training crop", low=32, high=4096, silnet=SAME, group="data", basic=True)
-    background: str = option("white", "what is outside the hand", choices=BACKGROUNDS, silnet=SAME, group="data")
+    background: str = option("white", "what is outside the hand", choices=("white", "keep"), silnet=SAME, group="data")
     crop_to_hand: bool = part(
         "once trained, translate the hand's bounding box only, in which the hand fills as much as in a training crop",
-        no_mask=False,
         reason="the generator then sees hands as in training, and is faster",
     )
     amp: str = option(

@@ -44,14 +44,8 @@ def train_parser() -> Parser:
     )
     run = parser.group("run")
     run("name", run_name, None, "name of the run; its files go to CHECKPOINTS_DIR/NAME", **BASIC)
-    run(
-        "n_epochs",
-        integer(1),
-        10,
-        "epochs, passes over the larger domain (default: 10, unless --max_steps is given)",
-        **BASIC,
-        **LATER,
-    )
+    passes = "epochs, passes over the larger domain (default: 10, unless --max_steps is given)"
+    run("n_epochs", integer(1), 10, passes, **BASIC, **LATER)
     run("max_steps", integer(0), 0, "stop after N steps; 0: no limit", **BASIC, **LATER)
     run("continue_train", bool, False, "continue the run NAME from its last save", **BASIC, **LATER)
     run("options", existing_file, None, "YAML file of flags, or a run's options.yaml; flags given here win", **BASIC)
@@ -130,8 +124,8 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if file and file.exists():
         stored = read_mapping(file, name=str(where))
         skipped = NOT_FLAGS + (
-            LENGTH if set(LENGTH) & set(opt.explicit) else ()
-        )  # the command line's length is the whole
+            LENGTH if {*LENGTH} & {*opt.explicit} else ()
+        )  # a length on the command line is the whole
         flags = {name: value for name, value in stored.items() if name not in skipped}
         opt = parser.parse([*flags_of_file(flags, parser, where=str(where)), *argv])
     if opt.max_steps and "n_epochs" not in opt.explicit:
