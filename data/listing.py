@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,9 @@ log = logging.getLogger(__name__)
 MOST_NAMED = 20  # skipped files that are named one by one
 # Folders that systems, editors and network drives write; their images are copies or thumbnails.
 SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "__pycache__", "lost+found", "$recycle.bin", "#recycle"})
-NOT_READ = (".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".exr",
-            ".hdr", ".psd", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".npy", ".npz", ".zip", ".rar",
-            ".7z")  # fmt: skip
+NOT_READ = re.compile(
+    r"\.(heic|heif|avif|gif|jp2|jxl|raw|dng|cr[23]|nef|arw|exr|hdr|psd|mp4|mov|avi|mkv|webm|np[yz]|zip)$"
+)
 
 
 def is_hidden(name: str) -> bool:
@@ -25,10 +26,7 @@ def is_hidden(name: str) -> bool:
 
 
 def folders_below(root: Path) -> Iterator[tuple[str, list, list]]:
-    """As os.walk, in order and without what is_hidden; links to folders are followed, but no folder is entered twice.
-
-    Folders that cannot be read are named in warnings.
-    """
+    """As os.walk, sorted and without what is_hidden; warns of folders that cannot be read. Links are followed once."""
     entered = set()
     for parent, subfolders, names in os.walk(root, followlinks=True, onerror=_warn_unreadable):
         real = os.path.realpath(parent)
@@ -41,19 +39,17 @@ def folders_below(root: Path) -> Iterator[tuple[str, list, list]]:
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    """Every image file below a folder, in the order of folders_below; links that lead nowhere are named in warnings."""
+    """Every image file below a folder, in the order of folders_below; warns of files that are not read."""
     others = Counter()
     for parent, _, names in folders_below(folder):
         for path in (Path(parent, name) for name in names):
             suffix = path.suffix.lower()
-            if suffix in NOT_READ:
+            if NOT_READ.match(suffix):
                 others[suffix] += 1
             elif suffix in IMAGE_SUFFIXES and os.path.isfile(path):
                 yield path
             elif suffix in IMAGE_SUFFIXES:
-                log.warning(
-                    "skipped: %s: %s", printable(path), "a link that leads nowhere" if path.is_symlink() else "no file"
-                )
+                log.warning("skipped: %s: no file, or a link that leads nowhere", printable(path))
     if others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
         log.warning("%s: files that are not read: %s (%s are)", printable(folder), kinds, FORMATS)
@@ -65,15 +61,6 @@ def warn_skipped(reasons: list[str], *, what: str) -> None:
         log.warning("skipped: %s", reason)
     more = f", the first {MOST_NAMED} above" if len(reasons) > MOST_NAMED else ""
     log.warning("%s skipped%s", what, more)
-
-
-def file_stamp(path: Path | None) -> tuple[int, int] | None:
-    """Size in bytes and time of change in ns; None where there is no file."""
-    try:
-        state = os.stat(path) if path else None
-    except OSError:
-        return None
-    return (state.st_size, state.st_mtime_ns) if state else None
 
 
 def _warn_unreadable(error: OSError) -> None:

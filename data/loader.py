@@ -27,8 +27,7 @@ def stream_loader(
     """Endless batches of a dataset whose samples are a pure function of their number, from worker processes.
 
     Step t of all ranks together takes the samples t * B * R to (t + 1) * B * R - 1, for B samples a batch and R ranks,
-    of which this rank takes every R-th. A DataLoader would do, but for workers that are lost in the middle of a batch,
-    for which it waits for ever. `dataset.files(k)` names what sample k is read from.
+    of which this rank takes every R-th. (PyTorch's DataLoader waits for ever for a worker that is killed while it sends.)
     """
     step = batch_size * world_size
     batches = ((range(t * step + rank, (t + 1) * step, world_size),) for t in count(start_step))
@@ -47,8 +46,8 @@ def _name(dataset: Dataset, task: tuple[range]) -> str:
 
 def ordered_items(dataset: Dataset, *, num_workers: int) -> Iterator[Any]:
     """The dataset's items, once, in order, read by threads. `dataset.files(k)` names what item k is read from."""
-    name = lambda k: _name(dataset, (range(k, k + 1),))  # noqa: E731
-    return in_threads(dataset.__getitem__, range(len(dataset)), count=num_workers, name=name)
+    items, name = range(len(dataset)), lambda k: _name(dataset, (range(k, k + 1),))
+    return in_threads(dataset.__getitem__, items, count=num_workers, name=name)
 
 
 def ordered_batches(dataset: Dataset, batch_size: int, *, num_workers: int) -> Iterator[dict]:
@@ -63,8 +62,7 @@ def _convert(batch: dict, kind: type, convert: Callable) -> dict:
 
 
 def on_device(batches: Iterator[dict], device: torch.device) -> Iterator[dict]:
-    """The batches with their tensors on the device; on CUDA each is copied, by a stream of its own, while the device is
-    still at work on the one before."""
+    """The batches with their tensors on the device; a stream of its own copies each while CUDA computes the one before."""
     if device.type != "cuda":
         yield from (to_device(batch, device) for batch in batches)
         return
@@ -82,10 +80,6 @@ def on_device(batches: Iterator[dict], device: torch.device) -> Iterator[dict]:
 
 def to_device(batch: dict, device: torch.device) -> dict:
     """A batch with its tensors on the device; to CUDA they go by pinned memory, and nothing waits."""
-    return _convert(batch, Tensor, partial(_move, device=device))
-
-
-def _move(value: Tensor, device: torch.device) -> Tensor:
-    if device.type == "cuda" and value.device.type == "cpu":
-        return value.pin_memory().to(device, non_blocking=True)
-    return value.to(device)
+    if device.type == "cuda":
+        return _convert(batch, Tensor, lambda value: value.pin_memory().to(device, non_blocking=True))
+    return _convert(batch, Tensor, lambda value: value.to(device))

@@ -19,24 +19,12 @@ class UsageError(Exception):
     """
 
 
-def first_lines(error: BaseException) -> str:
-    """The first two lines of an error's message as one; PyTorch's messages can be very long. Its kind if it has none."""
-    lines = [line.strip() for line in str(error).strip().splitlines()]
-    return " ".join(lines[:2])[:300] or type(error).__name__
-
-
 class RunError(Exception):
-    """A failure of a valid command, such as a full disk or losses that are never finite; exit status 1.
-
-    The message says what happened, what is saved, and how to go on.
-    """
+    """A failure of a valid command; exit status 1. The message says what happened, what is saved, and how to go on."""
 
 
 class Stopped(Exception):
-    """SIGINT or SIGTERM, its `number`, was received, and work was ended in order; exit status 128 + number.
-
-    The message says what is saved, and how to go on.
-    """
+    """Signal `number` was received and work was ended in order; exit status 128 + number. The message says what is saved."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -44,7 +32,13 @@ class Stopped(Exception):
 
 
 class Terminated(BaseException):
-    """SIGTERM was received. Unwinding the stack cleans up and ends worker processes."""
+    """SIGTERM was received. Unwinding the stack cleans up."""
+
+
+def first_lines(error: BaseException) -> str:
+    """The first two lines of an error's message as one; PyTorch's messages can be very long. Its kind if it has none."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    return " ".join(lines[:2])[:300] or type(error).__name__
 
 
 def run_command(main: Callable[[], int | None]) -> None:
@@ -53,8 +47,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     The status is 2 for a UsageError, 1 for a RunError and whatever `explain` knows, 130 for Ctrl-C, 143 for SIGTERM, 128 +
     number for Stopped. Anything else is a fault of the program and keeps its traceback.
     """
-    hook = threading.excepthook
-    threading.excepthook = _explain_thread(hook)
+    threading.excepthook = _thread_failed
     handler = signal.signal(signal.SIGTERM, _terminate)
     try:
         sys.exit(main() or 0)
@@ -66,8 +59,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         logging.info("%s: %s", signal.Signals(stopped.number).name, stopped)
         sys.exit(128 + stopped.number)
     except Exception as error:
-        known = isinstance(error, (UsageError, RunError))
-        message = str(error) if known else explain(error)
+        message = explain(error)
         if message is None:
             raise
         print(f"error: {message}", file=sys.stderr)
@@ -75,24 +67,20 @@ def run_command(main: Callable[[], int | None]) -> None:
     finally:
         for child in multiprocessing.active_children():
             child.kill()  # Python would wait for those that hang
-        threading.excepthook = hook
         signal.signal(signal.SIGTERM, handler)
-
-
-@contextlib.contextmanager
-def signals_to(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM call handler(number, frame)."""
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, last in previous.items():
-            signal.signal(number, last)
 
 
 def _terminate(*_) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
     raise Terminated
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    message = explain(failed.exc_value)
+    if message is None:
+        threading.__excepthook__(failed)
+    else:
+        print(f"error: {message}", file=sys.stderr)
 
 
 def parse_or_exit(parse: Callable[[], argparse.Namespace]) -> argparse.Namespace:
@@ -107,17 +95,15 @@ def parse_or_exit(parse: Callable[[], argparse.Namespace]) -> argparse.Namespace
         sys.exit(2)
 
 
-def _explain_thread(otherwise: Callable) -> Callable:
-    """A threading.excepthook that prints explainable errors without a traceback."""
-
-    def hook(args) -> None:
-        message = explain(args.exc_value) if isinstance(args.exc_value, Exception) else None
-        if message is None:
-            otherwise(args)
-        else:
-            print(f"error: {message}", file=sys.stderr)
-
-    return hook
+@contextlib.contextmanager
+def signals_to(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Within the block SIGINT and SIGTERM call handler(number, frame)."""
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, last in previous.items():
+            signal.signal(number, last)
 
 
 # ------------------------------------------------------------------ external failures
@@ -138,13 +124,8 @@ LESS_MEMORY = {  # by command
 EXPLAINED = (
     (
         ("OutOfMemoryError", "MemoryError"),
-        ("can't allocate memory",),
+        ("can't allocate memory", "nable to find an engine"),  # the latter is cuDNN's
         "out of memory ({first}); {less_memory}; {go_on}",
-    ),
-    (
-        (),
-        ("nable to find an engine",),  # cuDNN has no kernel that fits
-        "cuDNN found no way to compute this ({first}), often for want of memory; {less_memory}; {go_on}",
     ),
     (
         (),
@@ -179,8 +160,8 @@ def go_on() -> str:
 def explain(error: BaseException) -> str | None:
     """What happened and what to do, in one sentence; None for an error that is no external failure."""
     text, kinds = str(error).strip(), {kind.__name__ for kind in type(error).__mro__}
-    if "ImageError" in kinds:
-        return text
+    if kinds & {"UsageError", "RunError", "ImageError"}:
+        return str(error)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         if error.errno in FULL:

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,35 +28,20 @@ def as_utf8(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def write_bytes(
-    path: str | os.PathLike,
-    data: bytes | memoryview,
-    *,
-    sync: bool = False,
-    part: Path | None = None,
-    accept: Callable[[Path], None] | None = None,
-) -> None:
-    """Write a whole file atomically, making parent folders; `sync` waits until it is on the disk.
-
-    part: the file's name until it is whole, by default one of its own. accept: called with it then, before it takes the
-    place of the file at `path`; an error that it raises leaves that as it is.
-    """
+def write_bytes(path: str | os.PathLike, data: bytes | memoryview, *, sync: bool = False) -> None:
+    """Write a whole file or nothing, by a temporary file and a rename; makes parent folders. sync: wait for the disk."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = part or path.with_name(f".part-{secrets.token_hex(8)}")
+    part = path.with_name(f".part-{secrets.token_hex(8)}")
     try:
-        part.unlink(missing_ok=True)  # left by a process that was killed
         with open(part, "xb") as file:
             file.write(data)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        if accept:
-            accept(part)
         os.replace(part, path)
     except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 

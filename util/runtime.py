@@ -13,10 +13,8 @@ from util.errors import UsageError
 
 @dataclass(frozen=True)
 class Amp:
-    """Mixed precision: "fp16" (with gradient scaling, CUDA only), "bf16" or "off".
-
-    Normalisation, tanh, compositing and losses stay in float32 whatever is chosen; the networks see to that themselves.
-    """
+    """Mixed precision: "fp16" (with gradient scaling, CUDA only), "bf16" or "off". Normalisation, tanh, compositing and
+    losses are computed in float32 in any case."""
 
     name: str
 
@@ -76,11 +74,9 @@ def cpu_computes_bf16() -> bool:
 
 
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:
-    """Seed Python, NumPy and PyTorch, and set how exactly float32 is computed.
+    """Seed Python, NumPy and PyTorch, and turn TF32 off, so that float32 means on CUDA what it means on a CPU.
 
-    float32 is float32: TF32, PyTorch's default for convolutions on CUDA, is off, so that --amp off and all scores mean
-    what they mean on a CPU; --amp bf16 and fp16 are what is fast. deterministic: CUDA repeats itself bit for bit, at
-    some cost in speed; an operator that cannot raises RuntimeError.
+    deterministic: CUDA repeats itself bit for bit, at some cost in speed; an operator that cannot raises RuntimeError.
     """
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -95,8 +91,8 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
 def seed_step(seed: int, rank: int, step: int) -> None:
     """Seed PyTorch, on every device, for one training step of one process.
 
-    What a step draws (pool exchanges, dropout) then depends on (seed, rank, step) alone: ranks draw differently, and a
-    run that goes on, on whatever device, draws what it would have drawn.
+    What a step draws (dropout, say) then depends on (seed, rank, step) alone, so a run that goes on draws what it would
+    have drawn.
     """
     (mixed,) = np.random.SeedSequence((seed, rank, step)).generate_state(1, np.uint64)
     torch.default_generator.manual_seed(int(mixed))
