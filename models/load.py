@@ -14,10 +14,10 @@ from torch import Tensor
 from data.hands import MIN_SIDE, Hand, key_or_whole, whiten
 from models import GENERATOR, SEGMENTERS
 from models.config import network_config
-from models.hgan import create_generator, translate
+from models.hgan import create_generator
 from models.networks.silnet import SilNet
 from models.supervised import segment
-from models.translation import HandTranslator, composite
+from models.translation import HandTranslator, composite, hand_translator
 from util.checkpoint import check_config, load_checkpoint
 from util.errors import UsageError, first_lines
 from util.pretrained import sha256
@@ -67,14 +67,10 @@ class Translator:
                 "it was trained with"
             ) from error
 
-    def paint(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
-        """Images (N, 3, H, W) in [-1, 1] -> the other domain, not composited by masks."""
-        return translate(self.net, images, masks, self.amp, extend_colors=self.options.extend_colors, masked=False)
-
     def hands(self, *, crop_to_hand: bool | None = None) -> HandTranslator:
         """The generator as test.py uses it. crop_to_hand: see HandTranslator; None: the run's own setting."""
         crop = self.options.crop_to_hand if crop_to_hand is None else crop_to_hand
-        return HandTranslator(self.paint, self.device, masked=self.options.mask, crop_to_hand=crop)
+        return hand_translator(self.net, self.options, amp=self.amp, device=self.device, crop_to_hand=crop)
 
     def __call__(
         self, rgb: np.ndarray | Sequence[np.ndarray], mask: np.ndarray | Sequence[np.ndarray | None] | None = None

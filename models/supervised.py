@@ -90,8 +90,6 @@ class HandSegmenter(Supervised):
     base: SilNet's first width. background: what surrounds the hands ("white" or "keep"), recorded in the checkpoint.
     """
 
-    total_steps: int | None = None  # the run's length, which its learning rate does not depend on
-
     def __init__(self, *, base: int, lr: float, beta1: float, background: str, amp: Amp, device: torch.device) -> None:
         net = SilNet(base=base)
         super().__init__("SilNet", net, lr=lr, beta1=beta1, config=net.config, amp=amp, device=device)

@@ -7,17 +7,19 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.hands import Hand
 from data.regions import HandRegions, Region, readable, same_sized_batches, stack
 from models import GENERATOR
 from models.hgan import HGAN, translate
 from util.images import to_uint8
+from util.runtime import Amp
 from util.workers import in_threads
 
 BOX_MARGIN = 4  # pixels around the hand
@@ -124,14 +126,22 @@ class HandTranslator:
         return self.paint(images, masks) if whole else paint_in_tiles(self.paint, images, masks)
 
 
-def translator_of(model: HGAN, *, direction: str = "StoR", crop_to_hand: bool) -> HandTranslator:
-    """A HandTranslator of a generator in training."""
-    net, objective = model.networks[GENERATOR[direction]], model.objective
+def hand_translator(
+    net: nn.Module, options: Any, *, amp: Amp, device: torch.device, crop_to_hand: bool
+) -> HandTranslator:
+    """A HandTranslator of a generator that was trained with these options (of models.config.Objective)."""
+    extend_colors = options.extend_colors
 
     def paint(images: Tensor, masks: Tensor) -> Tensor:
-        return translate(net, images, masks, model.amp, extend_colors=objective.extend_colors, masked=False)
+        return translate(net, images, masks, amp, extend_colors=extend_colors, masked=False)
 
-    return HandTranslator(paint, model.device, masked=objective.mask, crop_to_hand=crop_to_hand)
+    return HandTranslator(paint, device, masked=options.mask, crop_to_hand=crop_to_hand)
+
+
+def translator_of(model: HGAN, *, direction: str = "StoR", crop_to_hand: bool) -> HandTranslator:
+    """A HandTranslator of a generator in training."""
+    net, machine = model.networks[GENERATOR[direction]], {"amp": model.amp, "device": model.device}
+    return hand_translator(net, model.objective, **machine, crop_to_hand=crop_to_hand)
 
 
 def composite(painted: np.ndarray, hand: Hand) -> np.ndarray:
