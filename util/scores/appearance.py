@@ -107,9 +107,8 @@ def fringe_chroma(image: np.ndarray, mask: np.ndarray) -> float | None:
     """How far the colour of one hand's outermost two pixels strays from the hand's own just inside, in a*b* units.
 
     The mean Euclidean distance in a*, b* between each pixel less than 2.5 pixels from the background and the Gaussian
-    mean (sigma 4 pixels) of the hand's pixels 4 or more from it. 0 for a flat hand; about 4 for a clean cut-out of a
-    shaded one; light and dark do not matter. The image's border is no outline. None for a hand without an outline, or
-    too thin to have an inside.
+    mean (sigma 4 pixels) of the hand's pixels 4 or more from it: 0 for a flat hand, about 4 for a clean cut-out of a
+    shaded one. The image's border is no outline. None for a hand without an outline, or too thin to have an inside.
     """
     if not mask.any():
         return None

@@ -1,14 +1,12 @@
 """Distances between two sets of features, in float64: Frechet distance (FID), kernel distance (KID), their uncertainty.
 
-Features are arrays (N, D), one row an image.
-
-The Frechet distance between the Gaussians fitted to two sets is
+Features are arrays (N, D), one row an image. The Frechet distance between the Gaussians fitted to two sets is
 
     |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)            (Heusel et al. 2017)
 
-With factors S1 = F1' F1 and S2 = F2' F2 the last trace is the sum of the singular values of F1 F2'. That needs no
-square root of a matrix that is not symmetric, so no imaginary part appears. The centred features are such factors; where
-there are more images than dimensions, the triangle of their QR decomposition is a smaller one.
+With factors S1 = F1' F1 and S2 = F2' F2 the last trace is the sum of the singular values of F1 F2', so that no imaginary
+part appears. The centred features are such factors; with more images than dimensions, the triangle of their QR
+decomposition is a smaller one.
 """
 
 import functools
@@ -117,11 +115,16 @@ def bootstrap_interval(
     distance. Near the floor it is too wide rather than too narrow. Raises UsageError below two images.
     """
     real, fake = checked_features(real, least=2), checked_features(fake, least=2)
-    basis = leading_directions(np.concatenate([real, fake]), rank, seed)
-    sides = real @ basis, fake @ basis
-    draws = [frechet(*sides, weights) for weights in resamples(len(real), len(fake), rounds, seed)]
-    low, high = interval_around(distance, np.array(draws), 0.95)
+    low, high = interval_around(distance, _frechet_draws(real, fake, rounds=rounds, seed=seed, rank=rank)[:, 0], 0.95)
     return max(low, 0.0), high
+
+
+def _frechet_draws(real: np.ndarray, *fakes: np.ndarray, rounds: int, seed: int, rank: int) -> np.ndarray:
+    """The distance of each of `fakes` to `real` in each resample, (rounds, len(fakes)), in their leading directions."""
+    basis = leading_directions(np.concatenate([real, *fakes]), rank, seed)
+    real, *fakes = (side @ basis for side in (real, *fakes))
+    draws = resamples(len(real), len(fakes[0]), rounds, seed)
+    return np.array([[frechet(real, fake, weights) for fake in fakes] for weights in draws])
 
 
 def interval_around(estimate: float, draws: np.ndarray, level: float) -> tuple[float, float]:
@@ -165,11 +168,7 @@ def checked_features(features: np.ndarray, *, least: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Difference:
-    """An estimated difference, and how it varied over bootstrap resamples of the images.
-
-    draws: (rounds,), one difference a resample. Their mean is biased as a resample repeats images, so that only their
-    spread around it is used.
-    """
+    """An estimated difference, and that of each bootstrap resample of the images: draws, (rounds,)."""
 
     estimate: float
     draws: np.ndarray
@@ -185,26 +184,17 @@ def frechet_difference(
     """The Frechet distance of `a` to `real` less that of `b`, where row i of `a` and of `b` come from one source image.
 
     Each resample draws the real images once and the sources once, for both sides: what a choice of images does to both
-    distances alike cancels. Resamples are measured as in bootstrap_interval. Raises ValueError where a and b differ in
-    shape.
+    distances alike cancels. Raises ValueError where a and b differ in shape.
     """
     real, a, b = _with_pairs(real, a, b)
-    basis = leading_directions(np.concatenate([real, a, b]), rank, seed)
-    sides = real @ basis, a @ basis, b @ basis
-    draws = []
-    for weights in resamples(len(real), len(a), rounds, seed):
-        one, other = (frechet(sides[0], side, weights) for side in sides[1:])
-        draws.append(one - other)
-    return Difference(frechet(real, a) - frechet(real, b), np.array(draws))
+    draws = _frechet_draws(real, a, b, rounds=rounds, seed=seed, rank=rank)
+    return Difference(frechet(real, a) - frechet(real, b), draws[:, 0] - draws[:, 1])
 
 
 def kernel_difference(
     real: np.ndarray, a: np.ndarray, b: np.ndarray, *, rounds: int = 1000, seed: int = 0
 ) -> Difference:
-    """The same for the kernel distance (KID), as the unbiased squared MMD of all images.
-
-    The term of the real images alone is in both distances and cancels.
-    """
+    """The same for KID, as the unbiased squared MMD of all images; the term of the real images alone cancels."""
     real, a, b = _with_pairs(real, a, b)
     within = kernel(a, a) - kernel(b, b)
     np.fill_diagonal(within, 0.0)

@@ -43,7 +43,7 @@ class FeatureCache(dict):
 
 
 class Features:
-    """The features of images that are added one at a time, uint8 RGB (H, W, 3) of any sizes, computed in batches."""
+    """The features of uint8 images (H, W, 3) of any sizes, added one at a time and computed in batches."""
 
     def __init__(self, net: FeatureNet, known: FeatureCache | None = None, *, batch_size: int = 32) -> None:
         self.net, self.batch_size = net, batch_size
@@ -96,9 +96,8 @@ def extract_features(
 def patch_crop(image: np.ndarray, mask: np.ndarray, *, size: int = 128, seed: int | Sequence[int] = 0) -> np.ndarray:
     """A crop (size, size, 3) centred deep inside the hand: its appearance, which pose and framing hardly touch.
 
-    The centre is drawn from the hand's pixels that lie at least 0.9 times as far from the hand's border as its deepest
-    one; the image's border counts as the hand's. A translation and its source, with one mask and one seed, give the same
-    crop. Pixels off the hand, and beyond the image, are white, so that backgrounds never enter the score.
+    The centre is drawn from the pixels at least 0.9 times as far from the hand's border as its deepest one; the image's
+    border counts as the hand's. One mask and one seed give one crop. Pixels off the hand, and beyond the image, are white.
     """
     framed = np.pad(mask.astype(np.uint8), 1)
     depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]

@@ -24,10 +24,9 @@ VALIDATION_BATCH = 4
 def boundary_f(predicted: np.ndarray, true: np.ndarray, *, tolerance: float = TOLERANCE) -> float:
     """The boundary F-score, in [0, 1] (Martin et al. 2004; Csurka et al. 2013).
 
-    Precision is the share of the predicted mask's boundary that lies within `tolerance` pixels (Euclidean) of the true
-    one, recall the share of the true boundary within as much of the predicted; F is their harmonic mean. Unlike the
-    area that IoU counts, it weighs a filled gap between two fingers by the gap's outline. 1 if neither mask has a
-    boundary, 0 if one of them has none.
+    Precision is the share of the predicted mask's boundary within `tolerance` pixels of the true one, recall the share of
+    the true boundary within as much of the predicted; F is their harmonic mean. Unlike IoU, it weighs a filled gap between
+    two fingers by the gap's outline. 1 if neither mask has a boundary, 0 if one of them has none.
     """
     ours, theirs = boundary(predicted), boundary(true)
     if not ours.any() or not theirs.any():
@@ -96,14 +95,9 @@ def create_silnet_validation(
 
 def silhouette_grids(segment: Segment, hands: dict[str, list[Hand]], *, device: torch.device) -> dict[str, np.ndarray]:
     """{name: uint8 (H, W, 3) picture} for each domain: image | predicted silhouette | mask, one row a hand."""
-    return {
-        f"{domain}_silhouette_mask": sheet(
-            [
-                [hand.image, *map(mask_picture, (*silhouettes(segment, [hand.image], device), hand.mask))]
-                for hand in hands[domain]
-            ],
-            columns=(domain, "silhouette", "mask"),
-        )
-        for domain in DOMAINS
-        if hands[domain]
-    }
+    pictures = {}
+    for domain in filter(hands.get, DOMAINS):
+        masks = [(*silhouettes(segment, [hand.image], device), hand.mask) for hand in hands[domain]]
+        rows = [[hand.image, *map(mask_picture, pair)] for hand, pair in zip(hands[domain], masks)]
+        pictures[f"{domain}_silhouette_mask"] = sheet(rows, columns=(domain, "silhouette", "mask"))
+    return pictures
