@@ -9,7 +9,7 @@ from data.frames import Frame
 from data.masks.ops import key_colour_mask
 from data.masks.refine import RefineOptions, refine_mask
 from data.masks.sources import ALPHA, KEY, WHOLE
-from data.masks.values import fit, read_levels
+from data.masks.values import read_levels
 from util.files import printable
 from util.images import ImageError, Picture, read_picture, to_bytes
 
@@ -110,10 +110,10 @@ def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
 
 
 def _file_mask(frame: Frame, picture: Picture) -> np.ndarray:
-    """The mask file's mask. One that fits the stored pixels alone is turned along with them; a raw one is cleaned."""
-    raw, shape = frame.mask_kind == "raw", picture.pixels.shape[:2]
-    levels = fit(read_levels(frame.mask, frame.mask_values, raw=raw), shape, picture.stored, picture.orientation)
-    if not raw or levels.shape != shape:  # the caller names the mismatch
+    """The mask file's mask, cleaned where it is a raw one."""
+    raw = frame.mask_kind == "raw"
+    levels = read_levels(frame.mask, picture, frame.mask_values, raw=raw)
+    if not raw or levels.shape != picture.pixels.shape[:2]:  # the caller names the mismatch
         return levels > 127
     refined, verdict = refine_mask(levels, picture.rgb, _CLEANING)
     if refined is None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from data.masks import ops as masks
 from data.masks.realhands import KEPT, REPORT_NAME, RealFrame, Verdict, read_report, refined_path, report_key
-from data.masks.values import Ranges, fit, read_levels
+from data.masks.values import Ranges, read_levels
 from util.drawing import draw_outline, sheet
 from util.drawing import fit as fit_picture
 from util.errors import UsageError
@@ -33,13 +33,10 @@ RAW_COLOUR, REFINED_COLOUR = (255, 40, 40), (0, 90, 255)
 
 @dataclass(frozen=True, kw_only=True)
 class RefineOptions:
-    """The steps' parameters; the flags of preprocess_masks.py of the same names.
+    """The steps' parameters; the flags of preprocess_masks.py of the same names, which explain them.
 
     Median, largest component, closing and erosion are the paper's steps, whose sizes it does not give: the least that
-    removes speckle, joins cracks and takes a pixel off the border. The limits of area and contours are the released
-    code's. Kernel sizes in pixels, odd, 0 = step off. max_hole is a fraction of the hand, min_area and max_area are
-    fractions of the frame. threshold 0 is Otsu's. snap is the radius of the window in which the outline follows the
-    photograph. mask_values: which values of a mask file are hand (data.masks.values).
+    removes speckle, joins cracks and takes a pixel off the border. The limits of area and contours are the released code's.
     """
 
     median: int = 5
@@ -133,14 +130,14 @@ def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | 
 def read_raw_mask(path: Path | None, picture: Picture, values: Ranges | None) -> tuple[np.ndarray | None, str]:
     """Read a raw mask for a photograph: (uint8 (H, W) of its size or None, remark or fault).
 
-    A mask of another size but the same proportions is a scaled one, and is scaled to fit; one that fits the photograph
-    as it lies in the file is turned along with it; any other is of no use. values: see data.masks.values.
+    A mask of the same proportions is scaled to fit; one that fits the photograph as it lies in the file is turned along
+    with it; any other is of no use. values: see data.masks.values.
     """
     if path is None:
         return None, "missing"
     size = picture.pixels.shape[:2]
     try:
-        grey = fit(read_levels(path, values, raw=True), size, picture.stored, picture.orientation)
+        grey = read_levels(path, picture, values, raw=True)
     except ImageError as error:
         return None, _reason(error, path)
     height, width = grey.shape
@@ -157,7 +154,7 @@ def _reason(error: Exception, path: Path) -> str:
     return " ".join(str(error).removeprefix(f"{printable(path)}: ").split())[:200]
 
 
-def refine_frame(frame: RealFrame, options: RefineOptions) -> tuple[RealFrame, Verdict]:
+def refine_frame(frame: RealFrame, options: RefineOptions) -> Verdict:
     """Write mask_refined/<name>_mask.png, or remove it if the frame is dropped. Raises OSError where that cannot be done."""
     try:
         refined, verdict = judge_frame(frame, options)
@@ -167,7 +164,7 @@ def refine_frame(frame: RealFrame, options: RefineOptions) -> tuple[RealFrame, V
         refined_path(frame).unlink(missing_ok=True)
     else:
         write_png(refined_path(frame), refined)
-    return frame, verdict
+    return verdict
 
 
 # ------------------------------------------------------------------ all frames
@@ -237,13 +234,15 @@ def _refine_rest(
     for folder in {refined_path(frame).parent for frame in frames}:
         for part in folder.glob(".part-*"):  # of a run that was killed
             part.unlink(missing_ok=True)
-    results = (refine_frame(frame, options) for frame in todo)
-    if num_workers and len(todo) > FEW:
-        tasks = ((frame, options) for frame in todo)
-        results = in_processes(refine_frame, tasks, count=num_workers, name=lambda task: printable(task[0].image))
+    verdicts = in_processes(
+        refine_frame,
+        ((frame, options) for frame in todo),
+        count=num_workers if len(todo) > FEW else 0,
+        name=lambda task: printable(task[0].image),
+    )
     write_bytes(root / REPORT_NAME, report_text(rows).encode())
     with open(root / REPORT_NAME, "a", encoding="utf-8") as file:
-        for frame, verdict in progress(results, total=len(todo), unit="mask", desc="refining"):
+        for frame, verdict in zip(todo, progress(verdicts, total=len(todo), unit="mask", desc="refining")):
             row = {report_key(frame, root): verdict}
             file.write(report_text(row).split("\n", 1)[1])
             file.flush()

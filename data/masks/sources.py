@@ -9,9 +9,8 @@ The first of these that there is:
 5. the key colour (14, 255, 14), where the image has it
 6. none: the whole image is taken
 
-This module finds the files of 1 to 3; data.hands reads the pixels, which alone tell 4 and 5; data.masks.values says which
-values of a file are hand. Names match whatever their case, their suffix, their Unicode form and their endings _color and
-_mask: trainA_masks/Hand1_mask.PNG is the mask of trainA/hand1_color.jpg.
+This module finds the files of 1 to 3; data.hands reads 4 and 5 from the pixels. Names match whatever their case, suffix,
+Unicode form and endings _color and _mask: trainA_masks/Hand1_mask.PNG is the mask of trainA/hand1_color.jpg.
 """
 
 import os
@@ -120,11 +119,8 @@ def normal(path: str) -> str:
 
 
 def names_of_mask(image: str, *, beside: bool = False) -> list[str]:
-    """The names, in normal form, that the mask of an image may have, the best first.
-
-    beside: in the image's own folder, where a mask's name must end in _mask. SynthHands' _color_on_depth images show
-    the hand from another camera, so that the mask of the _color image is not theirs.
-    """
+    """The names, in normal form, that the mask of an image may have, the best first. beside: in the image's own folder,
+    where they must end in _mask. A SynthHands _color_on_depth image, of another camera, does not share _color's mask."""
     stem = normal(image)
     stems = [stem, stem.removesuffix("_color")] if stem.endswith("_color") else [stem]
     masks = [f"{each}_mask" for each in stems]
@@ -138,8 +134,7 @@ def is_mask_of_another(image: Path, names: set[tuple[Path, str]]) -> bool:
 
 
 def sentence(counts: Counter, *, what: str = "masks") -> str:
-    """One line of how many masks are from where: "masks: 480 from alpha, 20 from renders_masks/; 3 images have none:
-    taken whole". counts: {origin: how many}."""
+    """{origin: how many} -> "masks: 480 from alpha, 20 from renders_masks/; 3 images have none: taken whole"."""
     held = [f"{count} from {origin}" for origin, count in counts.most_common() if origin != WHOLE and count]
     none = counts[WHOLE]
     if not held:

@@ -19,7 +19,7 @@ import numpy as np
 
 from util.errors import UsageError
 from util.files import printable
-from util.images import ImageError, read_picture, to_bytes, turn
+from util.images import ImageError, Picture, read_picture, to_bytes, turn
 
 Ranges = tuple[tuple[int, int], ...]
 """The hand's values, as pairs (first, last), both included."""
@@ -96,18 +96,20 @@ def read_values(path: Path) -> MaskValues:
     return MaskValues(red << 16 | green << 8 | blue, 0, False)
 
 
-def read_levels(path: Path, chosen: Ranges | None = None, *, raw: bool = False) -> np.ndarray:
-    """Read a mask file as uint8 (H, W), 255 on the hand and 0 off it, by the rule.
+def read_levels(path: Path, picture: Picture, chosen: Ranges | None = None, *, raw: bool = False) -> np.ndarray:
+    """Read an image's mask file as uint8 (H, W), 255 on the hand and 0 off it, by the rule.
 
-    raw: grey levels are left as they are, for whoever binarises them. Raises ImageError, with the file's name.
+    A mask that fits the image as it lies in the file, before its orientation tag, is turned along with it. raw: grey
+    levels are left as they are, for whoever binarises them. Raises ImageError, with the file's name.
     """
     mask = read_values(path)
-    if raw and chosen is None and mask.is_grey():
-        return to_bytes(mask.values)
     try:
-        return hand_of(mask, chosen).view(np.uint8) * np.uint8(255)
+        grey = raw and chosen is None and mask.is_grey()
+        levels = to_bytes(mask.values) if grey else hand_of(mask, chosen).view(np.uint8) * np.uint8(255)
     except ValueError as error:
         raise ImageError(f"{printable(path)}: {error}") from None
+    as_stored = levels.shape == picture.stored != picture.pixels.shape[:2]
+    return turn(levels, picture.orientation) if as_stored else levels
 
 
 def hand_of(mask: MaskValues, chosen: Ranges | None = None) -> np.ndarray:
@@ -147,11 +149,3 @@ def refusal(values: np.ndarray) -> str:
         f"mask values are {', '.join(shown)}, and which of them are the hand is not guessed; say it with --mask_values, "
         f"for example --mask_values {shown[-1]}"
     )
-
-
-def fit(mask: np.ndarray, shown: tuple[int, int], stored: tuple[int, int], orientation: int) -> np.ndarray:
-    """A mask (H, W) for an image: turned along with it where it fits the stored pixels alone.
-
-    shown, stored: the image's (height, width) as decoded, and as it lies in the file before its orientation tag.
-    """
-    return turn(mask, orientation) if mask.shape == stored != shown else mask

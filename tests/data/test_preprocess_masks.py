@@ -206,7 +206,7 @@ def test_frames_outside_the_limits_are_dropped(tmp_path, hands):
     write_tree(tmp_path, hands, 1)
     frame = find_real_frames(tmp_path)[0]
     for limits in ({"min_area": 0.4}, {"max_area": 0.06}, {"max_contours": 1}):
-        _, verdict = refine_frame(frame, RefineOptions(fallback=False, **limits))
+        verdict = refine_frame(frame, RefineOptions(fallback=False, **limits))
         assert verdict.verdict != KEPT and not (tmp_path / "user0/mask_refined/f000_mask.png").exists()
 
 
