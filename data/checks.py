@@ -1,7 +1,7 @@
 """Checks of a data set before it is used, and a run's account of the images that it skips.
 
-check_masks decodes a sample, to refuse masks that cannot be told and to say where masks come from; check_images reads the
-headers of all files. What neither sees (damage inside, an empty mask) turns up when a file is read, and is skipped alike.
+check_masks decodes a sample, to refuse ambiguous mask values and to say where masks come from; check_images reads the headers
+of all files. What neither sees (damage inside, an empty mask) is found when a file is read; such files are skipped, too.
 """
 
 import logging

@@ -192,7 +192,7 @@ def _real_frames(root: Path, reading: Reading) -> list[Frame]:
     if skipped:
         log.info("RealHands: %d photographs skipped (dropped by preprocess_masks.py, or without a mask)", skipped)
     if raw := sum(frame.mask_kind == "raw" for frame in frames):
-        log.info("RealHands: %d raw masks, cleaned as they are read; preprocess_masks.py does it once and for all", raw)
+        log.info("RealHands: %d raw masks are cleaned as they are read; preprocess_masks.py does it once", raw)
     return frames
 
 

@@ -1,6 +1,7 @@
 """Training samples: a synthetic hand with an unrelated real one."""
 
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +21,14 @@ Crop = Callable[[Hand, int, np.random.Generator], Hand]
 """(hand, size, random) -> a training crop, size x size."""
 
 
-class Shuffled:
-    """Random access to the endless concatenation of shuffles of range(count): place k is a function of (seed, k)."""
+@lru_cache(maxsize=8)
+def _permutation(count: int, seed: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(count)
 
-    def __init__(self, count: int, *, seed: tuple[int, ...]) -> None:
-        self.count, self.seed = count, seed
-        self._round, self._order = -1, np.empty(0, np.int64)
 
-    def __getitem__(self, k: int) -> int:
-        round_, place = divmod(k, self.count)
-        if self._round != round_:
-            self._round = round_
-            self._order = np.random.default_rng((*self.seed, round_)).permutation(self.count)
-        return int(self._order[place])
+def shuffled_index(k: int, count: int, seed: tuple[int, ...]) -> int:
+    """Place k of the endless concatenation of shuffles of range(count)."""
+    return int(_permutation(count, (*seed, k // count))[k % count])
 
 
 class UnpairedHands(Dataset):
@@ -60,9 +56,6 @@ class UnpairedHands(Dataset):
     ) -> None:
         self.frames, self.crop_size, self.seed = frames, crop_size, seed
         self.background, self.flips, self.crop, self._invalid = background, flips, crop, set(invalid)
-        self._order = {
-            domain: Shuffled(len(frames[domain]), seed=(seed, stream)) for stream, domain in enumerate(DOMAINS)
-        }
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str | dict]:
         sample = {"skipped": {}}
@@ -79,13 +72,16 @@ class UnpairedHands(Dataset):
 
     def files(self, k: int) -> list[Path]:
         """The image files that sample k is drawn from, if all can be used."""
-        return [self.frames[domain][self._order[domain][k]].image for domain in DOMAINS]
+        return [self._frame(domain, k).image for domain in DOMAINS]
+
+    def _frame(self, domain: str, place: int) -> Frame:
+        frames = self.frames[domain]
+        return frames[shuffled_index(place, len(frames), (self.seed, DOMAINS.index(domain)))]
 
     def _draw(self, domain: str, k: int, skipped: dict[str, str]) -> tuple[Frame, Hand]:
         """The first frame from place k of the shuffle on that can be read."""
-        frames = self.frames[domain]
-        for attempt in range(min(len(frames), MAX_TRIES)):
-            frame = frames[self._order[domain][k + attempt]]
+        for attempt in range(min(len(self.frames[domain]), MAX_TRIES)):
+            frame = self._frame(domain, k + attempt)
             try:
                 if frame not in self._invalid:
                     return frame, read_hand(frame, background=self.background)

@@ -18,7 +18,7 @@ from data.composites.backgrounds import Background
 from data.composites.composite import Placement, composite, mask_of_crop, random_placement
 from data.listing import images_below, warn_skipped
 from data.splits import Split, shuffled
-from data.unpaired import Shuffled
+from data.unpaired import shuffled_index
 from util.errors import UsageError
 from util.files import printable
 from util.images import ImageError, read_mask, read_rgb, to_tensor
@@ -195,7 +195,6 @@ class HandsOnBackgrounds(Dataset):
 
     def __init__(self, samples: Sequence[Sample], *, background: Background, seed: int, train: bool) -> None:
         self.samples, self.background, self.seed, self.train = list(samples), background, seed, train
-        self._order = Shuffled(len(self.samples), seed=(seed, len(PARTS)))
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -215,4 +214,5 @@ class HandsOnBackgrounds(Dataset):
     def draw(self, k: int) -> tuple[np.random.Generator, Sample]:
         """Item k's random generator and sample."""
         rng = np.random.default_rng((self.seed, PARTS.index("train" if self.train else "test"), k))
-        return rng, self.samples[self._order[k] if self.train else k]
+        place = shuffled_index(k, len(self.samples), (self.seed, len(PARTS))) if self.train else k
+        return rng, self.samples[place]

@@ -212,7 +212,7 @@ def _compare_options(file: Path, options: RefineOptions, *, overwrite: bool) -> 
 
 
 def _done(root: Path, frames: list[RealFrame], *, adopt: bool) -> dict[str, Verdict]:
-    """The rows of frames that need no work. adopt: refined masks are kept, whoever made them."""
+    """The rows of frames that need no work. adopt: keep any refined mask that is there."""
     rows, report = {}, read_report(root)
     for frame in frames:
         key, output = report_key(frame, root), refined_path(frame)

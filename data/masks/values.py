@@ -100,7 +100,7 @@ def read_levels(path: Path, picture: Picture, chosen: Ranges | None = None, *, r
     """Read an image's mask file as uint8 (H, W), 255 on the hand and 0 off it, by the rule.
 
     A mask that fits the image as it lies in the file, before its orientation tag, is turned along with it. raw: grey
-    levels are left as they are, for whoever binarises them. Raises ImageError, with the file's name.
+    levels are returned as they are. Raises ImageError, with the file's name.
     """
     mask = read_values(path)
     try:

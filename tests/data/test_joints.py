@@ -66,7 +66,7 @@ def test_real_joints_lie_on_the_hand_in_frames_and_crops(real_hands, tmp_path, c
         region = regions[place]
         joints = read_joints(joint_file(frame.image))
         points = into_region(project(joints, HANDS_CAMERA), entry(frame, region, tmp_path))
-        moved = Camera(330, 330, 128 - region.box.x, 128 - region.box.y)
+        moved = Camera(330, 330, 128 - region.box[0], 128 - region.box[1])
         distances.append(np.linalg.norm(points - project(joints, moved), axis=-1).mean())
         mask = np.pad(region.mask, 400)
         x, y = np.floor(points).astype(int).T + 400
