@@ -224,20 +224,17 @@ def flags_of_file(content: dict[str, Any], parser: Parser, *, where: str) -> lis
 
 def integer(minimum: int, maximum: int = 2**31 - 1) -> Callable[[str], int]:
     """An argument type: an integer in [minimum, maximum]."""
-    return _in_range(int, "an integer", minimum, maximum)
+    return number(minimum, maximum, kind=int)
 
 
-def number(minimum: float, maximum: float = 1e6, *, above: bool = False) -> Callable[[str], float]:
+def number(minimum: float, maximum: float = 1e6, *, above: bool = False, kind: type = float) -> Callable[[str], float]:
     """An argument type: a finite number in [minimum, maximum], or in (minimum, maximum] if `above`."""
-    return _in_range(float, "a number", minimum, maximum, above)
 
-
-def _in_range(kind: type, name: str, minimum: float, maximum: float, above: bool = False) -> Callable:
     def convert(text: str) -> float:
         try:
             value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {name}") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not {'an integer' if kind is int else 'a number'}") from None
         if not ((value > minimum if above else value >= minimum) and value <= maximum):  # nor does nan
             limits = f"{'above' if above else 'at least'} {minimum:g} and at most {maximum:.10g}"
             raise argparse.ArgumentTypeError(f"{text!r} is not {limits}")

@@ -92,8 +92,8 @@ def nothing() -> None:
     [
         ("space: {learning_rate: [1]}", "no flag --learning_rate"),
         ("space: {max_steps: [1, 2]}", "set by the search"),
-        ("space: {lr: {low: 2, high: 1}}", "with log: true"),
-        ("space: {lr: {low: 0, high: 1.0, log: true}}", "with log: true"),
+        ("space: {lr: {low: 2, high: 1}}", "if you like with log: true"),
+        ("space: {lr: {low: 0, high: 1.0, log: true}}", "if you like with log: true"),
         ("space: {lr: {low: a, high: 1}}", "must be a list of values"),
         ("space: {lr: 1}", "must be a list of values"),
         ("space: {lr: [1]}\nfixed: {lr: 2}", "lr stands in both"),

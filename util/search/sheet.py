@@ -40,12 +40,11 @@ def write_sheets(search: Search) -> None:
 
 def best_trial(search: Search) -> FrozenTrial | None:
     """The trial with the lowest score of those that halving left or, without one, of the short ones."""
-    ended = (
-        [trial for trial in latest(study).values() if trial.state == TrialState.COMPLETE]
-        for study in (search.long, search.short)
-        if study
-    )
-    return min(next(filter(None, ended), ()), key=lambda trial: trial.value, default=None)
+    for study in filter(None, (search.long, search.short)):
+        ended = [trial for trial in latest(study).values() if trial.state == TrialState.COMPLETE]
+        if ended:
+            return min(ended, key=lambda trial: trial.value)
+    return None
 
 
 def score_of(trial: FrozenTrial) -> float | str:

@@ -9,8 +9,7 @@ import json
 import logging
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +49,18 @@ class Search:
 
     def __init__(self, opt: Namespace) -> None:
         self.opt, (self.fixed, self.varied) = opt, load_space(opt.space)
-        self.settings = dict(enumerate(islice(self.draw(), opt.trials)))
+        drawing, tries = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=opt.seed)), 0
+        self.settings: dict[int, dict[str, Any]] = {}  # drawn at random, no two alike
+        while len(self.settings) < opt.trials and (tries := tries + 1) < 1000 + 10 * opt.trials:
+            values = self.suggest(drawing.ask())
+            if values not in self.settings.values():
+                self.settings[len(self.settings)] = values
         for run, values in self.settings.items():
             parse_train(["--name", "x", "--options", str(self.write_flags(run, values))])  # with train.py's own errors
         if len(self.settings) < opt.trials:
             raise UsageError(f"{opt.space} holds {len(self.settings)} different settings; lower --trials {opt.trials}")
         self.short = self.study(opt.name, space=[self.fixed, self.varied], steps=opt.steps)
         self.long: optuna.Study | None = None
-
-    def draw(self) -> Iterator[dict[str, Any]]:
-        """Settings drawn at random, no two alike; ends where a thousand draws bring no new one."""
-        drawing, drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self.opt.seed)), []
-        while new := next((each for _ in range(1000) if (each := self.suggest(drawing.ask())) not in drawn), None):
-            drawn.append(new)
-            yield new
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """The trial's values of the flags that vary. Raises UsageError for a range that is none."""
@@ -77,8 +74,10 @@ class Search:
                 kind = trial.suggest_int if isinstance(low, int) and isinstance(high, int) else trial.suggest_float
                 values[flag] = kind(flag, **(ends | {"low": low, "high": high}))  # YAML reads 1e-4 as text
             except (KeyError, TypeError, ValueError) as error:
-                wanted = "must be a list of values, or {low: ..., high: ...} with log: true or step, if you like"
-                raise UsageError(f"{self.opt.space}: {flag} {wanted} ({first_lines(error)})") from error
+                wanted = (
+                    f"{flag} must be a list of values, or {{low: ..., high: ...}}, if you like with log: true or step"
+                )
+                raise UsageError(f"{self.opt.space}: {wanted} ({first_lines(error)})") from error
         return values
 
     def study(self, name: str, *, pruner: Any = None, **begun: Any) -> optuna.Study:
