@@ -1,11 +1,8 @@
-"""Work beside the main process: in worker processes, in threads, and by this project's own commands as child processes.
+"""Work beside the main process: in worker processes, in threads, and by this project's own commands; and its progress.
 
-Workers come by forkserver or spawn. A fork of the main process could copy a lock that one of its threads holds, and then
-hang: OpenCV takes one whenever a thread that used it ends. Each worker has a pipe of its own and results go through it as
-plain data, so shared memory (64 MB in Docker) is not needed, a lost worker is noticed at once, and a worker ends with its
-parent.
-
-A process takes seconds to start. Images that are read once are read by threads.
+Workers are started by forkserver or spawn: a fork can hang on a lock that a thread of the main process held. Each has a
+pipe of its own, through which results go as plain data. So no shared memory is needed, of which Docker has 64 MB, and a
+lost worker is noticed at once. As a process takes seconds to start, images that are read once are read by threads.
 """
 
 import contextlib
@@ -32,8 +29,7 @@ from typing import TypeVar
 import cv2
 from tqdm import tqdm
 
-from util.errors import RunError, go_on, signals_to
-from util.files import LOCK_FILE, locked
+from util.errors import RunError, go_on
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +38,10 @@ Result = TypeVar("Result")
 
 STALLED = 300  # seconds without a result after which the work is taken to hang
 POLL = 5  # seconds of waiting for a result at a time
-AHEAD = 2  # tasks that are begun beyond those being worked on, a worker
+TASKS = 3  # of each worker: one is worked on, the others wait
 PRELOADED = ("cv2", "scipy.ndimage", "torch", "torch.utils.tensorboard")  # slow to import: once, not once a worker
 SECONDS = 30.0  # between two lines of progress
 ROOT = Path(__file__).resolve().parents[1]
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-PR_SET_PDEATHSIG = 1
 
 
 def in_processes(
@@ -77,7 +71,7 @@ def in_processes(
                 pipe.send(task)
             return partial(_receive, pipe, name, task)
 
-        yield from _ahead(begin, tasks, (AHEAD + 1) * count)
+        yield from _ahead(begin, tasks, TASKS * count)
     finally:
         for process, _ in workers:
             process.kill()
@@ -120,21 +114,21 @@ def in_threads(
     name: Callable[[Task], str] | None = None,
     start: Callable[[], object] | None = None,
 ) -> Iterator[Result]:
-    """function(task) of each task, in order, by `count` threads that work a few tasks ahead; 0: in this thread.
+    """function(task) of each task, as in_processes does, by `count` threads. For functions that rarely hold Python's lock.
 
-    For functions that rarely hold Python's lock: those that read or translate images. An error of the function is raised
-    in its task's turn. name: what a task is called in messages; RunError is raised where no result comes for STALLED
-    seconds, and threads that hang are left behind. None: the function never hangs, and the end waits for the tasks begun.
-    start: called first in each thread.
+    Threads that hang are left behind. name None: the function never hangs, and the end waits for the tasks begun. start:
+    called first in each thread.
     """
     if not count:
         yield from map(function, tasks)
         return
     with ThreadPool(count, start) as pool:  # its end does not wait for threads that hang, nor does the program's
+
+        def begin(task: Task) -> Callable[[], Result]:
+            return partial(_get, pool.apply_async(function, (task,)), name, task)
+
         try:
-            yield from _ahead(
-                lambda task: partial(_get, pool.apply_async(function, (task,)), name, task), tasks, (AHEAD + 1) * count
-            )
+            yield from _ahead(begin, tasks, TASKS * count)
         finally:
             if name is None:  # the program must not end while a thread computes
                 pool.terminate()
@@ -235,34 +229,23 @@ def on_terminal() -> bool:
 def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
     """Start a script of this project, ("train.py", "--name", ...), its output appended to `log`.
 
-    It runs in the current folder and in a session of its own, so that Ctrl-C reaches the parent alone, which passes it
-    on. On Linux it gets SIGTERM when its parent dies: train.py then saves and ends.
+    It runs in the current folder and in a session of its own: Ctrl-C reaches the parent alone, which passes it on. On
+    Linux it gets SIGTERM when its parent dies: train.py then saves and ends.
     """
-    script, *flags = command
     log.parent.mkdir(parents=True, exist_ok=True)
+    end_with_parent = partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM) if sys.platform == "linux" else None
     with open(log, "ab") as output:
         output.write(f"$ {shell_line(command)}\n".encode())
         output.flush()
         return subprocess.Popen(
-            [sys.executable, str(ROOT / script), *flags],
+            [sys.executable, str(ROOT / command[0]), *command[1:]],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
-            preexec_fn=partial(LIBC.prctl, PR_SET_PDEATHSIG, signal.SIGTERM) if LIBC else None,
+            preexec_fn=end_with_parent,
         )
-
-
-def shell_line(command: Sequence[str]) -> str:
-    """The command as it is typed in a shell."""
-    return shlex.join(["python", *command])
-
-
-def last_line(log: Path) -> str:
-    """The last line of a log that is not empty, "" where there is none."""
-    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def stop_child(child: subprocess.Popen, *, seconds: float = 60) -> None:
@@ -276,17 +259,12 @@ def stop_child(child: subprocess.Popen, *, seconds: float = 60) -> None:
             child.wait()
 
 
-@contextlib.contextmanager
-def note_signals() -> Iterator[list[int]]:
-    """Within the block SIGINT and SIGTERM do nothing but append their numbers to the list that it yields."""
-    received: list[int] = []
-    with signals_to(lambda number, _: received.append(number)):
-        yield received
+def shell_line(command: Sequence[str]) -> str:
+    """The command as it is typed in a shell."""
+    return shlex.join(["python", *command])
 
 
-def wait_for_run(folder: Path) -> None:
-    """Wait until no process trains in the run's folder: a child whose parent was killed takes a moment to save."""
-    file = folder / LOCK_FILE
-    if file.exists():
-        with locked(file, wait=True):
-            pass
+def last_line(log: Path) -> str:
+    """The last line of a log that is not empty, "" where there is none."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -21,6 +21,7 @@ from options.train_options import parse_train
 from util import workers
 from util.checkpoint import load_checkpoint
 from util.errors import RunError, UsageError, first_lines
+from util.files import LOCK_FILE, locked
 from util.run import BEST, OPTIONS_FILE, read_mapping
 
 log = logging.getLogger("search")
@@ -151,7 +152,9 @@ class Search:
     def run_train(self, run: int, flags: dict[str, Any]) -> None:
         """Start or continue the run of a trial."""
         folder = run_folder(self.opt, run)
-        workers.wait_for_run(folder)  # a child of a killed process takes a moment to save
+        if folder.exists():
+            with locked(folder / LOCK_FILE, wait=True):
+                pass  # a child of a killed process takes a moment to save
         again = ["--continue_train"] if (folder / OPTIONS_FILE).exists() else []
         self.run_script("train.py", run, "--options", str(self.write_flags(run, flags)), *again)
 
