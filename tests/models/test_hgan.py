@@ -70,6 +70,19 @@ def test_translation_changes_the_hand_alone(vgg):
     assert not torch.equal(out[~outside], batch["synthetic"][~outside])
 
 
+def test_translating_in_between_changes_no_step(vgg):
+    """It runs in eval mode, without dropout and on running statistics; training does not."""
+    still, used = (build(None, "pixcyclegan4", norm="batch", dropout=True) for _ in range(2))
+    for seed in range(2):
+        batch = make_batch(count=2, seed=seed)
+        once, again = (translated(used, batch["synthetic"], batch["synthetic_mask"]) for _ in range(2))
+        assert torch.equal(once, again)
+        for model in (still, used):
+            torch.manual_seed(seed)
+            model.training_step(batch)
+    assert all(torch.equal(a, b) for a, b in zip(weights(still).values(), weights(used).values()))
+
+
 def test_the_discriminators_step_spends_no_gradient_on_vgg(vgg):
     """VGG runs with gradients once, on the fakes that the generators are judged by, and once without."""
     model = build(vgg)

@@ -165,13 +165,14 @@ def test_a_failure_in_a_thread_ends_the_stream_in_its_turn(tmp_path, four_thread
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_a_model_in_training_translates_as_its_own_average_does(masked):
+def test_a_generator_in_training_translates(masked):
     model = build(None, netD="patch", mask=masked)
     image, mask = draw_hand(np.random.default_rng(0), size=64, background=(255, 255, 255))
     tensors = stack([Hand(image, mask)], CPU)
     (made,) = translator_of(model, direction="RtoS", crop_to_hand=False).images([Hand(image, mask)])
-    net = model.G_s
-    assert np.array_equal(made, to_uint8(translate(net, *tensors, model.amp, extend_colors=False, masked=masked))[0])
+    assert np.array_equal(
+        made, to_uint8(translate(model.G_s, *tensors, model.amp, extend_colors=False, masked=masked))[0]
+    )
     assert np.array_equal(made[~mask], image[~mask]) is masked
 
 
