@@ -23,11 +23,6 @@ def random_hand_crop(hand: Hand, size: int, random: np.random.Generator) -> Hand
     inner = cv2.erode(hand.mask.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
     centres = np.flatnonzero(inner if inner.any() else hand.mask)
     y, x = divmod(int(centres[random.integers(len(centres))]), hand.mask.shape[1])
-    return crop_around(hand, y, x, size)
-
-
-def crop_around(hand: Hand, y: int, x: int, size: int) -> Hand:
-    """The size x size window whose centre is nearest to (y, x) inside the image."""
     return cut(hand, box_around(hand.mask, y, x, size, size))
 
 

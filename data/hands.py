@@ -79,16 +79,10 @@ def whiten(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return cv2.copyTo(image, mask.view(np.uint8), np.full(image.shape, 255, np.uint8))
 
 
-def keyed_mask(rgb: np.ndarray) -> np.ndarray | None:
-    """uint8 (H, W, 3) -> bool (H, W): off the key colour; None for an image that does not have it."""
-    mask = key_colour_mask(rgb)
-    return None if mask.mean() > 1 - MIN_KEYED else mask
-
-
 def key_or_whole(rgb: np.ndarray) -> np.ndarray:
     """bool (H, W): what is not SynthHands' key colour in an image (H, W, 3) that has it; else the whole image."""
-    mask = keyed_mask(rgb)
-    return np.ones(rgb.shape[:2], bool) if mask is None else mask
+    mask = key_colour_mask(rgb)
+    return mask if mask.mean() <= 1 - MIN_KEYED else np.ones_like(mask)
 
 
 def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
@@ -99,7 +93,7 @@ def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
         alpha = None if picture.alpha is None else picture.alpha > 127
         if alpha is not None and alpha.any() and not alpha.all():
             return alpha, ALPHA
-        if (mask := keyed_mask(picture.rgb)) is not None:
+        if not (mask := key_or_whole(picture.rgb)).all():
             return mask, KEY
         if frame.mask_kind == "key":
             raise ImageError(

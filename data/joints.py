@@ -25,6 +25,7 @@ from util.errors import UsageError, run_command
 from util.images import ImageError, read_rgb, write_png
 
 N_JOINTS = 21
+N_SHOWN = 8  # hands in skeletons.png
 BONES = tuple((4 * f + i if i else 0, 4 * f + i + 1) for f in range(5) for i in range(4))  # wrist to tip, by finger
 _FINGERS = ((230, 60, 60), (240, 160, 40), (60, 190, 80), (60, 140, 240), (190, 80, 220))  # RGB, thumb to little finger
 NO_DEPTH = 32000  # from here on a value says that there is no hand; SynthHands writes 32001
@@ -126,21 +127,18 @@ def main() -> None:
     """Map the joints of a results folder into its outputs, and draw some of them."""
     parser = argparse.ArgumentParser(prog="python -m data.joints", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="of results: results/<name>/<phase>")
-    numbers = {"type": float, "default": None}
-    parser.add_argument("--camera", nargs=4, metavar=("FX", "FY", "CX", "CY"), help="(default: SynthHands')", **numbers)
     parser.add_argument(
-        "--shift", nargs=3, metavar=("X", "Y", "Z"), help="mm added to joints, with --camera", **numbers
+        "--camera", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="(default: SynthHands' colour camera)"
     )
-    parser.add_argument("--number", type=int, default=8, help="hands in the picture")
     opt = parser.parse_args()
-    camera = Camera(*opt.camera, shift=tuple(opt.shift or (0, 0, 0))) if opt.camera else SYNTHHANDS
+    camera = Camera(*opt.camera) if opt.camera else SYNTHHANDS
     regions = [region for region in load_regions(opt.folder) if joint_file(region["source"]).is_file()]
     if not regions:
         raise UsageError(f"no source of {opt.folder} has a <prefix>_joint_pos.txt beside it")
     points = [into_region(project(read_joints(joint_file(each["source"])), camera), each) for each in regions]
     joints = {each["file"]: place.round(3).tolist() for each, place in zip(regions, points)}
     (opt.folder / "joints.json").write_text(json.dumps(joints) + "\n", encoding="utf-8")
-    shown = evenly(list(zip(regions, points)), max(1, opt.number))
+    shown = evenly(list(zip(regions, points)), N_SHOWN)
     drawn = [draw_skeleton(read_rgb(opt.folder / region["file"]), place) for region, place in shown]
     write_png(opt.folder / "skeletons.png", sheet([drawn]))
     print(f"{len(joints)} hands: {opt.folder / 'joints.json'}; look at {opt.folder / 'skeletons.png'}")

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from data.crops import centred_hand_crop, crop_around, flip, random_hand_crop
+from data.crops import box_around, centred_hand_crop, cut, flip, random_hand_crop
 from data.hands import Hand
 from models.translation import hand_bounds
 
@@ -24,7 +24,8 @@ def hands(draw) -> Hand:
 @given(hands(), st.integers(1, 50), st.integers(0, 2**32), st.integers(-5, 45), st.integers(-5, 45))
 @settings(max_examples=150, deadline=None)
 def test_crops_have_their_size_and_keep_image_and_mask_together(hand, size, seed, y, x):
-    crops = [centred_hand_crop(hand, size), crop_around(hand, y, x, size), flip(crop_around(hand, y, x, size))]
+    around = cut(hand, box_around(hand.mask, y, x, size, size))
+    crops = [centred_hand_crop(hand, size), around, flip(around)]
     if hand.mask.any():
         crops.append(random_hand_crop(hand, size, np.random.default_rng(seed)))
         assert crops[-1].mask.any()  # a crop around a pixel of the hand holds it
