@@ -9,8 +9,8 @@ from torch import Tensor
 class ImagePool:
     """Holds up to `size` past images, detached; `query` exchanges new images for old ones with probability one half.
 
-    A pool of size 0 returns the images that it is given. `plan` makes the choices on the host, ahead of the step, so that
-    `query` is the same sequence of operators at every step and never waits for the device.
+    A pool of size 0 returns the new ones. `plan` chooses on the host, ahead of the step, so that `query` is the same sequence
+    of operators at every step and never waits for the device.
     """
 
     def __init__(self, size: int) -> None:
@@ -21,8 +21,8 @@ class ImagePool:
     def plan(self, count: int, generator: random.Random) -> Tensor:
         """Choose the exchanges of the next `count` images, as if they came one by one.
 
-        Returns int64 (3, count), for each image: the slot whose image is answered, or `size` to answer one of the batch;
-        which one of the batch that is; the slot that the image is written to, or `size`, a spare one that is never answered.
+        Returns int64 (3, count), for each image: the slot to return, or `size` to return one of the batch; which one of the
+        batch that is; the slot that the image is written to, or `size`, a spare one that is never returned.
         """
         holders: dict[int, int] = {}  # {slot: number of this batch's image in it}
         stored, own = [self.size] * count, list(range(count))

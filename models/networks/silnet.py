@@ -13,8 +13,8 @@ class SilNet(nn.Module):
     levels: number of resolutions, each half the one above. base: features at the finest, doubled at each level. H and W may
     be anything from 2^(levels - 1) up: the input is padded to a multiple of that by repeating its border, and the
     output cropped back. With batch normalisation, a pixel's logit in eval mode depends on its surroundings
-    (44 pixels across with 3 levels) and not on the size of the image. 1,864,129 parameters as published
-    (3 levels, 64 features, one output).
+    (44 pixels across with 3 levels) and not on the size of the image. 1,864,129 parameters with 3 levels, 64 features, one
+    output; the released one's convolutions have biases, 1,865,409 in all.
     """
 
     def __init__(self, *, in_channels: int = 3, out_channels: int = 1, base: int = 64, levels: int = 3) -> None:

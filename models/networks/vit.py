@@ -1,4 +1,4 @@
-"""The Vision Transformer, trained from scratch to classify synthetic, real and generated hands (paper, section IV.D).
+"""The Vision Transformer that classifies synthetic, real and generated hands (paper, section IV.D).
 
 Dosovitskiy et al., "An image is worth 16x16 words", 2021. Parameter names are those of timm's
 `vit_*_patch16_224` models, so that their state dicts can be loaded (except for the number of classes).
@@ -91,7 +91,7 @@ class VisionTransformer(nn.Module):
 def sine_positions(grid: int, width: int) -> torch.Tensor:
     """Sines and cosines of row and column, (grid * grid, width), row by row (Vaswani et al. 2017, for two axes).
 
-    A quarter of the features is the sine of the row, a quarter its cosine, and the same for the column, at wavelengths from 2 pi to 20,000 pi patches.
+    A quarter of the features each: the row's sine and cosine, and the column's, at wavelengths of 2 pi to 20,000 pi patches.
     """
     wavelengths = math.ceil(width / 4)
     frequencies = 10_000 ** (-torch.arange(wavelengths) / wavelengths)
