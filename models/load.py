@@ -169,12 +169,12 @@ def load_silnet(where: str, *, checkpoints_dir: Path, background: str, device: t
     background: what surrounds the hands that it will segment; logs a warning if it was trained on another one. Draws no
     random numbers, so that a run starts the same with and without it. Raises UsageError.
     """
-    folder = next((path for path in (Path(where), checkpoints_dir / where) if path.is_dir()), None)
-    if folder is None and not Path(where).is_file():
+    path = next((each for each in (Path(where), checkpoints_dir / where) if each.exists()), None)
+    if path is None:
         raise UsageError(
-            f"--silnet {where} is neither a file, nor a run's folder, nor the name of a run in {checkpoints_dir}"
+            f"--silnet {where} is neither a file nor a run's folder, nor the name of a run in {checkpoints_dir}"
         )
-    path = _checkpoint_file(folder, "best") if folder else Path(where)
+    path = _checkpoint_file(path, "best") if path.is_dir() else path
     content = load_checkpoint(path)
     try:
         state = content["model"]["silnet"]

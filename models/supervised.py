@@ -1,8 +1,5 @@
 """Networks that learn from labels: SilNet (masks), the Vision Transformer (classes), the downstream U-Net (its TASKS)."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,6 +20,7 @@ AVERAGE_DECAY = 0.98  # of SilNet's weights: single steps can be bad; some label
 LEVELS = 4  # resolutions of the downstream U-Net: a pixel sees most of a 96-pixel picture
 SIGMA = 1.5  # pixels: standard deviation of the Gaussian target of a joint
 WINDOW = 5  # pixels: side of the square whose centre of mass is the joint
+TASKS = {"segmentation": 1, "keypoints": N_JOINTS}  # of the downstream study: maps that the U-Net gives
 
 
 class Supervised:
@@ -174,8 +172,8 @@ class DownstreamNet(Supervised):
     """
 
     def __init__(self, task: str, *, width: int, lr: float, total_steps: int, amp: Amp, device: torch.device) -> None:
-        self.task = TASKS[task]
-        net = SilNet(out_channels=self.task.out_channels, base=width, levels=LEVELS)
+        self.task = task
+        net = SilNet(out_channels=TASKS[task], base=width, levels=LEVELS)
         net.to(memory_format=torch.channels_last)  # a third quicker on CPUs
         super().__init__("UNet", net, lr=lr, config=net.config, amp=amp, device=device)
         self.schedule = LambdaLR(self.optimizer, lambda step: 1 - step / total_steps)
@@ -186,12 +184,15 @@ class DownstreamNet(Supervised):
         return losses
 
     def losses(self, logits: Tensor, batch: dict) -> dict[str, Tensor]:
-        return {"loss": self.task.loss(logits, batch)}
+        if self.task == "keypoints":
+            return {"loss": keypoint_loss(logits, batch)}
+        return {"loss": F.binary_cross_entropy_with_logits(logits, batch["mask"])}
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
         """Images (N, 3, S, S) in [-1, 1] -> bool masks (N, S, S), or joints (N, 21, 2) in pixels."""
-        return self.task.predict(self.logits(self.net.eval(), images))
+        logits = self.logits(self.net.eval(), images)
+        return locate(logits) if self.task == "keypoints" else logits[:, 0] > 0
 
 
 def keypoint_loss(logits: Tensor, batch: dict) -> Tensor:
@@ -220,21 +221,3 @@ def locate(logits: Tensor) -> Tensor:
     weight = logits.flatten(2).softmax(-1).view_as(logits) * near_y[..., :, None] * near_x[..., None, :]
     weight = weight / weight.sum((-2, -1), keepdim=True)
     return torch.stack([(weight.sum(-2) * centres).sum(-1), (weight.sum(-1) * centres).sum(-1)], dim=-1)
-
-
-class Task(NamedTuple):
-    """A task: the network's out_channels, its loss (logits, batch), and its prediction from logits."""
-
-    out_channels: int
-    loss: Callable[[Tensor, dict], Tensor]
-    predict: Callable[[Tensor], Tensor]
-
-
-TASKS = {
-    "segmentation": Task(
-        out_channels=1,
-        loss=lambda logits, batch: F.binary_cross_entropy_with_logits(logits, batch["mask"]),
-        predict=lambda logits: logits[:, 0] > 0,
-    ),
-    "keypoints": Task(out_channels=N_JOINTS, loss=keypoint_loss, predict=locate),
-}

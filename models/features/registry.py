@@ -79,10 +79,7 @@ def load_feature_net(
                 f"{INCEPTION_FILES[0]} or {EFFNET_LITE0_FILE} into {pretrained.cache_dir()}, or choose --feature_net "
                 "effnet_lite0 or random; test.py --no-metrics and train.py --val_interval 0 do without"
             ) from None
-        log.warning(
-            "the FID network is not available (%s); scores come from effnet_lite0 instead and are called fd, not fid",
-            reason,
-        )
+        log.warning("the FID network is not available (%s); EfficientNet-Lite0 scores instead: fd, not fid", reason)
     return load_feature_net("effnet_lite0", device=device)
 
 

