@@ -31,27 +31,9 @@ PHOTO = (90, 160, 90)  # a background of photographs
 
 # Flags that make a run small enough for a test.
 TINY = [
-    "--vgg_weights",
-    "random",
-    "--ngf",
-    "4",
-    "--ndf",
-    "4",
-    "--crop_size",
-    "32",
-    "--val_interval",
-    "0",
-    "--display_freq",
-    "0",
-    "--num_workers",
-    "0",
-    "--amp",
-    "off",
-    "--log_freq",
-    "1",
-    "--feature_net",
-    "random",
-]
+    "--vgg_weights", "random", "--ngf", "4", "--ndf", "4", "--crop_size", "32", "--val_interval", "0", "--display_freq", "0",
+    "--num_workers", "0", "--amp", "off", "--log_freq", "1", "--feature_net", "random",
+]  # fmt: skip
 
 
 def draw_hand(random: np.random.Generator, *, size: int = 96, background=KEY) -> tuple[np.ndarray, np.ndarray]:
