@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from functools import partial
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -126,10 +125,8 @@ if __name__ == "__main__":
 
 
 def start_readers(folder: Path, *argv: object) -> subprocess.Popen:
-    """A command whose three readers have begun, and which takes no more of what they read.
-
-    "stuck", N: the third one hangs, which is noticed after N seconds. "slow": it takes a batch a second.
-    """
+    """A command whose three readers have begun. "stuck", N: the third one hangs, which is noticed after N seconds. "slow": it
+    takes a batch a second; else it takes no more."""
     script = folder / "readers.py"
     script.write_text(READERS)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -198,22 +195,6 @@ def test_a_worker_that_is_killed_while_it_writes_is_one_sentence(tmp_path):
     assert parent.returncode == 1 and "Traceback" not in said, said
     assert "a worker process was lost" in said.splitlines()[-1]
     assert end_within(30, workers)
-
-
-def sleep_at(number: int) -> int:
-    """The number, at once; 3: after a while."""
-    time.sleep(600 if number == 3 else 0)
-    return number
-
-
-def test_work_that_hangs_is_one_sentence(monkeypatch):
-    results = in_processes(sleep_at, ((number,) for number in count()), count=2, name=str)
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    monkeypatch.setattr("util.workers.STALLED", 1)
-    monkeypatch.setattr("util.workers.POLL", 1)
-    with pytest.raises(RunError, match=r"for 1 s: the work on \(3,\) hangs; .*--num_workers 0"):
-        next(results)
-    assert not multiprocessing.active_children()
 
 
 def test_a_lost_worker_is_one_sentence():
