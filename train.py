@@ -5,7 +5,6 @@ import argparse
 import contextlib
 import logging
 import math
-from pathlib import Path
 
 from options.train_options import parse_train, train_parser, without_masks
 from util.errors import UsageError, parse_or_exit, run_command
@@ -21,6 +20,7 @@ from data.loader import stream_loader
 from data.roots import has_masks, open_frames
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select, validated
 from data.unpaired import UnpairedHands
+from models.graphs import GraphedStep
 from options.shared import DEMO_ROOT, reading
 from util import distributed
 from util.files import LOCK_FILE, locked
@@ -57,7 +57,6 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     """Build everything, train, and return the exit status. stored: the options of a continued run, on rank 0."""
     folder = opt.checkpoints_dir / opt.name
     images_per_step = opt.batch_size * here.world_size
-    amp = resolve_amp(opt.amp, device)
     seed_everything(opt.seed, deterministic=opt.deterministic)
 
     # Data
@@ -70,10 +69,16 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         demo_root=DEMO_ROOT,
         num_workers=opt.num_workers,
     )
-    chosen = split_frames(opt, folder, frames)
+    if here.rank == 0 and not (folder / SPLIT_FILE).exists():
+        sizes = {"val_size": opt.val_size, "test_size": opt.test_size}
+        save_split(folder / SPLIT_FILE, make_split(frames, split_by=opt.split_by, seed=opt.seed, **sizes))
+    distributed.barrier()
+    split = load_split(folder / SPLIT_FILE)
+    chosen = {phase: select(frames, split, phase, whole=True) for phase in ("train", "val")}
     invalid = check_images(chosen["train"], crop_size=opt.crop_size, batch_size=opt.batch_size)
 
     # Model
+    amp = resolve_amp(opt.amp, device)
     create_task = task_of(opt.model)
     if create_task is TranslatorTask and not has_masks(frames) and "mask" not in opt.explicit:
         opt.mask = False
@@ -93,8 +98,6 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     if opt.compile:
         model.compile()
     if getattr(opt, "cuda_graphs", False):
-        from models.graphs import GraphedStep
-
         model.training_step = GraphedStep(model)
 
     # Length
@@ -105,7 +108,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         return 0
 
     # Batches
-    stream = UnpairedHands(
+    hands = UnpairedHands(
         chosen["train"],
         crop_size=opt.crop_size,
         seed=opt.seed,
@@ -114,8 +117,8 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         crop=task.training_crop(chosen["train"]),
         invalid=invalid,
     )
-    loader = stream_loader(
-        stream,
+    batches = stream_loader(
+        hands,
         opt.batch_size,
         num_workers=opt.num_workers,
         start_step=progress.step,
@@ -126,13 +129,14 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     # Validation, pictures, logs and options.yaml, by rank 0
     validate, display, logger = None, None, None
     if here.rank == 0:
+        roots = {flag: getattr(opt, flag) for flag in ("dataroot", "synth_root", "real_root")}
         resolved = {
             "device": str(device),
             "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
             "amp": amp.name,
             "world_size": here.world_size,
             **task.frozen,
-            "roots": absolute_roots(opt),
+            "roots": {flag: root and str(root.resolve()) for flag, root in roots.items()},
             "images": {phase: {domain: len(part[domain]) for domain in part} for phase, part in chosen.items()},
             "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in model.networks.items()},
             **environment(),
@@ -143,7 +147,11 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         display = task.create_display(chosen["val"] if all(chosen["val"].values()) else chosen["train"])
         started = stored["resolved"] if stored else resolved
         save_options(folder, plain_options(opt) | {"resolved": started | {"roots": resolved["roots"]}})
-        announce(opt, resolved, schedule, images_per_step)
+        sizes = ", ".join(f"{name} {count:,}" for name, count in resolved["parameters"].items())
+        log.info("%s: %s (%s parameters), on %s, amp %s", opt.name, opt.model, sizes, resolved["device_name"], amp.name)
+        counts = " and ".join(f"{len(part)} {domain}" for domain, part in chosen["train"].items())
+        log.info("%s images to train on; %d steps of %d a domain", counts, schedule.total_steps, images_per_step)
+        log.info("tensorboard --logdir_spec %s:%s", opt.name, folder / "tensorboard")
         logger = RunLogger(
             folder,
             first_step=progress.step,
@@ -160,7 +168,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     with logger or contextlib.nullcontext():
         fit(
             model,
-            skipped.watch(iter(loader)),
+            skipped.watch(batches),
             folder=folder,
             device=device,
             seed=opt.seed,
@@ -170,25 +178,10 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
             validate=validate,
             display=display,
         )
-    if here.rank == 0:
-        if skipped.reasons:
-            log.warning("%d images were skipped, see %s", len(skipped.reasons), folder / SKIPPED_FILE)
-        log.info("done: %s", folder / LATEST)
-        if opt.display_freq:
-            log.info("look at %s (%s)", folder / task.picture, task.columns)
-        log.info("now: %s", task.next_command)
+    if skipped.reasons:
+        log.warning("%d images were skipped, see %s", len(skipped.reasons), folder / SKIPPED_FILE)
+    log.info("done: %s; now: %s", folder / LATEST, task.next_command)
     return 0
-
-
-def split_frames(opt: argparse.Namespace, folder: Path, frames: Domains) -> dict[str, Domains]:
-    """{phase: {domain: frames}} by the run's splits.json, which rank 0 draws if there is none."""
-    file = folder / SPLIT_FILE
-    if distributed.rank() == 0 and not file.exists():
-        sizes = {"val_size": opt.val_size, "test_size": opt.test_size}
-        save_split(file, make_split(frames, split_by=opt.split_by, seed=opt.seed, **sizes))
-    distributed.barrier()
-    split = load_split(file)
-    return {phase: select(frames, split, phase, whole=True) for phase in ("train", "val")}
 
 
 def check_frozen(frozen: dict[str, dict | None], stored: dict) -> None:
@@ -196,7 +189,7 @@ def check_frozen(frozen: dict[str, dict | None], stored: dict) -> None:
     for flag, record in frozen.items():
         if record and stored[flag]["sha256"] != record["sha256"]:
             raise UsageError(
-                f"the run was started with another --{flag} ({stored[flag]}) than {record}; pass the same file"
+                f"the run was started with another --{flag}, {stored[flag]}, than {record}; pass the same file"
             )
 
 
@@ -218,29 +211,6 @@ def make_schedule(
         save_every=opt.save_freq,
         snapshot_every=opt.save_epoch_freq * steps_per_epoch,
         validate_every=math.ceil(opt.val_interval * steps_per_epoch) if validates else 0,
-    )
-
-
-def absolute_roots(opt: argparse.Namespace) -> dict[str, str | None]:
-    """The data's folders as absolute paths, which hold wherever a later command is started."""
-    roots = {flag: getattr(opt, flag) for flag in ("dataroot", "synth_root", "real_root")}
-    return {flag: str(root.resolve()) if root else None for flag, root in roots.items()}
-
-
-def announce(opt: argparse.Namespace, resolved: dict, schedule: Schedule, images_per_step: int) -> None:
-    """Log the model, the device, the images and the steps."""
-    sizes = ", ".join(f"{name} {count:,}" for name, count in resolved["parameters"].items())
-    log.info(
-        "%s: %s (parameters: %s), on %s, amp %s", opt.name, opt.model, sizes, resolved["device_name"], resolved["amp"]
-    )
-    log.info(
-        "%d synthetic and %d real images to train on; %d steps of %d (%.2f epochs); tensorboard --logdir_spec %s:%s",
-        *resolved["images"]["train"].values(),
-        schedule.total_steps,
-        images_per_step,
-        schedule.total_steps / schedule.steps_per_epoch,
-        opt.name,
-        opt.checkpoints_dir / opt.name / "tensorboard",
     )
 
 

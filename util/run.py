@@ -56,7 +56,8 @@ def open_run(
         raise UsageError(f"{folder} holds a run already; pass --continue_train to go on with it, or another --name")
     stored = load_options(folder)
     if stored.get("training_version") != TRAINING_VERSION:
-        commit = stored.get("resolved", {}).get("git_commit", "unknown")
+        resolved = stored.get("resolved")
+        commit = resolved.get("git_commit", "unknown") if isinstance(resolved, dict) else "unknown"
         raise UsageError(
             f"the run in {folder} was started by another version of this program (commit {commit}), which trains differently: "
             "continue it with that version, or start again under another --name; test.py still translates with it"

@@ -17,7 +17,7 @@ def test_threads_read_all_images(hands_root, tmp_path, monkeypatch):
     monkeypatch.setattr("data.regions.ordered_items", read)
     frames = {domain: part[:2] for domain, part in find_frames(dataroot=hands_root).items()}
     model, net = build(None, "pixcyclegan4"), load_feature_net("random")
-    settings = {"background": "white", "crop": 64, "crop_to_hand": True, "best_by": "distance"}
+    settings = {"background": "white", "crop_to_hand": True, "by_distance": True}
     validate = create_validation(model, frames, net, cache_dir=tmp_path, num_workers=3, **settings)
     assert "fd" in validate()[0]
     assert set(readers) == {3}

@@ -47,15 +47,13 @@ class LossMeter:
     """Means of losses, fetched in batches to avoid GPU syncs, and the number of steps that were skipped."""
 
     def __init__(self) -> None:
-        self.in_a_row = 0  # skipped steps up to the last one that was read
+        self.in_a_row, self.broken = (
+            0,
+            False,
+        )  # skipped steps up to the last one that was read; whether they are too many
         self._unread: list[tuple[int, dict, dict[str, Tensor]]] = []
         self._read: list[dict[str, float]] = []  # of steps that were not skipped, since the last means
         self._skipped = 0  # steps since then
-
-    @property
-    def broken(self) -> bool:
-        """Whether too many steps in a row were not finite for the weights to be of use."""
-        return self.in_a_row >= MOST_SKIPPED
 
     def add(self, step: int, losses: dict[str, Tensor], batch: dict) -> None:
         """Add a step's losses: scalars, among them "skipped" (1.0 if the step changed nothing, else 0.0)."""
@@ -85,6 +83,7 @@ class LossMeter:
             self._skipped += 1
             files = ", ".join(path for each in paths.values() for path in each)
             logging.warning("step %d: loss or gradient not finite, update skipped; files: %s", step, files)
+            self.broken = self.in_a_row >= MOST_SKIPPED
             if self.broken:
                 raise RunError(
                     f"losses or gradients were not finite in {self.in_a_row} steps in a row, up to step {step} (files of the "

@@ -137,8 +137,8 @@ def fit(
                     number = stop[0] if stop else signal.SIGTERM  # another process received it
                     raise Stopped(number, f"saved at step {progress.step}; go on with --continue_train")
         except Exception:
-            alone = distributed.world_size() == 1
-            if alone and consistent and not meter.broken and saved_step != progress.step:
+            unsaved = consistent and not meter.broken and saved_step != progress.step
+            if unsaved and distributed.world_size() == 1:
                 save_latest(folder, model, progress)
             raise
 

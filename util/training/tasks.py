@@ -8,7 +8,6 @@ import torch
 
 from data.crops import random_hand_crop, silhouette_crop
 from data.frames import Domains
-from data.regions import TEST_CROP
 from data.unpaired import Crop
 from models import DISCRIMINATORS, SEGMENTERS
 from models.config import network_config, objective
@@ -31,8 +30,6 @@ class TranslatorTask:
     next_command: what to do with the run then.
     """
 
-    picture = "synthetic_translated_cycle.png"  # the file of the picture that training shows
-    columns = "source | translated | cycle"  # in it, from left to right
     least_validated = 2  # images a domain: a distance takes two
 
     def __init__(self, opt: Namespace, *, amp: Amp, device: torch.device) -> None:
@@ -41,18 +38,10 @@ class TranslatorTask:
         if DISCRIMINATORS[opt.netD].load().view == "vgg":
             vgg, weights = load_vgg16(opt.vgg_weights, calibrated=opt.normalize_features)
         if opt.silnet:
-            silnet = load_silnet(
-                opt.silnet, checkpoints_dir=opt.checkpoints_dir, background=opt.background, device=device
-            )
-        self.model = HGAN(
-            network_config(opt),
-            objective(opt),
-            vgg=vgg,
-            amp=amp,
-            device=device,
-            silnet=silnet and silnet.net,
-            seed=opt.seed,
-        )
+            where = {"checkpoints_dir": opt.checkpoints_dir, "device": device}
+            silnet = load_silnet(opt.silnet, background=opt.background, **where)
+        frozen = {"vgg": vgg, "silnet": silnet and silnet.net}
+        self.model = HGAN(network_config(opt), objective(opt), **frozen, amp=amp, device=device, seed=opt.seed)
         self.frozen = {"vgg_weights": weights, "silnet": silnet and silnet.record()}
         self.next_command = f"python test.py --name {opt.name}"
 
@@ -69,9 +58,8 @@ class TranslatorTask:
             frames,
             net,
             background=opt.background,
-            crop=TEST_CROP,
             crop_to_hand=opt.crop_to_hand,
-            best_by="distance" if opt.paper else "score",
+            by_distance=opt.paper,
             cache_dir=folder / "features",
             num_workers=opt.num_workers,
         )
@@ -79,25 +67,20 @@ class TranslatorTask:
 
     def create_display(self, frames: Domains) -> Display:
         """What makes the pictures that training shows."""
-        hands = display_hands(frames, background=self.opt.background, crop=TEST_CROP)
+        hands = display_hands(frames, background=self.opt.background)
         return lambda: display_grids(self.model, hands, crop_to_hand=self.opt.crop_to_hand)
 
 
 class SilNetTask:
     """Training a SilNet; see TranslatorTask."""
 
-    picture = "synthetic_silhouette_mask.png"
-    columns = "image | silhouette | mask"
     least_validated = 1
 
     def __init__(self, opt: Namespace, *, amp: Amp, device: torch.device) -> None:
         self.opt, self.frozen = opt, {}
-        self.next_command = (
-            f"python test.py --name NAME --silnet {opt.name}, or train.py --lambda_geo 1 --silnet {opt.name}"
-        )
-        self.model = HandSegmenter(
-            base=opt.ngf, lr=opt.lr, beta1=opt.beta1, background=opt.background, amp=amp, device=device
-        )
+        self.next_command = f"python train.py --model geocongan --name geocongan --silnet {opt.name}"
+        adam = {"lr": opt.lr, "beta1": opt.beta1}
+        self.model = HandSegmenter(base=opt.ngf, **adam, background=opt.background, amp=amp, device=device)
 
     def training_crop(self, frames: Domains) -> Crop:
         """Silhouette crops. Raises UsageError for images without masks."""
@@ -109,14 +92,8 @@ class SilNetTask:
         return partial(silhouette_crop, background=self.opt.background)
 
     def create_validation(self, frames: Domains, folder: Path) -> tuple[Validate, dict]:
-        validate = create_silnet_validation(
-            self.model.probabilities,
-            frames,
-            background=self.opt.background,
-            device=self.model.device,
-            num_workers=self.opt.num_workers,
-        )
-        return validate, {}
+        settings = {"background": self.opt.background, "num_workers": self.opt.num_workers}
+        return create_silnet_validation(self.model.probabilities, frames, device=self.model.device, **settings), {}
 
     def create_display(self, frames: Domains) -> Display:
         hands = display_hands(frames, background=self.opt.background)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.frames import DOMAINS, Domains
+from data.frames import Domains
 from data.hands import Hand
 from data.joints import region_depth
-from data.regions import TEST_CROP, HandRegions, readable
+from data.regions import HandRegions, readable
 from models.features.registry import FeatureNet
 from models.hgan import HGAN
 from models.translation import translator_of
@@ -29,21 +29,17 @@ def create_validation(
     net: FeatureNet,
     *,
     background: str,
-    crop: int,
     crop_to_hand: bool,
-    best_by: str,
+    by_distance: bool,
     cache_dir: Path,
     num_workers: int = 0,
 ) -> Callable[[], tuple[dict[str, float], float]]:
-    """A function () -> (scores to log, the one that chooses best.pt): translated against real hands on `crop` pixel
-    regions.
+    """A function () -> (scores to log, the one that chooses best.pt): translated against real hands on 256 regions.
 
-    The scores: "fid" or "fd"; those of util.scores.metrics; and "score", both in one (best_score).
-    Lower is better of "score", and of the distance, which chooses instead if best_by is "distance". The real side is
-    read once; its features are kept in `cache_dir`, keyed by content and network. num_workers: threads that read the
-    images.
+    The scores: the distance, "fid" or "fd"; those of util.scores.metrics; and "score", both in one, which chooses unless
+    by_distance. The real side is read once; its features are cached in `cache_dir`. num_workers: threads that read images.
     """
-    regions = {domain: HandRegions(part, crop=crop, background=background) for domain, part in frames.items()}
+    regions = {domain: HandRegions(part, background=background) for domain, part in frames.items()}
     hands = [hand for _, hand in readable(regions["real"], num_workers=num_workers)]
     real = extract_features([hand.image for hand in hands], net, cache_dir=cache_dir, progress="real features")
     sources = (hand.mask for _, hand in readable(regions["synthetic"], num_workers=num_workers))
@@ -63,20 +59,18 @@ def create_validation(
         distance = frechet_distance(real, extract_features(translated(figures), net))
         pooled = entries(figures, photographs)
         score = best_score(distance, pooled)
-        chosen = distance if best_by == "distance" else score
-        return {net.metric: distance, "score": score, **flat_entries(pooled)}, chosen
+        return {net.metric: distance, "score": score, **flat_entries(pooled)}, distance if by_distance else score
 
     return validate
 
 
-def display_hands(frames: Domains, *, background: str, crop: int = TEST_CROP) -> dict[str, list[Hand]]:
-    """Up to ROWS hands of each domain, evenly spread over its frames: the same ones at every step of a run."""
+def display_hands(frames: Domains, *, background: str) -> dict[str, list[Hand]]:
+    """ROWS hands of each domain, evenly spread over its frames, without those that cannot be read."""
     chosen = {}
-    for domain in DOMAINS:
-        regions = HandRegions(frames[domain], crop=crop, background=background)
-        hands = [regions[place] for place in spread(len(regions), 2 * ROWS)]  # some may be unreadable
-        hands = [hand for hand in hands if not isinstance(hand, ImageError)]
-        chosen[domain] = (hands[::2] if len(hands) > ROWS else hands)[:ROWS]
+    for domain, part in frames.items():
+        regions = HandRegions(part, background=background)
+        hands = [regions[place] for place in spread(len(part), ROWS)]
+        chosen[domain] = [hand for hand in hands if not isinstance(hand, ImageError)]
     return chosen
 
 
