@@ -29,7 +29,6 @@ from util.studies.classification import (
     test_samples,
     training_samples,
     write_predictions,
-    write_training_files,
 )
 from util.studies.classification_report import answer, called_real, draw_confusion, reports, study_markdown
 from util.training.logger import setup_logging
@@ -70,7 +69,6 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     save_options(folder, plain_options(opt) | {"resolved": resolved})
 
     training = {name: training_samples(experiment, name, hands["train"]) for name in experiment.training_sets}
-    write_training_files(folder / "train_files.csv", experiment, training)
     write_png(folder / "samples.png", sample_sheet(hands["test"], opt))
     tested = test_samples(experiment, hands["test"])
     predictions = {}
@@ -97,7 +95,8 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     write_png(folder / "confusion.png", np.vstack(figures))
     first = next(iter(confusions.values()))  # of Table II's training sets, the one without generated hands
     sentence = answer(opt.experiment, first)
-    table = study_markdown(opt.experiment, results, answer=sentence, notes=notes, counts=counts)
+    used = " ".join([f"{counts['train']} training and {counts['test']} test images a class.", *notes])
+    table = study_markdown(results, used=f"{sentence}\n\n{used}")
     write_bytes(folder / "table.md", table.encode())
     real, total = called_real(first)
     low, high = wilson_interval(real, total)

@@ -80,48 +80,43 @@ def random_crop(photograph: np.ndarray, size: int, rng: np.random.Generator) -> 
 def draw_room(size: int, rng: np.random.Generator) -> np.ndarray:
     """An indoor-like scene, uint8 RGB (size, size, 3), from the generator's state alone.
 
-    A box in one-point perspective with floor boards, pictures, furniture and clutter; then uneven light, blur, a colour
-    cast and noise. Not meant to deceive anybody: only to vary in colour (browns of skin included), texture, edges and
-    sharpness more than hands do.
+    A box in one-point perspective with pictures, furniture and clutter; then uneven light, blur, a colour cast and noise.
+    Not meant to deceive anybody: only to vary in colour (browns of skin included), texture, edges and sharpness more
+    than hands do.
     """
     canvas = np.empty((size, size, 3), np.uint8)
     vanishing = rng.uniform([0.2, 0.25], [0.8, 0.6]) * size
     near = vanishing + (_rectangle(0, 0, size, size) - vanishing) * 1.4  # beyond the picture's border on every side
     back = vanishing + (near - vanishing) * rng.uniform(0.3, 0.75)
-    wall, ground = _colour(rng), _colour(rng)
+    floor, wall = back[2, 1], _colour(rng)
     canvas[:] = wall
-    for i, colour in enumerate((1.2 * _colour(rng), 0.85 * wall, ground, 0.7 * wall)):  # ceiling, side, floor, side
+    for i, colour in enumerate(
+        (1.2 * _colour(rng), 0.85 * wall, _colour(rng), 0.7 * wall)
+    ):  # ceiling, side, floor, side
         _fill(canvas, [near[i], near[i - 3], back[i - 3], back[i]], colour)
-    seam, count = ground * rng.uniform(0.6, 0.9), rng.integers(4, 16)
-    for start, end in zip(np.linspace(back[3], back[2], count), np.linspace(near[3], near[2], count)):
-        _line(canvas, start, end, seam)
-    floor = back[2, 1]
     for _ in range(rng.integers(0, 4)):  # pictures, windows and screens on the back wall, in their frames
         (width, height), frame = rng.uniform(0.08, 0.35, 2) * size, rng.uniform(1, 4)
         x, y = rng.uniform(0, size - width), rng.uniform(0, max(1.0, floor - height))
         _fill(canvas, _rectangle(x - frame, y - frame, width + 2 * frame, height + 2 * frame), _colour(rng))
         _fill(canvas, _rectangle(x, y, width, height), _colour(rng))
     for depth in np.sort(rng.uniform(0.0, 1.0, rng.integers(1, 6))):  # chests, sofas and shelves, far ones first
-        foot = floor + (1.1 * size - floor) * depth
         width, height = rng.uniform([0.15, 0.12], [0.5, 0.55]) * size
-        x, colour = rng.uniform(-0.2 * size, size - 0.4 * width), _colour(rng)
-        front = _rectangle(x, foot - height, width, height)
+        x, y = rng.uniform(-0.2 * size, size - 0.4 * width), floor + (1.1 * size - floor) * depth - height
+        front, colour = _rectangle(x, y, width, height), _colour(rng)
         rear = vanishing + (front - vanishing) * rng.uniform(0.65, 0.9)
         left, right = (0, 3) if x > vanishing[0] else (1, 2)  # the side that is seen
         _fill(canvas, [rear[0], rear[1], front[1], front[0]], 1.2 * colour)
         _fill(canvas, [front[left], rear[left], rear[right], front[right]], 0.6 * colour)
         _fill(canvas, front, colour)
-        for y in np.linspace(foot - height, foot, rng.integers(1, 6)):  # drawers, cushions, shelves
-            _line(canvas, (x, y), (x + width, y), 0.55 * colour)
-    for _ in range(rng.integers(0, 12)):  # bowls, boxes and cables
-        centre, axes, colour = rng.uniform(0, size, 2), rng.uniform(0.04, 0.36, 2) * size, _colour(rng)
-        kind, turned = rng.integers(3), (centre, axes, rng.uniform(0, 180))
-        if kind == 0:
+        for edge in np.linspace(y, y + height, rng.integers(1, 6)):  # drawers, cushions, shelves
+            _fill(canvas, _rectangle(x, edge, width, 1), 0.55 * colour)
+    for _ in range(rng.integers(0, 12)):  # bowls, boxes, cables and boards
+        axes = rng.uniform(0.04, 0.36, 2) * size * rng.choice([(1, 1), (4, 0.1)])
+        turned, colour = (rng.uniform(0, size, 2), axes, rng.uniform(0, 180)), _colour(rng)
+        if rng.random() < 0.4:
             cv2.ellipse(canvas, turned, _bytes(colour), -1, cv2.LINE_AA)
-        elif kind == 1:
-            _fill(canvas, cv2.boxPoints(turned), colour)
         else:
-            _line(canvas, centre, rng.uniform(0, size, 2), colour, int(rng.integers(1, 5)))
+            _fill(canvas, cv2.boxPoints(turned), colour)
     return _photograph(canvas, rng)
 
 
@@ -146,11 +141,6 @@ def _fill(canvas: np.ndarray, corners: object, colour: np.ndarray) -> None:
     """Fill the polygon with corners (x, y) in pixels, with a smooth border."""
     points = np.round(np.asarray(corners, np.float64) * 16).astype(np.int32)  # 4 fractional bits
     cv2.fillPoly(canvas, [points], _bytes(colour), cv2.LINE_AA, 4)
-
-
-def _line(canvas: np.ndarray, start: object, end: object, colour: np.ndarray, width: int = 1) -> None:
-    ends = np.round(np.array([start, end]) * 16).astype(int).tolist()
-    cv2.line(canvas, *ends, _bytes(colour), width, cv2.LINE_AA, 4)
 
 
 def _photograph(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 
 KINDS = ("synthetic", "real", "generated")
 PARTS = ("train", "test")
-FOLDER_FLAGS = dict(zip(KINDS, ("synth_dir", "real_dir", "gen_dir")))
 
 
 class HandFile(NamedTuple):
@@ -85,46 +84,40 @@ def pools_of_run(results: Path, split: Split, *, seed: int, test_share: float) -
             "%s is missing: only %s is divided; test.py --phase all finds more", results / "all", results / "test"
         )
         return divide(pool, seed=seed, test_share=test_share)
-    parts = {}
-    for part in PARTS:
+
+    def chosen(kind: str, part: str) -> dict[str, HandFile]:
+        names = split["real" if kind == "real" else "synthetic"][part]
         # test.py keeps the suffix, a.jpg.png, where two sources differ in nothing else.
-        known = {
-            domain: {stem for name in phases[part] for stem in (name, PurePosixPath(name).with_suffix("").as_posix())}
-            for domain, phases in split.items()
-        }
-        known["generated"] = known["synthetic"]
-        parts[part] = {kind: {name: pool[kind][name] for name in pool[kind] if name in known[kind]} for kind in KINDS}
-    return parts
+        known = {*names, *(PurePosixPath(name).with_suffix("").as_posix() for name in names)}
+        return {source: file for source, file in pool[kind].items() if source in known}
+
+    return {part: {kind: chosen(kind, part) for kind in KINDS} for part in PARTS}
 
 
 def pools_of_folders(folders: dict[str, Path], *, seed: int, test_share: float) -> dict[str, Pool]:
     """{"train": Pool, "test": Pool} of three folders, by kind, divided by source. Raises UsageError on an empty one."""
     pool = {kind: find_hands(folders[kind], kind) for kind in KINDS}
-    for kind, flag in FOLDER_FLAGS.items():
+    for kind, flag in zip(KINDS, ("--synth_dir", "--real_dir", "--gen_dir")):
         if not pool[kind]:
-            raise UsageError(f"--{flag} {folders[kind]} holds no image")
+            raise UsageError(f"{flag} {folders[kind]} holds no image")
     if strangers := len(pool["generated"].keys() - pool["synthetic"].keys()):
+        count = len(pool["generated"])
         log.warning(
-            "%d of %d generated hands are not named as any synthetic one: their sources may serve in training and testing",
-            strangers,
-            len(pool["generated"]),
+            "%d of %d generated hands are not named as any synthetic one: both parts may hold one", strangers, count
         )
     return divide(pool, seed=seed, test_share=test_share)
 
 
 def divide(pool: Pool, *, seed: int, test_share: float) -> dict[str, Pool]:
     """Draw sources for testing, `test_share` of them: of real hands, and of synthetic with generated ones."""
-    testing = {}
+    parts = {part: {} for part in PARTS}
     for name, kinds in (("rendered", ("synthetic", "generated")), ("real", ("real",))):
         sources = shuffled(set().union(*(pool[kind] for kind in kinds)), f"{seed}-{name}")
-        testing.update(dict.fromkeys(kinds, set(sources[: round(len(sources) * test_share)])))
-    return {
-        part: {
-            kind: {source: file for source, file in pool[kind].items() if (source in testing[kind]) == (part == "test")}
-            for kind in KINDS
-        }
-        for part in PARTS
-    }
+        testing = set(sources[: round(len(sources) * test_share)])
+        for kind in kinds:
+            parts["train"][kind] = {source: file for source, file in pool[kind].items() if source not in testing}
+            parts["test"][kind] = {source: file for source, file in pool[kind].items() if source in testing}
+    return parts
 
 
 def draw_balanced(pool: Pool, *, per_class: int, seed: int) -> dict[str, list[HandFile]]:
@@ -167,12 +160,13 @@ def take_usable(files: Sequence[HandFile], count: int, *, kind: str) -> list[Han
 def read_hand_file(file: HandFile) -> tuple[np.ndarray, np.ndarray]:
     """Image, uint8 RGB (H, W, 3), and mask, bool (H, W). Raises ImageError where the hand cannot be pasted."""
     image = read_rgb(file.image)
-    mask = mask_of_crop(image) if file.mask is None else read_mask(file.mask)
+    mask = read_mask(file.mask) if file.mask else mask_of_crop(image)
     if mask.shape != image.shape[:2]:
         raise ImageError(f"{file.mask}: not of the size of {file.image}")
-    if mask.all() or not mask.any():
-        fault = "no white or key-coloured background around the hand" if mask.all() else "no hand in it"
-        raise ImageError(f"{file.image}: {fault}")
+    if mask.all():
+        raise ImageError(f"{file.image}: no white or key-coloured background around the hand")
+    if not mask.any():
+        raise ImageError(f"{file.image}: no hand in it")
     return image, mask
 
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from data.demo.skeleton import draw_pose, pose_joints, unit
+from data.demo.skeleton import draw_pose, unit
 from data.demo.surface import Skin, arm_depth, pose_skin, vertex_normals
 from data.joints import Camera, project
 
@@ -31,24 +32,19 @@ class Geometry:
     faces: np.ndarray
 
 
-def _turn(axis: int, angle: float) -> np.ndarray:
-    matrix, (i, j) = np.eye(3), np.delete(range(3), axis)
-    matrix[[i, i, j, j], [i, j, i, j]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
-    return matrix
-
-
 def draw_frame(skin: Skin, rng: np.random.Generator, *, long_arm: bool) -> Geometry:
     """Draw a pose and a view, with all joints in the picture, and find what each pixel sees.
 
     The hand is a left or a right one and shows palm or back. long_arm: the forearm reaches out of the picture; otherwise
     it is a stump of 15 to 90 mm.
     """
-    pose = draw_pose(skin.person, rng)
+    arm_mm = rng.uniform(250, 300) if long_arm else rng.uniform(15, 90)
+    vertices, joints = pose_skin(skin, *draw_pose(skin.person, rng), arm_mm=arm_mm)
     palm, right = rng.random() < 0.55, rng.random() < 0.5
     tilt = np.clip(rng.normal(0, 1, 3), -2, 2) * np.deg2rad((17, 21, 16))
     facing = np.diag([-1.0, -1.0, 1.0] if palm else [1.0, -1.0, -1.0]) @ np.diag([-1.0 if right else 1.0, 1.0, 1.0])
-    rotation = _turn(2, tilt[2]) @ _turn(1, tilt[1]) @ _turn(0, tilt[0]) @ facing
-    joints = pose_joints(skin.person, pose) @ rotation.T
+    rotation = Rotation.from_euler("xyz", tilt).as_matrix() @ facing
+    joints = joints @ rotation.T
     low, high = joints[:, :2].min(0), joints[:, :2].max(0)
     distance = rng.uniform(300, 400)
     distance *= max(1.0, (high - low).max() / ((SIDE - 30) * distance / CAMERA.fx))
@@ -56,26 +52,21 @@ def draw_frame(skin: Skin, rng: np.random.Generator, *, long_arm: bool) -> Geome
     # Long arms come in from below, so the hand sits rather high.
     shift = rng.uniform((-0.6, -0.7), (0.6, 0.25)) if long_arm else rng.uniform(-0.6, 0.6, 2)
     offset = np.array([*(shift * spare - (low + high) / 2), distance - joints[:, 2].mean()])
-    arm_mm = rng.uniform(250, 300) if long_arm else rng.uniform(15, 90)
-
-    vertices = pose_skin(skin, pose, arm_mm=arm_mm) @ rotation.T + offset
+    vertices = vertices @ rotation.T + offset
     faces = skin.faces[:, ::-1] if right else skin.faces
     z = np.maximum(vertices[:, 2], 50.0)
     u, v = project(np.column_stack([vertices[:, :2], z]), CAMERA).T
     # Seen from the camera (y down, z away), a triangle that is counter-clockwise outside has negative area.
     pixel, triangle, weight = rasterise(u, v, -1 / z, faces[:, ::-1], (SIDE, SIDE))
-    weight = weight / z[triangle]
-    seen_z = 1 / weight.sum(1)
-    weight *= seen_z[:, None]  # perspective-correct
+    weight = weight / z[triangle]  # perspective-correct
+    weight /= weight.sum(1, keepdims=True)
     paint = np.column_stack([skin.vertices[:, 0], -arm_depth(-skin.vertices[:, 1], arm_mm), skin.side])
-    normals, paint = ((each[triangle] * weight[..., None]).sum(1) for each in (vertex_normals(vertices, faces), paint))
-    depth = np.zeros(SIDE * SIDE, np.float32)
-    depth[pixel] = seen_z
-    depth = depth.reshape(SIDE, SIDE)
-    rays = np.column_stack(
-        [(pixel % SIDE + 0.5 - CAMERA.cx) / CAMERA.fx, (pixel // SIDE + 0.5 - CAMERA.cy) / CAMERA.fy]
+    normals, paint, points = (
+        np.einsum("pij,pi->pj", each[triangle], weight) for each in (vertex_normals(vertices, faces), paint, vertices)
     )
-    points = np.column_stack([rays, np.ones(len(rays))]) * seen_z[:, None]
+    depth = np.zeros(SIDE * SIDE, np.float32)
+    depth[pixel] = points[:, 2]
+    depth = depth.reshape(SIDE, SIDE)
     return Geometry(depth > 0, depth, points, unit(normals), paint, joints + offset, vertices, faces)
 
 
@@ -85,29 +76,28 @@ def rasterise(u: np.ndarray, v: np.ndarray, z: np.ndarray, faces: np.ndarray, sh
     u, v: (V,) pixels; z: (V,), smaller is nearer. faces: (F, 3), only triangles of positive area on the screen are
     drawn. Returns flat pixel numbers (P,), ascending, triangles (P, 3) as vertex numbers and weights (P, 3).
     """
-    corners = np.stack([u[faces], v[faces]])  # (2, F, 3)
-    low = np.maximum(np.ceil(corners.min(-1) - 0.5), 0).astype(int)
-    high = np.minimum(np.floor(corners.max(-1) - 0.5), np.array(shape[::-1])[:, None] - 1).astype(int)
-    (ax, bx, cx), (ay, by, cy) = np.moveaxis(corners, -1, 1)
+    corners = np.stack([u, v])[:, faces.T]  # (2, 3, F)
+    low = np.maximum(np.ceil(corners.min(1) - 0.5), 0).astype(int)
+    high = np.minimum(np.floor(corners.max(1) - 0.5), np.array(shape[::-1])[:, None] - 1).astype(int)
+    (ax, bx, cx), (ay, by, cy) = corners
     area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
     kept = np.flatnonzero((area > 1e-9) & (high >= low).all(0))
     faces, area, low, high = faces[kept], area[kept], low[:, kept], high[:, kept]
-    (ax, bx, cx), (ay, by, cy) = np.moveaxis(corners[:, kept], -1, 1)
     wide, tall = high - low + 1
     owner = np.repeat(np.arange(len(kept)), wide * tall)
-    place = np.arange(len(owner)) - np.repeat(np.cumsum(wide * tall) - wide * tall, wide * tall)
-    wide = np.repeat(wide, wide * tall)
-    x, y = low[0, owner] + place % wide, low[1, owner] + place // wide
+    place = np.arange(len(owner)) - (np.cumsum(wide * tall) - wide * tall)[owner]
+    x, y = low[0, owner] + place % wide[owner], low[1, owner] + place // wide[owner]
+    (ax, bx, cx), (ay, by, cy) = corners[:, :, kept]
     weights = []  # a corner's weight is a plane over x and y
     for px, py, qx, qy in ((bx, by, cx, cy), (cx, cy, ax, ay), (ax, ay, bx, by)):
         planes = np.stack([py - qy, qx - px, px * qy - qx * py]) / area
         weights.append(planes[0, owner] * (x + 0.5) + planes[1, owner] * (y + 0.5) + planes[2, owner])
-    weights = np.stack(weights, 1)
-    covered = (weights >= -1e-7).all(1)
-    owner, weights, pixel = faces[owner[covered]], weights[covered], (y * shape[1] + x)[covered]
-    order = np.lexsort(((z[owner] * weights).sum(1), pixel))
+    weights = np.stack(weights)
+    covered = (weights >= -1e-7).all(0)
+    triangles, weights, pixel = faces[owner[covered]], weights[:, covered].T, (y * shape[1] + x)[covered]
+    order = np.lexsort((np.einsum("pi,pi->p", z[triangles], weights), pixel))
     first = order[np.diff(pixel[order], prepend=-1) > 0]
-    return pixel[first], owner[first], weights[first]
+    return pixel[first], triangles[first], weights[first]
 
 
 def lit_part(geometry: Geometry, light: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -125,7 +115,7 @@ def lit_part(geometry: Geometry, light: np.ndarray, offsets: np.ndarray) -> np.n
     u, v = ((beam[:, :2] - low) / 2).T
     pixel, triangle, weight = rasterise(u, v, beam[:, 2], geometry.faces, (rows, columns))
     nearest = np.full(rows * columns, 1e6)
-    nearest[pixel] = (beam[triangle, 2] * weight).sum(1)
+    nearest[pixel] = np.einsum("pi,pi->p", beam[triangle, 2], weight)
     cells = np.floor((spot[:, None, :2] + offsets - low) / 2).astype(int)  # (P, K, 2)
     cells = np.clip(cells, 0, (columns - 1, rows - 1))
     return (nearest[cells[..., 1] * columns + cells[..., 0]] > spot[:, 2:] - 4.5).mean(1)

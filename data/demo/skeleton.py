@@ -5,9 +5,9 @@ hand. In this right-handed frame the hand is a left one; a right hand is its mir
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 CHAINS = 5  # thumb, index, middle, ring, little; each has 4 joints and 3 bones
 
@@ -46,7 +46,7 @@ class Person:
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Vectors (..., 3) scaled to length 1."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    return vectors / np.sqrt(np.maximum(np.einsum("...i,...i", vectors, vectors), 1e-18))[..., None]
 
 
 def draw_person(rng: np.random.Generator) -> Person:
@@ -71,16 +71,6 @@ def draw_person(rng: np.random.Generator) -> Person:
     return Person(joints, dirs, dorsals, radii, np.array([width, width, thick]))
 
 
-class Pose(NamedTuple):
-    """Rotation vectors (axis times angle in radians) in the rest hand's frame.
-
-    rotations: (5, 3, 3), chain by joint. wrist: (3,), how the forearm turns against the palm.
-    """
-
-    rotations: np.ndarray
-    wrist: np.ndarray
-
-
 # Flexion of a finger's MCP, PIP and DIP in degrees: straight, curled, and bent more and more.
 _FINGER = {
     "s": (2, 3, 0),
@@ -90,9 +80,7 @@ _FINGER = {
     "3": (29, 36, 18),
     "5": (50, 55, 28),
 }
-_FINGER_LIMITS = ((-12, -2, -4), (90, 105, 70))
 # Thumb: adduction towards the index, palmar abduction, pronation (turning the pulp to the fingers), flexion of MCP and IP.
-_THUMB_LIMITS = ((-20, -12, -10, -10, -16), (40, 50, 40, 60, 75))
 _OUT, _ACROSS = (-4, 0, 0, 0, 2), (-3, 34, 22, 43, 44)
 _POSES = (  # share of frames, thumb, index to little finger, least and most fan of the fingers
     (0.20, _OUT, "ssss", -0.75, 0.45),
@@ -112,14 +100,18 @@ _POSES = (  # share of frames, thumb, index to little finger, least and most fan
 )
 
 
-def draw_pose(person: Person, rng: np.random.Generator) -> Pose:
-    """Draw a pose within the joints' limits: open palm, fist, counting, pinch, ... with jitter."""
+def draw_pose(person: Person, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a pose: open palm, fist, counting, pinch, ... with jitter.
+
+    Rotation vectors (axis times angle in radians) in the rest hand's frame: of the fingers, (5, 3, 3), chain by joint,
+    and of the forearm against the palm, (3,).
+    """
     _, thumb, fingers, low, high = _POSES[rng.choice(len(_POSES), p=[pose[0] for pose in _POSES])]
     curl = np.array([_FINGER[letter] for letter in fingers]) + rng.normal(0, (4, 4, 2.5))
     curl += rng.normal(0, (3.5, 3.5, 2.0), (4, 3))
     curl[:, 2] = np.maximum(curl[:, 2], 0.3 * curl[:, 1] - 6)  # the DIP cannot stay straight while the PIP bends
-    curl = np.clip(curl, *_FINGER_LIMITS)
-    thumb = np.clip(thumb + rng.normal(0, (4, 4, 4, 5, 6)), *_THUMB_LIMITS)
+    curl = np.clip(curl, (-12, -2, -4), (90, 105, 70))  # the joints' limits
+    thumb = np.clip(thumb + rng.normal(0, (4, 4, 4, 5, 6)), (-20, -12, -10, -10, -16), (40, 50, 40, 60, 75))
     spread = np.array([8.0, 1.0, -6.5, -13.0]) * rng.uniform(low, high) + rng.normal(0, 1.2, 4)
     bent = np.clip(curl[:, 0] / 80, 0, 1)  # bent fingers lose their spread and converge on the scaphoid
     spread = spread * (1 - bent) + bent * (-7.0, -1.0, 5.0, 11.0)
@@ -132,27 +124,17 @@ def draw_pose(person: Person, rng: np.random.Generator) -> Pose:
     rotations[0, 1:] = flexion[0, 1:] * [[mcp], [ip]]
     rotations[1:] = flexion[1:] * np.deg2rad(curl)[..., None]
     rotations[1:, 0] += down * np.deg2rad(spread)[:, None]
-    return Pose(rotations, np.deg2rad(np.clip(rng.normal(0, (9, 12, 7)), -28, 28)))
+    return rotations, np.deg2rad(np.clip(rng.normal(0, (9, 12, 7)), -28, 28))
 
 
 def rotate(points: np.ndarray, pivot: np.ndarray, rotation: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Turn points (N, 3) about pivot by share (N,) of the rotation vector: Rodrigues' formula, an angle a point."""
-    angle = np.linalg.norm(rotation)
-    axis = rotation / max(angle, 1e-9)
-    arm, turn = points - pivot, (share * angle)[:, None]
-    along = (arm @ axis)[:, None] * axis
-    return pivot + along + (arm - along) * np.cos(turn) + np.cross(axis, arm) * np.sin(turn)
+    """Turn points (N, 3) about pivot by share (N,) of the rotation vector."""
+    return pivot + Rotation.from_rotvec(share[:, None] * rotation).apply(points - pivot)
 
 
-def bend(person: Person, pose: Pose, chain: int, points: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Carry points (N, 3) along with one finger. shares (N, 3) in [0, 1]: the part of each joint's turn they take."""
+def bend(bones: np.ndarray, rotations: np.ndarray, points: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Carry points (N, 3) along with a finger. bones: its joints at rest. rotations: (3, 3), of its joints. shares (N, 3)
+    in [0, 1]: the part of each joint's turn that a point takes."""
     for joint in (2, 1, 0):  # from the tip inwards, so that every pivot is still at rest when it is used
-        points = rotate(points, person.chain(chain)[joint], pose.rotations[chain, joint], shares[:, joint])
+        points = rotate(points, bones[joint], rotations[joint], shares[:, joint])
     return points
-
-
-def pose_joints(person: Person, pose: Pose) -> np.ndarray:
-    """The 21 posed joints in the hand frame, (21, 3). Bone lengths stay those of person."""
-    shares = np.tri(4, 3, -1)
-    chains = [bend(person, pose, chain, person.chain(chain), shares) for chain in range(CHAINS)]
-    return np.vstack([person.joints[:1], *chains])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.demo.skeleton import CHAINS, Person, Pose, bend, rotate, unit
+from data.demo.skeleton import CHAINS, Person, bend, rotate, unit
 
 VOXEL = 2.15  # mm
 ARM = 40.0  # mm of forearm in the rest mesh; posing stretches it to the length that is asked for
@@ -74,7 +74,7 @@ def _rest_field(person: Person) -> np.ndarray:
         knuckle, girth = person.chain(chain)[0], person.radii[chain, 0]
         base, end = knuckle * (0.5, 0, 0.3) + (0, 12 * width, -1), knuckle + np.array([0, -3, -3]) * thick
         _blend(field, base, end, (13.5 * thick, girth * 1.13), 13, flat=0.96)
-    # The palm's flesh between knuckles and webs, the balls of little finger and thumb, the fold beside the thumb.
+    # Flesh between knuckles and webs, balls of little finger and thumb, the fold beside the thumb.
     (thumb, lead), first, last = person.chain(0)[:2], person.joints[5], person.joints[17]
     for start, end, radii, smooth in (
         (first + scale * (-3, 2, -6), last + scale * (4, 4, -5), (9.5, 8.5), 9),
@@ -175,17 +175,18 @@ def arm_depth(depth: np.ndarray, arm_mm: float) -> np.ndarray:
     return np.minimum(depth, 10) + np.maximum(depth - 10, 0) * np.float32((arm_mm - 10) / (ARM - 10))
 
 
-def pose_skin(skin: Skin, pose: Pose, *, arm_mm: float) -> np.ndarray:
-    """Posed vertices (V, 3) in the hand frame, with a forearm of arm_mm millimetres below the wrist."""
-    rest = skin.vertices
-    posed = rest.copy()
+def pose_skin(skin: Skin, rotations: np.ndarray, wrist: np.ndarray, *, arm_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Posed vertices (V, 3) and joints (21, 3) in the hand frame. rotations, wrist: of draw_pose. arm_mm: of forearm."""
+    rest, posed, joints = skin.vertices, skin.vertices.copy(), [np.zeros((1, 3))]
     for chain in range(CHAINS):
+        bones = skin.person.chain(chain)
+        joints.append(bend(bones, rotations[chain], bones, np.tri(4, 3, -1)))
         moved = np.flatnonzero((skin.members[chain] > 0) & (skin.shares[chain].max(1) > 0))
-        bent = bend(skin.person, pose, chain, rest[moved], skin.shares[chain, moved])
+        bent = bend(bones, rotations[chain], rest[moved], skin.shares[chain, moved])
         posed[moved] += skin.members[chain, moved, None] * (bent - rest[moved])
     arm = np.flatnonzero(rest[:, 1] < 12)
     depth = arm_depth(-posed[arm, 1], arm_mm)
     girth = 0.42 * smoothstep(15, 240, depth)
     part = np.stack([posed[arm, 0] * (1 + girth), -depth, posed[arm, 2] * (1 + 1.2 * girth)], 1)
-    posed[arm] = rotate(part, np.zeros(3), pose.wrist, smoothstep(12, -22, rest[arm, 1]))
-    return posed
+    posed[arm] = rotate(part, np.zeros(3), wrist, smoothstep(12, -22, rest[arm, 1]))
+    return posed, np.vstack(joints)

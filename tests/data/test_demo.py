@@ -119,19 +119,12 @@ def test_true_pair_is_the_same_every_time():
     assert (first[0] == second[0]).all() and (first[1] == second[1]).all()
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "",
-        "female_noobject/seq01/cam01/01/00000000_depth.png",
-        "female_noobject/seq09/cam01/01/00000000_color.png",
-        "SynthHands_Release/female_noobject/seq01/cam01/01/00000000_color.png",
-        "male_noobject/seq01/cam01/01/99999999_color.png",
-    ],
-)
-def test_true_pair_refuses_other_paths(path):
-    with pytest.raises(ValueError, match="no frame of the demo"):
-        true_pair(path)
+def test_true_pair_refuses_other_paths():
+    real = "female_noobject/seq01/cam01/01/00000000_color.png"
+    others = (real.replace("color.png", "depth.png"), real.replace("seq01", "seq09"), real.replace("0000_c", "9999_c"))
+    for path in ("", f"SynthHands_Release/{real}", *others):
+        with pytest.raises(ValueError, match="no frame of the demo"):
+            true_pair(path)
 
 
 def test_raw_masks_are_close_to_the_hand_but_spoilt(demo):

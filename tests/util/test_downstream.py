@@ -20,19 +20,17 @@ from data.composites.downstream import (
     move,
     photograph,
 )
-from data.demo import CAMERA, SIDE, ensure_demo
-from data.frames import find_frames
+from data.demo import ensure_demo
 from data.hands import Hand
-from data.joints import joint_file, project, read_joints
+from data.joints import read_joints
 from data.unpaired import collate
 from models.supervised import SIGMA, TASKS, DownstreamNet, keypoint_loss, locate
 from options.test_options import parse_test
 from util.errors import UsageError
 from util.images import ImageError, read_rgb
 from util.runtime import Amp
-from util.scores.downstream import gap_closed
 from util.studies.downstream import predict, score
-from util.studies.downstream_report import draw_joints, draw_mask
+from util.studies.downstream_report import draw_joints, draw_mask, gap_closed
 
 CPU = torch.device("cpu")
 
@@ -40,9 +38,6 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def few_backgrounds(monkeypatch):
     monkeypatch.setattr(annotated, "PHOTOGRAPHS", {"train": 8, "test": 4})
-
-
-# ---------------------------------------------------------------------- measures
 
 
 def test_errors_and_pck_by_hand():
@@ -83,9 +78,6 @@ def test_no_share_of_a_gap_that_may_be_chance():
     assert reversed_.share is None
     single = gap_closed([0.5], [0.6], [0.7])
     assert single.share == pytest.approx(0.5) and "by one seed" in single.verdict
-
-
-# ---------------------------------------------------------------------- labels and pixels
 
 
 def dotted_hand(seed: int = 0) -> tuple[Hand, np.ndarray]:
@@ -180,21 +172,7 @@ def demo(tmp_path_factory):
     return root
 
 
-def test_joints_of_both_domains_lie_on_the_hand(demo):
-    frames = find_frames(dataroot=demo)
-    for domain in ("synthetic", "real"):
-        on_hand = []
-        for frame in frames[domain]:
-            points = project(read_joints(joint_file(frame.image)), CAMERA)
-            assert points.shape == (21, 2) and (points > 0).all() and (points < SIDE).all()
-            image = read_rgb(frame.image).astype(int)
-            column, row = points.astype(int).T
-            on_hand += list(image[row, column, 1] < image[row, column, 0])  # skin is redder than the green around it
-        assert np.mean(on_hand) > 0.9
-
-
-def test_projection_by_hand(tmp_path):
-    assert project(np.array([100.0, -50.0, 500.0]), CAMERA) == pytest.approx([330 * 0.2 + 128, 128 - 330 * 0.1])
+def test_unreadable_joints_are_named(tmp_path):
     bad = tmp_path / "x_joint_pos.txt"
     for text in ("1,2,3", ",".join(["1"] * 62 + ["x"]), ",".join(["-1"] * 63)):
         bad.write_text(text)
@@ -202,9 +180,6 @@ def test_projection_by_hand(tmp_path):
             read_joints(bad)
     with pytest.raises(ImageError):
         read_joints(tmp_path / "none.txt")
-
-
-# ---------------------------------------------------------------------- networks
 
 
 def test_locate_finds_the_bump_it_was_taught():
@@ -235,13 +210,10 @@ def test_a_network_learns_its_set(task):
     assert losses[-1] - floor < 0.5 * (losses[0] - floor)
     assert net.optimizer.param_groups[0]["lr"] == pytest.approx(0)  # of the step after the last
     opt = parse_test(["--name", "x", "--downstream", task, "--num_workers", "0", "--downstream_batch", "2"])
-    assert len(predict(opt, net, dataset, device=CPU)[0]) == 2
+    assert len(predict(opt, net, dataset)[0]) == 2
     again = DownstreamNet(task, width=4, lr=2e-2, total_steps=40, amp=Amp("off"), device=CPU)
     again.load_state_dict(net.state_dict())
     assert torch.equal(again.predict(batch["image"]), net.predict(batch["image"]))
-
-
-# ---------------------------------------------------------------------- pictures and commands
 
 
 def test_pictures():
@@ -278,13 +250,8 @@ SMALL = [
     "2",
     "--downstream_batch",
     "2",
-    "--num_workers",
-    "0",
-    "--amp",
-    "off",
-    "--device",
-    "cpu",
 ]
+SMALL += ["--num_workers", "0", "--amp", "off", "--device", "cpu"]
 
 
 @pytest.mark.parametrize("task", TASKS)

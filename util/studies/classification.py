@@ -24,21 +24,23 @@ from util.workers import progress
 
 @dataclass(frozen=True)
 class Experiment:
-    """classes: their names in order. labels: the class that each kind of hand counts as. training_sets: for each, the
-    share that each kind has of its class. test_sets: the kinds that are tested together.
+    """classes: their names in order; generated hands count as real where they have no class of their own.
+
+    training_sets: for each, the share that each kind has of its class. test_sets: the kinds that are tested together.
     """
 
     classes: tuple[str, ...]
-    labels: Mapping[str, int]
     training_sets: Mapping[str, Mapping[str, float]]
     test_sets: Mapping[str, tuple[str, ...]]
 
+    def label(self, kind: str) -> int:
+        """The number of the class that a kind of hand counts as."""
+        return min(KINDS.index(kind), len(self.classes) - 1)
+
 
 EXPERIMENTS = {
-    # Table II: a generated hand counts as real, in training and in testing.
     "table2": Experiment(
         classes=("synthetic", "real"),
-        labels={"synthetic": 0, "real": 1, "generated": 1},
         training_sets={
             "syn_rea": {"synthetic": 1.0, "real": 1.0},
             "syn_gen": {"synthetic": 1.0, "generated": 1.0},
@@ -46,10 +48,8 @@ EXPERIMENTS = {
         },
         test_sets={"syn_rea": ("synthetic", "real"), "syn_gen": ("synthetic", "generated")},
     ),
-    # Table III and Fig. 7.
-    "table3": Experiment(
+    "table3": Experiment(  # and Fig. 7
         classes=KINDS,
-        labels={kind: i for i, kind in enumerate(KINDS)},
         training_sets={"syn_rea_gen": dict.fromkeys(KINDS, 1.0)},
         test_sets={"syn_rea_gen": KINDS},
     ),
@@ -62,13 +62,13 @@ def training_samples(experiment: Experiment, name: str, hands: Mapping[str, Sequ
     for kind, share in experiment.training_sets[name].items():
         rounded = math.ceil if kind == "generated" else math.floor  # the halves of a class make a whole
         count = rounded(share * len(hands[kind]))
-        samples += [Sample(file, kind, experiment.labels[kind]) for file in hands[kind][:count]]
+        samples += [Sample(file, kind, experiment.label(kind)) for file in hands[kind][:count]]
     return samples
 
 
 def test_samples(experiment: Experiment, hands: Mapping[str, Sequence[HandFile]]) -> list[Sample]:
     """All hands to be tested, each once."""
-    return [Sample(file, kind, experiment.labels[kind]) for kind in KINDS for file in hands[kind]]
+    return [Sample(file, kind, experiment.label(kind)) for kind in KINDS for file in hands[kind]]
 
 
 def dataset(samples: Sequence[Sample], opt: Namespace, part: str) -> HandsOnBackgrounds:
@@ -146,16 +146,6 @@ def write_predictions(
     ]
     header = ["file", "true", "predicted", *(f"p_{name}" for name in names), "train_set", "test_set"]
     write_bytes(path, as_utf8(csv_text(header, rows)).encode())
-
-
-def write_training_files(path: Path, experiment: Experiment, training: Mapping[str, Sequence[Sample]]) -> None:
-    """train_files.csv: file, kind, class, train_set; shows that no file was both trained on and tested."""
-    rows = [
-        [sample.file.image.as_posix(), sample.kind, experiment.classes[sample.label], train_set]
-        for train_set, samples in training.items()
-        for sample in samples
-    ]
-    write_bytes(path, as_utf8(csv_text(["file", "kind", "class", "train_set"], rows)).encode())
 
 
 def sample_sheet(hands: Mapping[str, Sequence[HandFile]], opt: Namespace, *, columns: int = 8) -> np.ndarray:

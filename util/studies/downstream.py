@@ -15,7 +15,7 @@ from data.demo import CAMERA
 from data.frames import Domains, Frame
 from data.hands import Hand
 from data.joints import joint_file, project, read_joints
-from data.loader import ordered_batches, stream_loader, to_device
+from data.loader import ordered_batches, to_device
 from data.masks.ops import iou
 from data.regions import HandRegions, readable
 from models.load import Translator
@@ -25,12 +25,9 @@ from util.errors import UsageError
 from util.files import write_bytes, write_json
 from util.images import ImageError, to_uint8, write_png
 from util.run import LATEST
-from util.runtime import Amp, seed_everything
-from util.scores.downstream import MEASURES, PCK_SHARE, gap_closed
-from util.studies.downstream_report import DRAW, SETS, enlarge, table
-from util.training.checkpoints import Progress
-from util.training.logger import RunLogger
-from util.training.loop import Schedule, fit
+from util.runtime import seed_everything
+from util.studies.downstream_report import DRAW, MEASURES, PCK_SHARE, SETS, enlarge, gap_closed, table
+from util.studies.training import train
 from util.workers import progress
 
 log = logging.getLogger(__name__)
@@ -39,61 +36,56 @@ SAMPLES = 6  # rows of samples.png
 TEST_SEED = 0  # every network is tested on the same pictures
 
 
-def study(opt: Namespace, model: Translator, train: Domains, test: Domains, *, folder: Path) -> str:
+def study(opt: Namespace, model: Translator, train_frames: Domains, test_frames: Domains, *, folder: Path) -> str:
     """Run the study --downstream names and write table.md, metrics.json and samples.png to the folder.
 
-    train, test: the frames of these splits; opt: the flags of test.py. Returns the table. Raises UsageError where there
+    train_frames, test_frames: of these splits; opt: the flags of test.py. Returns the table. Raises UsageError where there
     are no masks or too few hands, and util.errors.Stopped on SIGINT and SIGTERM.
     """
     shutil.rmtree(folder, ignore_errors=True)  # an earlier study
-    hands = training_hands(opt, model, train)
-    tested = real_hands(opt, test["real"], background=model.options.background)
-    banks = {
-        part: background_bank(opt.background_root, size=opt.downstream_size, part=part, seed=TEST_SEED)
-        for part in ("train", "test")
-    }
-    testing = AnnotatedHands(tested, background=banks["test"], seed=TEST_SEED, train=False)
-    measures = MEASURES[opt.downstream]
-    results: dict[str, list[dict[str, float]]] = {part: [] for part in SETS}
+    hands = training_hands(opt, model, train_frames)
+    tested = real_hands(opt, test_frames["real"], background=model.options.background)
+    size, measures = opt.downstream_size, MEASURES[opt.downstream]
+    backgrounds, test_backgrounds = (
+        background_bank(opt.background_root, size=size, part=part, seed=TEST_SEED) for part in ("train", "test")
+    )
+    testing = AnnotatedHands(tested, background=test_backgrounds, seed=TEST_SEED, train=False)
+    scores = {name: {part: [] for part in SETS} for name in measures}
     shown: dict[str, np.ndarray] = {}
     for seed in range(opt.downstream_seeds):
-        for part in SETS:
-            log.info("%s: %s, seed %d of %d", opt.downstream, SETS[part], seed + 1, opt.downstream_seeds)
-            stream = AnnotatedHands(hands[part], background=banks["train"], seed=seed, train=True)
-            run = folder / "runs" / f"{part}_{seed}"
-            net = train_net(opt, stream, seed=seed, folder=run, device=model.device, amp=model.amp)
-            predicted, truth = predict(opt, net, testing, device=model.device)
-            results[part].append(score(opt.downstream, predicted, truth, size=opt.downstream_size))
-            for name, value in results[part][-1].items():
+        for part, label in SETS.items():
+            log.info("%s: %s, seed %d of %d", opt.downstream, label, seed + 1, opt.downstream_seeds)
+            stream = AnnotatedHands(hands[part], background=backgrounds, seed=seed, train=True)
+            net = train_net(opt, stream, seed=seed, folder=folder / "runs" / f"{part}_{seed}", like=model)
+            predicted, truth = predict(opt, net, testing)
+            for name, value in score(opt.downstream, predicted, truth, size=size).items():
+                scores[name][part].append(value)
                 log.info("%s on real hands: %s", measures[name].name, measures[name].form.format(value))
             shown.setdefault(part, predicted)  # of the first seed
 
-    measured = {name: {part: [values[name] for values in each] for part, each in results.items()} for name in measures}
     gaps = {
-        name: gap_closed(*(sets[part] for part in SETS), lower_is_better=measures[name].lower_is_better)
-        for name, sets in measured.items()
+        name: gap_closed(*values.values(), lower_is_better=measures[name].lower_is_better)
+        for name, values in scores.items()
     }
     counts = {"train_images": len(hands["real"]), "test_images": len(tested)}
     title = f"{opt.downstream.capitalize()} of real hands, by what the network was trained on."
-    text = table(measures, measured, gaps, title=title, notes=notes(opt, **counts))
+    text = table(measures, scores, gaps, title=title, notes=notes(opt, **counts))
     write_bytes(folder / "table.md", text.encode())
     write_png(folder / "samples.png", sample_sheet(opt.downstream, testing, shown))
-    write_json(
-        folder / "metrics.json",
-        {
-            "task": opt.downstream,
-            "checkpoint": model.checkpoint.name,
-            "step": model.step,
-            **counts,
-            **{key: value for key, value in vars(opt).items() if key.startswith("downstream_")},
-            "background_root": str(opt.background_root) if opt.background_root else None,
-            "scores": {
-                name: {part: {"mean": float(np.mean(values)), "values": values} for part, values in sets.items()}
-                for name, sets in measured.items()
-            },
-            "gap_closed": {name: gap._asdict() for name, gap in gaps.items()},
+    metrics = {
+        "task": opt.downstream,
+        "checkpoint": model.checkpoint.name,
+        "step": model.step,
+        **counts,
+        **{key: value for key, value in vars(opt).items() if key.startswith("downstream_")},
+        "background_root": str(opt.background_root) if opt.background_root else None,
+        "scores": {
+            name: {part: {"mean": float(np.mean(values)), "values": values} for part, values in sets.items()}
+            for name, sets in scores.items()
         },
-    )
+        "gap_closed": {name: gap._asdict() for name, gap in gaps.items()},
+    }
+    write_json(folder / "metrics.json", metrics)
     return text
 
 
@@ -151,45 +143,39 @@ def annotate(opt: Namespace, frame: Frame, *hands: Hand) -> list[AnnotatedHand]:
     return [cut_out(hand, size=opt.downstream_size, name=str(frame.image), joints=joints) for hand in hands]
 
 
-def train_net(
-    opt: Namespace, stream: AnnotatedHands, *, seed: int, folder: Path, device: torch.device, amp: Amp
-) -> DownstreamNet:
-    """A network trained on the stream; nothing but the stream's hands differs between sets of one seed."""
+def train_net(opt: Namespace, stream: AnnotatedHands, *, seed: int, folder: Path, like: Translator) -> DownstreamNet:
+    """A network trained on the stream; nothing but the stream's hands differs between sets of one seed.
+
+    like: on whose device, and how precisely.
+    """
     seed_everything(seed)
-    steps, batch_size = opt.downstream_steps, opt.downstream_batch
+    steps = opt.downstream_steps
     net = DownstreamNet(
-        opt.downstream, width=opt.downstream_width, lr=opt.downstream_lr, total_steps=steps, amp=amp, device=device
-    )
-    schedule = Schedule(
+        opt.downstream,
+        width=opt.downstream_width,
+        lr=opt.downstream_lr,
         total_steps=steps,
-        steps_per_epoch=max(1, round(len(stream) / batch_size)),
-        log_every=max(1, steps // 4),
+        amp=like.amp,
+        device=like.device,
     )
-    loader = stream_loader(stream, batch_size, num_workers=opt.num_workers)
-    folder.mkdir(parents=True, exist_ok=True)
-    with RunLogger(
-        folder, first_step=0, total_steps=steps, steps_per_epoch=schedule.steps_per_epoch, images_per_step=batch_size
-    ) as logger:
-        fit(
-            net,
-            iter(loader),
-            folder=folder,
-            device=device,
-            seed=seed,
-            schedule=schedule,
-            progress=Progress(),
-            logger=logger,
-        )
+    train(
+        net,
+        stream,
+        folder=folder,
+        batch_size=opt.downstream_batch,
+        total_steps=steps,
+        log_every=max(1, steps // 4),
+        seed=seed,
+        num_workers=opt.num_workers,
+    )
     (folder / LATEST).unlink()  # a study is not taken up again, and these are many
     return net
 
 
-def predict(
-    opt: Namespace, net: DownstreamNet, dataset: AnnotatedHands, *, device: torch.device
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def predict(opt: Namespace, net: DownstreamNet, dataset: AnnotatedHands) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The network's predictions for every item, and the items' labels by name, in their order."""
     loader = ordered_batches(dataset, opt.downstream_batch, num_workers=opt.num_workers)
-    pairs = [(net.predict(to_device(batch, device)["image"]).cpu().numpy(), batch) for batch in loader]
+    pairs = [(net.predict(to_device(batch, net.device)["image"]).cpu().numpy(), batch) for batch in loader]
     predicted, labels = zip(*pairs)
     truth = {key: torch.cat([batch[key] for batch in labels]).numpy() for key in ("mask", "joints", "seen")}
     return np.concatenate(predicted), truth | {"mask": truth["mask"][:, 0] > 0.5}
@@ -221,11 +207,10 @@ def notes(opt: Namespace, *, train_images: int, test_images: int) -> list[str]:
 
 def sample_sheet(task: str, dataset: AnnotatedHands, predicted: dict[str, np.ndarray]) -> np.ndarray:
     """Test hands in rows: the image, the truth, and the predictions of the first seed's networks. uint8 RGB."""
-    rows = []
+    rows, draw = [], DRAW[task]
     for k in spread(len(dataset), SAMPLES):
         item = dataset[k]
-        image, draw = to_uint8(item["image"]), DRAW[task]
-        masks, joints = [item["mask"][0].numpy() > 0.5], [item["joints"].numpy(), item["seen"].numpy()]
-        truth = masks if task == "segmentation" else joints
+        image, labels = to_uint8(item["image"]), {key: item[key].numpy() for key in ("mask", "joints", "seen")}
+        truth = [labels["mask"][0] > 0.5] if task == "segmentation" else [labels["joints"], labels["seen"]]
         rows.append([enlarge(image), draw(image, *truth), *(draw(image, predicted[part][k]) for part in SETS)])
     return sheet(rows, columns=["image", "truth", *SETS.values()])

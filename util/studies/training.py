@@ -31,25 +31,10 @@ def train(
     """
     start = start or Progress()
     epoch = max(1, round(len(stream) / batch_size))
-    schedule = Schedule(total_steps=total_steps, steps_per_epoch=epoch, log_every=log_every, **saving)
     loader = stream_loader(stream, batch_size, num_workers=num_workers, start_step=start.step)
     folder.mkdir(parents=True, exist_ok=True)
-    with RunLogger(
-        folder,
-        first_step=start.step,
-        total_steps=total_steps,
-        steps_per_epoch=epoch,
-        images_per_step=batch_size,
-        board=board,
-    ) as logger:
-        batches = iter(loader)
-        fit(
-            net,
-            batches,
-            folder=folder,
-            device=net.device,
-            seed=seed,
-            schedule=schedule,
-            progress=start,
-            logger=logger,
-        )
+    steps = {"total_steps": total_steps, "steps_per_epoch": epoch}
+    schedule = Schedule(**steps, log_every=log_every, **saving)
+    with RunLogger(folder, first_step=start.step, **steps, images_per_step=batch_size, board=board) as logger:
+        run = {"folder": folder, "device": net.device, "seed": seed}
+        fit(net, iter(loader), **run, schedule=schedule, progress=start, logger=logger)
