@@ -153,7 +153,7 @@ def _photograph(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     for strength, cells in ((rng.uniform(0.05, 0.3), 3), (rng.uniform(0.0, 0.08), int(rng.integers(10, 60)))):
         coarse = rng.standard_normal((cells, cells), np.float32)
         light += strength * cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-    cast = rng.normal(1, 0.06, 3) * rng.uniform(0.6, 1.15)
+    cast = rng.normal(1, 0.06, 3) * rng.uniform(0.5, 1.25)
     return noisy(canvas * light[..., None] * cast.astype(np.float32), rng.uniform(0.0, 7.0), rng)
 
 

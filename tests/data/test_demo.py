@@ -34,12 +34,15 @@ def _synthetic(root):
         yield color, read_rgb(color), depth, read_joints(joint_file(color))
 
 
-def _real(root):
+@pytest.fixture(scope="module")
+def real(demo):
     """Path, image, raw mask and clean mask of each real-look frame."""
-    for color in sorted(root.glob("RealHands/*/color/*_color.png")):
+    frames = []
+    for color in sorted(demo.glob("RealHands/*/color/*_color.png")):
         raw = read_grey(color.parent.parent / "mask" / color.name.replace("color.png", "mask.png"))
-        clean = draw_geometry(color.relative_to(root / "RealHands").as_posix())[0].mask
-        yield color, read_rgb(color), raw, clean
+        clean = draw_geometry(color.relative_to(demo / "RealHands").as_posix())[0].mask
+        frames.append((color, read_rgb(color), raw, clean))
+    return frames
 
 
 def test_layout_is_the_published_one(demo):
@@ -83,8 +86,8 @@ def test_joints_lie_in_the_hand(demo):
     assert 4 < np.median(all_behind) < 20  # half a finger to half a palm
 
 
-def test_real_look_joints_lie_in_the_hand(demo):
-    for color, _, raw, _ in _real(demo):
+def test_real_look_joints_lie_in_the_hand(real):
+    for color, _, raw, _ in real:
         u, v = project(read_joints(joint_file(color)), CAMERA).T
         assert (raw > 127)[v.astype(int), u.astype(int)].mean() > 0.85
 
@@ -127,16 +130,16 @@ def test_true_pair_refuses_other_paths():
             true_pair(path)
 
 
-def test_raw_masks_are_close_to_the_hand_but_spoilt(demo):
-    for _, _, raw, clean in _real(demo):
+def test_raw_masks_are_close_to_the_hand_but_spoilt(real):
+    for _, _, raw, clean in real:
         overlap = ((raw > 127) & clean).sum() / ((raw > 127) | clean).sum()
         assert 0.9 < overlap < 1
         assert len(np.unique(raw)) > 20  # grey borders: not binary
         assert cv2.connectedComponents((raw > 127).astype(np.uint8))[0] > 2  # speckle or stray blobs
 
 
-def test_real_look_screen_is_green_and_uneven(demo):
-    for _, image, _, clean in _real(demo):
+def test_real_look_screen_is_green_and_uneven(real):
+    for _, image, _, clean in real:
         screen = image[~cv2.dilate(clean.astype(np.uint8), np.ones((9, 9))).astype(bool)].astype(int)
         assert (screen[:, 1] > screen[:, [0, 2]].max(1)).mean() > 0.99
         assert screen[:, 1].std() > 3
