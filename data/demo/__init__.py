@@ -6,7 +6,6 @@ A frame is a pure function of its path, so a synthetic frame's true real-look pa
 """
 
 import functools
-import itertools
 import json
 import logging
 import shutil
@@ -112,7 +111,7 @@ def ensure_demo(root: Path, *, num_workers: int = 2, frames_per_camera: int = 50
     """Write the demo data set to root, unless it is there. Raises UsageError where root holds something else.
 
     It is drawn beside root, in a folder that is renamed at the end; what an interrupted run left there is used.
-    num_workers: processes (0 or 1: none but this one). frames_per_camera, frames_per_user: fewer for tests.
+    num_workers: processes (0: none but this one). frames_per_camera, frames_per_user: fewer for tests.
     """
     root = Path(root)
     if is_demo(root):
@@ -124,9 +123,7 @@ def ensure_demo(root: Path, *, num_workers: int = 2, frames_per_camera: int = 50
     part = root.with_name(f".{root.name}.part{VERSION}")
     names = frame_names(frames_per_camera=frames_per_camera, frames_per_user=frames_per_user)
     tasks = [(part, name) for name in names]
-    written = itertools.starmap(_write_frame, tasks)
-    if num_workers > 1:
-        written = in_processes(_write_frame, tasks, count=num_workers, name=lambda task: task[1])
+    written = in_processes(_write_frame, tasks, count=num_workers, name=lambda task: task[1])
     for _ in progress(written, total=len(tasks), desc="drawing demo hands"):
         pass
     write_json(part / "demo.json", {"version": VERSION, "what": notice})
