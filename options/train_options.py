@@ -232,7 +232,8 @@ def defaults_table() -> str:
         cells[1:] = ["same" if cell == cells[0] else cell for cell in cells[1:]]
         cells[0] = "the model's" if option.of_model else cells[0]
         flag = f"`--without {name}`" if option.part else f"`--{name}`"
-        choices = f": {', '.join(option.choices)}" if option.choices else ""
+        # Networks are listed by --help: whoever adds one to the registry need not touch the page.
+        choices = f": {', '.join(option.choices)}" if option.choices and not option.of_model else ""
         lines.append(f"| {flag} | {' | '.join(cells)} | {option.help}{choices} |")
     lines += ["", "## Why ours differ from the paper's", ""]
     lines += [f"- `{name}`: {option.reason}." for name, option in OPTIONS.items() if option.reason]
