@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from helpers import TINY, start_call, wait, write_hands
 
@@ -15,17 +14,11 @@ from util import workers
 from util.errors import run_command
 
 
-def run_script(main: Callable[[], int | None], argv: list[str]) -> None:
+def run_script(main: Callable[[], int | None], *argv: object) -> None:
     """The script as the command line runs it; it shows progress at every step."""
     workers.SECONDS = 0.0
-    sys.argv = ["script", *argv]
+    sys.argv = ["script", *map(str, argv)]
     run_command(main)
-
-
-def piped(main: Callable[[], int | None], *argv: object, log: Path) -> str:
-    """What the script writes into a file."""
-    assert wait(start_call(partial(run_script, main, [*map(str, argv)]), log)) == 0, log.read_text()
-    return log.read_text()
 
 
 def test_output_in_a_file_is_plain_lines(tmp_path):
@@ -44,5 +37,6 @@ def test_output_in_a_file_is_plain_lines(tmp_path):
         classify.main: ("--experiment", "table3", *folders, *results, *least, "--batch_size", 2, *here),
     }
     for main, argv in commands.items():
-        said = piped(main, *argv, log=tmp_path / f"{main.__module__}.log")
-        assert said.strip() and not {char for char in said if not char.isprintable()} - {"\n"}, said
+        log = tmp_path / f"{main.__module__}.log"
+        assert wait(start_call(partial(run_script, main, *argv), log)) == 0, log.read_text()
+        assert log.read_text().strip() and all(char.isprintable() or char == "\n" for char in log.read_text())

@@ -75,18 +75,14 @@ class Search:
                 kind = trial.suggest_int if isinstance(low, int) and isinstance(high, int) else trial.suggest_float
                 values[flag] = kind(flag, **(ends | {"low": low, "high": high}))  # YAML reads 1e-4 as text
             except (KeyError, TypeError, ValueError) as error:
-                wanted = (
-                    f"{flag} must be a list of values, or {{low: ..., high: ...}}, if you like with log: true or step"
-                )
-                raise UsageError(f"{self.opt.space}: {wanted} ({first_lines(error)})") from error
+                wanted = "must be a list of values, or {low: ..., high: ...}, with or without log: true or step"
+                raise UsageError(f"{self.opt.space}: {flag} {wanted} ({first_lines(error)})") from error
         return values
 
     def study(self, name: str, *, pruner: Any = None, **begun: Any) -> optuna.Study:
         """The study with this name. Raises UsageError unless `begun` is as when it was begun."""
         url = self.opt.storage or f"sqlite:///{self.opt.folder / 'study.db'}"
-        wait = (
-            {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}
-        )  # it lets one process write at a time
+        wait = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}  # one process writes at a time
         try:
             storage = optuna.storages.RDBStorage(url, wait, heartbeat_interval=HEARTBEAT, grace_period=DEAD)
         except Exception as error:  # of the database's own driver
@@ -95,7 +91,7 @@ class Search:
         for key, value in json.loads(json.dumps(begun)).items():
             if study.user_attrs.get(key, value) != value:
                 raise UsageError(
-                    f"{name} was begun with {key} {study.user_attrs[key]}; use the same, or another --name"
+                    f"{name} was begun with {key} {study.user_attrs[key]}; give the same, or another --name"
                 )
             study.set_user_attr(key, value)
         return study
