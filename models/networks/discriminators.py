@@ -74,9 +74,10 @@ class PerceptualDiscriminator(nn.Module):
         super().__init__()
         widths = [ndf, ndf * 2, ndf * 4]
         stacks = [CHANNELS[0], *(2 * width for width in widths)]
-        self.trunk = nn.ModuleList(_halve(stacks[i], widths[i]) for i in range(3))
-        self.lateral = nn.ModuleList(_convolve(CHANNELS[i + 1], widths[i]) for i in range(3))
-        self.tail = nn.ModuleList(_halve(stacks[3], stacks[3]) for _ in range(2))
+        halve, convolve = {"kernel_size": 4, "stride": 2, "padding": 1}, {"kernel_size": 3, "padding": 1}
+        self.trunk = nn.ModuleList(_leaky(stacks[i], widths[i], **halve) for i in range(3))
+        self.lateral = nn.ModuleList(_leaky(CHANNELS[i + 1], widths[i], **convolve) for i in range(3))
+        self.tail = nn.ModuleList(_leaky(stacks[3], stacks[3], **halve) for _ in range(2))
         self.heads = nn.ModuleList(nn.Conv2d(stacks[3], 1, 3, padding=1) for _ in range(3))
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
@@ -102,9 +103,5 @@ class PerceptualDiscriminator(nn.Module):
         init_weights(self.heads, init_type=init_type, gain=gain * HEAD_GAIN)
 
 
-def _halve(in_channels: int, out_channels: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1), nn.LeakyReLU(LEAK))
-
-
-def _convolve(in_channels: int, out_channels: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.LeakyReLU(LEAK))
+def _leaky(in_channels: int, out_channels: int, **convolution: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, **convolution), nn.LeakyReLU(LEAK))

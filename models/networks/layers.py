@@ -187,16 +187,10 @@ def max_pool(x: Tensor) -> Tensor:
 # ---------------------------------------------------------------------- initial weights
 
 
-def _kaiming(weight: Tensor, *, gain: float) -> None:
-    nn.init.kaiming_normal_(weight, a=LEAK)
-    with torch.no_grad():
-        weight.mul_(gain)
-
-
 INITS: dict[str, Callable] = {
     "xavier": nn.init.xavier_normal_,
     "normal": lambda weight, gain: nn.init.normal_(weight, std=gain),
-    "kaiming": _kaiming,
+    "kaiming": lambda weight, gain: nn.init.kaiming_normal_(weight, a=LEAK).data.mul_(gain),
     "orthogonal": nn.init.orthogonal_,
 }
 

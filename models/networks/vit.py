@@ -43,10 +43,9 @@ class VisionTransformer(nn.Module):
     def _initialise(self) -> None:
         """Truncated normals of deviation 0.02 for most linear layers, zero biases, patches of unit variance.
 
-        With 0.02 everywhere, attention's logits start near zero, and queries and keys have almost no gradient: for
-        hundreds of steps the class token sees a mean over all patches, hand and background alike. So queries and keys have
-        deviation width^-0.5, which makes logits of order one, and positions start as sines and cosines of the same order
-        as the patches, so that heads attend to different places from the first step on.
+        With 0.02 everywhere, attention's logits start near zero, and the class token sees a mean over all patches for
+        hundreds of steps. So queries and keys have deviation width^-0.5, and positions start as sines and cosines of the
+        patches' order: heads attend to different places from the first step on.
         """
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         for module in self.modules():
@@ -55,7 +54,7 @@ class VisionTransformer(nn.Module):
                 nn.init.zeros_(module.bias)
         width = self.cls_token.shape[-1]
         for block in self.blocks:
-            nn.init.trunc_normal_(block.attn.qkv.weight[: 2 * width], std=width**-0.5)
+            nn.init.trunc_normal_(block.attn["qkv"].weight[: 2 * width], std=width**-0.5)
         with torch.no_grad():
             self.pos_embed[:, :1].zero_()
             self.pos_embed[:, 1:] = sine_positions(self.grid, width)
@@ -101,34 +100,22 @@ def sine_positions(grid: int, width: int) -> torch.Tensor:
 
 
 class Block(nn.Module):
-    """(N, T, width) -> the same: pre-norm self-attention, then a pre-norm MLP four times as wide, both residual."""
+    """(N, T, width) -> the same: multi-head self-attention, then an MLP four times as wide, both pre-norm and residual."""
 
     def __init__(self, *, width: int, heads: int) -> None:
         super().__init__()
+        self.heads = heads
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width=width, heads=heads)
+        self.attn = nn.ModuleDict({"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)})
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = nn.Sequential(
             OrderedDict(fc1=nn.Linear(width, 4 * width), act=nn.GELU(), fc2=nn.Linear(4 * width, width))
         )
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
-
-
-class Attention(nn.Module):
-    """(N, T, width) -> the same: multi-head self-attention."""
-
-    def __init__(self, *, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         # (N, T, 3 * width) -> three of (N, heads, T, width / heads)
-        query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        qkv = self.attn["qkv"](self.norm1(tokens)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(*qkv)
         # (N, heads, T, width / heads) -> (N, T, width)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        tokens = tokens + self.attn["proj"](mixed.transpose(1, 2).flatten(2))
+        return tokens + self.mlp(self.norm2(tokens))

@@ -79,11 +79,11 @@ def test_attention_looks_somewhere_from_the_first_step_on(name: str) -> None:
     """The class token's attention of the first block: neither even over all patches nor on one of them alone."""
     torch.manual_seed(0)
     model = create_vit(name, img_size=96, num_classes=3)
-    attention, block = model.blocks[0].attn, model.blocks[0]
+    block = model.blocks[0]
     with torch.no_grad():
         tokens = torch.cat([model.cls_token.expand(4, -1, -1), patches(model, torch.rand(4, 3, 96, 96) * 2 - 1)], 1)
         tokens = block.norm1(tokens + model.pos_embed)
-        query, key, _ = attention.qkv(tokens).unflatten(-1, (3, attention.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, _ = block.attn["qkv"](tokens).unflatten(-1, (3, block.heads, -1)).permute(2, 0, 3, 1, 4)
         shares = (query[:, :, :1] @ key.transpose(-1, -2) / key.shape[-1] ** 0.5).softmax(-1)
     effective = shares.square().sum(-1).reciprocal().mean().item()  # patches that share it: 37 if even, 1 if on one
     assert 2 < effective < 30
