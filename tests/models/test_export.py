@@ -49,11 +49,6 @@ def test_the_graph_computes_the_same(norm, extend_colors):
         torch.testing.assert_close(net(*inputs()), expected(translator), atol=1e-5, rtol=0)
 
 
-@pytest.fixture(scope="module")
-def translator():
-    return trained()
-
-
 def test_pt2_takes_other_sizes(tmp_path):
     translator = trained(
         extend_colors=False
@@ -64,9 +59,10 @@ def test_pt2_takes_other_sizes(tmp_path):
     torch.testing.assert_close(made, expected(translator), atol=1e-5, rtol=0)
 
 
-def test_onnxruntime_computes_the_same(translator, tmp_path, caplog):
+def test_onnxruntime_computes_the_same(tmp_path, caplog):
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    translator = trained()
     with caplog.at_level(logging.INFO):
         export_translator(translator, tmp_path / "g.onnx")
     assert "opset 18" in caplog.text
@@ -75,7 +71,8 @@ def test_onnxruntime_computes_the_same(translator, tmp_path, caplog):
     assert np.abs(made - expected(translator).numpy()).max() < 1e-4
 
 
-def test_what_is_missing_is_named(translator, tmp_path, monkeypatch):
+def test_what_is_missing_is_named(tmp_path, monkeypatch):
+    translator = trained()
     with pytest.raises(UsageError, match=r"\.onnx or \.pt2"):
         export_translator(translator, tmp_path / "g.pt")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
