@@ -16,7 +16,7 @@ from drawn_hands import draw_hand, spoil
 
 from data.masks import ops as masks
 from data.masks.realhands import KEPT, find_real_frames, read_report, usable_frames
-from data.masks.refine import OPTIONS_NAME, RefineOptions, judge_frame, refine_frame, refine_tree
+from data.masks.refine import OPTIONS_NAME, RefineOptions, judge_frame, refine_tree
 from options.preprocess_masks_options import parse_preprocess_masks, preprocess_masks_parser, refine_options
 from util.errors import UsageError
 from util.files import LOCK_FILE
@@ -200,14 +200,6 @@ def test_without_a_green_screen_bad_masks_drop_their_frames(tmp_path, hands):
     assert not stale.exists()
     usable, dropped = usable_frames(tmp_path)
     assert len(dropped) == len(dropped) and len(usable) == len(rows) - len(dropped)
-
-
-def test_frames_outside_the_limits_are_dropped(tmp_path, hands):
-    write_tree(tmp_path, hands, 1)
-    frame = find_real_frames(tmp_path)[0]
-    for limits in ({"min_area": 0.4}, {"max_area": 0.06}, {"max_contours": 1}):
-        verdict = refine_frame(frame, RefineOptions(fallback=False, **limits))
-        assert verdict.verdict != KEPT and not (tmp_path / "user0/mask_refined/f000_mask.png").exists()
 
 
 def test_a_rerun_keeps_what_is_there(tmp_path, hands):
