@@ -9,8 +9,7 @@ from torch import Tensor
 
 from models.networks.layers import at_least_float32
 
-# ---------------------------------------------------------------------- extend_colors: what generators see
-
+# extend_colors: what generators see
 BAND, FADE = 8, 4  # pixels: the band's width, and half the width of its transition to the background
 LEVELS = 5  # cells of 2, 4, ... 32 pixels; where none holds a part of the hand, the hand's mean colour is used
 
@@ -21,10 +20,9 @@ def extend_colors(images: Tensor, masks: Tensor) -> Tensor:
     Each pixel beside a hand takes the mean of the nearest hand pixels, over larger cells the farther away it lies; past
     BAND pixels the image fades into its own background. Hands stay unchanged, and no gradient flows through the band.
 
-    A generator that sees white beside the hand has to switch between skin and white within a pixel, and its blur at the
-    outline shows as a coloured fringe, of 1.7 to 1.9 times the chroma of the photographs' outlines; with the band it is
-    1.1. The background beyond the band stays, so that instance normalisation, which sees it, does not remove the difference
-    between light and dark skin.
+    Beside white, a generator's blur at the outline shows as a coloured fringe, of 1.7 to 1.9 times the chroma of the
+    photographs' outlines; with the band it is 1.1. The background beyond stays, so that instance normalisation, which sees it,
+    does not remove the difference between light and dark skin.
     """
     with torch.no_grad():
         cells = [torch.cat([images * masks, masks], dim=1)]  # colour times cover, and cover
@@ -45,22 +43,18 @@ def _mean_colour(cells: Tensor) -> Tensor:
     return cells[:, :3] / cells[:, 3:].clamp(min=1e-6)
 
 
-# ---------------------------------------------------------------------- common_mask: what discriminators see
-
-
 def show_overlap(images: Tensor, overlap: Tensor | None) -> Tensor:
     """Make images of both hands of N pairs, (2 N, 3, H, W), white where the hands do not overlap: bool (N, 1, H, W).
 
-    overlap None: returns the images. Real and fake hands then have the same outlines. If D can tell them apart by a shape that G must not change, G can only
-    exaggerate texture, to 1.2 times the photographs' after 7,000 steps.
+    overlap None (without common_mask): returns the images. Real and fake hands then have the same outlines. If D can tell
+    them apart by a shape that G must not change, G exaggerates texture, to 1.2 times the photographs' after 7,000 steps.
     """
     if overlap is None:
         return images
     return torch.where(overlap, images.unflatten(0, (2, -1)), 1.0).flatten(0, 1)
 
 
-# ---------------------------------------------------------------------- lambda_edges: what keeps a hand's inner structure
-
+# lambda_edges: what keeps a hand's inner structure
 EDGE_KEPT = 0.6  # share of the source's change that the translation must show
 EDGE_LEAST = 0.05  # smallest change of log-luminance a pixel that counts as an edge
 EDGE_INSIDE = 3  # pixels along the outline, which is shaded darker, that do not count
@@ -117,8 +111,7 @@ def detail_loss(translated: Tensor, source: Tensor, mask: Tensor) -> Tensor:
 
     translated, source: (N, 3, H, W) in [-1, 1]; mask: (N, 1, H, W) in {0, 1}. Of their difference, what varies over some 40
     pixels of the hand is tone and costs nothing. Returns the mean absolute value of the rest, over all pixels: of its grey, plus
-    COLOURED times that of what is not grey. After SimGAN's self-regularisation (Shrivastava et al. 2017), which leaves no tone
-    free.
+    COLOURED times that of what is not grey. After SimGAN's self-regularisation (Shrivastava et al. 2017), which binds tone, too.
     """
     difference = at_least_float32(translated - source)
     detail = difference - _tone(difference, mask)
@@ -141,11 +134,8 @@ def _tone(values: Tensor, mask: Tensor) -> Tensor:
     return spread(values * mask) / spread(mask).clamp(min=1e-6) * mask
 
 
-# ---------------------------------------------------------------------- lr_decay: how the learning rate falls
-
-
 def linear_decay(step: int, total_steps: int | None) -> float:
-    """The factor on the learning rate in the step numbered `step`, from 0: CycleGAN's schedule.
+    """The factor on the learning rate in the step numbered `step`, from 0, with lr_decay: CycleGAN's schedule.
 
     1 for the first half of a run, then falling linearly to 0 at its end; 1 in an endless run (None). At a constant rate,
     generators and discriminators oscillate; as it falls, they settle.

@@ -126,10 +126,9 @@ class HGAN:
         """One update of the generators, then one of the discriminators (section III.C).
 
         batch: "synthetic" and "real" (N, 3, H, W) in [-1, 1] with "synthetic_mask" and "real_mask" (N, 1, H, W) in
-        {0, 1}, on this model's device. exchange: the result of `begin_step`, if that was called already.
-
-        With masks, fakes are composited; cycles and identities are not. Returns the losses and the discriminators' means,
-        detached scalars, and whether an update was skipped because a loss or a gradient was not finite ("skipped", 0 or 1).
+        {0, 1}, on this model's device. exchange: the result of `begin_step`, if that was called already. Returns the losses
+        and the discriminators' means, detached scalars, and whether an update was skipped because a loss or a gradient was not
+        finite ("skipped", 0 or 1).
         """
         exchange = self.begin_step(batch) if exchange is None else exchange
         goal = self.objective
@@ -138,7 +137,7 @@ class HGAN:
         overlap = mask_s * mask_r > 0.5 if goal.common_mask else None
         same_s, same_r = ([(s, mask_s)], [(r, mask_r)]) if goal.lambda_identity else ([], [])
 
-        # Generators. Both discriminators judge the fakes, and learn nothing yet.
+        # Generators. With masks, fakes are composited; cycles and identities are not.
         for net in (self.D_r, self.D_s):
             net.requires_grad_(False)
         with self.amp.autocast(self.device):

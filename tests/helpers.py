@@ -1,11 +1,12 @@
 """What several tests share: small data roots made of drawn blobs, small models, and where the repository is."""
 
+import contextlib
 import importlib
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from models import MODELS
 from models.config import NetworkConfig, Objective, options_of
 from models.hgan import HGAN
+from models.networks import layers
 from util import workers
 from util.checkpoint import load_checkpoint
 from util.errors import run_command
@@ -93,6 +95,16 @@ def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
     amp = Amp(changes.get("amp", "off"))
     arguments = {name: changes[name] for name in ("silnet", "total_steps", "seed") if name in changes}
     return HGAN(NetworkConfig(**network), Objective(**goal), vgg=vgg, amp=amp, device=CPU, **arguments)
+
+
+@contextlib.contextmanager
+def as_on_gpus() -> Iterator[None]:
+    """A context in which networks on a CPU call the operators that they call on a GPU."""
+    layers._as_on_gpus = True
+    try:
+        yield
+    finally:
+        layers._as_on_gpus = False
 
 
 def to_double(model: HGAN) -> HGAN:

@@ -12,11 +12,11 @@ import random
 
 import torch
 import torch.nn.functional as F
+from helpers import as_on_gpus
 from torch import Tensor, nn
 
 from models.hgan import HGAN
 from models.image_pool import ImagePool
-from models.networks.layers import as_on_gpus
 
 
 def vgg_scales(vgg: nn.Module, image: Tensor) -> list[Tensor]:

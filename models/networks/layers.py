@@ -6,8 +6,7 @@ channels-last; autocast computes padding and interpolation in float32; and a con
 sixteen lanes. Other devices use PyTorch's operators.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +19,6 @@ LEAKY_GAIN = nn.init.calculate_gain("leaky_relu", LEAK)  # with which LeakyReLU 
 def at_least_float32(x: Tensor) -> Tensor:
     """Half precision becomes float32; float32 and float64 stay as they are."""
     return x.float() if x.element_size() < 4 else x
-
-
-# ---------------------------------------------------------------------- normalisation
 
 
 class InstanceNorm(nn.Module):
@@ -61,21 +57,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "none": lambda channels: nn.Identity(),
 }
 
-
-# ---------------------------------------------------------------------- spatial layers
-
-_as_on_gpus = False
-
-
-@contextmanager
-def as_on_gpus() -> Iterator[None]:
-    """A context in which networks on a CPU call the operators that they call on a GPU."""
-    global _as_on_gpus
-    _as_on_gpus = True
-    try:
-        yield
-    finally:
-        _as_on_gpus = False
+_as_on_gpus = False  # whether networks on a CPU call the operators that they call on a GPU; for tests
 
 
 def _plain(x: Tensor) -> bool:
@@ -182,9 +164,6 @@ def max_pool(x: Tensor) -> Tensor:
     height, width = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
     rows = torch.maximum(x[..., 0:height:2, :width], x[..., 1:height:2, :width])
     return torch.maximum(rows[..., 0::2], rows[..., 1::2])
-
-
-# ---------------------------------------------------------------------- initial weights
 
 
 INITS: dict[str, Callable] = {

@@ -1,11 +1,10 @@
 """The operators of a training step: few enough for a GPU that waits for launches."""
 
-from helpers import CPU, make_batch
+from helpers import CPU, as_on_gpus, make_batch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.config import network_config, objective
 from models.hgan import HGAN
-from models.networks.layers import as_on_gpus
 from options.train_options import parse_train
 from util.runtime import Amp
 

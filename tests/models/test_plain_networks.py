@@ -6,10 +6,10 @@ Written from CycleGAN's definition of its networks and, for the perceptual discr
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import as_on_gpus
 from torch import Tensor, nn
 
 from models import DISCRIMINATORS, GENERATORS
-from models.networks.layers import as_on_gpus
 
 NORMS = {
     "instance": lambda channels: [nn.InstanceNorm2d(channels)],

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import TINY
+from helpers import TINY, as_on_gpus
 
 import train
-from models.networks.layers import as_on_gpus, max_pool, reflect_pad
+from models.networks.layers import max_pool, reflect_pad
 from util import distributed, errors, pretrained
 from util.distributed import Place
 from util.errors import UsageError
