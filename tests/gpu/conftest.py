@@ -1,5 +1,4 @@
-"""Tests that need a GPU: `python -m pytest -m gpu -n 0`. They skip without one; with one they end in a table to paste into an
-issue."""
+"""Tests that need a GPU: `python -m pytest -m gpu -n 0`. They skip without one; with one they end in the figures that they measured."""
 
 import platform
 from pathlib import Path
@@ -8,8 +7,7 @@ import pytest
 import torch
 
 HERE = Path(__file__).parent
-outcomes: list[tuple[str, str, float]] = []  # test, outcome, seconds
-figures: list[tuple[str, str]] = []  # what a test measured, and the figure
+figures: list[str] = []  # what a test measured, and the figure
 
 
 def pytest_collection_modifyitems(items):
@@ -22,8 +20,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def figure():
-    """figure("memory, GiB", 3.2): a line of the table at the end."""
-    return lambda name, value: figures.append((name, f"{value:.4g}" if isinstance(value, float) else str(value)))
+    """figure("memory, GiB", 3.2): a line at the end."""
+    return lambda name, value: figures.append(
+        f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}"
+    )
 
 
 @pytest.fixture
@@ -38,25 +38,8 @@ def exact_products(monkeypatch):
     monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
 
 
-def pytest_runtest_logreport(report):
-    if "tests/gpu/" in report.nodeid and (report.when == "call" or report.outcome == "failed"):
-        outcomes.append((report.nodeid.removeprefix("tests/gpu/"), report.outcome, report.duration))
-
-
 def pytest_terminal_summary(terminalreporter):
-    if not outcomes or not torch.cuda.is_available():
-        return
-    card = torch.cuda.get_device_properties(0)
-    terminalreporter.section("to paste into an issue")
-    lines = [
-        f"{torch.cuda.device_count()} x {card.name}, {card.total_memory / 2**30:.0f} GiB; torch {torch.__version__}, CUDA "
-        f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, Python {platform.python_version()}",
-        "",
-        "| test | outcome | seconds |",
-        "| --- | --- | ---: |",
-        *(f"| {name} | {outcome} | {seconds:.1f} |" for name, outcome, seconds in outcomes),
-    ]
     if figures:
-        lines += ["", "| figure | value |", "| --- | ---: |", *(f"| {name} | {value} |" for name, value in figures)]
-    for line in lines:
-        terminalreporter.write_line(line)
+        card = torch.cuda.get_device_name()
+        terminalreporter.section(f"{card}; torch {torch.__version__}, Python {platform.python_version()}")
+        terminalreporter.write_line("\n".join(figures))

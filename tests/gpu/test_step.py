@@ -18,21 +18,7 @@ TOLERANCES = {"off": 5e-3, "fp16": 2e-2, "bf16": 5e-2}
 
 def create(device: torch.device, amp: str = "off", model: str = "mshgan4", *flags: str) -> HGAN:
     """A narrow model of the default flags."""
-    opt = parse_train(
-        [
-            "--name",
-            "x",
-            "--model",
-            model,
-            "--ngf",
-            "16",
-            "--ndf",
-            "16",
-            "--lambda_geo",
-            "0",
-            *flags,
-        ]
-    )
+    opt = parse_train(["--name", "x", "--model", model, *["--ngf", "16", "--ndf", "16", "--lambda_geo", "0"], *flags])
     torch.manual_seed(0)
     vgg = load_vgg16("random", calibrated=True)[0]
     return HGAN(network_config(opt), objective(opt), vgg=vgg, amp=Amp(amp), device=device)

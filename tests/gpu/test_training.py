@@ -171,17 +171,7 @@ def test_two_processes_share_a_card_by_gloo(cuda):
 def test_out_of_memory_is_one_sentence(cuda, tmp_path, root):
     # Some 18 GB of activations for each of twelve images that a generator is given: too much for a card, not for the host.
     flags = ["--crop_size", 2048, "--batch_size", 2, "--ngf", 64, "--max_steps", 1, "--device", "cuda"]
-    command = [
-        sys.executable,
-        "train.py",
-        "--name",
-        "run",
-        "--dataroot",
-        root,
-        "--checkpoints_dir",
-        tmp_path,
-        *TINY,
-        *flags,
-    ]
+    where = ["--name", "run", "--dataroot", root, "--checkpoints_dir", tmp_path]
+    command = [sys.executable, "train.py", *where, *TINY, *flags]
     done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 1 and "--crop_size" in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -67,19 +67,7 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_saved_step(tmp_path):
 
 def test_a_model_goes_on_with_1_2_and_4_processes(tmp_path):
     root = write_hands(tmp_path / "data", frames=1, size=48)
-    flags = [
-        "--name",
-        "run",
-        "--dataroot",
-        root,
-        "--checkpoints_dir",
-        tmp_path,
-        *TINY,
-        "--netD",
-        "pixel",
-        "--device",
-        "cpu",
-    ]
+    flags = [*f"--name run --dataroot {root} --checkpoints_dir {tmp_path} --netD pixel --device cpu".split(), *TINY]
     log = tmp_path / "log"
     for count, steps, more in ((2, 2, []), (1, 3, ["--continue_train"]), (4, 4, ["--continue_train"])):
         statuses = run_ranks(count, partial(start_train, [*flags, "--max_steps", steps, *more]), log)
@@ -94,20 +82,9 @@ def test_a_model_goes_on_with_1_2_and_4_processes(tmp_path):
 
 def test_sigterm_to_torchrun_leaves_a_checkpoint_of_the_last_step(tmp_path):
     root = write_hands(tmp_path / "data", frames=1, size=48)
-    where = [
-        "--name",
-        "run",
-        "--dataroot",
-        root,
-        "--checkpoints_dir",
-        tmp_path,
-        "--device",
-        "cpu",
-        "--max_steps",
-        10**6,
-    ]
+    where = f"--name run --dataroot {root} --checkpoints_dir {tmp_path} --netD pixel --device cpu --max_steps 1000000"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*torchrun, "train.py", *where, *TINY, "--netD", "pixel"]
+    command = [*torchrun, "train.py", *where.split(), *TINY]
     with open(tmp_path / "log", "wb") as log:
         process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=log, stderr=log)
     lines = tmp_path / "run" / "log.jsonl"
