@@ -55,12 +55,13 @@ class Header(NamedTuple):
 
 class Picture(NamedTuple):
     """A decoded file. pixels: uint8 or uint16 RGB or RGBA (H, W, 3 or 4), turned upright; stored: (height, width) in the
-    file; orientation: the EXIF tag by which pixels were turned. indices: uint8 (H, W), into the palette of a file that has
-    one. lossy: whether pixels come out only about as they went in."""
+    file; orientation: the EXIF tag by which pixels were turned. grey: (H, W), of a grey file; indices: uint8 (H, W), into
+    the palette of a file that has one. lossy: whether pixels come out only about as they went in."""
 
     pixels: np.ndarray
     stored: tuple[int, int]
     orientation: int
+    grey: np.ndarray | None = None
     indices: np.ndarray | None = None
     lossy: bool = False
 
@@ -121,9 +122,11 @@ def read_picture(path: str | os.PathLike) -> Picture:
         orientation, stored = _orientation(image), image.size[::-1]
         deep = image.format == "PNG" and image.tile[0][3].endswith(";16B")
         kind = "RGBA" if image.has_transparency_data else "RGB"
-        indices = turn(np.array(image), orientation) if image.mode == "P" else None
-        if image.mode.startswith("I;16"):
-            pixels = np.dstack([np.array(image).astype(np.uint16)] * 3)
+        grey, indices = None, turn(np.array(image), orientation) if image.mode == "P" else None
+        if kind == "RGB" and (image.mode == "L" or image.mode.startswith("I;16")):
+            grey = _grey(image)
+            pixels = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+            grey = turn(grey, orientation)
         elif deep:
             image.load()  # OpenCV fills up truncated files silently
             pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -133,7 +136,7 @@ def read_picture(path: str | os.PathLike) -> Picture:
         else:
             pixels = np.array(image if image.mode == kind else image.convert(kind))
         lossy = image.format == "JPEG" or image.format == "WEBP" and not _is_lossless(path)
-    return Picture(turn(pixels, orientation), stored, orientation, indices, lossy)
+    return Picture(turn(pixels, orientation), stored, orientation, grey, indices, lossy)
 
 
 def _is_lossless(webp: str | os.PathLike) -> bool:
@@ -165,9 +168,14 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
 def read_grey(path: str | os.PathLike) -> np.ndarray:
     """Read a file of any kind as uint8 grey (H, W). Raises ImageError."""
     with _opened(path) as image:
-        deep = image.mode.startswith("I;16")
-        pixels = to_bytes(np.array(image).astype(np.uint16)) if deep else np.array(image.convert("L"))
-        return turn(pixels, _orientation(image))
+        return turn(to_bytes(_grey(image)), _orientation(image))
+
+
+def _grey(image: Image.Image) -> np.ndarray:
+    """uint8 or uint16 (H, W)."""
+    if image.mode.startswith("I;16"):
+        return np.array(image).astype(np.uint16)
+    return np.array(image if image.mode == "L" else image.convert("L"))
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:

@@ -82,6 +82,8 @@ def read_values(path: Path) -> MaskValues:
     picture = read_picture(path)
     colours, alpha, lossy = picture.pixels[..., :3], picture.pixels[..., 3:], picture.lossy
     top = np.iinfo(colours.dtype).max
+    if picture.grey is not None:
+        return MaskValues(picture.grey, top, lossy)
     if alpha.size and (colours == colours[0, 0]).all():
         return MaskValues(alpha[..., 0], top, lossy)  # one colour, cut out: the alpha channel is the mask
     if alpha.size:
