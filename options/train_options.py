@@ -123,9 +123,8 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
         file = where = opt.checkpoints_dir / opt.name / OPTIONS_FILE
     if file and file.exists():
         stored = read_mapping(file, name=str(where))
-        skipped = NOT_FLAGS + (
-            LENGTH if {*LENGTH} & {*opt.explicit} else ()
-        )  # a length on the command line is the whole
+        skipped = {*NOT_FLAGS, *opt.explicit}  # the command line wins, and its length is the whole
+        skipped |= {*LENGTH} if skipped & {*LENGTH} else set()
         flags = {name: value for name, value in stored.items() if name not in skipped}
         opt = parser.parse([*flags_of_file(flags, parser, where=str(where)), *argv])
     if opt.max_steps and "n_epochs" not in opt.explicit:
@@ -138,9 +137,9 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if opt.name is None:
         raise UsageError(no_name(opt.checkpoints_dir))
     if opt.model in SEGMENTERS:
-        settle_segmenter(opt, parser)
+        apply_segmenter_defaults(opt, parser)
     else:
-        settle_translator(opt)
+        apply_translator_defaults(opt)
     roots = "--synth_root and --real_root belong to --dataset_mode hands; the unaligned layout has --dataroot"
     refuse(opt.dataset_mode == "unaligned" and (opt.synth_root or opt.real_root), roots)
     for name in ("options", "without"):  # what they say is now in the others
@@ -157,7 +156,7 @@ def no_name(checkpoints_dir: Path) -> str:
     )
 
 
-def settle_segmenter(opt: argparse.Namespace, parser: Parser) -> None:
+def apply_segmenter_defaults(opt: argparse.Namespace, parser: Parser) -> None:
     """Set SilNet's defaults, and remove the flags of translators. Raises UsageError if one of them was given."""
     idle = [action.dest for action in parser.flags() if action.translators_only]
     given = ", ".join(f"--{flag}" for flag in idle if flag in opt.explicit)
@@ -167,7 +166,7 @@ def settle_segmenter(opt: argparse.Namespace, parser: Parser) -> None:
     apply_defaults(opt, {name: option.silnet for name, option in OPTIONS.items() if option.silnet is not MISSING})
 
 
-def settle_translator(opt: argparse.Namespace) -> None:
+def apply_translator_defaults(opt: argparse.Namespace) -> None:
     """Set a translator's defaults. Raises UsageError for impossible combinations."""
     apply_defaults(opt, defaults(opt))
     if opt.lambda_geo and not opt.silnet:
