@@ -122,9 +122,7 @@ def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
         idle = given(*NOT_OF_A_FOLDER)
         refuse(idle, f"--input translates a folder, not a split; drop {idle}")
     several = len(opt.name) > 1 or opt.input
-    refuse(
-        opt.export and several, "--export writes one generator and translates nothing; give one --name and no --input"
-    )
+    refuse(opt.export and several, "--export writes one generator, translating nothing: give one --name and no --input")
     refuse(len(set(opt.name)) < len(opt.name), f"--name names a run twice: {' '.join(opt.name)}")
     in_pixels = "annotations are in the pixels of the whole image"
     refuse(opt.annotations and opt.crop, f"--annotations with --crop: {in_pixels}; add --no-crop")
