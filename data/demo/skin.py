@@ -32,7 +32,6 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) 
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur of (H, W) or (H, W, C)."""
     return cv2.GaussianBlur(image, (0, 0), sigma)
 
 
@@ -42,10 +41,9 @@ def _draw(layer: np.ndarray, points: np.ndarray, strength: float, width: int = 1
 
 
 def paint_skin(person: Person, number: int, rng: np.random.Generator, *, palm: bool) -> np.ndarray:
-    """One side of the resting hand of a person with SKINS[number], seen from straight above: linear RGB, float32
-    (rows, columns, 3); rows go towards the fingers.
+    """One side of the resting hand of a person with SKINS[number], seen from above: linear RGB, float32 (rows, columns, 3).
 
-    Tips and knuckles are red and joints creased; the palm has its lines, the back has veins and nails.
+    Rows go towards the fingers. Tips and knuckles are red, joints creased; the palm has lines, the back veins and nails.
     """
     back_colour, palm_colour = (np.float32(SKINS[number]) / 255) ** 2.2
     fair = 1 - number / (len(SKINS) - 1)
@@ -72,9 +70,8 @@ def paint_skin(person: Person, number: int, rng: np.random.Generator, *, palm: b
         for knots in _PALM_LINES:
             knots = np.array(knots) * person.scale[0] + rng.normal(0, 1.5, (5, 2))
             _draw(crease, make_interp_spline(range(5), knots)(np.linspace(0, 4, 40)), 1.0)
-        x = np.linspace(-28, 28, 9)
         for y in (2.5, -3.0, -9.0):  # the wrist
-            _draw(crease, np.column_stack([x, y + rng.normal(0, 0.6, 9) - (x / 28) ** 2]), rng.uniform(0.35, 0.65))
+            _draw(crease, np.column_stack([np.linspace(-28, 28, 9), y + rng.normal(0, 0.6, 9)]), 0.5)
         for place in ((-24, 40), (22, 32), (0, 82), (-18, 78), (20, 84)):
             _draw(red, [place * person.scale[:2]], 0.5, 50)
     else:
@@ -123,10 +120,7 @@ def spread_within(values: np.ndarray, mask: np.ndarray, sigma: float) -> np.ndar
 
 
 def shade_real(geometry: Geometry, palm: np.ndarray, back: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The real look, float32 sRGB (H, W, 3) in [0, 1]; colours are carried on a few pixels past the hand's border.
-
-    palm, back: the maps of paint_skin.
-    """
+    """The real look, float32 sRGB (H, W, 3) in [0, 1], carried on a few pixels past the hand. palm, back: of paint_skin."""
     rows, columns = np.flatnonzero(geometry.mask.any(1)), np.flatnonzero(geometry.mask.any(0))
     box = tuple(slice(max(line[0] - 12, 0), line[-1] + 13) for line in (rows, columns))  # all else is off the hand
     mask, depth, normals = geometry.mask[box], geometry.depth[box], geometry.normals

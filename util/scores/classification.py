@@ -11,12 +11,8 @@ from scipy.stats import binomtest
 
 
 def report(matrix: np.ndarray, names: Sequence[str]) -> dict:
-    """What metrics.json holds of one test: accuracy, the confusion matrix and, by class name, its scores.
-
-    matrix: integers (C, C), [predicted, true]. Keys: accuracy, n, confusion, classes, and per_class with precision (of
-    what was given the class, the share that has it), recall (of what has the class, the share that was given it), f1
-    (their harmonic mean) and support (how many have the class).
-    """
+    """What metrics.json holds of one test: accuracy, n, classes, confusion, and per_class the precision, recall, f1 and
+    support (how many have the class). matrix: integers (C, C), [predicted, true]."""
     hits, given, having = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
     scores = {
         "precision": hits / np.maximum(given, 1),
@@ -36,11 +32,8 @@ def report(matrix: np.ndarray, names: Sequence[str]) -> dict:
 def wilson_interval(successes: int, total: int) -> tuple[float, float]:
     """The 95 % score interval (low, high) for a binomial share (Wilson 1927), in [0, 1]; total is at least 1.
 
-    Unlike the normal approximation it stays sensible at shares near 0 and 1 and at small totals. Raises ValueError if
-    successes are not between 0 and total.
+    Unlike the normal approximation it stays sensible at shares near 0 and 1 and at small totals.
     """
-    if not 0 <= successes <= total:
-        raise ValueError(f"{successes} successes of {total}")
     interval = binomtest(successes, total).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 

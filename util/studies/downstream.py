@@ -144,30 +144,12 @@ def annotate(opt: Namespace, frame: Frame, *hands: Hand) -> list[AnnotatedHand]:
 
 
 def train_net(opt: Namespace, stream: AnnotatedHands, *, seed: int, folder: Path, like: Translator) -> DownstreamNet:
-    """A network trained on the stream; nothing but the stream's hands differs between sets of one seed.
-
-    like: on whose device, and how precisely.
-    """
+    """A network trained on the stream, on the device of `like`; only the stream's hands differ between sets of one seed."""
     seed_everything(seed)
-    steps = opt.downstream_steps
-    net = DownstreamNet(
-        opt.downstream,
-        width=opt.downstream_width,
-        lr=opt.downstream_lr,
-        total_steps=steps,
-        amp=like.amp,
-        device=like.device,
-    )
-    train(
-        net,
-        stream,
-        folder=folder,
-        batch_size=opt.downstream_batch,
-        total_steps=steps,
-        log_every=max(1, steps // 4),
-        seed=seed,
-        num_workers=opt.num_workers,
-    )
+    width, lr, steps = opt.downstream_width, opt.downstream_lr, opt.downstream_steps
+    net = DownstreamNet(opt.downstream, width=width, lr=lr, total_steps=steps, amp=like.amp, device=like.device)
+    length = {"total_steps": steps, "log_every": max(1, steps // 4), "batch_size": opt.downstream_batch}
+    train(net, stream, folder=folder, **length, seed=seed, num_workers=opt.num_workers)
     (folder / LATEST).unlink()  # a study is not taken up again, and these are many
     return net
 
