@@ -6,7 +6,7 @@ from helpers import build, make_batch
 
 from models import DISCRIMINATORS, GENERATORS, MODELS
 from models.hgan import create_discriminator, create_generator
-from models.losses import lsgan_discriminator_loss, lsgan_generator_loss
+from models.losses import lsgan_generator_loss
 from models.networks.layers import INITS, init_weights
 from options.train_options import network_config, parse_train
 
@@ -49,13 +49,6 @@ def test_generator_keeps_any_size(upsample, size):
 def test_perceptual_maps(vgg, crop):
     maps = DISCRIMINATORS["perceptual"](ndf=4)(vgg(torch.rand(1, 3, crop, crop)))
     assert [tuple(m.shape) for m in maps] == [(1, 1, crop // f, crop // f) for f in (8, 16, 32)]
-
-
-def test_every_parameter_of_the_perceptual_discriminator_is_used(vgg):
-    net = DISCRIMINATORS["perceptual"](ndf=4)
-    net.init_scaled(init_type="xavier", gain=1.0)
-    sum(m.sum() for m in net(vgg(torch.rand(1, 3, 64, 64)))).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
 def test_vgg_is_frozen_and_alike_in_both_modes(vgg):
@@ -114,14 +107,6 @@ def test_gradients_reach_the_generator_at_step_0(vgg):
     assert 1e-3 < sizes[1.0][0] < 1e2
     assert sizes[0.02][0] < 1e-3 * sizes[1.0][0]  # the trap is real, so the check can fail
     assert 1e-3 < sizes[1.0][1] < 10
-
-
-def test_first_losses_are_of_order_one(vgg):
-    torch.manual_seed(0)
-    net = DISCRIMINATORS["perceptual"]()
-    net.init_scaled(init_type="xavier", gain=1.0)
-    maps = [net(vgg(torch.rand(1, 3, 64, 64) * 2 - 1)) for _ in range(2)]
-    assert 0.1 < lsgan_discriminator_loss(*maps).item() < 10
 
 
 @pytest.mark.parametrize("init_type", INITS)

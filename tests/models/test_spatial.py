@@ -39,11 +39,6 @@ def test_binomial_filter(height, length):
     assert_same(Binomial(), lambda x: F.conv2d(F.pad(x, (1,) * 4, mode="reflect"), kernel, groups=3), x)
 
 
-def test_binomial_filter_takes_away_alternation_alone():
-    stripes = torch.tensor([1.0, -1.0]).repeat(4).expand(1, 1, 8, 8)
-    torch.testing.assert_close(Binomial()(3 + stripes), torch.full((1, 1, 8, 8), 3.0))
-
-
 @pytest.mark.parametrize("make, size", [(ReflectConv, (6, 5)), (ReflectConvToImage, (6, 8))])
 def test_convolutions(make, size):
     ours = make(4, 3, 7).double()
