@@ -82,7 +82,7 @@ def run_main(monkeypatch, capsys):
     from util.errors import run_command
 
     def run(main, *argv: object) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["script", *map(str, argv)])
+        monkeypatch.setattr("sys.argv", [f"{main.__module__}.py", *map(str, argv)])
         with pytest.raises(SystemExit) as exit_:
             run_command(main)
         return exit_.value.code, capsys.readouterr().err

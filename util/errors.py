@@ -152,7 +152,7 @@ def _command() -> str:
 
 def go_on() -> str:
     """How to go on after a failure of this command."""
-    if _command() in ("train", "classify", "script"):
+    if _command() in ("train", "classify"):
         return "what was saved before is intact; go on with --continue_train"
     return "what was done is kept, run it again to go on" if _command() == "preprocess_masks" else "run it again"
 
