@@ -115,6 +115,7 @@ class Objective:
         above=True,
         group="training",
         basic=True,
+        may_change=True,
         reason="chosen together with --lr_decay; the paper's rate depends on the model: 5e-5, GeoConGAN 2e-4",
     )
     lr_decay: str = option(
@@ -122,6 +123,7 @@ class Objective:
         "linear: learning rates fall to 0 over the second half of the run; none: they stay constant",
         paper="none",
         choices=("linear", "none"),
+        may_change=True,
         group="training",
         reason="at a constant rate, generators and discriminators oscillate; they settle as the rate falls",
     )
