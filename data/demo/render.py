@@ -93,7 +93,7 @@ def rasterise(u: np.ndarray, v: np.ndarray, z: np.ndarray, faces: np.ndarray, sh
         planes = np.stack([py - qy, qx - px, px * qy - qx * py]) / area
         weights.append(planes[0, owner] * (x + 0.5) + planes[1, owner] * (y + 0.5) + planes[2, owner])
     weights = np.stack(weights)
-    covered = (weights >= -1e-7).all(0)
+    covered = np.flatnonzero((weights >= -1e-7).all(0))
     triangles, weights, pixel = faces[owner[covered]], weights[:, covered].T, (y * shape[1] + x)[covered]
     order = np.lexsort((np.einsum("pi,pi->p", z[triangles], weights), pixel))
     first = order[np.diff(pixel[order], prepend=-1) > 0]

@@ -202,7 +202,7 @@ def spoil_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     ragged = 0.56 * smooth_noise(rng, mask.shape, 4.3) + 0.34 * smooth_noise(rng, mask.shape, 10.7)
     raw = 255 * (inwards - outwards + ragged.clip(-3, 3) + rng.uniform(-0.4, 0.9) > 0).astype(np.uint8)
     for value, places in ((0, np.argwhere(inwards > 4)), (255, np.argwhere(outwards >= 0))):  # holes, stray blobs
-        for y, x in rng.permutation(places)[: rng.integers(5)].tolist():
+        for y, x in places[rng.integers(len(places), size=rng.integers(5))].tolist():
             axes = rng.integers(1, 7 if value else 4, 2).tolist()
             cv2.ellipse(raw, (x, y), axes, rng.uniform(0, 180), 0, 360, value, -1)
     chance, rate = rng.random(mask.shape), rng.uniform(0.0005, 0.004)
