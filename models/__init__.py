@@ -9,17 +9,13 @@ from typing import Any, NamedTuple
 
 
 class Network(NamedTuple):
-    """A network to choose by name; calling it builds one.
-
-    module, name: of its class. arguments: those that this entry fixes.
-    """
+    """A network to choose by name: its class, and the arguments that are fixed. Calling it with the others builds one."""
 
     module: str
     name: str
     arguments: dict[str, Any] = {}
 
     def __call__(self, **arguments: Any) -> Any:
-        """Build a torch.nn.Module. arguments: the other ones of its class."""
         return self.load()(**self.arguments, **arguments)
 
     def load(self) -> type:
@@ -43,17 +39,14 @@ DISCRIMINATORS = {
 
 
 class ModelEntry(NamedTuple):
-    """A model of Table I: its two networks, the learning rate it was published with, and its published scores.
-
-    fid; kid: (mean, standard deviation). lambda_geo: weight of the geometric loss, which takes the masks' place.
-    """
+    """A model of Table I, with its published learning rate and scores."""
 
     netG: str
     netD: str
     paper_lr: float
     fid: float
-    kid: tuple[float, float]
-    lambda_geo: float = 0.0
+    kid: tuple[float, float]  # mean, standard deviation
+    lambda_geo: float = 0.0  # weight of the geometric loss, which takes the masks' place
 
 
 MODELS = {
@@ -66,7 +59,6 @@ MODELS = {
 
 SEGMENTERS = ("silnet",)  # networks that separate the hand from its background
 GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}  # the generator of each direction
-
 
 PATCH_SIZE = 16  # pixels: the side of a patch of the Vision Transformers
 # Width of a token, number of blocks, attention heads a block.

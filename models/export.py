@@ -22,10 +22,10 @@ LARGEST = 8192  # pixels: the largest side
 
 
 class PortableGenerator(nn.Module):
-    """A generator with its input's preparation, as test.py computes it, for any batch and any size.
+    """A generator with its input's preparation and compositing, as test.py computes it.
 
-    image (N, 3, H, W) in [-1, 1], RGB, white outside the hand; mask (N, 1, H, W) in {0, 1}; H and W are multiples of 4.
-    Returns the translated image (N, 3, H, W) in [-1, 1], composited by the mask where the run has masks.
+    image (N, 3, H, W) in [-1, 1], RGB, white outside the hand, and mask (N, 1, H, W) in {0, 1} -> the translated image,
+    (N, 3, H, W) in [-1, 1]; H and W are multiples of 4.
     """
 
     def __init__(self, generator: ResNetGenerator, *, extend_colors: bool, masked: bool) -> None:
@@ -38,34 +38,26 @@ class PortableGenerator(nn.Module):
 
 
 def export_translator(model: Translator, path: Path) -> None:
-    """Write the generator to path, in the format of its suffix (FORMATS).
-
-    Raises UsageError for another suffix, and if a package that the format needs is missing.
-    """
+    """Write the generator to path, whose suffix is one of FORMATS. Raises UsageError, also for missing packages."""
     if path.suffix not in FORMATS:
         raise UsageError(f"--export {path}: the name must end in {' or '.join(FORMATS)}")
-    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
-    if path.suffix == ".onnx" and missing:
-        raise UsageError(
-            f"--export {path} needs the packages onnx and onnxscript ({' and '.join(missing)} missing): "
-            "pip install onnx onnxscript; or export to a .pt2 file"
-        )
+    onnx = path.suffix == ".onnx"
+    if onnx and not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
+        raise UsageError(f"--export {path} needs packages: pip install onnx onnxscript; or export to a .pt2 file")
     options = model.options
     net = PortableGenerator(model.net.cpu().float().eval(), extend_colors=options.extend_colors, masked=options.mask)
     example = (torch.zeros(2, 3, 64, 96), torch.ones(2, 1, 64, 96))
     batch = torch.export.Dim("batch", min=1, max=4096)
-    height, width = (
-        4 * torch.export.Dim(name, min=4, max=LARGEST // 4) for name in ("quarter_height", "quarter_width")
-    )
+    height, width = (4 * torch.export.Dim(f"quarter_{side}", min=4, max=LARGEST // 4) for side in ("height", "width"))
     shapes = {name: {0: batch, 2: height, 3: width} for name in INPUTS}
     with torch.no_grad():
         program = torch.export.export(net, example, dynamic_shapes=shapes, strict=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".pt2":
-        torch.export.save(program, path)
-    else:
+    if onnx:
         names = {"input_names": list(INPUTS), "output_names": ["translated"]}
         exported = torch.onnx.export(program, **names, opset_version=OPSET, dynamo=True, verbose=False)
         exported.save(str(path), external_data=False)
-    opset = f", opset {OPSET}" if path.suffix == ".onnx" else ""
+    else:
+        torch.export.save(program, path)
+    opset = f", opset {OPSET}" if onnx else ""
     log.info("exported: %s (image, mask: float32 (N, 3 or 1, H, W), H and W multiples of 4%s)", path, opset)

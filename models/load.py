@@ -21,38 +21,27 @@ from models.translation import HandTranslator, composite, hand_translator
 from util.checkpoint import check_config, load_checkpoint
 from util.errors import UsageError, first_lines
 from util.pretrained import sha256
-from util.run import BEST, LATEST, OPTIONS_FILE, load_options
+from util.run import BEST, LATEST, load_options
 from util.runtime import Amp, resolve_amp, resolve_device
 
 log = logging.getLogger(__name__)
 
-MISFITS = (
-    AttributeError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)  # what a wrong options.yaml or checkpoint raises
+MISFITS = AttributeError, KeyError, RuntimeError, TypeError, ValueError  # raised by a wrong options.yaml or checkpoint
 
 
 class Translator:
     """A run's generator, G_r (direction "StoR") or G_s ("RtoS"). Call it to translate arrays.
 
-    options: the run's options.yaml, as attributes. checkpoint: the file that was loaded. step: its training step. Raises
-    UsageError if the folder holds no such run.
+    options: the run's options.yaml, as attributes. checkpoint: the file that was loaded. step: its training step.
     """
 
     def __init__(self, folder: Path, *, epoch: str, direction: str, device: torch.device, amp: Amp) -> None:
-        self.device, self.amp, self.direction = device, amp, direction
+        self.device, self.amp = device, amp
         self.options = options = SimpleNamespace(**load_options(folder))
-        if options.__dict__.get("model") in SEGMENTERS:
+        if getattr(options, "model", None) in SEGMENTERS:
             raise UsageError(f"{folder} holds a {options.model}, which translates nothing; give it to --silnet")
         self.checkpoint = _checkpoint_file(folder, epoch)
-        try:
-            content = load_checkpoint(self.checkpoint)
-        except UsageError as error:
-            hint = "; --epoch latest takes the newest checkpoint" if self.checkpoint.name == BEST else ""
-            raise UsageError(f"{error}{hint}") from error
+        content = load_checkpoint(self.checkpoint)
         try:
             config = network_config(options)
             check_config(content["model"]["config"], asdict(config))
@@ -60,11 +49,10 @@ class Translator:
             net.load_state_dict(content["model"]["networks"][GENERATOR[direction]])
             self.net, self.step = net.to(device).eval().requires_grad_(False), int(content["step"])
             self._white = options.background == "white"
-            self.hands()
+            self.hands()  # reads the other options
         except MISFITS as error:
             raise UsageError(
-                f"{self.checkpoint} does not fit the options.yaml beside it ({first_lines(error)}); restore the one that "
-                "it was trained with"
+                f"{self.checkpoint} does not fit the options.yaml beside it ({first_lines(error)})"
             ) from error
 
     def hands(self, *, crop_to_hand: bool | None = None) -> HandTranslator:
@@ -84,9 +72,7 @@ class Translator:
         """
         if isinstance(rgb, (list, tuple)):
             masks = [None] * len(rgb) if mask is None else mask
-            if isinstance(masks, np.ndarray) or len(masks) != len(rgb):
-                raise ValueError(f"for a list of {len(rgb)} images, mask must be None or a list of {len(rgb)} masks")
-            return [self(image, each) for image, each in zip(rgb, masks)]
+            return [self(image, each) for image, each in zip(rgb, masks, strict=True)]
         hand = hand_of_arrays(rgb, mask)
         (image,) = self.hands().images([Hand(whiten(hand.image, hand.mask), hand.mask) if self._white else hand])
         return composite(image, hand) if self.options.mask else image
@@ -94,19 +80,14 @@ class Translator:
 
 def hand_of_arrays(rgb: np.ndarray, mask: np.ndarray | None) -> Hand:
     """A Hand from an image and its mask or None; see Translator.__call__."""
-
-    def kind(array: object) -> str:
-        return f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-
-    if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-        unread = ": was the file read?" if rgb is None else ""  # cv2.imread returns None for a file that is not there
-        raise TypeError(f"an image must be a uint8 array (H, W, 3), RGB from 0 to 255; got {kind(rgb)}{unread}")
-    if min(rgb.shape[:2]) < MIN_SIDE:
-        raise ValueError(f"an image of {rgb.shape[1]}x{rgb.shape[0]} pixels; at least {MIN_SIDE} a side are needed")
-    if mask is None:
-        mask = key_or_whole(rgb)
-    elif not isinstance(mask, np.ndarray) or mask.dtype not in (np.bool_, np.uint8) or mask.shape != rgb.shape[:2]:
-        raise TypeError(f"a mask must be a bool or uint8 array of shape {rgb.shape[:2]}; got {kind(mask)}")
+    kind, shape = getattr(rgb, "dtype", type(rgb).__name__), np.shape(rgb)
+    if kind != np.uint8 or len(shape) != 3 or shape[2] != 3:
+        raise TypeError(f"an image must be a uint8 array (H, W, 3), RGB from 0 to 255; got {kind} {shape}")
+    if min(shape[:2]) < MIN_SIDE:
+        raise ValueError(f"an image of {shape[1]}x{shape[0]} pixels; at least {MIN_SIDE} a side are needed")
+    mask = key_or_whole(rgb) if mask is None else mask
+    if getattr(mask, "dtype", None) not in (np.bool_, np.uint8) or mask.shape != shape[:2]:
+        raise TypeError(f"a mask must be a bool or uint8 array of shape {shape[:2]}")
     if not mask.any():
         raise ValueError("the mask is empty: there is no hand to translate")
     return Hand(rgb, mask.astype(bool))
@@ -115,33 +96,31 @@ def hand_of_arrays(rgb: np.ndarray, mask: np.ndarray | None) -> Hand:
 def load_translator(
     run_folder: str | Path, epoch: str | int = "best", device: str = "auto", direction: str = "StoR"
 ) -> Translator:
-    """Load a trained generator that translates arrays as test.py translates files:
+    """Load a trained generator, which translates arrays as test.py translates files:
 
         translate = load_translator("checkpoints/msh4")
         out = translate(rgb, mask)  # uint8 (H, W, 3), uint8 or bool (H, W) or None -> uint8 (H, W, 3)
 
     epoch: "best" (by validation; the newest checkpoint of a run without validation), "latest", or N for epoch_N.pt. device:
     "auto" (CUDA if available), "cpu" or "cuda". direction: "StoR" (synthetic to real) or "RtoS". Raises UsageError if the
-    folder, the epoch or the device does not exist, and ValueError for another direction.
+    run, the epoch or the device does not exist, and ValueError for another direction.
     """
     if direction not in GENERATOR:
         raise ValueError(f"direction must be one of {', '.join(GENERATOR)}; got {direction!r}")
-    folder, torch_device = Path(run_folder), resolve_device(device)
-    if not (folder / OPTIONS_FILE).is_file():
-        raise UsageError(f"{folder} is not the folder of a run; give one that train.py wrote, such as checkpoints/msh4")
-    amp = resolve_amp("auto", torch_device)
-    return Translator(folder, epoch=str(epoch), direction=direction, device=torch_device, amp=amp)
+    machine = resolve_device(device)
+    return Translator(
+        Path(run_folder), epoch=str(epoch), direction=direction, device=machine, amp=resolve_amp("auto", machine)
+    )
 
 
 def _checkpoint_file(folder: Path, epoch: str) -> Path:
-    """best.pt, latest.pt (also for "best" of a run without validation) or epoch_N.pt."""
-    if epoch in ("best", "latest"):
-        return folder / (BEST if epoch == "best" and (folder / BEST).exists() else LATEST)
-    path = folder / f"epoch_{epoch}.pt"
+    """best.pt, latest.pt (also for "best" of a run without validation) or epoch_N.pt. Raises UsageError if it is missing."""
+    if epoch == "best" and not (folder / BEST).exists():
+        epoch = "latest"
+    path = folder / {"best": BEST, "latest": LATEST}.get(epoch, f"epoch_{epoch}.pt")
     if not path.exists():
-        kept = sorted(int(each.stem[6:]) for each in folder.glob("epoch_*.pt") if each.stem[6:].isdigit())
-        there = f"epochs {', '.join(map(str, kept))}" if kept else "no epoch (train.py --save_epoch_freq keeps them)"
-        raise UsageError(f"--epoch {epoch}: {folder} holds no {path.name}; it keeps {there}, or give best or latest")
+        there = ", ".join(sorted(each.name for each in folder.glob("*.pt"))) or "none"
+        raise UsageError(f"--epoch {epoch}: {folder} holds no {path.name}; checkpoints there: {there}")
     return path
 
 
@@ -154,7 +133,7 @@ class TrainedSilNet(NamedTuple):
     background: str
 
     def segment(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) in [-1, 1] -> the probability of hand, float32 (N, 1, H, W)."""
+        """See models.supervised.segment; in float32."""
         return segment(self.net, images, Amp("off"))
 
     def record(self) -> dict[str, str]:
@@ -163,16 +142,14 @@ class TrainedSilNet(NamedTuple):
 
 
 def load_silnet(where: str, *, checkpoints_dir: Path, background: str, device: torch.device) -> TrainedSilNet:
-    """Read --silnet: a .pt file, the folder of a run, or its name (best.pt, or latest.pt of a run without validation).
+    """Read --silnet: a .pt file, the folder of a run, or its name. Raises UsageError.
 
     background: what surrounds the hands that it will segment; logs a warning if it was trained on another one. Draws no
-    random numbers, so that a run starts the same with and without it. Raises UsageError.
+    random numbers, so that a run starts the same with and without it.
     """
-    path = next((each for each in (Path(where), checkpoints_dir / where) if each.exists()), None)
-    if path is None:
-        raise UsageError(
-            f"--silnet {where} is neither a file nor a run's folder, nor the name of a run in {checkpoints_dir}"
-        )
+    path = Path(where) if Path(where).exists() else checkpoints_dir / where
+    if not path.exists():
+        raise UsageError(f"--silnet {where} is neither a file nor a run's folder or name (in {checkpoints_dir})")
     path = _checkpoint_file(path, "best") if path.is_dir() else path
     content = load_checkpoint(path)
     try:
@@ -182,9 +159,7 @@ def load_silnet(where: str, *, checkpoints_dir: Path, background: str, device: t
         net.load_state_dict(state["network"], assign=True)
         trained_on = state["background"]
     except MISFITS as error:
-        raise UsageError(
-            f"--silnet {path} holds no SilNet ({first_lines(error)}); train one with --model silnet"
-        ) from error
+        raise UsageError(f"--silnet {path} holds no SilNet ({first_lines(error)})") from error
     if trained_on != background:
         log.warning("%s was trained with --background %s and is used with %s", path, trained_on, background)
     return TrainedSilNet(net.to(device).eval().requires_grad_(False), path, sha256(path), trained_on)

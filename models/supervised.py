@@ -1,4 +1,4 @@
-"""Networks that learn from labels: SilNet (masks), the Vision Transformer (classes), the downstream U-Net (its TASKS)."""
+"""Networks that learn from labels: SilNet (masks), the Vision Transformer (classes), the downstream U-Net (TASKS)."""
 
 import torch
 import torch.nn.functional as F
@@ -24,16 +24,13 @@ TASKS = {"segmentation": 1, "keypoints": N_JOINTS}  # of the downstream study: m
 
 
 class Supervised:
-    """A network, its optimizer (Adam), and the step that trains it. Subclasses define `losses`.
-
-    name: of the network in checkpoints. config: what a checkpoint must agree with.
-    """
+    """A network (name: in checkpoints), Adam, and the step that trains it. config: what a checkpoint must agree with."""
 
     def __init__(
         self, name: str, net: nn.Module, *, lr: float, beta1: float = 0.9, config: dict, amp: Amp, device: torch.device
     ) -> None:
         self.name, self.config, self.amp, self.device = name, config, amp, device
-        self.net = self.called = net.to(device)  # distribute() wraps what training calls
+        self.net = self.called = net.to(device)  # called: what training calls; distribute() wraps it
         self.networks = {name: self.net}
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, betas=(beta1, 0.999), fused=True)
         self.scaler = amp.grad_scaler(device)
@@ -45,8 +42,7 @@ class Supervised:
     def training_step(self, batch: dict) -> dict[str, Tensor]:
         """One update on batch["image"], (N, 3, H, W) in [-1, 1], and the labels beside it.
 
-        Returns the losses, detached, and whether the update was skipped because the loss or a gradient was not finite
-        ("skipped", 0 or 1).
+        Returns the losses, detached, and "skipped": 1 if a loss or gradient was not finite and nothing was changed, else 0.
         """
         self.net.train()
         self.optimizer.zero_grad()
@@ -66,9 +62,12 @@ class Supervised:
 
     def state_dict(self) -> dict:
         """The state that a resumed run needs, in plain types and tensors."""
-        parts = {"networks": self.net, "optimizers": self.optimizer}
-        state = {kind: {self.name: part.state_dict()} for kind, part in parts.items()}
-        return state | {"config": self.config, "scaler": self.scaler.state_dict()}
+        return {
+            "config": self.config,
+            "networks": {self.name: self.net.state_dict()},
+            "optimizers": {self.name: self.optimizer.state_dict()},
+            "scaler": self.scaler.state_dict(),
+        }
 
     def inference_state(self) -> dict:
         """The network alone."""
@@ -85,7 +84,7 @@ class Supervised:
 class HandSegmenter(Supervised):
     """A SilNet that learns the masks of both domains together; a moving average of its weights is validated and stored.
 
-    base: SilNet's first width. background: what surrounds the hands ("white" or "keep"), recorded in the checkpoint.
+    base: SilNet's first width. background: what surrounds the hands ("white" or "keep").
     """
 
     def __init__(self, *, base: int, lr: float, beta1: float, background: str, amp: Amp, device: torch.device) -> None:
@@ -96,11 +95,10 @@ class HandSegmenter(Supervised):
 
     def distribute(self) -> None:
         """Train with the other processes of torch.distributed: gradients are averaged over all ranks."""
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        self.called = DistributedDataParallel(self.net, device_ids=ids)
+        self.called = DistributedDataParallel(self.net, [self.device.index] if self.device.type == "cuda" else None)
 
     def compile(self) -> None:
-        """Compile the network in place with torch.compile."""
+        """Compile the network in place."""
         self.net.compile()
 
     def training_step(self, batch: dict) -> dict[str, Tensor]:
@@ -112,11 +110,10 @@ class HandSegmenter(Supervised):
 
     def losses(self, logits: Tensor, batch: dict) -> dict[str, Tensor]:
         losses = F.binary_cross_entropy_with_logits(logits, batch["mask"], reduction="none").mean((1, 2, 3))
-        by_domain = {f"{domain}_loss": part.mean() for domain, part in zip(DOMAINS, losses.chunk(2))}
-        return {"loss": losses.mean()} | by_domain
+        halves = zip(DOMAINS, losses.chunk(2))
+        return {"loss": losses.mean()} | {f"{domain}_loss": half.mean() for domain, half in halves}
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """See `segment`."""
         return segment(self.average.module, images, self.amp)
 
     def state_dict(self) -> dict:
@@ -124,7 +121,7 @@ class HandSegmenter(Supervised):
         return super().state_dict() | self.inference_state() | {"updates": self.average.n_averaged}
 
     def inference_state(self) -> dict:
-        """The averaged network, with its configuration: a checkpoint of SilNet needs no other file."""
+        """The averaged network and all that it takes to use it."""
         network = self.average.module.state_dict()
         return {"silnet": {"config": self.config, "background": self.background, "network": network}}
 
@@ -137,7 +134,7 @@ class HandSegmenter(Supervised):
 
 
 def moving_average(average: Tensor, latest: Tensor, updates: Tensor) -> Tensor:
-    """Move towards the latest value by 1 - AVERAGE_DECAY, by more at first: an average over a short run's later half."""
+    """Move towards the latest value by 1 - AVERAGE_DECAY, at first by more, so that a short run's start is forgotten."""
     return average + (latest - average) * (2 / (3 + updates)).clamp(min=1 - AVERAGE_DECAY)
 
 
@@ -149,12 +146,11 @@ def segment(net: nn.Module, images: Tensor, amp: Amp) -> Tensor:
 
 
 class HandClassifier(Supervised):
-    """A ViT that learns batch["label"], int64 (N,), at a constant learning rate (paper, section IV.D: 1e-5)."""
+    """A ViT that learns batch["label"], int64 (N,)."""
 
     def __init__(self, *, vit: str, img_size: int, num_classes: int, lr: float, amp: Amp, device: torch.device) -> None:
-        config = {"vit": vit, "img_size": img_size, "num_classes": num_classes}
-        net = create_vit(vit, img_size=img_size, num_classes=num_classes)
-        super().__init__("ViT", net, lr=lr, config=config, amp=amp, device=device)
+        size = {"img_size": img_size, "num_classes": num_classes}
+        super().__init__("ViT", create_vit(vit, **size), lr=lr, config={"vit": vit, **size}, amp=amp, device=device)
 
     def losses(self, logits: Tensor, batch: dict) -> dict[str, Tensor]:
         accuracy = (logits.argmax(1) == batch["label"]).float().mean()
@@ -169,14 +165,13 @@ class HandClassifier(Supervised):
 class DownstreamNet(Supervised):
     """A U-Net (SilNet's, with LEVELS levels) for one of TASKS, on batches of the downstream study.
 
-    Adam's rate falls linearly to 0 over total_steps: the result depends little on the last few steps, so that runs
-    differ by their training sets.
+    Adam's rate falls linearly to 0 over total_steps, so that the result depends little on the last few steps.
     """
 
     def __init__(self, task: str, *, width: int, lr: float, total_steps: int, amp: Amp, device: torch.device) -> None:
         self.task = task
         net = SilNet(out_channels=TASKS[task], base=width, levels=LEVELS)
-        net.to(memory_format=torch.channels_last)  # a third quicker on CPUs
+        net = net.to(memory_format=torch.channels_last)  # a third quicker on CPUs
         super().__init__("UNet", net, lr=lr, config=net.config, amp=amp, device=device)
         self.schedule = LambdaLR(self.optimizer, lambda step: 1 - step / total_steps)
 
@@ -198,10 +193,7 @@ class DownstreamNet(Supervised):
 
 
 def keypoint_loss(logits: Tensor, batch: dict) -> Tensor:
-    """Cross-entropy over the pixels of each joint's map (N, 21, S, S) with a Gaussian about the joint.
-
-    Mean over the joints that are in the image (batch["seen"]); 0 if none is.
-    """
+    """Cross-entropy over the pixels of each joint's map (N, 21, S, S) with a Gaussian about it; mean over visible joints."""
     centres = torch.arange(logits.shape[-1], device=logits.device) + 0.5
     distance = (centres - batch["joints"][..., None]) / SIGMA  # (N, 21, 2, S)
     across, down = distance.square().mul(-0.5).softmax(-1).unbind(2)  # the Gaussian is their outer product
@@ -212,10 +204,7 @@ def keypoint_loss(logits: Tensor, batch: dict) -> Tensor:
 
 
 def locate(logits: Tensor) -> Tensor:
-    """Logits (N, 21, S, S) -> (N, 21, 2): x and y in pixels of each map's mode.
-
-    The mode is the centre of mass of the WINDOW x WINDOW square about the most probable pixel.
-    """
+    """Logits (N, 21, S, S) -> (N, 21, 2): x and y in pixels of the centre of mass of the WINDOW about each map's maximum."""
     size = logits.shape[-1]
     centres = torch.arange(size, device=logits.device) + 0.5
     best = logits.flatten(2).argmax(-1)

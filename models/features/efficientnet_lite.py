@@ -1,7 +1,6 @@
 """EfficientNet-Lite0 without its classifier: the feature network used where the FID network is not available.
 
-Lite models are EfficientNets (Tan and Le 2019) with ReLU6, without squeeze-and-excitation, and with stem and head of
-unscaled width. Module names follow the public PyTorch conversion of the ImageNet weights.
+An EfficientNet (Tan and Le 2019) with ReLU6 and without squeeze-and-excitation. Module names are those of the weights file.
 """
 
 from torch import Tensor, nn
@@ -40,15 +39,15 @@ class Block(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         inner = in_channels * expansion
-        if expansion != 1:
+        self.expands = expansion != 1
+        self.skips = stride == 1 and in_channels == out_channels
+        if self.expands:
             self._expand_conv = SameConv2d(in_channels, inner, 1, bias=False)
             self._bn0 = _norm(inner)
         self._depthwise_conv = SameConv2d(inner, inner, kernel, stride=stride, groups=inner, bias=False)
         self._bn1 = _norm(inner)
         self._project_conv = SameConv2d(inner, out_channels, 1, bias=False)
         self._bn2 = _norm(out_channels)
-        self.expands = expansion != 1
-        self.skips = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
@@ -64,13 +63,11 @@ class EfficientNetLite0(nn.Module):
         super().__init__()
         self._conv_stem = SameConv2d(3, 32, 3, stride=2, bias=False)
         self._bn0 = _norm(32)
-        blocks, channels = [], 32
+        self._blocks, channels = nn.ModuleList(), 32
         for kernel, first_stride, expansion, out_channels, count in STAGES:
-            for i in range(count):
-                stride = first_stride if i == 0 else 1
-                blocks.append(Block(channels, out_channels, kernel=kernel, stride=stride, expansion=expansion))
+            for stride in (first_stride, *[1] * (count - 1)):
+                self._blocks.append(Block(channels, out_channels, kernel=kernel, stride=stride, expansion=expansion))
                 channels = out_channels
-        self._blocks = nn.ModuleList(blocks)
         self._conv_head = SameConv2d(channels, 1280, 1, bias=False)
         self._bn1 = _norm(1280)
 

@@ -51,8 +51,7 @@ class InceptionV3(tv.Inception3):
 def create_random(seed: int) -> InceptionV3:
     """The network with seeded random weights that keep the signal's scale through all layers.
 
-    Batch norm gets random offsets as well: without them, images that differ in contrast only would have the same features
-    up to scale.
+    Without batch norm's random offsets, images that differ in contrast only would have the same features up to scale.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

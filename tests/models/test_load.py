@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from helpers import KEY, TINY, draw_hand
+from helpers import KEY, TINY, command, draw_hand
 
 import test as test_script
 import train
 from models.load import load_translator
-from util.errors import UsageError, run_command
+from util.errors import UsageError
 from util.images import read_mask, read_rgb, write_png
 
 
@@ -19,18 +19,22 @@ from util.images import read_mask, read_rgb, write_png
 def run_folder(hands_root, tmp_path_factory):
     """A run of one step."""
     runs = tmp_path_factory.mktemp("runs")
-    flags = ["--name", "a", "--dataroot", hands_root, "--checkpoints_dir", runs, *TINY, "--netD", "patch"]
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_:
-        patch.setattr("sys.argv", ["train.py", *map(str, flags), "--max_steps", "1"])
-        run_command(train.main)
-    assert exit_.value.code == 0
+    where = ("--name", "a", "--dataroot", hands_root, "--checkpoints_dir", runs)
+    assert command(train.main, *where, *TINY, "--netD", "patch", "--max_steps", 1) == 0
     return runs / "a"
 
 
-def tested(run_main, run_folder, results, *flags):
-    where = ("--name", run_folder.name, "--checkpoints_dir", run_folder.parent, "--results_dir", results)
+@pytest.fixture(scope="module")
+def translate(run_folder):
+    return load_translator(str(run_folder), device="cpu")
+
+
+def tested(run_main, run_folder, results, *flags, names=("a",), expected=0) -> str:
+    """What test.py says."""
+    where = ("--name", *names, "--checkpoints_dir", run_folder.parent, "--results_dir", results)
     status, said = run_main(test_script.main, *where, "--no-metrics", "--num_workers", 0, "--device", "cpu", *flags)
-    assert status == 0, said
+    assert status == expected, said
+    return said
 
 
 @pytest.mark.parametrize("direction", ["StoR", "RtoS"])
@@ -40,17 +44,15 @@ def test_python_gives_the_pixels_that_test_py_writes(run_folder, run_main, tmp_p
     domain = "synthetic" if direction == "StoR" else "real"
     translate = load_translator(run_folder, device="cpu", direction=direction)
     names = sorted(path.relative_to(folder / domain) for path in (folder / domain).rglob("*.png"))
-    assert names
     images = [read_rgb(folder / domain / name) for name in names]
     masks = [read_mask(folder / "masks" / domain / name) for name in names]
-    for name, made in zip(names, translate(images, masks)):
+    masks[0] = masks[0].astype(np.uint8) * 255
+    for name, made in zip(names, translate(images, masks), strict=True):
         assert np.array_equal(made, read_rgb(folder / "generated" / name))
-    as_bytes = translate(images[0], masks[0].astype(np.uint8) * 255)
-    assert np.array_equal(as_bytes, read_rgb(folder / "generated" / names[0]))
+    assert names
 
 
-def test_without_a_mask_the_key_colour_tells_the_hand(run_folder):
-    translate = load_translator(str(run_folder), device="cpu")
+def test_without_a_mask_the_key_colour_tells_the_hand(translate):
     image, mask = draw_hand(np.random.default_rng(0), size=90, background=KEY)
     made = translate(image)
     assert np.array_equal(made, translate(image, mask)) and np.array_equal(made[~mask], image[~mask])
@@ -59,88 +61,75 @@ def test_without_a_mask_the_key_colour_tells_the_hand(run_folder):
     assert len(translate([image, whole], [mask, None])) == 2
 
 
-def test_arrays_of_other_kinds_are_refused(run_folder):
-    translate = load_translator(run_folder, device="cpu")
-    image, mask = draw_hand(np.random.default_rng(0), size=64)
-    for wrong in (image / 255, image[..., 0], image.tolist()[0][0]):
-        with pytest.raises((TypeError, ValueError)):
-            translate(wrong if isinstance(wrong, np.ndarray) else [wrong])
-    with pytest.raises(TypeError, match=r"mask must be a bool or uint8 array of shape \(64, 64\)"):
-        translate(image, mask[:-1])
-    with pytest.raises(ValueError, match="empty"):
-        translate(image, np.zeros_like(mask))
-    with pytest.raises(ValueError, match="list of 2 masks"):
-        translate([image, image], mask)
-    with pytest.raises(TypeError, match="NoneType: was the file read"):
-        translate(None)
+IMAGE, MASK = draw_hand(np.random.default_rng(0), size=64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ((IMAGE / 255,), TypeError, r"got float64 \(64, 64, 3\)"),
+        ((IMAGE[..., 0],), TypeError, r"got uint8 \(64, 64\)"),
+        (([IMAGE.tolist()],), TypeError, "got int"),
+        ((None,), TypeError, "got NoneType"),
+        ((IMAGE, MASK[:-1]), TypeError, r"mask must be a bool or uint8 array of shape \(64, 64\)"),
+        ((IMAGE, np.zeros_like(MASK)), ValueError, "empty"),
+        (([IMAGE, IMAGE], MASK), TypeError, "a mask must be"),
+        (([IMAGE, IMAGE], [MASK]), ValueError, "shorter"),
+    ],
+    ids=["float", "grey", "list", "none", "shape", "empty", "one mask", "few masks"],
+)
+def test_arrays_of_other_kinds_are_refused(translate, arguments, error, words):
+    with pytest.raises(error, match=words):
+        translate(*arguments)
+
+
+def test_what_cannot_be_loaded_is_explained(run_folder, tmp_path):
     with pytest.raises(ValueError, match="direction"):
         load_translator(run_folder, direction="AtoB")
-
-
-def test_a_folder_that_is_no_run_a_damaged_best_and_other_options_are_explained(run_folder, tmp_path):
-    with pytest.raises(UsageError, match="give one that train.py wrote"):
+    with pytest.raises(UsageError, match="no run in"):
         load_translator(run_folder.parent)
     other = shutil.copytree(run_folder, tmp_path / "b")
     (other / "best.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(UsageError, match="--epoch latest"):
+    with pytest.raises(UsageError, match="best.pt cannot be read"):
         load_translator(other, device="cpu")
-    load_translator(other, device="cpu", epoch="latest")
+    shutil.copy(other / "latest.pt", other / "epoch_3.pt")
+    for epoch in ("latest", 3):
+        assert load_translator(other, device="cpu", epoch=epoch).step == 1
+    with pytest.raises(UsageError, match="no epoch_7.pt; checkpoints there: best.pt, epoch_3.pt, latest.pt"):
+        load_translator(other, epoch=7)
     stored = yaml.safe_load((other / "options.yaml").read_text())
-    for name, value in {
-        "netG": "resnet_5blocks",
-        "ngf": -1,
-        "norm": "batch",
-        "mask": None,
-        "crop_to_hand": None,
-    }.items():
+    wrong = {"netG": "resnet_5blocks", "ngf": -1, "norm": "batch", "mask": None, "crop_to_hand": None}
+    for name, value in wrong.items():
         changed = {key: each for key, each in (stored | {name: value}).items() if each is not None}
         (other / "options.yaml").write_text(yaml.safe_dump(changed))
         with pytest.raises(UsageError, match="latest.pt does not fit the options.yaml beside it"):
             load_translator(other, device="cpu", epoch="latest")
 
 
-def test_an_epoch_that_was_not_kept_is_named(run_folder):
-    with pytest.raises(UsageError, match="--epoch 7.*keeps no epoch"):
-        load_translator(run_folder, epoch=7)
-    (run_folder / "epoch_3.pt").write_bytes((run_folder / "latest.pt").read_bytes())
-    assert load_translator(run_folder, epoch=3, device="cpu").checkpoint.name == "epoch_3.pt"
-    with pytest.raises(UsageError, match="keeps epochs 3"):
-        load_translator(run_folder, epoch=7)
-    (run_folder / "epoch_3.pt").unlink()
-
-
-def test_whole_frames_of_a_folder_too(run_folder, run_main, tmp_path):
+def test_whole_frames_of_a_folder_too(run_folder, run_main, tmp_path, translate):
     image, mask = draw_hand(np.random.default_rng(3), size=120, background=(90, 20, 160))
     write_png(tmp_path / "in" / "x.png", image)
     write_png(tmp_path / "in" / "x_mask.png", mask)
     tested(run_main, run_folder, tmp_path / "out", "--input", tmp_path / "in", "--background", "white")
     (written,) = (tmp_path / "out" / "a").rglob("generated/x.png")
-    made = load_translator(run_folder, device="cpu")(image, mask)
+    made = translate(image, mask)
     assert np.array_equal(made[mask], read_rgb(written)[mask]) and np.array_equal(made[~mask], image[~mask])
 
 
-def test_runs_of_different_splits_are_compared_on_what_none_has_trained_on(
-    run_folder, run_main, tmp_path, caplog, hands_root
-):
+def test_runs_of_different_splits_are_compared_on_what_none_has_trained_on(run_folder, run_main, tmp_path, caplog):
     """The second run's test split is the first's without one frame of each domain."""
     other = run_folder.parent / "b"
     shutil.copytree(run_folder, other)
     split = json.loads((other / "splits.json").read_text())
-    for domain in ("synthetic", "real"):
-        moved = split[domain]["test"].pop()
-        split[domain]["train"].append(moved)
+    for part in split.values():
+        part["train"].append(part["test"].pop())
     (other / "splits.json").write_text(json.dumps(split))
     count = len(split["synthetic"]["test"])
-    where = ("--checkpoints_dir", run_folder.parent, "--results_dir", tmp_path, "--num_workers", 0, "--device", "cpu")
-    status, said = run_main(test_script.main, "--name", "a", "b", *where, "--no-metrics")
-    assert status == 0, said
+    said = tested(run_main, run_folder, tmp_path, names="ab")
     for name in ("a", "b"):
         assert len(list((tmp_path / name / "test" / "generated").rglob("*.png"))) == count
     assert f"compared on the {count} synthetic images" in caplog.text + said
     assert {path.name for path in (tmp_path / "compare").iterdir()} == {"grid.png", "index.html"}
-
-    split["real"]["train"] += split["real"]["test"]
     split["real"]["test"] = []
     (other / "splits.json").write_text(json.dumps(split))
-    status, said = run_main(test_script.main, "--name", "a", "b", *where, "--no-metrics")
-    assert status == 2 and "real" in said
+    assert "real" in tested(run_main, run_folder, tmp_path, names="ab", expected=2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import KEY, TINY, draw_hand, same, write_hands
+from helpers import CPU, KEY, TINY, command, draw_hand, photographed_hands, same, write_hands
 
 import test as test_script
 import train
@@ -21,12 +21,11 @@ from models.networks.silnet import SilNet
 from models.translation import HandTranslator, Translation
 from options.train_options import parse_train
 from util.checkpoint import load_checkpoint
-from util.errors import UsageError, run_command
+from util.errors import UsageError
 from util.images import read_rgb, write_png
 from util.scores.metrics import View, entries, measure
 from util.scores.silhouettes import shapes
 
-CPU = torch.device("cpu")
 SMALL = ["--model=silnet", "--ngf=8", "--crop_size=48", "--batch_size=2", "--lr=0.01", "--amp=off", "--num_workers=0"]
 SMALL += ["--log_freq=1", "--display_freq=0", "--val_interval=0"]
 
@@ -57,9 +56,9 @@ def test_a_logit_depends_on_its_surroundings_alone():
 # ------------------------------------------------------------------ training crops
 
 
-@pytest.mark.parametrize("background", ["white", "keep"])
-def test_crops_repeat_and_have_their_mask(background):
-    hand = Hand(*draw_hand(np.random.default_rng(0), background=(255, 255, 255) if background == "white" else KEY))
+@pytest.mark.parametrize(("background", "ground"), [("white", (255, 255, 255)), ("keep", KEY)])
+def test_crops_repeat_and_have_their_mask(background, ground):
+    hand = Hand(*draw_hand(np.random.default_rng(0), background=ground))
     first, again = (silhouette_crop(hand, 40, np.random.default_rng(5), background=background) for _ in range(2))
     assert np.array_equal(first.image, again.image) and np.array_equal(first.mask, again.mask)
     assert first.image.shape == (40, 40, 3) and first.image.dtype == np.uint8 and first.mask.shape == (40, 40)
@@ -73,14 +72,6 @@ def test_the_ground_is_light_whatever_the_hand_is_painted():
 
 
 # ------------------------------------------------------------------ its training, by train.py
-
-
-def command(main, *argv: object) -> int:
-    """Run a script's main function; returns its exit status."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_:
-        patch.setattr("sys.argv", ["script", *map(str, argv)])
-        run_command(main)
-    return exit_.value.code
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +111,17 @@ def test_it_learns_both_domains(runs):
     assert options["resolved"]["parameters"]["SilNet"] > 0 and "netG" not in options and "lambda_cycle" not in options
 
 
-def test_resuming_is_exact(run_main, root, tmp_path):
-    where = ("--dataroot", root, "--checkpoints_dir", tmp_path, *SMALL)
-    assert run_main(train.main, "--name", "straight", *where, "--max_steps", 4)[0] == 0
-    assert run_main(train.main, "--name", "resumed", *where, "--max_steps", 2)[0] == 0
-    assert run_main(train.main, "--name", "resumed", *where, "--max_steps", 4, "--continue_train")[0] == 0
-    straight, resumed = (load_checkpoint(tmp_path / name / "latest.pt") for name in ("straight", "resumed"))
-    assert straight["step"] == 4 and same(straight, resumed)
+def resumes_exactly(folder, *flags: object) -> bool:
+    """Whether two steps and one with another after it end alike."""
+    start = (train.main, "--checkpoints_dir", folder, *flags, "--name")
+    assert command(*start, "straight", "--max_steps", 2) == command(*start, "resumed", "--max_steps", 1) == 0
+    assert command(*start, "resumed", "--max_steps", 2, "--continue_train") == 0
+    straight, resumed = (load_checkpoint(folder / name / "latest.pt") for name in ("straight", "resumed"))
+    return straight["step"] == 2 and same(straight, resumed)
+
+
+def test_resuming_is_exact(root, tmp_path):
+    assert resumes_exactly(tmp_path, "--dataroot", root, *SMALL)
 
 
 def test_a_checkpoint_is_found_by_name_folder_and_file(runs, silnet, tmp_path, caplog):
@@ -144,10 +139,6 @@ def test_a_checkpoint_is_found_by_name_folder_and_file(runs, silnet, tmp_path, c
 
 
 # ------------------------------------------------------------------ what it measures
-
-
-def identity(images, masks):
-    return images
 
 
 def moved(images, masks):
@@ -190,23 +181,16 @@ def shape_of(root, silnet):
 
 
 @pytest.mark.parametrize("crop_to_hand", [False, True])
-def test_the_identity_scores_the_ceiling(shape_of, crop_to_hand):
-    scores = shape_of(identity, crop_to_hand=crop_to_hand)
-    assert scores["shape_iou"] == scores["baseline"]["shape_iou"] > 0.9
-    assert scores["boundary_f"] == scores["baseline"]["boundary_f"] > 0.9
-
-
-@pytest.mark.parametrize("generate", [moved, blotch, littered], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("crop_to_hand", [False, True])
-def test_spoilt_shapes_are_caught_by_both_measures(shape_of, generate, crop_to_hand):
-    scores = shape_of(generate, crop_to_hand=crop_to_hand)
-    assert scores["shape_iou"] < scores["baseline"]["shape_iou"] - 0.08
-    assert scores["boundary_f"] < scores["baseline"]["boundary_f"] - 0.15
-
-
-def test_another_look_is_no_other_shape(shape_of):
-    scores = shape_of(recoloured)
-    assert scores["shape_iou"] > scores["baseline"]["shape_iou"] - 0.03
+def test_the_measures_see_spoilt_shapes_and_no_others(shape_of, crop_to_hand):
+    same_image = shape_of(lambda images, masks: images, crop_to_hand=crop_to_hand)
+    ceiling = same_image["baseline"]
+    for name in ("shape_iou", "boundary_f"):
+        assert same_image[name] == ceiling[name] > 0.9
+    for generate in (moved, blotch, littered):
+        scores = shape_of(generate, crop_to_hand=crop_to_hand)
+        assert scores["shape_iou"] < ceiling["shape_iou"] - 0.08, generate.__name__
+        assert scores["boundary_f"] < ceiling["boundary_f"] - 0.15, generate.__name__
+    assert shape_of(recoloured, crop_to_hand=crop_to_hand)["shape_iou"] > ceiling["shape_iou"] - 0.03
 
 
 def test_images_without_a_mask_have_no_shape(silnet):
@@ -230,14 +214,9 @@ def test_geometric_loss_by_hand():
 def test_runs_with_it_resume_exactly_and_are_scored(run_main, light_features, root, runs, tmp_path, flags):
     """The generators learn from it, SilNet does not; and test.py knows the run's SilNet without being told."""
     flags = ("--lambda_geo", 1, "--silnet", runs / "silnet", "--lr_decay", "none", *flags)
-    where = ("--dataroot", root, "--checkpoints_dir", tmp_path, *TINY, "--crop_size", 64)
     checkpoint = (runs / "silnet" / "best.pt").read_bytes()
-    assert run_main(train.main, "--name", "straight", *where, *flags, "--max_steps", 2)[0] == 0
-    assert run_main(train.main, "--name", "resumed", *where, *flags, "--max_steps", 1)[0] == 0
-    status, said = run_main(train.main, "--name", "resumed", *where, *flags, "--max_steps", 2, "--continue_train")
-    assert status == 0, said
-    straight, resumed = (load_checkpoint(tmp_path / name / "latest.pt") for name in ("straight", "resumed"))
-    assert same(straight, resumed) and (runs / "silnet" / "best.pt").read_bytes() == checkpoint
+    assert resumes_exactly(tmp_path, "--dataroot", root, *TINY, "--crop_size", 64, *flags)
+    assert (runs / "silnet" / "best.pt").read_bytes() == checkpoint
     line = json.loads((tmp_path / "straight" / "log.jsonl").read_text().splitlines()[-1])
     assert line["G_geo"] > 0
     options = yaml.safe_load((tmp_path / "straight" / "options.yaml").read_text())
@@ -268,43 +247,48 @@ def test_another_silnet_is_refused_when_a_run_is_continued(run_main, root, runs,
 # ------------------------------------------------------------------ refusals
 
 
-MISTAKES = [
-    (("--lambda_geo", "1"), "--lambda_geo needs a SilNet"),
-    (("--lambda_geo", "1", "--silnet", "nosuch"), "nosuch is neither"),
-    (
-        ("--model", "silnet", "--netD", "pixel", "--lambda_geo", "1"),
-        "--netD, --lambda_geo: --model silnet does not use them",
-    ),
-]
+MISTAKES = {
+    "--lambda_geo 1": "--lambda_geo needs a SilNet",
+    "--lambda_geo 1 --silnet nosuch": "nosuch is neither",
+    "--model silnet --netD pixel --lambda_geo 1": "--netD, --lambda_geo: --model silnet does not use them",
+}
 
 
-@pytest.mark.parametrize(("flags", "words"), MISTAKES, ids=str)
-def test_mistakes_of_training(run_main, root, tmp_path, flags, words):
-    status, said = run_main(train.main, "--name", "run", "--dataroot", root, "--checkpoints_dir", tmp_path, *flags)
-    assert status == 2 and words in said and "Traceback" not in said
+@pytest.mark.parametrize("flags", MISTAKES)
+def test_mistakes_of_training(run_main, root, tmp_path, flags):
+    where = ("--name", "run", "--dataroot", root, "--checkpoints_dir", tmp_path)
+    status, said = run_main(train.main, *where, *flags.split())
+    assert status == 2 and MISTAKES[flags] in said and "Traceback" not in said
 
 
-def test_mistakes_of_testing(run_main, runs, tmp_path):
+def test_a_silnet_translates_nothing(run_main, runs, tmp_path):
     status, said = run_main(test_script.main, "--name", "silnet", "--checkpoints_dir", runs, "--results_dir", tmp_path)
     assert status == 2 and "translates nothing" in said
 
 
 def test_without_masks_there_is_nothing_to_learn(run_main, tmp_path):
-    for letter in "AB":
-        for number in range(4):
-            image, _ = draw_hand(np.random.default_rng(number), background=(90, 160, 90))
-            write_png(tmp_path / f"train{letter}" / f"{number}.png", image)
+    for place, (image, _) in enumerate(photographed_hands(8)):
+        write_png(tmp_path / f"train{'AB'[place % 2]}" / f"{place}.png", image)
     where = ("--name", "run", "--dataroot", tmp_path, "--checkpoints_dir", tmp_path)
     status, said = run_main(train.main, *where, *SMALL, "--max_steps", 1)
     assert status == 2 and "have none" in said
 
 
-def test_the_loss_takes_the_mask_s_place():
+@pytest.mark.parametrize(
+    ("flags", "masked"),
+    [
+        ("", True),
+        ("--lambda_geo 1 --silnet s", False),
+        ("--lambda_geo 1 --silnet s --mask", True),
+        ("--silnet s", True),
+    ],
+)
+def test_the_loss_takes_the_mask_s_place(flags, masked):
     """As in GeoConGAN; a flag given wins."""
-    geo = ["--name", "x", "--lambda_geo", "1", "--silnet", "s"]
-    assert parse_train(["--name", "x"]).mask is True
-    assert parse_train(geo).mask is False and parse_train(geo).crop_to_hand is False
-    assert parse_train([*geo, "--mask"]).mask is True and parse_train([*geo, "--mask"]).crop_to_hand is True
-    assert parse_train(["--name", "x", "--silnet", "s"]).mask is True
+    opt = parse_train(["--name", "x", *flags.split()])
+    assert opt.mask is opt.crop_to_hand is masked
+
+
+def test_defaults_of_its_training():
     opt = parse_train(["--name", "x", "--model", "silnet"])
     assert (opt.lr, opt.beta1, opt.batch_size, opt.ngf) == (1e-3, 0.9, 4, 64)

@@ -2,12 +2,13 @@
 
 import threading
 import time
+from collections import Counter
 from multiprocessing.pool import ThreadPool
 
 import numpy as np
 import pytest
 import torch
-from helpers import build, draw_hand
+from helpers import CPU, build, draw_hand
 
 from data.frames import frames_in_folder
 from data.hands import Hand
@@ -17,59 +18,62 @@ from models.hgan import translate
 from models.translation import HandTranslator, hand_bounds, paint_in_tiles, tiles, translator_of
 from util.images import to_uint8, write_png
 
-CPU = torch.device("cpu")
+WHITE = (255, 255, 255)
 
 
-def test_bounds_by_hand():
-    mask = np.zeros((200, 300), bool)
-    mask[50:150, 120:220] = True
-    assert hand_bounds(mask) == (slice(46, 154), slice(116, 224))  # 4 pixels around
+def hands_in(folder, count, size=80):
+    """Regions of hands of several sizes."""
+    for k in range(count):
+        image, mask = draw_hand(np.random.default_rng(k), size=size + 8 * (k % 3), background=WHITE)
+        write_png(folder / f"{k}.png", image)
+        write_png(folder / f"{k}_mask.png", mask)
+    return HandRegions(frames_in_folder(folder), crop=None)
 
 
-def test_small_hands_take_background_along_and_stay_inside():
-    mask = np.zeros((200, 300), bool)
-    mask[0:10, 295:300] = True
-    rows, columns = hand_bounds(mask)
-    assert rows == slice(0, 64) and columns == slice(236, 300)
+def grey(images, masks):
+    return torch.zeros_like(images)
 
 
-@pytest.mark.parametrize("mask", [np.zeros((40, 50), bool), np.ones((40, 50), bool)], ids=["none", "all"])
-def test_bounds_of_nothing_and_of_everything(mask):
-    assert hand_bounds(mask) == (slice(0, 40), slice(0, 50))
+def normalise(images, masks):
+    return (images - images.mean((-2, -1), keepdim=True)).clamp(-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "hand", "box"),
+    [
+        ((200, 300), (slice(50, 150), slice(120, 220)), (slice(46, 154), slice(116, 224))),  # 4 pixels around
+        ((200, 300), (slice(90, 101), slice(2, 102)), (slice(64, 128), slice(0, 108))),  # moved inside
+        ((200, 300), (slice(0, 10), slice(295, 300)), (slice(0, 64), slice(236, 300))),  # small ones take more along
+        ((40, 50), (slice(0, 0), slice(0, 0)), (slice(0, 40), slice(0, 50))),
+        ((40, 50), (slice(0, 40), slice(0, 50)), (slice(0, 40), slice(0, 50))),
+    ],
+    ids=["large", "border", "small", "none", "all"],
+)
+def test_bounds_by_hand(size, hand, box):
+    mask = np.zeros(size, bool)
+    mask[hand] = True
+    assert hand_bounds(mask) == box
 
 
 def test_the_surroundings_do_not_matter():
     """A network that normalises over all it sees gives the same hand in a small region and in a large one."""
 
-    def normalise(images, masks):
-        return (images - images.mean((-2, -1), keepdim=True)).clamp(-1, 1)
+    def normalised(hand, *, crop_to_hand):
+        return HandTranslator(normalise, CPU, masked=False, crop_to_hand=crop_to_hand).images([hand])[0]
 
-    random = np.random.default_rng(0)
-    image = np.full((100, 100, 3), 255, np.uint8)
-    mask = np.zeros((100, 100), bool)
-    mask[10:90, 10:90] = True
-    image[mask] = random.integers(0, 255, (mask.sum(), 3))
+    image, mask = draw_hand(np.random.default_rng(0), size=100, background=WHITE)
     wide = Hand(np.pad(image, ((60, 60), (60, 60), (0, 0)), constant_values=255), np.pad(mask, 60))
-    small, large = (
-        HandTranslator(normalise, CPU, masked=False, crop_to_hand=True).images([hand])[0]
-        for hand in (Hand(image, mask), wide)
-    )
-    assert np.array_equal(large[60:160, 60:160], small)
-    unboxed = HandTranslator(normalise, CPU, masked=False, crop_to_hand=False).images([wide])[0]
-    assert not np.array_equal(unboxed[60:160, 60:160][mask], small[mask])
+    small = normalised(Hand(image, mask), crop_to_hand=True)
+    assert np.array_equal(normalised(wide, crop_to_hand=True)[60:160, 60:160], small)
+    assert not np.array_equal(normalised(wide, crop_to_hand=False)[60:160, 60:160][mask], small[mask])
 
 
 @pytest.mark.parametrize("crop_to_hand", [False, True])
 def test_what_was_painted_beside_the_hand_is_kept_for_looking_at(tmp_path, crop_to_hand):
     """The result is composited by the mask; `unmasked` is not, and holds the source wherever nothing was painted."""
-    image, mask = draw_hand(np.random.default_rng(0), size=200, background=(255, 255, 255))
-    write_png(tmp_path / "a.png", image)
-    write_png(tmp_path / "a_mask.png", mask)
-    regions = HandRegions(frames_in_folder(tmp_path), crop=None)
-    translator = HandTranslator(
-        lambda images, masks: torch.zeros_like(images), CPU, masked=True, crop_to_hand=crop_to_hand
-    )
-    (found,) = translator.stream(regions)
+    translator = HandTranslator(grey, CPU, masked=True, crop_to_hand=crop_to_hand)
+    (found,) = translator.stream(hands_in(tmp_path, 1, size=200))
+    image, mask = found.source.image, found.source.mask
     assert (found.image[mask] == 128).all() and np.array_equal(found.image[~mask], image[~mask])
     painted = np.zeros_like(mask)
     painted[hand_bounds(mask) if crop_to_hand else ...] = True
@@ -98,15 +102,6 @@ def four_threads():
     torch.set_num_threads(threads)
 
 
-def hands_in(folder, count):
-    """Regions of hands of several sizes."""
-    for k in range(count):
-        image, mask = draw_hand(np.random.default_rng(k), size=80 + 8 * (k % 3), background=(255, 255, 255))
-        write_png(folder / f"{k}.png", image)
-        write_png(folder / f"{k}_mask.png", mask)
-    return HandRegions(frames_in_folder(folder), crop=None)
-
-
 def test_a_cpu_translates_hands_side_by_side_each_with_its_share_of_threads(tmp_path, four_threads, monkeypatch):
     """Two at a time, with two of four threads each: neither ends before both have begun."""
     monkeypatch.setattr(translation, "AT_ONCE", 2)
@@ -131,18 +126,17 @@ def test_a_cpu_translates_hands_side_by_side_each_with_its_share_of_threads(tmp_
 
 def test_large_images_are_translated_one_after_another(tmp_path, four_threads, monkeypatch):
     monkeypatch.setattr(translation, "WHOLE", 4 * 88 * 88)  # images of 96 pixels are large, those of 80 and 88 are not
-    at_once = {80: 0, 88: 0, 96: 0}
-    most = dict(at_once)
+    at_once, most = Counter(), Counter()
     lock = threading.Lock()
 
     def paint(images, masks):
-        size = images.shape[-1]
+        size = Counter([images.shape[-1]])
         with lock:
-            at_once[size] += 1
-            most[size] = max(most[size], at_once[size])
+            at_once.update(size)
+            most.update(at_once - most)
         time.sleep(0.05)
         with lock:
-            at_once[size] -= 1
+            at_once.subtract(size)
         return images
 
     monkeypatch.setattr(translation, "paint_in_tiles", lambda paint, images, masks: paint(images, masks))
@@ -167,12 +161,10 @@ def test_a_failure_in_a_thread_ends_the_stream_in_its_turn(tmp_path, four_thread
 @pytest.mark.parametrize("masked", [True, False])
 def test_a_generator_in_training_translates(masked):
     model = build(None, netD="patch", mask=masked)
-    image, mask = draw_hand(np.random.default_rng(0), size=64, background=(255, 255, 255))
-    tensors = stack([Hand(image, mask)], CPU)
+    image, mask = draw_hand(np.random.default_rng(0), size=64, background=WHITE)
     (made,) = translator_of(model, direction="RtoS", crop_to_hand=False).images([Hand(image, mask)])
-    assert np.array_equal(
-        made, to_uint8(translate(model.G_s, *tensors, model.amp, extend_colors=False, masked=masked))[0]
-    )
+    painted = translate(model.G_s, *stack([Hand(image, mask)], CPU), model.amp, extend_colors=False, masked=masked)
+    assert np.array_equal(made, to_uint8(painted)[0])
     assert np.array_equal(made[~mask], image[~mask]) is masked
 
 
@@ -188,14 +180,11 @@ def test_tiles_cover_the_image_and_overlap(size):
     assert (seen >= 1).all()
 
 
-def test_what_depends_on_single_pixels_is_the_same_in_tiles():
-    images = torch.rand(1, 3, 70, 90) * 2 - 1
-    painted = paint_in_tiles(lambda image, _: image * 0.5, images, torch.ones(1, 1, 70, 90), side=32, overlap=8)
-    assert torch.allclose(painted, images * 0.5, atol=1e-6)
-
-
 def test_tones_of_neighbours_fade_into_each_other_and_empty_tiles_stay():
-    """A painter that gives every tile a tone of its own leaves no step larger than its tones' difference over a ramp."""
+    """A painter that gives every tile a tone of its own leaves no step larger than its tones' difference over a ramp.
+
+    What depends on single pixels is the same in tiles.
+    """
     tones = iter([-1.0, 1.0])
     images, masks = torch.zeros(1, 3, 32, 56), torch.ones(1, 1, 32, 56)
     painted = paint_in_tiles(lambda image, _: torch.full_like(image, next(tones)), images, masks, side=32, overlap=8)
@@ -203,3 +192,6 @@ def test_tones_of_neighbours_fade_into_each_other_and_empty_tiles_stay():
     assert painted.diff(dim=-1).abs().max() < 0.5
     kept = paint_in_tiles(lambda image, _: image + 1, images, torch.zeros_like(masks), side=32, overlap=8)
     assert torch.equal(kept, images)
+    images, masks = torch.rand(1, 3, 70, 90) * 2 - 1, torch.ones(1, 1, 70, 90)
+    painted = paint_in_tiles(lambda image, _: image * 0.5, images, masks, side=32, overlap=8)
+    assert torch.allclose(painted, images * 0.5, atol=1e-6)
