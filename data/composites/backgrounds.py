@@ -27,10 +27,9 @@ HELD_OUT = 5  # every fifth photograph is kept for testing
 
 
 def open_backgrounds(root: str | os.PathLike | None, *, size: int, part: str) -> Background:
-    """The source of backgrounds of `size` pixels a side: photographs below `root`, or drawn rooms where it is None.
+    """Backgrounds of `size` pixels a side: photographs below `root`, or drawn rooms, which never repeat, where it is None.
 
-    part: "train" or "test". No photograph serves in both; drawn rooms never repeat.
-    Raises UsageError if `root` holds fewer than ten photographs.
+    part: "train" or "test"; no photograph serves in both. Raises UsageError if there are fewer than ten.
     """
     if root is None:
         return partial(draw_room, size)

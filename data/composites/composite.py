@@ -92,10 +92,7 @@ def place_hand(
 
 
 def place_points(points: np.ndarray, mask: np.ndarray, *, size: int, placement: Placement = AS_IT_IS) -> np.ndarray:
-    """Where place_hand puts points of the source: (..., 2) x and y in pixels -> the same in the output, float64.
-
-    Continuous coordinates: a pixel's centre lies at +0.5. Points may come to lie outside the output.
-    """
+    """Where place_hand puts points of the source, (..., 2): x and y in pixels, whose centres lie at +0.5; perhaps outside."""
     left, top, side = _window(mask, placement)
     placed = (np.asarray(points, np.float64) - (left, top)) * (size / side)
     return np.stack([size - placed[..., 0], placed[..., 1]], axis=-1) if placement.mirror else placed

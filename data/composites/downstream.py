@@ -34,11 +34,8 @@ PHOTOGRAPHS = {"train": 400, "test": 100}  # backgrounds drawn of each part; tra
 
 
 class AnnotatedHand(NamedTuple):
-    """A hand cut out and ready to be pasted.
-
-    cutout: uint8 (C, C, 4), RGB times opacity, and opacity; joints: float64 (21, 2), x and y in pixels of the cutout,
-    None where they are not asked for; name: its file.
-    """
+    """A hand ready to be pasted. cutout: uint8 (C, C, 4), RGB times opacity, and opacity; joints: float64 (21, 2), x and y in
+    its pixels, None where they are not asked for; name: its file."""
 
     cutout: np.ndarray
     joints: np.ndarray | None
@@ -80,11 +77,7 @@ def photograph(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def background_bank(root: str | None, *, size: int, part: str, seed: int) -> Background:
-    """A source of backgrounds that were all drawn beforehand, so that drawing them costs no training time.
-
-    root: folder of photographs; None: rooms that the project draws. part: "train" or "test", which share no photograph
-    and no room. Raises UsageError for a folder with too few photographs.
-    """
+    """As open_backgrounds, but drawn beforehand, so that it costs no training time; parts share no photograph and no room."""
     source = open_backgrounds(root, size=size, part=part)
     rng = np.random.default_rng((seed, PARTS.index(part)))
     return partial(one_of, np.stack([source(rng) for _ in range(PHOTOGRAPHS[part])]))

@@ -32,9 +32,8 @@ MEASURES = {
 class GapClosed(NamedTuple):
     """How much of the gap between training on synthetic and on real hands translation closes.
 
-    gain: translated over synthetic hands; gap: real over synthetic hands; both in the measure's own unit, positive if
-    better. spread: the widest range over seeds of the three trainings. share: (b - a) / (c - a) of the
-    means, None where it would mean nothing. verdict: the same in words.
+    gain, gap: translated and real over synthetic hands, in the measure's unit, positive if better. spread: the widest
+    range over seeds. share: gain / gap, None where it would mean nothing. verdict: the same in words.
     """
 
     gain: float
