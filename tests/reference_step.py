@@ -4,7 +4,7 @@ Written from the paper (section III) and from what models/departures.py says in 
 implementation does: one pass for every network and image, features of real and fake images wherever they are used, everything in
 one precision and in contiguous memory, PyTorch's plain operators, weights updated one tensor at a time, and whatever gradients
 autograd computes on the way, wanted or not. Random choices are shared with the model that it is made from, and so are VGG16's
-weights; the networks are copies of the model's, which tests/models/test_plain_networks.py holds to a transcription of their own.
+weights; the networks are copies of the model's, which tests/models/test_networks.py holds to transcriptions of their own.
 """
 
 import copy

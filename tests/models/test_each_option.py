@@ -11,21 +11,13 @@ from models.config import NetworkConfig, Objective, Option, options_of
 from models.networks.silnet import SilNet
 
 OPTIONS = options_of(NetworkConfig, Objective)
-CHOICES = {"netG": tuple(GENERATORS), "netD": tuple(DISCRIMINATORS)}
-BASE = {"pool_size": 1, "netG": "resnet_4blocks", "netD": "patch"}
-# Options that act together with others, and what those are set to, beside the base.
-ACTS_WITH = {
-    "normalize_features": {"netD": "perceptual"},
-}
-# helpers.build scales the initial weights.
-OTHER = {"normalize_features": False}
+SMALL = {"pool_size": 1, "netG": "resnet_4blocks", "netD": "patch"}
+ACTS_WITH = {"normalize_features": {"netD": "perceptual"}}  # what acts together with another option only
 
 
 def other_value(option: Option, base: object) -> object:
     """A value in the option's range that is not `base`."""
-    if option.name in OTHER:
-        return OTHER[option.name]
-    choices = CHOICES.get(option.name, option.choices)
+    choices = {"netG": GENERATORS, "netD": DISCRIMINATORS}.get(option.name, option.choices)
     if choices:
         return next(choice for choice in choices if choice != base)
     if option.type is bool:
@@ -34,9 +26,9 @@ def other_value(option: Option, base: object) -> object:
     return option.type(value) if option.type is float else max(int(value), 0)
 
 
-def train(vgg, **changes: object) -> list[torch.Tensor]:
-    """All weights of a small model after four steps, one of them as if late in a training."""
-    values = BASE | changes
+def train(vgg, **changes: object) -> tuple[list[torch.Tensor], dict]:
+    """All weights of a small model after four steps, one of them as if late in a training; and its options."""
+    values = SMALL | changes
     torch.manual_seed(0)
     silnet = SilNet(base=2)
     model = build(vgg if values["netD"] == "perceptual" else None, silnet=silnet, total_steps=1500, **values)
@@ -47,27 +39,23 @@ def train(vgg, **changes: object) -> list[torch.Tensor]:
         if step == 3:
             model.steps += 1000
         model.training_step(batch)
-    return [tensor.clone() for net in model.networks.values() for tensor in net.state_dict().values()]
+    weights = [tensor.clone() for net in model.networks.values() for tensor in net.state_dict().values()]
+    return weights, vars(model.config) | vars(model.objective)
 
 
-@pytest.mark.parametrize("netD", ["patch", "perceptual"])
-def test_the_same_values_train_the_same_weights(vgg, netD):
-    once, again = (train(vgg, netD=netD) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+once = functools.cache(train)
 
 
-@pytest.fixture(scope="module")
-def base_weights(vgg):
-    """base_weights(changes) -> the weights trained with the base and these changes, each computed once."""
-    return functools.cache(lambda changes: train(vgg, **dict(changes)))
+@pytest.mark.parametrize("changes", [{}, *ACTS_WITH.values()], ids=str)
+def test_the_same_values_train_the_same_weights(vgg, changes):
+    assert all(map(torch.equal, once(vgg, **changes)[0], train(vgg, **changes)[0]))
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_each_option_changes_what_is_trained(vgg, base_weights, name):
+def test_each_option_changes_what_is_trained(vgg, name):
     where = ACTS_WITH.get(name, {})
-    base = (BASE | {key: option.paper for key, option in OPTIONS.items() if key not in BASE} | where)[name]
-    value = other_value(OPTIONS[name], base)
-    before, after = base_weights(tuple(where.items())), train(vgg, **(where | {name: value}))
-    assert [a.shape for a in before] != [b.shape for b in after] or not all(map(torch.equal, before, after)), (
-        f"--{name} {value} trains the same weights as {base}"
-    )
+    before, base = once(vgg, **where)
+    value = other_value(OPTIONS[name], base[name])
+    after, _ = train(vgg, **where | {name: value})
+    same = [a.shape for a in before] == [b.shape for b in after] and all(map(torch.equal, before, after))
+    assert not same, f"--{name} {value} trains the same weights as {base[name]}"

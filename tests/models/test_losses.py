@@ -1,9 +1,10 @@
-"""Losses against values worked out by hand."""
+"""Losses, and training's departures from the paper, against values worked out by hand."""
 
 import pytest
 import torch
 
-from models.departures import COLOURED, EDGE_KEPT, detail_loss, edge_loss
+from models import departures
+from models.departures import BAND, FADE, detail_loss, edge_loss, edge_share, extend_colors, linear_decay
 from models.losses import l1_loss, lsgan_discriminator_loss, lsgan_generator_loss
 
 
@@ -53,8 +54,8 @@ def test_edge_loss_asks_for_the_sources_edges_alone():
     textured[..., 22:, 24:] = textured[..., 22:, 24:] + 0.3 * (torch.arange(8) % 2)
     assert loss(textured) == pytest.approx(0, abs=1e-6)
     half = 0.2 * (0.6 / 0.2) ** 0.5
-    assert loss(step_in_light(0.2, half)) == pytest.approx(flat * (1 - 0.5 / EDGE_KEPT), rel=1e-3)
-    assert loss(step_in_light(0.6, 0.2)) == pytest.approx(flat * (1 + 1 / EDGE_KEPT), rel=1e-3)
+    assert loss(step_in_light(0.2, half)) == pytest.approx(flat * (1 - 0.5 / departures.EDGE_KEPT), rel=1e-3)
+    assert loss(step_in_light(0.6, 0.2)) == pytest.approx(flat * (1 + 1 / departures.EDGE_KEPT), rel=1e-3)
     assert loss(textured, step_in_light(0.4, 0.4)) == 0
 
 
@@ -79,6 +80,61 @@ def test_detail_loss_leaves_tone_free():
         (tone, 0),
         (board, 0.1 / 4),
         (tone - board, 0.1 / 4),
-        (red, (0.1 / 3 + COLOURED * 0.1 * (2 + 1 + 1) / 9) / 4),
+        (red, (0.1 / 3 + departures.COLOURED * 0.1 * (2 + 1 + 1) / 9) / 4),
     ):
         assert detail_loss(source + change, source, mask).item() == pytest.approx(wanted, abs=1e-6)
+
+
+def test_longer_runs_keep_edges_in_the_place_of_detail():
+    """Runs of SHORT steps keep all detail, runs of 1.5 times that half of it, of twice that none."""
+    lengths = (100, departures.SHORT, departures.SHORT * 3 // 2, departures.SHORT * 2, departures.SHORT * 20, None)
+    assert [edge_share(total) for total in lengths] == [0, 0, 0.5, 1, 1, 1]
+
+
+def test_rates_hold_for_half_the_run_and_end_at_zero():
+    assert [linear_decay(step, 8) for step in range(9)] == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
+    assert linear_decay(10**6, None) == 1
+
+
+def hand() -> tuple[torch.Tensor, torch.Tensor]:
+    """A hand of -0.5, 20 to 40 pixels from the left, the rest white: (2, 3, 50, 101) and its mask."""
+    mask = torch.zeros(2, 1, 50, 101)
+    mask[..., 20:40] = 1
+    return torch.where(mask > 0, -0.5, 1.0).expand(-1, 3, -1, -1).contiguous(), mask
+
+
+def test_the_hand_stays_and_its_colour_goes_on_beside_it():
+    image, mask = hand()
+    image[:, 0] += 0.1 * torch.rand(50, 101) * mask[0, 0]
+    seen = extend_colors(image, mask)
+    assert torch.equal(seen[mask.expand_as(seen) > 0], image[mask.expand_as(image) > 0])
+    near = slice(40, 40 + BAND - FADE)
+    torch.testing.assert_close(seen[:, 1:, :, near], torch.full((2, 2, 50, BAND - FADE), -0.5))
+
+
+def test_far_from_the_hand_the_background_stays():
+    image, mask = hand()
+    seen = extend_colors(image, mask)
+    assert torch.equal(seen[..., 40 + BAND + FADE :], image[..., 40 + BAND + FADE :])
+    fade = seen[0, 0, 25, 40 : 40 + BAND + FADE + 1]
+    assert (fade.diff() >= -1e-6).all() and fade[0] < -0.49 and fade[-1] > 0.99
+
+
+def test_masks_that_cover_all_or_nothing_change_nothing():
+    image = torch.rand(1, 3, 33, 20) * 2 - 1
+    assert torch.equal(extend_colors(image, torch.ones(1, 1, 33, 20)), image)
+    assert torch.equal(extend_colors(image, torch.zeros(1, 1, 33, 20)), image)
+
+
+def test_a_hand_is_filled_by_its_own_colours_whatever_else_is_in_the_batch():
+    image, mask = hand()
+    image[1] = -image[1]
+    both, alone = extend_colors(image, mask), extend_colors(image[:1], mask[:1])
+    torch.testing.assert_close(both[:1], alone)
+
+
+def test_gradients_reach_the_hand_and_pass_the_band_by():
+    image, mask = hand()
+    image.requires_grad_()
+    extend_colors(image, mask).sum().backward()
+    assert torch.equal(image.grad, mask.expand_as(image))

@@ -30,39 +30,30 @@ def worst_difference(ours: torch.nn.Module, theirs: torch.nn.Module, size: tuple
         return (ours.eval()(images(*size)) - expected).abs().max().item()
 
 
-def test_logits_equal_timms_at_any_size() -> None:
-    theirs = reference(embed_dim=192, depth=3, num_heads=3, img_size=224, num_classes=11)
-    ours = VisionTransformer(width=192, depth=3, heads=3, img_size=224, num_classes=11)
-    ours.load_state_dict(theirs.state_dict(), strict=True)
-    for size in [(224, 224), (128, 128), (272, 272), (96, 160)]:  # smaller, larger and oblong: interpolated positions
+SIZES = [(224, 224), (128, 128), (272, 272), (96, 160)]  # smaller, larger and oblong: interpolated positions
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "heads", "parameters", "sizes"),
+    [
+        ("tiny", 192, 3, 5_717_416, SIZES),
+        ("small", 384, 6, 22_050_664, [(96, 96)]),
+        ("base", 768, 12, 86_567_656, [(96, 96)]),
+    ],
+)
+def test_parameters_and_logits_equal_timms_at_any_size(name, width, heads, parameters, sizes) -> None:
+    with torch.device("meta"):  # no initialisation that the copy would overwrite
+        ours = create_vit(name, img_size=224, num_classes=1000)
+    assert sum(parameter.numel() for parameter in ours.parameters()) == parameters
+    theirs = reference(embed_dim=width, depth=12, num_heads=heads, img_size=224, num_classes=1000)
+    ours.load_state_dict(theirs.state_dict(), strict=True, assign=True)
+    for size in sizes:
         assert worst_difference(ours, theirs, size) < 1e-4
 
 
-def test_vit_base_equals_timms_with_its_parameter_count() -> None:
-    theirs = reference(embed_dim=768, depth=12, num_heads=12, img_size=224, num_classes=1000)
-    with torch.device("meta"):  # no initialisation that the copy would overwrite
-        ours = create_vit("base", img_size=224, num_classes=1000)
-    assert sum(parameter.numel() for parameter in ours.parameters()) == 86_567_656
-    ours.load_state_dict(theirs.state_dict(), strict=True, assign=True)
-    assert worst_difference(ours, theirs, (224, 224)) < 1e-4
-    assert worst_difference(ours, theirs, (96, 96)) < 1e-4
-
-
-@pytest.mark.parametrize("name, count", [("tiny", 5_717_416), ("small", 22_050_664), ("base", 86_567_656)])
-def test_parameter_counts_at_1000_classes(name: str, count: int) -> None:
-    with torch.device("meta"):
-        model = create_vit(name, img_size=224, num_classes=1000)
-    assert sum(parameter.numel() for parameter in model.parameters()) == count
-
-
-def small_vit(num_classes: int = 3) -> VisionTransformer:
+def small_vit() -> VisionTransformer:
     torch.manual_seed(0)
-    return VisionTransformer(width=48, depth=2, heads=3, img_size=64, num_classes=num_classes)
-
-
-def patches(model: VisionTransformer, images: torch.Tensor) -> torch.Tensor:
-    """The patches' tokens, (N, rows * columns, width), row by row."""
-    return model.patch_embed(images).flatten(2).transpose(1, 2)
+    return VisionTransformer(width=48, depth=2, heads=3, img_size=64, num_classes=3)
 
 
 def test_sine_positions_by_hand() -> None:
@@ -81,8 +72,8 @@ def test_attention_looks_somewhere_from_the_first_step_on(name: str) -> None:
     model = create_vit(name, img_size=96, num_classes=3)
     block = model.blocks[0]
     with torch.no_grad():
-        tokens = torch.cat([model.cls_token.expand(4, -1, -1), patches(model, torch.rand(4, 3, 96, 96) * 2 - 1)], 1)
-        tokens = block.norm1(tokens + model.pos_embed)
+        patches = model.patch_embed(torch.rand(4, 3, 96, 96) * 2 - 1).flatten(2).transpose(1, 2)
+        tokens = block.norm1(torch.cat([model.cls_token.expand(4, -1, -1), patches], 1) + model.pos_embed)
         query, key, _ = block.attn["qkv"](tokens).unflatten(-1, (3, block.heads, -1)).permute(2, 0, 3, 1, 4)
         shares = (query[:, :, :1] @ key.transpose(-1, -2) / key.shape[-1] ** 0.5).softmax(-1)
     effective = shares.square().sum(-1).reciprocal().mean().item()  # patches that share it: 37 if even, 1 if on one

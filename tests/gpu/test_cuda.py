@@ -1,0 +1,252 @@
+"""Training on a GPU: steps as on a CPU, without waiting for the host, in constant memory, recorded; runs that move between
+devices and precisions, repeat themselves bit for bit, and are shared by processes."""
+
+import copy
+import json
+import math
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from helpers import CPU, ROOT, TINY, make_batch, run_ranks, same, start_call, write_hands
+
+from models import MODELS
+from models.config import network_config, objective
+from models.features.vgg16 import load_vgg16
+from models.graphs import GraphedStep
+from models.hgan import HGAN
+from options.train_options import parse_train
+from util.checkpoint import load_checkpoint
+from util.runtime import Amp, seed_step
+
+# Relative to losses of order one: sums in another order, and some 30 layers of 11 and of 8 bits.
+TOLERANCES = {"off": 5e-3, "fp16": 2e-2, "bf16": 5e-2}
+
+
+def create(device: torch.device, amp: str = "off", model: str = "mshgan4") -> HGAN:
+    """A narrow model of the default flags."""
+    opt = parse_train(["--name", "x", "--model", model, "--ngf", "16", "--ndf", "16", "--lambda_geo", "0"])
+    torch.manual_seed(0)
+    vgg = load_vgg16("random", calibrated=True)[0] if opt.netD == "perceptual" else None
+    return HGAN(network_config(opt), objective(opt), vgg=vgg, amp=Amp(amp), device=device)
+
+
+def batch_on(device: torch.device, seed: int = 0) -> dict:
+    return {name: value.to(device) for name, value in make_batch(64, seed=seed).items()}
+
+
+def steps(model: HGAN, numbers) -> list[dict]:
+    """Take the steps of these numbers; returns their losses."""
+    losses = []
+    for number in numbers:
+        seed_step(0, 0, number)
+        losses.append(model.training_step(batch_on(model.device, number)))
+    return losses
+
+
+def relative(theirs: dict, ours: dict, *, least: float) -> list[float]:
+    """The difference of each loss, over its size or `least`."""
+    values = ((theirs[name].item(), value.item()) for name, value in ours.items())
+    return [abs(there - here) / max(least, abs(here)) for there, here in values]
+
+
+# ------------------------------------------------------------------ steps
+
+
+@pytest.mark.parametrize("amp", TOLERANCES)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_step_computes_what_a_cpu_computes(cuda, figure, model, amp):
+    (theirs,), (ours,) = steps(create(cuda, amp, model), [0]), steps(create(CPU, "off", model), [0])
+    ours.pop("skipped")  # fp16's scaler may skip its first steps, until the scale fits
+    differences = relative(theirs, ours, least=1.0)
+    figure(f"largest difference of a loss, {model}, {amp}", max(differences))
+    assert all(each < TOLERANCES[amp] for each in differences)  # not the largest: it may hide a NaN
+
+
+@pytest.mark.parametrize("amp", TOLERANCES)
+def test_no_step_waits_for_the_host(cuda, amp):
+    model, batches = create(cuda, amp), [batch_on(cuda, seed) for seed in range(4)]
+    model.training_step(batches[0])  # makes constants and the optimizers' state
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for batch in batches:
+            model.training_step(batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_memory_is_flat_over_500_steps(cuda, figure):
+    model, batch = create(cuda, "bf16"), batch_on(cuda)
+    for step in range(560):
+        if step == 60:  # the pools are full
+            start = torch.cuda.memory_allocated(cuda)
+        model.training_step(batch)
+    grown = torch.cuda.memory_allocated(cuda) - start
+    figure("bytes more after 500 steps", grown)
+    assert grown < 2**20
+
+
+def copy_state(source: HGAN, target: HGAN) -> None:
+    """Write weights, moments and pools into the tensors that `target` has, which its recording reads and writes."""
+    pairs = [(target.networks[name].state_dict(), network.state_dict()) for name, network in source.networks.items()]
+    for ours, theirs in ((target.optimizer_G, source.optimizer_G), (target.optimizer_D, source.optimizer_D)):
+        pairs += zip(ours.state.values(), theirs.state.values(), strict=True)
+    pairs += [({"images": getattr(m, pool).images} for m in (target, source)) for pool in ("pool_r", "pool_s")]
+    with torch.no_grad():
+        for ours, theirs in pairs:
+            for name, value in theirs.items():
+                if value is not None:
+                    ours[name].copy_(value)
+
+
+@pytest.mark.parametrize(
+    ("model", "amp", "tolerance"), [("mshgan4", "off", 1e-3), ("mshgan4", "bf16", 5e-2), ("pixcyclegan4", "off", 1e-3)]
+)
+def test_recorded_steps_are_those_that_are_not(cuda, figure, model, amp, tolerance):
+    """Each step from the same state: left alone, the two part by more than 1 % in seven steps, as rounding grows that fast."""
+    plain, recorded = create(cuda, amp, model), create(cuda, amp, model)
+    recorded.training_step, differences = GraphedStep(recorded), []
+    for seed in range(10):
+        if seed:
+            copy_state(plain, recorded)
+        (ours,), (theirs,) = steps(plain, [seed]), steps(recorded, [seed])
+        differences += relative(theirs, ours, least=0.1)
+    figure(f"largest difference of a recorded step's loss, {model}, {amp}", max(differences))
+    assert recorded.training_step.graph is not None
+    assert all(each < tolerance for each in differences)
+
+
+def test_compiled_networks_compute_the_same(cuda):
+    plain, compiled = create(cuda), create(cuda)
+    compiled.compile()
+    (ours,), (theirs,) = steps(plain, [0]), steps(compiled, [0])
+    for name in ours:
+        torch.testing.assert_close(theirs[name], ours[name], rtol=1e-2, atol=1e-3)
+
+
+# ------------------------------------------------------------------ models that move
+
+
+def moved(state: dict) -> dict:
+    """The state as a checkpoint brings it: on the CPU, in its memory format."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().cpu().clone()
+    if isinstance(state, dict):
+        return {key: moved(value) for key, value in state.items()}
+    return [moved(value) for value in state] if isinstance(state, list) else copy.deepcopy(state)
+
+
+@pytest.mark.parametrize("way", ["CPU to CUDA", "CUDA to CPU"])
+def test_moments_move_with_their_weights(cuda, way, figure):
+    """The update after a move is the one that was due: not Adam's moments on other weights, which gives a cosine of .7."""
+    there, here = (CPU, cuda) if way == "CPU to CUDA" else (cuda, CPU)
+    model, again = create(there), create(here)
+    steps(model, range(3))
+    again.load_state_dict(moved(model.state_dict()))
+    for optimizer in (again.optimizer_G, again.optimizer_D):
+        for parameter, values in optimizer.state.items():
+            assert values["exp_avg"].stride() == parameter.stride()
+    before = [p.detach().cpu().clone() for p in model.D_r.parameters()]
+    steps(model, [3])
+    steps(again, [3])
+    ours, theirs = (
+        torch.cat([(p.detach().cpu() - old).flatten() for p, old in zip(net.parameters(), before)])
+        for net in (model.D_r, again.D_r)
+    )
+    cosine = torch.cosine_similarity(ours, theirs, dim=0).item()
+    figure(f"cosine of D's next update, {way}", cosine)
+    assert cosine > 0.99
+
+
+@pytest.mark.parametrize("precisions", [("bf16", "fp16"), ("fp16", "bf16"), ("off", "fp16")])
+def test_precision_may_change(cuda, precisions):
+    model, again = (create(cuda, amp) for amp in precisions)
+    steps(model, range(2))
+    again.load_state_dict(moved(model.state_dict()))
+    steps(again, [2, 3])
+    for name, net in model.networks.items():
+        for p, q in zip(net.parameters(), again.networks[name].parameters()):
+            assert torch.isfinite(q).all() and (p - q).abs().max() < 0.5 * p.abs().max().clamp(min=1e-3)
+
+
+# ------------------------------------------------------------------ runs
+
+
+def script(tmp_path: Path, name: str, root: Path, *flags: object, launch: tuple = ()) -> subprocess.CompletedProcess:
+    """train.py in a process of its own."""
+    command = [sys.executable, *launch, "train.py", "--name", name, "--dataroot", root, "--checkpoints_dir", tmp_path]
+    return subprocess.run([*map(str, [*command, *TINY, *flags])], cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+def run(*arguments: object, device: str = "cuda", **launch: tuple) -> dict:
+    """The checkpoint of a run that ends well; arguments: of `script`."""
+    done = script(*arguments, "--device", device, **launch)
+    assert done.returncode == 0, done.stderr
+    tmp_path, name = arguments[:2]
+    return load_checkpoint(tmp_path / name / "latest.pt")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return write_hands(tmp_path_factory.mktemp("data"), frames=1)
+
+
+@pytest.mark.parametrize("net", ["pixel", "patch", "perceptual"])
+def test_deterministic_runs_are_equal_bit_for_bit(cuda, tmp_path, root, net):
+    flags = ("--netD", net, "--deterministic", "--dropout", "--max_steps", 6)
+    assert same(run(tmp_path, "a", root, *flags), run(tmp_path, "b", root, *flags))
+
+
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+def test_a_recorded_run_saves_and_goes_on(cuda, tmp_path, root, amp):
+    """A whole run: loader, validation, pictures and checkpoints around the recording. The losses are finite."""
+    flags = f"--cuda_graphs --amp {amp} --num_workers 1 --val_interval 0.5 --display_freq 4".split()
+    run(tmp_path, "run", root, *flags, "--max_steps", 12)
+    assert run(tmp_path, "run", root, *flags, "--max_steps", 20, "--continue_train")["step"] == 20
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [value for line in lines for name, value in line.items() if name.startswith(("G_", "D_"))]
+    assert losses and all(map(math.isfinite, losses))
+
+
+def test_a_run_goes_on_on_the_other_device(cuda, tmp_path, root):
+    run(tmp_path, "run", root, "--max_steps", 2)
+    run(tmp_path, "run", root, "--max_steps", 4, "--continue_train", device="cpu")
+    assert run(tmp_path, "run", root, "--max_steps", 6, "--continue_train")["step"] == 6
+
+
+def test_two_gpus_train_together(cuda, tmp_path, root):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one GPU: NCCL takes one process a card")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2)
+    content = run(tmp_path, "run", root, "--max_steps", 4, launch=torchrun)
+    assert content["step"] == 4 and len(content["ranks"]) == 2
+    assert run(tmp_path, "run", root, "--max_steps", 6, "--continue_train")["step"] == 6
+
+
+def share(device: torch.device) -> None:
+    """One of two processes that train together on a device: their batches differ, their weights stay equal."""
+    dist.init_process_group("gloo")
+    model = create(device, model="pixcyclegan4")
+    model.distribute()
+    first = 3 * dist.get_rank()
+    steps(model, range(first, first + 3))
+    weights = torch.cat([p.detach().flatten() for p in model.G_r.parameters()]).cpu()
+    both = [torch.empty_like(weights) for _ in range(2)]
+    dist.all_gather(both, weights)
+    assert torch.equal(*both)
+
+
+def test_two_processes_share_a_card_by_gloo(cuda, tmp_path):
+    log = tmp_path / "log"
+    assert run_ranks(2, partial(start_call, partial(share, cuda)), log) == [0, 0], log.read_text()
+
+
+def test_out_of_memory_is_one_sentence(cuda, tmp_path, root):
+    # Some 18 GB of activations for each of twelve images that a generator is given: too much for a card, not for the host.
+    flags = ("--crop_size", 2048, "--batch_size", 2, "--ngf", 64, "--max_steps", 1, "--device", "cuda")
+    done = script(tmp_path, "run", root, *flags)
+    assert done.returncode == 1 and "--crop_size" in done.stderr and "Traceback" not in done.stderr, done.stderr
