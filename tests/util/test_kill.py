@@ -126,6 +126,6 @@ def test_a_killed_worker_is_an_error_and_no_hang(small_root, tmp_path):
     finally:
         child.kill()
     said = log.read_text()
-    assert status == 1 and "a process that reads images was lost" in said and "--num_workers" in said, said
+    assert status == 1 and "a worker process was lost" in said and "--num_workers" in said, said
     assert "Traceback" not in said
-    assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] > 0
+    assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] >= 6  # saved as the run ended
