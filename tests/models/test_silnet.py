@@ -30,10 +30,6 @@ SMALL = ["--model=silnet", "--ngf=8", "--crop_size=48", "--batch_size=2", "--lr=
 SMALL += ["--log_freq=1", "--display_freq=0", "--val_interval=0"]
 
 
-def test_parameters():
-    assert sum(p.numel() for p in SilNet().parameters()) == 1_864_129
-
-
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [(32, 32), (37, 50), (9, 8)])
 def test_any_size_and_any_number_of_channels(levels, size):
@@ -44,6 +40,7 @@ def test_any_size_and_any_number_of_channels(levels, size):
 
 def test_a_logit_depends_on_its_surroundings_alone():
     """Not on the image's size, so that what is learnt on crops holds on whole frames."""
+    assert sum(p.numel() for p in SilNet().parameters()) == 1_864_129
     torch.manual_seed(0)
     net = SilNet(base=4).eval()
     frame = torch.rand(1, 3, 120, 120)
@@ -213,10 +210,11 @@ def test_geometric_loss_by_hand():
 )
 def test_runs_with_it_resume_exactly_and_are_scored(run_main, light_features, root, runs, tmp_path, flags):
     """The generators learn from it, SilNet does not; and test.py knows the run's SilNet without being told."""
-    flags = ("--lambda_geo", 1, "--silnet", runs / "silnet", "--lr_decay", "none", *flags)
-    checkpoint = (runs / "silnet" / "best.pt").read_bytes()
-    assert resumes_exactly(tmp_path, "--dataroot", root, *TINY, "--crop_size", 64, *flags)
-    assert (runs / "silnet" / "best.pt").read_bytes() == checkpoint
+    best, mine = (runs / "silnet" / "best.pt").read_bytes(), tmp_path / "mine.pt"
+    mine.write_bytes(best)
+    flags = ("--lambda_geo", 1, "--silnet", mine, "--lr_decay", "none", *flags)
+    where = ("--dataroot", root, *TINY, "--crop_size", 64, *flags)
+    assert resumes_exactly(tmp_path, *where) and mine.read_bytes() == best
     line = json.loads((tmp_path / "straight" / "log.jsonl").read_text().splitlines()[-1])
     assert line["G_geo"] > 0
     options = yaml.safe_load((tmp_path / "straight" / "options.yaml").read_text())
@@ -232,19 +230,10 @@ def test_runs_with_it_resume_exactly_and_are_scored(run_main, light_features, ro
     assert 0 <= metrics["boundary_f"] < metrics["baseline"]["boundary_f"] <= 1
     assert metrics["silnet"] == options["resolved"]["silnet"] and metrics["n_shape"] == 4
 
-
-def test_another_silnet_is_refused_when_a_run_is_continued(run_main, root, runs, tmp_path):
-    mine = tmp_path / "mine.pt"
-    mine.write_bytes((runs / "silnet" / "best.pt").read_bytes())
-    where = ("--name", "run", "--dataroot", root, "--checkpoints_dir", tmp_path, *TINY, "--netD", "pixel")
-    flags = ("--lambda_geo", 1, "--silnet", mine)
-    assert run_main(train.main, *where, *flags, "--max_steps", 1)[0] == 0
     mine.write_bytes((runs / "silnet" / "latest.pt").read_bytes())
-    status, said = run_main(train.main, *where, *flags, "--max_steps", 2, "--continue_train")
+    more = ("--name", "straight", "--checkpoints_dir", tmp_path, "--max_steps", 3, "--continue_train")
+    status, said = run_main(train.main, *where, *more)
     assert status == 2 and "another --silnet" in said
-
-
-# ------------------------------------------------------------------ refusals
 
 
 MISTAKES = {
@@ -274,21 +263,10 @@ def test_without_masks_there_is_nothing_to_learn(run_main, tmp_path):
     assert status == 2 and "have none" in said
 
 
-@pytest.mark.parametrize(
-    ("flags", "masked"),
-    [
-        ("", True),
-        ("--lambda_geo 1 --silnet s", False),
-        ("--lambda_geo 1 --silnet s --mask", True),
-        ("--silnet s", True),
-    ],
-)
-def test_the_loss_takes_the_mask_s_place(flags, masked):
+def test_the_loss_takes_the_mask_s_place():
     """As in GeoConGAN; a flag given wins."""
-    opt = parse_train(["--name", "x", *flags.split()])
-    assert opt.mask is opt.crop_to_hand is masked
-
-
-def test_defaults_of_its_training():
+    for flags in ("", "--silnet s", "--lambda_geo 1 --silnet s --mask", "--lambda_geo 1 --silnet s"):
+        opt = parse_train(["--name", "x", *flags.split()])
+        assert opt.mask is opt.crop_to_hand is (flags != "--lambda_geo 1 --silnet s")
     opt = parse_train(["--name", "x", "--model", "silnet"])
     assert (opt.lr, opt.beta1, opt.batch_size, opt.ngf) == (1e-3, 0.9, 4, 64)

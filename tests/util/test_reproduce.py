@@ -2,12 +2,13 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from helpers import ROOT, TINY, start_child, write_hands
@@ -16,10 +17,9 @@ from util.errors import UsageError
 from util.reproduce import __main__ as reproduce
 from util.reproduce import claims
 from util.reproduce.__main__ import parse_reproduce
-from util.reproduce.claims import FAILS, HOLDS, OPEN, UNTESTED, Comparison
-from util.reproduce.evidence import sharpness
+from util.reproduce.claims import FAILS, HOLDS, OPEN, UNTESTED, Comparison, sharpness
 from util.reproduce.page import shading_step
-from util.reproduce.runner import Runner, duration, places_for, plan_text
+from util.reproduce.runner import Runner, duration, places_for
 from util.reproduce.stages import Stage, choose, create_stages
 from util.results.pages import html_page, table
 from util.scores.distances import Difference
@@ -41,25 +41,23 @@ def around(estimate: float, spread: float = 1.0) -> Difference:
     ],
 )
 def test_a_claim_holds_where_all_intervals_do_and_fails_where_one_contradicts(estimates, verdict):
-    differences = [around(each) for each in estimates]
-    assert claims.verdict_of(differences, lower_is_better=True) == verdict
-    flipped = [around(-each) for each in estimates]
-    assert claims.verdict_of(flipped, lower_is_better=False) == verdict
+    for sign in (1, -1):
+        differences = [around(sign * each) for each in estimates]
+        assert claims.verdict_of(differences, lower_is_better=sign > 0) == verdict
 
 
 def test_a_claim_about_models_that_are_not_all_there_can_fail_but_not_hold():
     good, bad = (Comparison("a", "b", "FID", around(value)) for value in (-2.0, 2.0))
-    assert claims.better("x", [good]).verdict == HOLDS
-    assert claims.better("x", [good], missing=["mshgan6"]).verdict == OPEN
+    assert claims.better("x", [good]) == ("x", HOLDS, "FID, a - b: -2.00 (-2.95 to -1.05)")
+    lacking = claims.better("x", [good], missing=["mshgan6"])
+    assert lacking.verdict == OPEN and "mshgan6" in lacking.measured
     assert claims.better("x", [bad], missing=["mshgan6"]).verdict == FAILS
-    assert "mshgan6" in claims.better("x", [good], missing=["mshgan6"]).measured
-    assert "a - b: -2.00 (-2.95 to -1.05)" in claims.better("x", [good]).measured
 
 
 @pytest.mark.parametrize(
     ("generated", "real", "synthetic", "verdict"),
     [
-        ((90, 100), (95, 100), (5, 100), HOLDS),
+        ((3344, 3500), (3302, 3500), (89, 3500), HOLDS),  # the paper's own figures
         ((20, 100), (95, 100), (5, 100), FAILS),
         ((55, 100), (95, 100), (5, 100), OPEN),
         ((99, 100), (99, 100), (98, 100), UNTESTED),  # calls everything real
@@ -71,25 +69,29 @@ def test_generated_hands_taken_for_real_count_only_with_a_classifier_that_can_te
     assert claims.taken_for_real("x", calls).verdict == verdict
 
 
-def test_the_papers_own_figures_support_its_claims():
-    fig7 = [[3341, 121, 40], [114, 2915, 647], [45, 465, 2813]]
-    assert claims.confused_with_real("x", fig7).verdict == HOLDS
-    calls = {"generated": (3344, 3500), "real": (3302, 3500), "synthetic": (89, 3500)}
-    assert claims.taken_for_real("x", calls).verdict == HOLDS
+@pytest.mark.parametrize(
+    ("confusion", "verdict"),
+    [
+        ([[3341, 121, 40], [114, 2915, 647], [45, 465, 2813]], HOLDS),  # Fig. 7
+        ([[48, 2, 30], [2, 48, 5], [0, 0, 15]], FAILS),
+        ([[50, 0, 0], [0, 50, 0], [0, 0, 50]], FAILS),  # all were recognised
+        ([[0, 0, 0], [50, 50, 50], [0, 0, 0]], UNTESTED),  # calls everything real
+    ],
+)
+def test_mistaken_hands_count_only_with_a_classifier_that_can_tell(confusion, verdict):
+    assert claims.confused_with_real("x", confusion).verdict == verdict
 
 
-def test_confusion_is_no_evidence_from_a_classifier_that_calls_everything_real():
-    assert claims.confused_with_real("x", [[0, 0, 0], [50, 50, 50], [0, 0, 0]]).verdict == UNTESTED
-    assert claims.confused_with_real("x", [[48, 2, 30], [2, 48, 5], [0, 0, 15]]).verdict == FAILS
-    assert claims.confused_with_real("x", None).verdict == UNTESTED
+@pytest.mark.parametrize(
+    ("right", "verdict"), [((80, 50, 50), HOLDS), ((50, 80, 50), FAILS), ((80, 80, 50), OPEN)], ids=str
+)
+def test_mixing_helps_only_where_hands_are_gained(right, verdict):
+    sets = zip(("syn_half", "syn_rea", "syn_gen"), right)
+    assert claims.mixing_helps("x", {name: [True] * n + [False] * (100 - n) for name, n in sets}).verdict == verdict
 
 
-def test_mixing_helps_only_where_hands_are_gained():
-    worse = [True] * 50 + [False] * 50
-    better = [True] * 80 + [False] * 20
-    assert claims.mixing_helps("x", {"syn_half": better, "syn_rea": worse, "syn_gen": worse}).verdict == HOLDS
-    assert claims.mixing_helps("x", {"syn_half": worse, "syn_rea": better, "syn_gen": worse}).verdict == FAILS
-    assert claims.mixing_helps("x", {"syn_half": better, "syn_rea": better, "syn_gen": worse}).verdict == OPEN
+def test_without_classifications_nothing_is_claimed_of_them(tmp_path):
+    assert {claim.verdict for claim in claims.classifier_claims(Namespace(folder=tmp_path))} == {UNTESTED}
 
 
 def test_sharpness_and_shading_see_what_they_are_for_and_not_the_outline():
@@ -97,12 +99,10 @@ def test_sharpness_and_shading_see_what_they_are_for_and_not_the_outline():
     mask[8:56, 8:56] = True
     flat = np.where(mask[..., None], 120, 255).astype(np.uint8).repeat(3, 2)
     assert sharpness(flat, mask) == 0 and shading_step(flat, mask) < 0.1
-    lines = flat.copy()
+    lines, step = flat.copy(), flat.copy()
     lines[8:56:4, 8:56] = 60
-    soft = np.stack([np.asarray(lines[..., 0], float)] * 3, -1)
-    soft = ((soft + np.roll(soft, 1, 0) + np.roll(soft, -1, 0)) / 3).astype(np.uint8)
+    soft = cv2.blur(lines, (1, 3))
     assert sharpness(lines, mask) > 1.5 * sharpness(soft, mask) > 0
-    step = flat.copy()
     step[32:56, 8:56] = 60
     assert shading_step(step, mask) > 5
     assert np.isnan(sharpness(flat, np.zeros_like(mask))) and shading_step(flat, np.zeros_like(mask)) == 0
@@ -111,67 +111,54 @@ def test_sharpness_and_shading_see_what_they_are_for_and_not_the_outline():
 # Stages
 
 
-def script(folder: Path, name: str, body: str) -> str:
-    path = folder / f"{name}.py"
-    path.write_text("import sys, time\nfrom pathlib import Path\nout = Path(sys.argv[1])\n" + body)
-    return str(path)
+COUNT = "out.write_text(out.read_text() + 'x' if out.exists() else 'x')"  # how often the stage has run
+MEET = """
+other = Path(sys.argv[2])
+out.write_text(os.environ['CUDA_VISIBLE_DEVICES'])
+end = time.time() + 20
+while not other.exists() and time.time() < end:
+    time.sleep(.05)
+sys.exit(not other.exists())
+"""
 
 
-def stage(folder: Path, name: str, *, body: str | None = None, after: tuple[str, ...] = (), more: tuple = ()) -> Stage:
-    """A stage that counts how often it has run."""
-    body = body or "out.write_text(out.read_text() + 'x' if out.exists() else 'x')\n"
-    out = folder / f"{name}.txt"
-    command = (script(folder, name, body), str(out), *more)
-    return Stage(name=name, group="train", command=command, outputs=(out,), after=after)
-
-
-def runner(folder: Path, stages: list[Stage]) -> Runner:
-    return Runner(folder / "paper", [{}, {}], stages)
+def stage(folder: Path, name: str, *more: object, body: str = COUNT, after: tuple[str, ...] = ()) -> Stage:
+    script, out = folder / f"{name}.py", folder / f"{name}.txt"
+    script.write_text(f"import os, sys, time\nfrom pathlib import Path\nout = Path(sys.argv[1])\n{body}\n")
+    return Stage(name=name, group="train", command=(str(script), str(out), *map(str, more)), output=out, after=after)
 
 
 def test_a_stage_runs_once_and_again_when_its_command_or_a_stage_that_it_reads_has_changed(tmp_path):
-    first, second = stage(tmp_path, "first"), stage(tmp_path, "second", after=("first",))
-    stages = [first, second]
-    assert runner(tmp_path, stages).run(stages) == {}
-    assert runner(tmp_path, stages).run(stages) == {}
-    assert first.outputs[0].read_text() == second.outputs[0].read_text() == "x"
-    first.outputs[0].unlink()
-    assert runner(tmp_path, stages).run(stages) == {}
-    assert first.outputs[0].read_text() == "x" and second.outputs[0].read_text() == "xx"
-    idle = stage(tmp_path, "first", more=("--num_workers", "3"))
-    assert runner(tmp_path, [idle, second]).run([idle, second]) == {}
-    assert first.outputs[0].read_text() == "x"
-    longer = stage(tmp_path, "first", more=("--max_steps", "3"))
-    assert "first: to do" in plan_text(runner(tmp_path, [longer, second]), [longer, second])
-    assert runner(tmp_path, [longer, second]).run([longer, second]) == {}
-    assert first.outputs[0].read_text() == "xx" and second.outputs[0].read_text() == "xxx"
+    second = stage(tmp_path, "second", after=("first",))
+
+    def counts(*more: object) -> tuple[str, str]:
+        """After another run, with these flags for the first stage."""
+        stages = [stage(tmp_path, "first", *more), second]
+        runner = Runner(tmp_path / "paper", [{}, {}], stages)
+        assert ("first: to do" in runner.plan(stages)) is not runner.is_done(stages[0])
+        assert runner.run(stages) == {}
+        return tuple(each.output.read_text() for each in stages)
+
+    assert counts() == counts() == ("x", "x")
+    (tmp_path / "first.txt").unlink()
+    assert counts() == counts("--num_workers", 3) == ("x", "xx")
+    assert counts("--max_steps", 3) == ("xx", "xxx")
 
 
 def test_a_failure_is_told_and_stops_only_what_needs_it(tmp_path):
-    bad = stage(tmp_path, "bad", body="sys.exit('error: no such thing')\n")
+    bad = stage(tmp_path, "bad", body="sys.exit('error: no such thing')")
     needs, other = stage(tmp_path, "needs", after=("bad",)), stage(tmp_path, "other")
-    silent = stage(tmp_path, "silent", body="pass\n")
-    stages = [bad, needs, other, silent]
-    faults = runner(tmp_path, stages).run(stages)
-    assert set(faults) == {"bad", "needs", "silent"} and other.outputs[0].exists()
+    stages = [bad, needs, other, stage(tmp_path, "silent", body="pass")]
+    runner = Runner(tmp_path / "paper", [{}, {}], stages)
+    faults = runner.run(stages)
+    assert set(faults) == {"bad", "needs", "silent"} and other.output.exists() and not runner.is_done(bad)
     assert "no such thing" in faults["bad"] and "needs bad" in faults["needs"] and "it left no" in faults["silent"]
-    assert not runner(tmp_path, stages).is_done(bad)
 
 
 def test_independent_stages_run_side_by_side_in_their_own_places(tmp_path):
-    body = "import os\nother = Path(sys.argv[2])\nout.write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
-    body += "end = time.time() + 20\nwhile not other.exists() and time.time() < end: time.sleep(.05)\n"
-    body += "sys.exit(not other.exists())\n"
-    both = [stage(tmp_path, name, body=body, more=(str(tmp_path / f"{other}.txt"),)) for name, other in ("ab", "ba")]
+    both = [stage(tmp_path, name, tmp_path / f"{other}.txt", body=MEET) for name, other in ("ab", "ba")]
     found = Runner(tmp_path / "paper", places_for(gpus=2, jobs=None), both).run(both)
-    assert found == {} and {each.outputs[0].read_text() for each in both} == {"0", "1"}
-
-
-def wait_until(true, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+    assert found == {} and {each.output.read_text() for each in both} == {"0", "1"}
 
 
 # The command
@@ -230,10 +217,11 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(run_main, monkeypatch
     command += ["--test_flags=--feature_net random --num_workers 0", "--figure_model", "pixcyclegan4"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     start = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
-    run = tmp_path / "checkpoints" / "paper" / "pixcyclegan4"
-    wait_until(lambda: (run / "latest.pt").exists() or start.poll() is not None, 120)
-    assert start.poll() is None, "it ended before it could be killed"
-    start.send_signal(signal.SIGKILL)
+    checkpoint, end = tmp_path / "checkpoints" / "paper" / "pixcyclegan4" / "latest.pt", time.monotonic() + 120
+    while not checkpoint.exists():
+        assert start.poll() is None and time.monotonic() < end, "it ended before it could be killed, or hangs"
+        time.sleep(0.05)
+    start.kill()
     start.wait()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("util.workers.start_child", start_child)
@@ -241,10 +229,10 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(run_main, monkeypatch
     assert status == 0, said
     assert "silnet: done before" in said
     assert re.search(r"train_pixcyclegan4: python train.py .* --continue_train", said)
-    page = (tmp_path / "results" / "paper" / "paper.md").read_text()
+    folder = tmp_path / "results" / "paper"
+    page = (folder / "paper.md").read_text()
     assert "| pixcyclegan4 | 40 |" in page and "70.815" in page and "translation brings" in page.lower()
-    assert (tmp_path / "results" / "paper" / "figures" / "fig5.jpg").exists()
-    assert "fig5.jpg" in (tmp_path / "results" / "paper" / "index.html").read_text()
+    assert (folder / "figures" / "fig5.jpg").exists() and "fig5.jpg" in (folder / "index.html").read_text()
 
 
 SILNET_TAKES = ("--ngf", "--crop_size", "--val_interval", "--display_freq", "--num_workers", "--amp", "--log_freq")

@@ -20,15 +20,15 @@ IDLE_FLAGS = ("--device", "--num_workers", "--log_freq", "--save_freq", "--displ
 
 
 class Runner:
-    """folder: RESULTS_DIR/paper, for records and logs. places: the environment of each command that runs at a time.
+    """folder: RESULTS_DIR/paper. places: the environment of each command that runs at a time. all_stages: to look up others.
 
-    all_stages: those that are not run, too, as their outputs are read. A finished stage leaves a record: its command, when it
-    ended, and how long it took.
+    A finished stage leaves a record: its command, when it ended, and how long it took.
     """
 
     def __init__(self, folder: Path, places: Sequence[dict[str, str]], all_stages: Sequence[Stage]) -> None:
         self.folder, self.places = folder, places
         self.by_name = {stage.name: stage for stage in all_stages}
+        self.faults: dict[str, str] = {}  # why stages have not ended well
 
     def record(self, name: str) -> dict:
         """The stage's record; {} where there is none that can be read."""
@@ -42,30 +42,41 @@ class Runner:
         return self.folder / "logs" / f"{stage.name}.log"
 
     def is_done(self, stage: Stage) -> bool:
-        """Whether this command ended well, after every stage whose outputs it reads, and its outputs are still there."""
+        """Whether this command ended well, after every stage whose output it reads, and its output is still there."""
         record = self.record(stage.name)
-        read = (self.record(name).get("ended", 0) for name in stage.after)
         return (
             record.get("command") == effective(stage.command)
-            and all(ended <= record["ended"] for ended in read)
-            and self._outputs_there(stage.name)
+            and all(self.record(name).get("ended", 0) <= record["ended"] for name in stage.after)
+            and self._output_there(stage.name)
         )
+
+    def plan(self, stages: Sequence[Stage]) -> str:
+        """The stages with their states and commands; a stage that has run says how long it took."""
+        again: set[str] = set()
+        lines = []
+        for stage in stages:
+            if again.isdisjoint(stage.after) and self.is_done(stage):
+                lines.append(f"{stage.name}: done in {duration(self.record(stage.name)['seconds'])}")
+            else:
+                again.add(stage.name)
+                lines.append(f"{stage.name}: to do\n    {workers.shell_line(stage.command)}")
+        return "\n".join(lines)
 
     def run(self, stages: Sequence[Stage]) -> dict[str, str]:
         """Run the stages. Returns {stage: why it has not ended well}.
 
         An exception, such as Ctrl-C's, first ends the commands that are running; each saves.
         """
-        waiting, faults = list(stages), {}
+        waiting = list(stages)
         running: dict[int, tuple[Stage, subprocess.Popen, float]] = {}  # by place
         try:
             while waiting or running:
                 for place, (stage, child, since) in list(running.items()):
                     if child.poll() is not None:
                         del running[place]
-                        self._finish(stage, child.returncode, time.time() - since, faults)
-                for place in range(len(self.places)):
-                    if place not in running and (stage := self._next(waiting, running, faults)):
+                        self._finish(stage, child.returncode, time.time() - since)
+                for place in set(range(len(self.places))) - set(running):
+                    if stage := self._next(waiting, [stage for stage, _, _ in running.values()]):
                         running[place] = stage, self._start(stage, place), time.time()
                 time.sleep(POLL_SECONDS)
         finally:
@@ -73,69 +84,56 @@ class Runner:
                 child.terminate()
             for _, child, _ in running.values():
                 workers.stop_child(child)
-        return faults
+        return self.faults
 
-    def _next(self, waiting: list[Stage], running: dict, faults: dict[str, str]) -> Stage | None:
+    def _next(self, waiting: list[Stage], active: list[Stage]) -> Stage | None:
         """Take the first stage that can start now out of `waiting`."""
-        active = [stage for stage, _, _ in running.values()]
         for stage in list(waiting):
             unfinished = {other.name for other in (*active, *waiting) if other is not stage}
             if unfinished & set(stage.after) or stage.exclusive in {other.exclusive for other in active} - {""}:
                 continue
             waiting.remove(stage)
-            missing = [name for name in stage.after if name in faults or not self._outputs_there(name)]
+            missing = [name for name in stage.after if name in self.faults or not self._output_there(name)]
             if missing:
-                faults[stage.name] = f"needs {', '.join(missing)}, which is not done"
-                log.warning("%s: %s", stage.name, faults[stage.name])
+                self._fail(stage, f"needs {', '.join(missing)}, which is not done")
             elif self.is_done(stage):
                 log.info("%s: done before", stage.name)
             else:
                 return stage
         return None
 
-    def _outputs_there(self, name: str) -> bool:
+    def _output_there(self, name: str) -> bool:
         """Whether a stage can read what another leaves. Masks may stay as they are where --only leaves them out."""
         stage = self.by_name.get(name)
-        return stage is None or stage.group == "masks" or all(path.exists() for path in stage.outputs)
+        return stage is None or stage.group == "masks" or stage.output.exists()
 
     def _start(self, stage: Stage, place: int) -> subprocess.Popen:
         command = list(stage.command)
         begun = stage.run is not None and (stage.run / OPTIONS_FILE).exists()
         # A training's latest.pt is there from its first step on; a study's figures are written at its end.
-        if begun and (command[0] == "train.py" or not stage.outputs[0].exists()):
+        if begun and (command[0] == "train.py" or not stage.output.exists()):
             command.append("--continue_train")
         log.info("%s: %s", stage.name, workers.shell_line(command))
         return workers.start_child(command, log=self.log_of(stage), environment=self.places[place])
 
-    def _finish(self, stage: Stage, status: int, seconds: float, faults: dict[str, str]) -> None:
-        lacking = [path for path in stage.outputs if not path.exists()]
-        if status == 0 and not lacking:
+    def _finish(self, stage: Stage, status: int, seconds: float) -> None:
+        if status == 0 and stage.output.exists():
             record = {"command": effective(stage.command), "ended": time.time(), "seconds": seconds}
             write_json(self.folder / "stages" / f"{stage.name}.json", record)
             log.info("%s: done in %s", stage.name, duration(seconds))
-            return
-        reason = workers.last_line(self.log_of(stage)) if status else f"it left no {lacking[0]}"
-        faults[stage.name] = f"ended with status {status}: {reason} (see {self.log_of(stage)})"
-        log.error("%s %s", stage.name, faults[stage.name])
+        else:
+            reason = workers.last_line(self.log_of(stage)) if status else f"it left no {stage.output}"
+            self._fail(stage, f"ended with status {status}: {reason} (see {self.log_of(stage)})")
+
+    def _fail(self, stage: Stage, why: str) -> None:
+        self.faults[stage.name] = why
+        log.error("%s %s", stage.name, why)
 
 
 def effective(command: Sequence[str]) -> list[str]:
     """The command without IDLE_FLAGS and their values."""
     pairs = zip(command, ("", *command))
     return [word for word, before in pairs if word not in IDLE_FLAGS and before not in IDLE_FLAGS]
-
-
-def plan_text(runner: Runner, stages: Sequence[Stage]) -> str:
-    """The stages with their states and commands; a stage that has run says how long it took."""
-    again: set[str] = set()
-    lines = []
-    for stage in stages:
-        if again.isdisjoint(stage.after) and runner.is_done(stage):
-            lines.append(f"{stage.name}: done in {duration(runner.record(stage.name)['seconds'])}")
-        else:
-            again.add(stage.name)
-            lines.append(f"{stage.name}: to do\n    {workers.shell_line(stage.command)}")
-    return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:

@@ -3,9 +3,8 @@
 import os
 from argparse import Namespace
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from models import MODELS
 
 GROUPS = {
     "masks": "refine the masks of RealHands",
@@ -22,20 +21,15 @@ SILNET = "silnet"
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One command.
-
-    group: a key of GROUPS. command: script and flags. after: names of the stages whose outputs it reads. outputs: files that
-    are there once it has ended well. run: the folder that --continue_train goes on with. exclusive: stages with the same word
-    here write into the same folder and never run at once.
-    """
+    """One command."""
 
     name: str
-    group: str
-    command: tuple[str, ...]
-    after: tuple[str, ...] = ()
-    outputs: tuple[Path, ...]
-    run: Path | None = None
-    exclusive: str = ""
+    group: str  # a key of GROUPS
+    command: tuple[str, ...]  # script and flags
+    after: tuple[str, ...] = ()  # names of the stages whose outputs it reads
+    output: Path  # a file that is there once it has ended well
+    run: Path | None = None  # the folder that --continue_train goes on with
+    exclusive: str = ""  # stages with the same word here write into the same folder and never run at once
 
 
 def create_stages(opt: Namespace) -> list[Stage]:
@@ -44,7 +38,7 @@ def create_stages(opt: Namespace) -> list[Stage]:
     if masks_wanted(opt):
         root = real_root(opt)
         command = ("preprocess_masks.py", "--real_root", str(root))
-        stages.insert(0, Stage(name="masks", group="masks", command=command, outputs=(root / "masks_report.csv",)))
+        stages.insert(0, Stage(name="masks", group="masks", command=command, output=root / "masks_report.csv"))
     return stages + (_studies(opt, opt.figure_model) if opt.figure_model in opt.models else [])
 
 
@@ -63,84 +57,78 @@ def masks_wanted(opt: Namespace) -> bool:
 def _flags(opt: Namespace, *names: str) -> list[str]:
     """These of the command's own flags, passed on if they were given."""
     given = ((name, getattr(opt, name)) for name in names)
-    return [word for name, value in given if value not in (None, 0, "auto") for word in (f"--{name}", str(value))]
+    return [word for name, value in given if value is not None for word in (f"--{name}", str(value))]
 
 
 def _train(opt: Namespace, model: str) -> Stage:
     """Trainings have the data, its split, the seed and the length in common."""
-    common = ("dataroot", "synth_root", "real_root", "split_by", "max_steps", "n_epochs", "device")
-    flags = ["--model", model, "--name", model, *_flags(opt, *common), "--seed", str(opt.seed)]
-    for name in ("val_size", "test_size", "num_workers"):  # 0 has a meaning
-        if getattr(opt, name) is not None:
-            flags += [f"--{name}", str(getattr(opt, name))]
-    flags += ["--checkpoints_dir", str(opt.checkpoints_dir)]
+    data = ("dataroot", "synth_root", "real_root", "split_by", "val_size", "test_size")
+    run = opt.checkpoints_dir / model
+    flags = ["--model", model, "--name", model, "--checkpoints_dir", str(opt.checkpoints_dir)]
+    flags += _flags(opt, *data, "max_steps", "n_epochs", "seed", "device", "num_workers")
+    where = {"output": run / "latest.pt", "run": run}
+    if model == SILNET:
+        return Stage(
+            name=SILNET, group=SILNET, command=("train.py", *flags, *opt.silnet_flags), after=("masks",), **where
+        )
+    after = ("masks",)
     if model == "geocongan":
         flags += ["--silnet", str(opt.checkpoints_dir / SILNET)]
-    silnet = model == SILNET
-    run = opt.checkpoints_dir / model
-    return Stage(
-        name=SILNET if silnet else f"train_{model}",
-        group=SILNET if silnet else "train",
-        command=("train.py", *flags, *(opt.silnet_flags if silnet else opt.train_flags)),
-        after=("masks", SILNET) if model == "geocongan" else ("masks",),
-        outputs=(run / "latest.pt",),
-        run=run,
-    )
+        after += (SILNET,)
+    command = ("train.py", *flags, *opt.train_flags)
+    return Stage(name=f"train_{model}", group="train", command=command, after=after, **where)
 
 
 def _use(opt: Namespace, model: str) -> list[str]:
     """Flags of every command that uses a trained model."""
     where = ["--checkpoints_dir", str(opt.checkpoints_dir), "--results_dir", str(opt.folder)]
-    workers = [] if opt.num_workers is None else ["--num_workers", str(opt.num_workers)]
-    return ["--name", model, *where, *_flags(opt, "device"), *workers]
+    return ["--name", model, *where, *_flags(opt, "device", "num_workers")]
 
 
-def _translate(opt: Namespace, model: str) -> Stage:
-    silnet = ["--silnet", str(opt.checkpoints_dir / SILNET)]
+def _test(opt: Namespace, model: str, *flags: str, name: str, group: str, written: str, after: tuple = ()) -> Stage:
+    """A test.py of a model. written: the folder that it writes."""
     return Stage(
-        name=f"translate_{model}",
-        group="translate",
-        command=("test.py", *_use(opt, model), "--num_test", str(opt.num_test), *silnet, *opt.test_flags),
-        after=(f"train_{model}", SILNET),
-        outputs=(opt.folder / model / "test" / "metrics.json",),
+        name=name,
+        group=group,
+        command=("test.py", *_use(opt, model), *flags),
+        after=(f"train_{model}", *after),
+        output=opt.folder / model / written / "metrics.json",
         exclusive=model,
     )
 
 
+def _translate(opt: Namespace, model: str) -> Stage:
+    flags = ["--num_test", str(opt.num_test), "--silnet", str(opt.checkpoints_dir / SILNET), *opt.test_flags]
+    where = {"name": f"translate_{model}", "group": "translate", "written": "test"}
+    return _test(opt, model, *flags, **where, after=(SILNET,))
+
+
 def _studies(opt: Namespace, model: str) -> list[Stage]:
     """What is done with one model: the way back, the classifications and the downstream study."""
-    use = _use(opt, model)
 
-    def test_stage(name: str, group: str, written: str, *flags: str) -> Stage:
-        outputs = (opt.folder / model / written / "metrics.json",)
-        command, after = ("test.py", *use, *flags), (f"train_{model}",)
-        return Stage(name=name, group=group, command=command, after=after, outputs=outputs, exclusive=model)
-
-    def classify_stage(experiment: str) -> Stage:
-        study = opt.folder / "classify" / experiment
+    def classify(experiment: str) -> Stage:
+        run = opt.folder / "classify" / experiment
+        flags = [*_use(opt, model), *_flags(opt, "seed"), *opt.classify_flags]
         return Stage(
             name=f"classify_{experiment}",
             group="classify",
-            command=("classify.py", "--experiment", experiment, *use, "--seed", str(opt.seed), *opt.classify_flags),
+            command=("classify.py", "--experiment", experiment, *flags),
             after=("classify_hands",),
-            outputs=(study / "metrics.json",),
-            run=study,
+            output=run / "metrics.json",
+            run=run,
         )
 
-    no_metrics, most = ("--no-metrics", "--num_test"), str(opt.classify_images)
-    back = test_stage("back", "back", "test_RtoS", "--direction", "RtoS", *no_metrics, str(opt.num_test))
-    hands = test_stage("classify_hands", "classify", "all", "--phase", "all", *no_metrics, most)
-    study = ("--downstream", "segmentation", *opt.downstream_flags)
-    downstream = test_stage("downstream", "downstream", "downstream/segmentation", *study)
-    return [back, hands, *map(classify_stage, ("table2", "table3")), downstream]
+    test = partial(_test, opt, model)
+    few, all_images = (["--no-metrics", "--num_test", str(number)] for number in (opt.num_test, opt.classify_images))
+    study = ["--downstream", "segmentation", *opt.downstream_flags]
+    return [
+        test("--direction", "RtoS", *few, name="back", group="back", written="test_RtoS"),
+        test("--phase", "all", *all_images, name="classify_hands", group="classify", written="all"),
+        *map(classify, ("table2", "table3")),
+        test(*study, name="downstream", group="downstream", written="downstream/segmentation"),
+    ]
 
 
 def choose(stages: list[Stage], only: list[str]) -> list[Stage]:
     """The stages that --only names, by name or group; all of them where it names none."""
     return [stage for stage in stages if not only or stage.name in only or stage.group in only]
-
-
-def known_names() -> list[str]:
-    """Everything that --only takes."""
-    singles = [f"{group}_{model}" for group in ("train", "translate") for model in MODELS]
-    return [*GROUPS, *singles, "classify_hands", "classify_table2", "classify_table3"]
