@@ -99,7 +99,7 @@ def test_validation_keeps_the_best(fit, tmp_path):
     assert [line["step"] for line in scores] == [1, 2, 3, 4]
     best = min(scores, key=lambda line: line["score"])
     assert load_checkpoint(folder / "best.pt")["step"] == best["step"]
-    assert list((folder / "features").glob("*.npy"))
+    assert list((folder / "features").glob("*.npz"))
     assert {"structure", "texture_6", "texture_24", "tone_L", "tone_b", "fringe"} <= set(scores[0])
 
 
