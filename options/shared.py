@@ -50,9 +50,10 @@ def reading(opt: argparse.Namespace):
     from data.frames import Reading
     from data.masks.values import parse_flag
 
-    gone = opt.masks and not os.path.exists(opt.masks)  # an options.yaml's may have moved
-    refuse(gone, f"--masks {opt.masks} does not exist; give the folder's new path")
-    masks = Path(opt.masks) if opt.masks else None
+    masks = Path(str(opt.masks)) if opt.masks else None
+    refuse(
+        masks and not os.path.exists(masks), f"--masks {masks} does not exist; give the folder's new path"
+    )  # it was moved
     details = {name: getattr(opt, name) for name in ("objects", "load_scale", "max_dataset_size")}
     return Reading(masks=masks, mask_values=parse_flag(opt.mask_values), **details)
 

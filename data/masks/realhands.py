@@ -12,7 +12,7 @@ from pathlib import Path
 
 from data.listing import folders_below, images_below
 from data.masks.sources import MaskFolders
-from util.files import as_utf8
+from util.files import printable
 
 COLOUR_FOLDER = "color"
 MASK_FOLDERS = ("mask", "masks")
@@ -60,8 +60,8 @@ def refined_path(frame: RealFrame) -> Path:
 
 
 def report_key(frame: RealFrame, root: Path) -> str:
-    """The frame's name in masks_report.csv: its photograph's path relative to the root, with forward slashes, as UTF-8."""
-    return as_utf8(frame.image.relative_to(root).as_posix())
+    """The frame's name in masks_report.csv: its photograph's path relative to the root, with forward slashes, printable."""
+    return printable(frame.image.relative_to(root).as_posix())
 
 
 def find_real_frames(root: Path, masks: Path | None = None) -> list[RealFrame]:

@@ -72,7 +72,7 @@ def parse_values(text: str) -> Ranges:
 def parse_flag(text: str | None) -> Ranges | None:
     """--mask_values as given, or as options.yaml keeps it. Raises UsageError."""
     try:
-        return None if text is None else parse_values(text)
+        return None if text is None else parse_values(str(text))
     except ValueError as error:
         raise UsageError(f"--mask_values: {error}") from None
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from helpers import TINY, draw_hand, write_hands
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import preprocess_masks
@@ -90,6 +90,7 @@ def contents(root: Path) -> dict[Path, bytes]:
 
 
 @given(files=st.dictionaries(NAMES, st.tuples(FILES, FILES), min_size=1, max_size=15))
+@example(files={"\r": (spoiled("whole", 0), spoiled("whole", 1))})
 @settings(max_examples=10, **NO_CHECKS)
 def test_preprocess_masks_survives_any_tree(run_main, tmp_path, files):
     shutil.rmtree(tmp_path)
@@ -204,6 +205,14 @@ def test_crafted_options_are_refused_in_one_sentence(run_main, runs, tmp_path, c
     (folder / "options.yaml").write_text(content.replace("{}", str(tmp_path / "exploded")))
     assert all("options.yaml" in said for said in refusals(run_main, runs, folder))
     assert not (tmp_path / "exploded").exists()
+
+
+def test_a_stored_folder_of_masks_that_is_a_number_is_refused(run_main, runs, tmp_path):
+    folder = shutil.copytree(runs / "run", tmp_path / "runs" / "run")
+    options = yaml.safe_load((folder / "options.yaml").read_text())
+    (folder / "options.yaml").write_text(yaml.safe_dump(options | {"masks": 7}))
+    status, said = run_main(test_script.main, "--name", "run", "--checkpoints_dir", folder.parent)
+    assert status == 2 and "--masks 7 does not exist" in said, said
 
 
 class Bomb:
