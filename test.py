@@ -11,16 +11,14 @@ from util.errors import Stopped, UsageError, parse_or_exit, run_command
 if __name__ == "__main__":
     OPT = parse_or_exit(parse_test)  # before PyTorch is imported, which takes seconds
 
-import torch
-
 from data.demo import is_demo
 from models.export import export_translator
 from models.features.registry import load_feature_net
 from models.load import TrainedSilNet, Translator, load_silnet
-from util.results.selection import comparison_folder, data_roots, frames_to_test, limited, split_frames
+from util.results.selection import data_roots, frames_to_test, limited, split_frames, way
 from util.results.translate import translate_folder, translate_split
 from util.results.write import write_comparison
-from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
+from util.runtime import resolve_amp, resolve_device, seed_everything
 from util.studies.downstream import study
 from util.training.logger import setup_logging
 
@@ -35,7 +33,11 @@ def main(opt: argparse.Namespace | None = None) -> int:
     seed_everything(0)
     device = resolve_device(opt.device)
     amp = resolve_amp(opt.amp, device)
-    models = {name: load(opt, name, device, amp) for name in opt.name}  # all, before the first takes its time
+    models = {}  # all are loaded before the first takes its time
+    for name in opt.name:
+        run = opt.checkpoints_dir / name
+        model = models[name] = Translator(run, epoch=opt.epoch, direction=opt.direction, device=device, amp=amp)
+        log.info("%s: %s, step %d", name, model.checkpoint, model.step)
     if opt.export:
         export_translator(models[opt.name[0]], opt.export)
         return 0
@@ -44,27 +46,15 @@ def main(opt: argparse.Namespace | None = None) -> int:
         return 0
     if opt.downstream:
         return study_downstream(opt, models)
-    net = (
-        load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device)
-        if opt.metrics
-        else None
-    )
-    silnets = {name: known_silnet(opt, model) if opt.metrics else None for name, model in models.items()}
+    net, silnets = None, dict.fromkeys(models)
+    if opt.metrics:
+        net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device)
+        silnets = {name: known_silnet(opt, model) for name, model in models.items()}
     frames = frames_to_test(opt, models)
-    tested = {
-        name: translate_split(opt, name, model, frames[name], net, silnets[name]) for name, model in models.items()
-    }
-    if len(tested) > 1 and (written := write_comparison(comparison_folder(opt), tested)):
+    tested = {name: translate_split(opt, name, each, frames[name], net, silnets[name]) for name, each in models.items()}
+    if len(tested) > 1 and (written := write_comparison(opt.results_dir / f"compare{way(opt)}", tested)):
         log.info("compared: look at %s", ", ".join(map(str, written)))
     return 0
-
-
-def load(opt: argparse.Namespace, name: str, device: torch.device, amp: Amp) -> Translator:
-    """The run's generator for the direction."""
-    run = opt.checkpoints_dir / name
-    model = Translator(run, epoch=opt.epoch, direction=opt.direction, device=device, amp=amp)
-    log.info("%s: %s, step %d", name, model.checkpoint, model.step)
-    return model
 
 
 def known_silnet(opt: argparse.Namespace, model: Translator) -> TrainedSilNet | None:

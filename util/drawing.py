@@ -41,17 +41,14 @@ def draw_text(
     """Draw a line of text in place. at: (x, y) of its vertical middle; anchor: which end of it x is, "start" or "middle"."""
     text = ascii_only(text)
     (width, height), _ = cv2.getTextSize(text, FONT, size, 1 + bold)
-    x = round(at[0] - width / 2) if anchor == "middle" else round(at[0])
-    cv2.putText(canvas, text, (x, round(at[1] + height / 2)), FONT, size, ink, 1 + bold, cv2.LINE_AA)
+    left = at[0] - width / 2 if anchor == "middle" else at[0]
+    cv2.putText(canvas, text, (round(left), round(at[1] + height / 2)), FONT, size, ink, 1 + bold, cv2.LINE_AA)
 
 
 def shortened(text: str, width: int, size: float = SIZE) -> str:
     """The text, or as much of its end as fits into the width after "..."."""
-    if text_width(text, size) <= width:
-        return text
-    while text and text_width(f"...{text}", size) > width:
-        text = text[1:]
-    return f"...{text}"
+    cuts = (text, *(f"...{text[start:]}" for start in range(1, len(text))))
+    return next((cut for cut in cuts if text_width(cut, size) <= width), "...")
 
 
 def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -88,8 +85,7 @@ def sheet(
     lines = max(text.count("\n") + 1 for row in captions for text in row) if captions else 0
     head, foot = LINE if columns else 0, LINE * lines
     top = (LINE + GAP if title else 0) + head + GAP
-    canvas_width = margin + count * (width + GAP) + GAP
-    canvas_width = max(canvas_width, text_width(title, bold=True) + 2 * GAP) if title else canvas_width
+    canvas_width = max(margin + count * (width + GAP) + GAP, text_width(title or "", bold=True) + 2 * GAP)
     canvas = np.full((top + len(rows) * (height + foot + GAP), canvas_width, 3), PAPER, np.uint8)
     if title:
         draw_text(canvas, title, (GAP, GAP + LINE / 2), anchor="start", bold=True)
@@ -102,10 +98,9 @@ def sheet(
             canvas[y : y + height, x : x + width] = fit(image, height, width)
             if columns and i == 0:
                 draw_text(canvas, shortened(columns[j], width), (x + width / 2, top - GAP - LINE / 2))
-            if captions:
-                for line, text in enumerate(captions[i][j].split("\n")):
-                    middle = (x + width / 2, y + height + LINE * (line + 0.5))
-                    draw_text(canvas, shortened(text, width, 0.42), middle, size=0.42, ink=PALE_INK)
+            for line, text in enumerate(captions[i][j].split("\n") if captions else ()):
+                middle = (x + width / 2, y + height + LINE * (line + 0.5))
+                draw_text(canvas, shortened(text, width, 0.42), middle, size=0.42, ink=PALE_INK)
     return canvas
 
 
@@ -119,8 +114,3 @@ def draw_outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, 
     scaled = cv2.resize(mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(scaled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, contours, -1, colour, 1)
-
-
-def mask_picture(mask: np.ndarray) -> np.ndarray:
-    """bool (H, W) -> uint8 (H, W, 3): white on the hand, black beside it."""
-    return np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=2)

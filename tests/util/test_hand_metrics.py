@@ -15,7 +15,7 @@ from data.joints import region_depth
 from util.images import read_rgb, write_png
 from util.scores.appearance import band_strengths, fringe_chroma, hand_scale, lab, mean_colour, psnr, ssim
 from util.scores.metrics import METRICS, Metric, View, best_score, entries, flat_entries, measure, share, single
-from util.scores.structure import SourceEdges, Structure, depth_edges, structure
+from util.scores.structure import SourceEdges, Structure, depth_edges
 
 SKIN = np.array([198, 152, 124], np.float32)
 SCALES = (1.0, 0.5)
@@ -57,16 +57,20 @@ def noisy(image: np.ndarray, mask: np.ndarray, strength: float, sigma: float = 1
     return np.where(mask[..., None], added.clip(0, 255), 255).round().astype(np.uint8)
 
 
-def kept(result: Structure) -> float | None:
-    return share("kept", "edges")([result], [])
+def structure(source, translated, mask, depth=None, *, scale: float = 1.0) -> Structure:
+    return SourceEdges(source, mask, depth, scale=scale).compare(translated)
+
+
+def kept(*results: Structure, part: str = "kept", whole: str = "edges") -> float | None:
+    return share(part, whole)(results, [])
 
 
 def by_chance(result: Structure) -> float | None:
-    return share("chance", "edges")([result], [])
+    return kept(result, part="chance")
 
 
 def new(result: Structure) -> float | None:
-    return share("new", "strong")([result], [])
+    return kept(result, part="new", whole="strong")
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -145,9 +149,7 @@ def test_chance_is_what_displaced_edges_keep():
 
 def test_structure_adds_up_and_has_no_share_without_edges():
     image, mask, depth = fist(1.0)
-    one = structure(image, image, mask, depth)
-    two = [one, structure(image, flat(mask), mask, depth)]
-    assert share("kept", "edges")(two, []) == 0.5
+    assert kept(structure(image, image, mask, depth), structure(image, flat(mask), mask, depth)) == 0.5
     none = structure(flat(mask), flat(mask), mask)
     assert none == Structure() and kept(none) is None and new(none) is None
     assert structure(image, image, np.zeros_like(mask)) == Structure()
@@ -167,11 +169,11 @@ def test_a_band_answers_to_its_own_period(scale):
 def test_texture_grows_with_noise_falls_with_blur_and_ignores_the_outline():
     mask = fist(1.0)[1]
     plain = flat(mask)
-    weak, strong = (noisy(plain, mask, strength, 1.5) for strength in (3, 6))
+    weak = noisy(plain, mask, 3, 1.5)
+    strengths = band_strengths(weak, mask)
     assert band_strengths(plain, mask).max() < 0.05
-    ratio = band_strengths(strong, mask) / band_strengths(weak, mask)
-    assert np.allclose(ratio, 2, atol=0.15)
-    assert (band_strengths(blurred(weak, mask, 3), mask)[:2] < 0.5 * band_strengths(weak, mask)[:2]).all()
+    assert np.allclose(band_strengths(noisy(plain, mask, 6, 1.5), mask) / strengths, 2, atol=0.15)
+    assert (band_strengths(blurred(weak, mask, 3), mask)[:2] < 0.5 * strengths[:2]).all()
     dark_outline = np.where((mask ^ (cv2.erode(mask.astype(np.uint8), np.ones((9, 9))) > 0))[..., None], 60, plain)
     assert band_strengths(dark_outline.astype(np.uint8), mask).max() < 0.05
 
@@ -206,10 +208,8 @@ def test_fringe_is_colour_at_the_outline_and_nothing_else():
     distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     green, darker, inside = flat(mask), flat(mask), flat(mask)
     outermost = mask & (distance < 2.5)
-    green[outermost] = (120, 190, 120)
-    grey = np.float32([[[0.6, 0.6, 0.6]]])
-    darker = np.where(outermost[..., None], flat(mask) * grey, flat(mask)).astype(np.uint8)
-    inside[mask & (distance > 20)] = (120, 190, 120)
+    green[outermost] = inside[mask & (distance > 20)] = (120, 190, 120)
+    darker[outermost] = SKIN * 0.6
     expected = np.linalg.norm(lab(green)[outermost][0, 1:] - lab(flat(mask))[128, 128, 1:])
     assert clean < 0.05
     assert fringe_chroma(green, mask) == pytest.approx(expected, rel=0.02)
@@ -219,13 +219,9 @@ def test_fringe_is_colour_at_the_outline_and_nothing_else():
     assert fringe_chroma(cut, mask[100:156, 100:156]) is None
 
 
-def figures(structure_share, texture, tone, fringe) -> dict:
-    return {
-        "structure": structure_share,
-        "texture": dict(zip(("6", "12", "24"), texture)),
-        "tone": {"L": tone, "a": 1.0, "b": 1.0},
-        "fringe": fringe,
-    }
+def figures(structure_share=1.0, texture=(1, 1, 1), tone=1.0, fringe=1.0) -> dict:
+    texture = dict(zip(("6", "12", "24"), texture))
+    return {"structure": structure_share, "texture": texture, "tone": {"L": tone, "a": 1.0, "b": 1.0}, "fringe": fringe}
 
 
 def test_the_score_prefers_creases_to_a_smooth_blur_that_scores_the_better_distance():
@@ -237,19 +233,11 @@ def test_the_score_prefers_creases_to_a_smooth_blur_that_scores_the_better_dista
 
 
 def test_each_metric_can_only_raise_the_score_and_missing_ones_do_not():
-    perfect = figures(1.0, (1, 1, 1), 1.0, 1.0)
-    assert best_score(50.0, perfect) == 50.0
-    assert best_score(50.0, figures(None, (None,) * 3, None, None)) == 50.0
-    assert best_score(50.0, figures(0.25, (1, 1, 1), 1, 1)) == 100.0
-    assert best_score(50.0, figures(1.0, (1, 1, 1), 1, 0.2)) == 50.0
-    for worse in (
-        figures(0.9, (1, 1, 1), 1, 1),
-        figures(1.0, (0.8, 1, 1), 1, 1),
-        figures(1.0, (1.25, 1, 1), 1, 1),
-        figures(1.0, (1, 1, 1), 1.4, 1),
-        figures(1.0, (1, 1, 1), 1, 1.6),
-    ):
-        assert best_score(50.0, worse) > 50.0
+    for perfect in (figures(), figures(None, (None,) * 3, None, None), figures(fringe=0.2), figures(fringe=0.0), {}):
+        assert best_score(50.0, perfect) == 50.0
+    assert best_score(50.0, figures(0.25)) == 100.0
+    for worse in ((0.9,), (1, (0.8, 1, 1)), (1, (1.25, 1, 1)), (1, (1, 1, 1), 1.4), (1, (1, 1, 1), 1, 1.6)):
+        assert best_score(50.0, figures(*worse)) > 50.0
     assert math.isfinite(best_score(50.0, figures(0.0, (0, 0, 0), 0, 1e9)))
 
 
@@ -265,10 +253,10 @@ def test_the_scale_follows_the_frames():
 def test_entries_of_a_set_and_their_flat_form():
     image, mask, depth = fist(0.5)
     photographs = [measure(View(noisy(image, mask, 5 + 5 * seed, seed=seed), mask, 0.5)) for seed in range(2)]
-    ones = {"texture": dict.fromkeys(("6", "12", "24"), 1.0), "tone": dict.fromkeys("Lab", 1.0), "fringe": 1.0}
-    assert entries(photographs, photographs) == ones
-    nothing = {"texture": dict.fromkeys(("6", "12", "24")), "tone": dict.fromkeys("Lab"), "fringe": None}
-    assert entries([], photographs) == nothing and entries([], []) == {}
+    for hands, ratio in ((photographs, 1.0), ([], None)):
+        texture, tone = dict.fromkeys(("6", "12", "24"), ratio), dict.fromkeys("Lab", ratio)
+        assert entries(hands, photographs) == {"texture": texture, "tone": tone, "fringe": ratio}
+    assert entries([], []) == {}
     edges = SourceEdges(image, mask, depth, scale=0.5)
     hands = [measure(View(each, mask, 0.5, edges)) for each in (image, flat(mask))]
     pooled = entries(hands, photographs)
@@ -281,29 +269,25 @@ def test_entries_of_a_set_and_their_flat_form():
 
 def test_a_depth_map_is_cut_like_its_region(tmp_path):
     image, mask, depth = fist(0.5)
-    write_png(tmp_path / "00000000_color.png", image)
-    assert region_depth(tmp_path / "00000000_color.png", mask, (0, 0, 128, 128)) is None
+    path, known = tmp_path / "00000000_color.png", np.where(depth == 32001, 0, depth)
+    write_png(path, image)
+    assert region_depth(path, mask, (0, 0, 128, 128)) is None
     cv2.imwrite(str(tmp_path / "00000000_depth.png"), depth)
-    known = np.where(depth == 32001, 0, depth)
-    assert (region_depth(tmp_path / "00000000_color.png", mask, (0, 0, 128, 128)) == known).all()
-    padded = region_depth(tmp_path / "00000000_color.png", np.pad(mask, ((20, 22), (10, 22))), (-10, -20, 160, 170))
-    assert (padded == np.pad(known, ((20, 22), (10, 22)))).all()
-    inner = region_depth(tmp_path / "00000000_color.png", mask[32:96, 16:80], (16, 32, 64, 64))
-    assert (inner == known[32:96, 16:80]).all()
-    about_the_hand = region_depth(tmp_path / "00000000_color.png", mask[16:112, 16:112])
-    assert (about_the_hand == known[16:112, 16:112]).all()
-    about_the_hand = region_depth(tmp_path / "00000000_color.png", np.pad(mask, 64))
-    assert (about_the_hand == np.pad(known, 64)).all()
-    elsewhere = np.roll(mask, 30, axis=1)
-    assert region_depth(tmp_path / "00000000_color.png", elsewhere, (0, 0, 128, 128)) is None
+    beyond = (20, 22), (10, 22)
+    for region, box, expected in (
+        (mask, (0, 0, 128, 128), known),
+        (np.pad(mask, beyond), (-10, -20, 160, 170), np.pad(known, beyond)),
+        (mask[32:96, 16:80], (16, 32, 64, 64), known[32:96, 16:80]),
+        (mask[16:112, 16:112], None, known[16:112, 16:112]),  # about the hand
+        (np.pad(mask, 64), None, np.pad(known, 64)),
+    ):
+        assert (region_depth(path, region, box) == expected).all()
+    assert region_depth(path, np.roll(mask, 30, axis=1), (0, 0, 128, 128)) is None
 
 
 def test_psnr_by_hand():
-    a, b = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 5, np.uint8)
-    everywhere = np.ones((4, 4), bool)
-    assert psnr(a, b, everywhere) == pytest.approx(20 * np.log10(51.0))
-    assert psnr(a, a, everywhere) == float("inf")
-    mask = np.zeros((4, 4), bool)
+    a, b, mask = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 5, np.uint8), np.zeros((4, 4), bool)
+    assert psnr(a, b, ~mask) == pytest.approx(20 * np.log10(51.0)) and psnr(a, a, ~mask) == float("inf")
     mask[0, :2] = True
     b[0, 0] = 0  # errors 0 and 25: mean 12.5
     assert psnr(a, b, mask) == pytest.approx(10 * np.log10(255**2 / 12.5))
@@ -347,17 +331,11 @@ class MeanColour:
         return torch.tensor(np.array([image.mean((0, 1)) for image in images]), dtype=torch.float32)
 
 
-@pytest.fixture
-def redness():
-    """A metric of a user's own: one function and one row."""
-    METRICS.append(Metric("redness", "redness", "{:.1f}", "lower", lambda view: float(view.image[..., 0].mean())))
-    yield
-    METRICS.pop()
-
-
 def test_a_metric_is_one_function_and_one_row_and_data_without_masks_has_no_inside(
-    tmp_path, run_main, monkeypatch, redness
+    tmp_path, run_main, monkeypatch, request
 ):
+    METRICS.append(Metric("redness", "redness", "{:.1f}", "lower", lambda view: float(view.image[..., 0].mean())))
+    request.addfinalizer(METRICS.pop)
     monkeypatch.setattr(test_script, "load_feature_net", lambda *_, **__: MeanColour())
     random = np.random.default_rng(0)
     for folder in ("trainA", "trainB", "testA", "testB"):

@@ -13,17 +13,6 @@ def square(top: int, left: int, side: int, *, size: int = 40) -> np.ndarray:
     return mask
 
 
-def comb(*, gaps: bool) -> np.ndarray:
-    """A palm of 60 x 40 with four fingers of 12 x 50; the gaps between them, 4 wide, open or filled."""
-    mask = np.zeros((120, 100), bool)
-    mask[60:110, 20:80] = True
-    mask[10:60, 20:80] = True
-    if gaps:
-        for left in (32, 48, 64):
-            mask[10:60, left : left + 4] = False
-    return mask
-
-
 def test_iou_by_hand():
     a, b = square(10, 10, 10), square(10, 15, 10)
     assert iou(a, b) == 50 / 150
@@ -33,12 +22,9 @@ def test_iou_by_hand():
     assert iou(empty, empty) == 1.0 and iou(a, empty) == 0.0
 
 
-def test_the_boundary_is_the_outermost_hand():
+def test_the_boundary_is_the_outermost_hand_and_there_is_none_where_the_picture_ends():
     edge = boundary(square(10, 10, 5))
     assert edge.sum() == 16 and edge[10, 10] and not edge[12, 12] and not edge[9, 10]
-
-
-def test_there_is_no_boundary_where_the_picture_ends():
     arm = np.zeros((20, 20), bool)
     arm[10:, 8:12] = True
     edge = boundary(arm)
@@ -58,11 +44,9 @@ def test_boundary_f_by_hand():
 
 def test_precision_and_recall_are_weighed_harmonically():
     """A true square, and a far one beside it: recall 1, precision 36 of 36 + 16 boundary pixels."""
-    a = square(5, 5, 10)
+    a, precision = square(5, 5, 10), 36 / 52
     both = a | square(30, 30, 5)
-    precision = 36 / 52
-    expected = 2 * precision / (1 + precision)
-    assert boundary_f(both, a) == pytest.approx(expected) == boundary_f(a, both)
+    assert boundary_f(both, a) == pytest.approx(2 * precision / (1 + precision)) == boundary_f(a, both)
 
 
 def test_masks_without_a_boundary():
@@ -72,7 +56,11 @@ def test_masks_without_a_boundary():
 
 
 def test_filled_gaps_hide_from_iou_and_not_from_the_boundary():
-    hand, mitten = comb(gaps=True), comb(gaps=False)
+    mitten = np.zeros((120, 100), bool)
+    mitten[10:110, 20:80] = True
+    hand = mitten.copy()
+    for left in (32, 48, 64):  # between four fingers of 12 x 50
+        hand[10:60, left : left + 4] = False
     assert iou(mitten, hand) == 5400 / 6000  # 3 gaps of 4 x 50 in 60 x 100
     # Boundary of the hand: outer 60 + 100 + 100 + 60 and three gaps of 50 + 50 down, found only where it is the outer.
     assert boundary_f(mitten, hand) < 0.7

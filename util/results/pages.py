@@ -20,7 +20,6 @@ img { max-width: 100%; }
 pre, code { background: #f6f6f6; }
 pre { padding: .6rem; overflow-x: auto; }
 """
-GALLERY = Path(__file__).with_name("gallery.html")
 PAGE = 100  # images a page of a gallery
 
 
@@ -63,8 +62,7 @@ def gallery(
     """A page of many images that needs no network: the browser draws 100 rows and asks for an image when it comes near.
 
     columns: (what stands over a picture, its folder relative to the page). names: files below each column's folder, one
-    a row. scores: {label: one value, or None, a row}, to sort by. tables: {title: ScoreRow of a line of scores}. options:
-    what stands under "options".
+    a row. scores: {label: one value, or None, a row}, to sort by. tables: {title: a ScoreRow a line}.
     """
     data = {
         "columns": [[label, quote(folder)] for label, folder in columns],
@@ -72,15 +70,17 @@ def gallery(
         "scores": {label: [_rounded(value) for value in values] for label, values in scores.items()},
         "page": PAGE,
     }
+    values = [(html.escape(key), html.escape(printable(str(value)))) for key, value in (options or {}).items()]
+    listed = "".join(f"<dt>{key}</dt><dd>{value}</dd>" for key, value in values)
     parts = {
         "title": html.escape(title),
         "verdict": "".join(f'<p class="verdict">{html.escape(text)}</p>' for text in verdicts),
         "tables": "".join(_score_table(title, rows) for title, rows in tables.items() if rows),
-        "options": _options(options or {}),
+        "options": f"<details><summary>options</summary><dl>{listed}</dl></details>" if listed else "",
         "notes": "".join(f"<p>{html.escape(note)}</p>" for note in notes),
         "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
     }
-    text = GALLERY.read_text(encoding="utf-8")
+    text = Path(__file__).with_name("gallery.html").read_text(encoding="utf-8")
     for key, value in parts.items():
         text = text.replace(f"<!--{key}-->", value)
     return text
@@ -90,13 +90,6 @@ def _score_table(title: str, rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{label}</th>" for label in ("", "translated", "untranslated", "real", "better"))
     lines = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><caption>{html.escape(title)}</caption><tr>{head}</tr>{lines}</table>"
-
-
-def _options(options: Mapping[str, object]) -> str:
-    lines = "".join(
-        f"<dt>{html.escape(key)}</dt><dd>{html.escape(printable(str(value)))}</dd>" for key, value in options.items()
-    )
-    return f"<details><summary>options</summary><dl>{lines}</dl></details>" if lines else ""
 
 
 def _rounded(value: float | None) -> float | None:

@@ -5,6 +5,7 @@ import logging
 import random
 import shutil
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,11 +26,8 @@ INPUT_FILE = "input.txt"  # the folder or file that --input named
 
 
 def frames_to_test(opt: argparse.Namespace, models: dict[str, Translator]) -> dict[str, Domains]:
-    """The frames of the phase for each run, at most --num_test a domain.
-
-    Runs that are compared get the same frames: those that every run's split puts into the phase, so that none was
-    trained on them. Raises UsageError where the runs know different data, or share no such frames.
-    """
+    """The frames of the phase for each run, at most --num_test a domain: where several are compared, those that every
+    run's split puts into the phase, so that none was trained on them. Raises UsageError where there are none."""
     frames = {name: split_frames(opt, name, model.options, phase=opt.phase) for name, model in models.items()}
     for domain in DOMAINS if len(models) > 1 else ():
         files = {name: {frame.image.resolve() for frame in frames[name][domain]} for name in models}
@@ -41,12 +39,8 @@ def frames_to_test(opt: argparse.Namespace, models: dict[str, Translator]) -> di
                 "compare runs of the same --dataroot and the same --seed, or test each run by itself"
             )
         if any(len(each) > len(common) for each in files.values()):
-            log.warning(
-                "the runs were split differently: compared on the %d %s images that are in the %s split of all of them",
-                len(common),
-                domain,
-                opt.phase,
-            )
+            shared = f"the {len(common)} {domain} images that are in the {opt.phase} split of all of them"
+            log.warning("the runs were split differently: compared on %s", shared)
         for name in models:
             frames[name][domain] = [each for each in frames[name][domain] if each.image.resolve() in common]
     seed = next(iter(models.values())).options.seed
@@ -55,14 +49,13 @@ def frames_to_test(opt: argparse.Namespace, models: dict[str, Translator]) -> di
 
 def limited(opt: argparse.Namespace, frames: Domains, seed: int) -> Domains:
     """At most --num_test frames a domain (and --max_dataset_size), a seeded choice of them where there are more."""
-    most = min(opt.num_test, opt.max_dataset_size or opt.num_test)
+    most, chosen = min(opt.num_test, opt.max_dataset_size or opt.num_test), {}
     for domain, part in frames.items():
         if "num_test" in opt.explicit and len(part) < opt.num_test:
             log.info("%d %s images to test on, fewer than --num_test %d", len(part), domain, opt.num_test)
-    return {
-        domain: [part[place] for place in sorted(random.Random(seed).sample(range(len(part)), min(most, len(part))))]
-        for domain, part in frames.items()
-    }
+        places = random.Random(seed).sample(range(len(part)), min(most, len(part)))
+        chosen[domain] = [part[place] for place in sorted(places)]
+    return chosen
 
 
 def split_frames(opt: argparse.Namespace, name: str, run: SimpleNamespace, *, phase: str) -> Domains:
@@ -97,28 +90,20 @@ def data_reading(opt: argparse.Namespace, run: SimpleNamespace) -> Reading:
 
 
 def results_folder(opt: argparse.Namespace, name: str) -> Path:
-    """results/<name>/<phase> for the default test, else <phase>_RtoS, <phase>_whole, input_<folder>, ...
-
-    Two inputs of one name get input_<folder> and input_<folder>_2.
-    """
+    """results/<name>/<phase>, <phase>_RtoS, ..., or input_<folder>; a second input of that name gets input_<folder>_2."""
     if not opt.input:
-        return opt.results_dir / name / f"{opt.phase}{_way(opt)}"
+        return opt.results_dir / name / f"{opt.phase}{way(opt)}"
     given = opt.input.resolve()
     direction = "" if opt.direction == "StoR" else f"_{opt.direction}"
     label = f"input_{given.stem if given.is_file() else given.name}{direction}{'_crop' if opt.crop else ''}"
-    folder, number = opt.results_dir / name / label, 1
-    while (folder / INPUT_FILE).exists() and (folder / INPUT_FILE).read_bytes() != bytes(given):
-        number += 1
-        folder = opt.results_dir / name / f"{label}_{number}"
-    return folder
+    for number in count(1):
+        folder = opt.results_dir / name / (label if number == 1 else f"{label}_{number}")
+        if not (folder / INPUT_FILE).exists() or (folder / INPUT_FILE).read_bytes() == bytes(given):
+            return folder
 
 
-def comparison_folder(opt: argparse.Namespace) -> Path:
-    """results/compare for the default test, else compare_RtoS, compare_whole, ..."""
-    return opt.results_dir / f"compare{_way(opt)}"
-
-
-def _way(opt: argparse.Namespace) -> str:
+def way(opt: argparse.Namespace) -> str:
+    """How the names of results' folders differ from that of the default test: "", _RtoS, _whole or _RtoS_whole."""
     return ("" if opt.direction == "StoR" else f"_{opt.direction}") + ("" if opt.crop else "_whole")
 
 

@@ -32,10 +32,8 @@ def verdict(metrics: dict) -> str:
     name = metric_name(metrics)
     if name is None:
         return ""
-    base, title = metrics["baseline"], name.upper()
-    low, high = metrics[f"{name}_ci"]
-    patch = f"{name}_patch"
-    figures = f"{title} {metrics[name]:.1f} against {base[name]:.1f}"
+    base, (low, high), patch = metrics["baseline"], metrics[f"{name}_ci"], f"{name}_patch"
+    figures = f"{name.upper()} {metrics[name]:.1f} against {base[name]:.1f}"
     inside = f"{patches(metrics)} {metrics[patch]:.1f} against {base[patch]:.1f}"
     if high < base[name]:
         worse_inside = ": there it is worse, look at the images" if metrics[patch] > base[patch] else ""
@@ -57,42 +55,39 @@ def metric_name(metrics: dict) -> str | None:
 
 def score_rows(metrics: dict) -> list[ScoreRow]:
     """The table of scores of one run's metrics.json: the distances, then each of METRICS that was measured."""
-    return distance_rows(metrics) + hand_rows(metrics)
-
-
-def distance_rows(metrics: dict) -> list[ScoreRow]:
-    """FID or FD with its interval, the same inside the hand, and KID."""
-    name, base = metric_name(metrics), metrics.get("baseline", {})
+    name = metric_name(metrics)
     if name is None:
-        return []
-    title, interval = name.upper(), "{0[0]:.1f} to {0[1]:.1f}"
-
-    def row(label: str, key: str, form: str, *, floor: str = "", better: str = "lower") -> ScoreRow:
-        real = f"{metrics[floor]:.2f}" if floor else ""
-        return ScoreRow(label, _figure(metrics[key], form), _figure(base.get(key), form), real, better)
-
-    return [
-        row(title, name, "{:.2f}", floor="floor"),
-        row("  95 % interval", f"{name}_ci", interval, better=""),
-        row(f"{title} {patches(metrics)}", f"{name}_patch", "{:.2f}", floor="floor_patch"),
-        row("KID", "kid_mean", "{:.4f}"),
+        return hand_rows(metrics)
+    title = name.upper()
+    lines = [
+        (title, name, "{:.2f}", "floor", "lower"),
+        ("  95 % interval", f"{name}_ci", "{0[0]:.1f} to {0[1]:.1f}", None, ""),
+        (f"{title} {patches(metrics)}", f"{name}_patch", "{:.2f}", "floor_patch", "lower"),
+        ("KID", "kid_mean", "{:.4f}", None, "lower"),
     ]
+    rows = [
+        ScoreRow(label, *_figures(metrics, key, form), f"{metrics[floor]:.2f}" if floor else "", better)
+        for label, key, form, floor, better in lines
+    ]
+    return rows + hand_rows(metrics)
 
 
 def hand_rows(metrics: dict) -> list[ScoreRow]:
     """A line for each of METRICS that was measured, or for each of its parts."""
-    rows, baseline = [], metrics.get("baseline", {})
+    rows = []
     for metric in METRICS:
-        value, base = (side.get(metric.key) for side in (metrics, baseline))
-        values, bases = (side if isinstance(side, dict) else {"": side} for side in (value, base))
-        for part, figure in values.items() if value is not None else ():
-            figures = _figure(figure, metric.form), _figure(bases.get(part), metric.form)
+        value = metrics.get(metric.key)
+        for part in value if isinstance(value, dict) else () if value is None else (None,):
+            figures = _figures(metrics, metric.key, metric.form, part)
             rows.append(ScoreRow(metric.label.format(part), *figures, metric.real, metric.better))
     return rows
 
 
-def _figure(value: float | list[float] | None, form: str) -> str:
-    return "" if value is None else form.format(value)
+def _figures(metrics: dict, key: str, form: str, part: str | None = None) -> list[str]:
+    """An entry, or a part of it, of the translations and of the baseline; "" where it was not measured."""
+    values = [side.get(key) for side in (metrics, metrics.get("baseline", {}))]
+    values = values if part is None else [value and value.get(part) for value in values]
+    return ["" if value is None else form.format(value) for value in values]
 
 
 def as_text(rows: list[ScoreRow]) -> str:
@@ -134,14 +129,12 @@ def comparison_table(runs: dict[str, dict]) -> str:
         "Published: Table I of the paper, FID and KID by Inception on 2000 images a side of SynthHands and RealHands; "
         "comparable with no figure that was measured on other data, with other features or on fewer images.",
     ]
-    rows = {run: {row.label: row for row in hand_rows(scores)} for run, scores in runs.items()}
-    if measured := dict.fromkeys(label for each in rows.values() for label in each):
+    rows = [{row.label: row for row in hand_rows(scores)} for scores in runs.values()]
+    if known := {label: row for each in reversed(rows) for label, row in each.items()}:
         lines = []
-        for label in measured:
-            found = [each.get(label) for each in rows.values()]
-            known = next(row for row in found if row)
-            figures = [row.translated if row else "" for row in found]
-            lines.append([label.strip(), known.untranslated, *figures, known.real, known.better])
+        for label in dict.fromkeys(label for each in rows for label in each):
+            figures = [each[label].translated if label in each else "" for each in rows]
+            lines.append([label.strip(), known[label].untranslated, *figures, known[label].real, known[label].better])
         text.append(table(["", "untranslated", *runs, "real", "better"], lines))
     shaped = [scores["silnet"]["sha256"] for scores in runs.values() if "shape_iou" in scores]
     text += [SHAPE_NOTE] * bool(shaped)

@@ -3,11 +3,10 @@
 Each region passes once: it is read, translated, written and measured in memory.
 """
 
-import argparse
 import logging
+from argparse import Namespace
 from collections import deque
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -46,11 +45,13 @@ INSIDE = ("structure", "texture", "tone", "fringe")  # what looks at the inside 
 class Measures:
     """What is measured of a split while its regions pass: features for the distances, and the figures of single hands.
 
-    scale: see util.scores.appearance. demo: whether the translations have true pairs.
+    scale: see util.scores.appearance. demo: whether the translations have true pairs. silnet: of shape scores, or None.
     """
 
-    def __init__(self, opt: argparse.Namespace, net: FeatureNet, *, scale: float, demo: bool) -> None:
-        self.net, self.scale, self.demo = net, scale, demo
+    def __init__(
+        self, opt: Namespace, net: FeatureNet, silnet: TrainedSilNet | None, *, scale: float, demo: bool
+    ) -> None:
+        self.net, self.silnet, self.scale, self.demo = net, silnet, scale, demo
         self.kid = {"kid_subset_size": opt.kid_subset_size, "kid_subsets": opt.kid_subsets}
         self.cache = FeatureCache(opt.results_dir / "features", net)
         parts = {"real": self.cache, "generated": None, "source": self.cache}
@@ -84,20 +85,14 @@ class Measures:
 
 
 def translate_split(
-    opt: argparse.Namespace,
-    name: str,
-    model: Translator,
-    frames: Domains,
-    net: FeatureNet | None,
-    silnet: TrainedSilNet | None,
+    opt: Namespace, name: str, model: Translator, frames: Domains, net: FeatureNet | None, silnet: TrainedSilNet | None
 ) -> Tested:
     """Translate the frames by one run, write the results folder, and score them."""
     run = model.options
     domain, other = domains = DOMAINS if opt.direction == "StoR" else DOMAINS[::-1]
     tested = Tested(name, results_folder(opt, name), domains)
     open_folder(tested.folder, None)
-    crop = TEST_CROP if opt.crop else None
-    options = {"crop": crop, "background": run.background}
+    options = {"crop": TEST_CROP if opt.crop else None, "background": run.background}
     sources = HandRegions(write.in_path_order(frames[domain]), **options, keep_source=True)
     targets = HandRegions(write.in_path_order(frames[other]), **options)
     if silnet and run.extend_colors:
@@ -107,8 +102,8 @@ def translate_split(
         roots = data_roots(opt, run)
         demo = opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"])
         hands = (hand for part in (targets, sources) for _, hand in readable(part, num_workers=opt.num_workers))
-        measures = Measures(opt, net, scale=hand_scale(hand.mask for hand in hands), demo=demo)
-    translate(opt, model, sources, tested, opt.background, measures, silnet)
+        measures = Measures(opt, net, silnet, scale=hand_scale(hand.mask for hand in hands), demo=demo)
+    translate(opt, model, sources, tested, opt.background, measures)
     write_target(opt, targets, tested, measures)
     grid = write.write_grid(tested)
     tested.metrics = {
@@ -121,7 +116,7 @@ def translate_split(
         "checkpoint": model.checkpoint.name,
         "phase": opt.phase,
         "direction": opt.direction,
-        "crop": crop,
+        "crop": options["crop"],
     }
     if measures:
         scores, tested.each = measures.entries()
@@ -139,7 +134,7 @@ def translate_split(
     return tested
 
 
-def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> None:
+def translate_folder(opt: Namespace, name: str, model: Translator) -> None:
     """Translate every image below --input, or the single file --input."""
     reading = data_reading(opt, model.options)
     frames = frames_in_folder(opt.input, replace(reading, objects=opt.objects, max_dataset_size=opt.max_dataset_size))
@@ -159,36 +154,37 @@ def translate_folder(opt: argparse.Namespace, name: str, model: Translator) -> N
 
 
 def translate(
-    opt: argparse.Namespace,
+    opt: Namespace,
     model: Translator,
     regions: HandRegions,
     tested: Tested,
     background: str | None,
     measures: Measures | None = None,
-    silnet: TrainedSilNet | None = None,
 ) -> None:
     """Translate regions; write each translation, its region, its mask, and regions.json; link --annotations.
 
-    background: what translations are written over (data.regions.compose); None: the background that the networks saw, which they
-    are shown and scored on. Threads write and measure while the next hands are translated.
+    background: what translations are written over (data.regions.compose); None: the background that the networks saw, on
+    which they are scored. Threads write and measure while the next hands are translated.
     """
     folder, domain, names = tested.folder, tested.domains[0], write.output_names(regions.frames)
+    segment = measures.silnet.segment if measures and measures.silnet else None
 
     def finish(task: tuple[Translation, list]) -> tuple[Translation, np.ndarray, list[Figures]]:
         each, silhouettes = task
-        name, region = names[each.index], each.source
+        name, region, frame = names[each.index], each.source, regions.frames[each.index]
         image = composite(each.image, region) if background else each.image
         write_png(folder / "generated" / name, compose(each.image, region, background) if background else image)
-        write_png(folder / domain / name, region.image)
-        write_png(folder / "masks" / domain / name, region.mask)
+        write.write_region(folder, domain, name, region)
         if not measures:
             return each, image, []
-        frame = regions.frames[each.index]
-        truth = true_hand(frame.relative, regions.crop, folder / "true_pairs" / name) if measures.demo else None
-        mask = None if region.origin == WHOLE else region.mask
-        source = None
+        mask, source, truth = known_mask(region), None, None
         if mask is not None:
             source = SourceEdges(region.image, mask, region_depth(frame.image, mask), scale=measures.scale)
+        if measures.demo:  # what the translation should look like, cut as the frame is
+            picture, pair_mask = true_pair(frame.relative)
+            truth = Hand(whiten(picture, pair_mask), pair_mask)
+            truth = centred_hand_crop(truth, regions.crop) if regions.crop else truth
+            write_png(folder / "true_pairs" / name, truth.image)
         views = (
             View(picture, mask, measures.scale, source, truth, silhouette)
             for picture, silhouette in zip((image, region.image), silhouettes)
@@ -197,10 +193,10 @@ def translate(
 
     hands = model.hands(crop_to_hand=opt.crop_to_hand)
     translations = hands.stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
-    tasks = ((each, shapes(silnet and silnet.segment, each, model.device)) for each in translations)
+    tasks = ((each, shapes(segment, each, model.device)) for each in translations)
     places = deque(spread(len(regions), GRID))
-    done = progress(in_threads(finish, tasks, count=opt.num_workers), total=len(regions), desc="translating")
-    for each, image, figures in done:
+    done = in_threads(finish, tasks, count=opt.num_workers)
+    for each, image, figures in progress(done, total=len(regions), desc="translating"):
         for part, picture, of_hand in zip(("generated", "source"), (image, each.source.image), figures):
             measures.add(part, picture, each.source.mask, of_hand)
         tested.written.append(Written(names[each.index], regions.frames[each.index], each.source.box))
@@ -215,30 +211,25 @@ def translate(
         log.info("%d annotation files linked beside them", count)
 
 
-def true_hand(relative: str, crop: int | None, path: Path) -> Hand:
-    """What the translation of a frame of the demo should look like, cut as the frame is, and written to `path`."""
-    picture, mask = true_pair(relative)
-    truth = Hand(whiten(picture, mask), mask)
-    truth = centred_hand_crop(truth, crop) if crop else truth
-    write_png(path, truth.image)
-    return truth
+def known_mask(region: Region) -> np.ndarray | None:
+    """The region's mask; None where the whole image counts as hand."""
+    return None if region.origin == WHOLE else region.mask
 
 
-def write_target(opt: argparse.Namespace, regions: HandRegions, tested: Tested, measures: Measures | None) -> None:
+def write_target(opt: Namespace, regions: HandRegions, tested: Tested, measures: Measures | None) -> None:
     """Write and measure the regions of the target domain; write their masks, and <domain>/regions.json."""
     folder, domain, names, written = tested.folder, tested.domains[1], write.output_names(regions.frames), []
 
     def finish(item: tuple[int, Region]) -> tuple[int, Region, Figures]:
         index, region = item
-        write_png(folder / domain / names[index], region.image)
-        write_png(folder / "masks" / domain / names[index], region.mask)
-        view = View(region.image, None if region.origin == WHOLE else region.mask, measures.scale) if measures else None
+        write.write_region(folder, domain, names[index], region)
+        view = measures and View(region.image, known_mask(region), measures.scale)
         return index, region, metrics.measure(view) if view else {}
 
     hands = readable(regions, num_workers=opt.num_workers)
     places = deque(spread(len(regions), len(tested.samples)))
-    done = progress(in_threads(finish, hands, count=opt.num_workers), total=len(regions), desc=f"{domain} images")
-    for index, region, figures in done:
+    done = in_threads(finish, hands, count=opt.num_workers)
+    for index, region, figures in progress(done, total=len(regions), desc=f"{domain} images"):
         if measures:
             measures.add("real", region.image, region.mask, figures)
         written.append(Written(names[index], regions.frames[index], region.box))

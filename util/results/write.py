@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from data.crops import Box
 from data.frames import Frame, annotation_files
+from data.regions import Region
 from util.drawing import sheet
 from util.files import csv_text, write_bytes, write_json
 from util.images import write_png
@@ -41,9 +42,9 @@ class Written(NamedTuple):
 class Tested:
     """One run's translations of one set of sources.
 
-    domains: (of the sources, of the target). written: the translations, below generated/. samples: rows of (caption,
-    source, translation); target: of (caption, hand of the target domain). metrics: what metrics.json holds, empty for a
-    folder of images that is only translated. each: {key of a metric: a number, or None, for each translation}.
+    domains: (of the sources, of the target). written: the translations, below generated/. samples, of grid.png: (caption,
+    source, translation); target: (caption, hand of the target domain). metrics: what metrics.json holds, empty for
+    --input. each: {key of a metric: a number, or None, for each translation}.
     """
 
     name: str
@@ -57,10 +58,7 @@ class Tested:
 
 
 def output_names(frames: list[Frame]) -> list[PurePosixPath]:
-    """The file that each frame's result goes to: its relative path, as PNG; no two of them the same.
-
-    Where two sources differ in nothing but their suffix, the suffix stays in the name: a.jpg.png.
-    """
+    """The file that each frame's result goes to: its relative path, as PNG; a.jpg.png beside a.png of a source a.png."""
     names = [PurePosixPath(frame.relative).with_suffix(".png") for frame in frames]
     whole = [PurePosixPath(f"{frame.relative}.png") for frame in frames]
     while True:  # a name that gets its suffix back may be another's: a.jpg.png
@@ -72,7 +70,14 @@ def output_names(frames: list[Frame]) -> list[PurePosixPath]:
 
 def in_path_order(frames: list[Frame]) -> list[Frame]:
     """The frames in the order of their output files' paths, as torch-fidelity sorts a folder's."""
-    return [frame for _, frame in sorted(zip(map(str, output_names(frames)), frames), key=lambda pair: pair[0])]
+    order = dict(zip(map(str, output_names(frames)), frames))
+    return [order[name] for name in sorted(order)]
+
+
+def write_region(folder: Path, domain: str, name: PurePosixPath, region: Region) -> None:
+    """Write a region and its mask."""
+    write_png(folder / domain / name, region.image)
+    write_png(folder / "masks" / domain / name, region.mask)
 
 
 def write_regions(folder: Path, written: Sequence[Written], below: str = "") -> None:
@@ -125,9 +130,9 @@ def write_scores(test: Tested) -> None:
 
 def write_grid(test: Tested) -> Path:
     """grid.png like the paper's Fig. 1 and 4: sources, their translations and, below them, hands of the target domain."""
-    captions, sources, translated = zip(*test.samples)
-    rows, labels, captions = [sources, translated], [test.domains[0], "translated"], [captions, [""] * len(captions)]
-    if len(test.target) == len(sources):
+    captions, *rows = zip(*test.samples)
+    captions, labels = [captions, [""] * len(captions)], [test.domains[0], "translated"]
+    if len(test.target) == len(test.samples):
         below, hands = zip(*test.target)
         rows, labels, captions = [*rows, hands], [*labels, test.domains[1]], [*captions, below]
     write_png(test.folder / "grid.png", sheet(rows, labels=labels, captions=captions))
@@ -138,34 +143,28 @@ def write_page(folder: Path, tests: Mapping[str, Tested], options: Mapping[str, 
     """Write index.html of one run or of several, which have translated the same images. options: test.py's flags."""
     first, alone = next(iter(tests.values())), len(tests) == 1
     domain = first.domains[0]
-
-    def below(test: Tested, part: str) -> str:
-        return Path(os.path.relpath(test.folder / part, folder)).as_posix()
-
-    columns = [(domain, below(first, domain))]
-    columns += [("translated" if alone else name, below(test, "generated")) for name, test in tests.items()]
+    parts = [(domain, first, domain)]
+    parts += [("translated" if alone else name, test, "generated") for name, test in tests.items()]
     if any(each.frame.mask_kind != "none" for each in first.written):
-        columns.append(("mask", below(first, f"masks/{domain}")))
+        parts.append(("mask", first, f"masks/{domain}"))
     if (first.folder / "true_pairs").is_dir():
-        columns.append(("true pair", below(first, "true_pairs")))
+        parts.append(("true pair", first, "true_pairs"))
     labels = {metric.key: metric.label for metric in METRICS if metric.better in ("higher", "lower")}
     labels["distance"] = "distance to the real mean"
+    scores = {
+        labels[key] + ("" if alone else f" of {name}"): values
+        for name, test in tests.items()
+        for key, values in test.each.items()
+        if key in labels
+    }
+    verdicts = {name: test.metrics["verdict"] for name, test in tests.items() if test.metrics.get("verdict")}
     step = f", step {first.metrics['step']:,}" if "step" in first.metrics else ""
     text = gallery(
         f"{first.name}{step}: {folder.name}" if alone else f"{' | '.join(tests)}: compared",
-        verdicts=[
-            said if alone else f"{name}: {said}"
-            for name, test in tests.items()
-            if (said := test.metrics.get("verdict"))
-        ],
-        columns=columns,
+        verdicts=[said if alone else f"{name}: {said}" for name, said in verdicts.items()],
+        columns=[(label, Path(os.path.relpath(test.folder / part, folder)).as_posix()) for label, test, part in parts],
         names=[each.name for each in first.written],
-        scores={
-            labels[key] + ("" if alone else f" of {name}"): values
-            for name, test in tests.items()
-            for key, values in test.each.items()
-            if key in labels
-        },
+        scores=scores,
         tables={"scores" if alone else name: score_rows(test.metrics) for name, test in tests.items()},
         options={key: value for key, value in sorted((options or {}).items()) if key not in ("explicit", "name")},
         notes=[] if alone else [f"{len(first.written)} images that every run has translated and none was trained on."],
@@ -181,9 +180,9 @@ def write_comparison(folder: Path, tests: dict[str, Tested]) -> list[Path]:
     """
     for name in ("grid.png", "index.html", "table.md"):
         (folder / name).unlink(missing_ok=True)
-    first = next(iter(tests.values()))
-    names = [[each.name for each in test.written] for test in tests.values()]
-    if any(each != names[0] for each in names):
+    first, *others = tests.values()
+    names = [each.name for each in first.written]
+    if any([each.name for each in other.written] != names for other in others):
         log.warning("the runs could not read the same images; nothing is compared")
         return []
     rows = [[each[0][1], *(sample[2] for sample in each)] for each in zip(*(test.samples for test in tests.values()))]

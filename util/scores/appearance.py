@@ -33,18 +33,15 @@ SSIM_SIGMA, SSIM_RADIUS = 1.5, 5  # pixels: the window is 11 x 11
 def hand_scale(masks: Iterable[np.ndarray]) -> float:
     """The scale of a set of regions, by the masks of all their hands: photographs' and renders'.
 
-    0.5 where every hand lies within 64 pixels of its region's middle, as in frames of 128 pixels, which are padded to
-    regions of 256; else 1. Larger frames are cut to 256 pixels, never resized. The first large hand ends the search.
+    0.5 where every hand lies in the middle 128 pixels, as in frames of that size, which are padded to regions of 256;
+    else 1, as larger frames are cut and never resized.
     """
-    return 0.5 if all(_reach(mask) <= REGION / 4 for mask in masks) else 1.0
 
+    def fits(mask: np.ndarray) -> bool:
+        middle = tuple(slice(max(0, (n + 1) // 2 - REGION // 4), n // 2 + REGION // 4) for n in mask.shape)
+        return np.count_nonzero(mask) == np.count_nonzero(mask[middle])
 
-def _reach(mask: np.ndarray) -> float:
-    """How far the hand reaches from the middle of the image, along a row or a column."""
-    if not mask.any():
-        return 0.0
-    sides = zip(bounding_box(mask), mask.shape)
-    return max(max(length / 2 - side.start, side.stop - length / 2) for side, length in sides)
+    return 0.5 if all(map(fits, masks)) else 1.0
 
 
 def lab(image: np.ndarray) -> np.ndarray:
@@ -53,10 +50,7 @@ def lab(image: np.ndarray) -> np.ndarray:
 
 
 def distance_inside(mask: np.ndarray) -> np.ndarray:
-    """How far each pixel lies from the nearest one off the hand: float32 (H, W), 0 off the hand.
-
-    The border of the image is no outline. A mask of the whole image has no outline: every distance is infinite.
-    """
+    """How far each pixel lies from the nearest one off the hand, which may be infinitely far: float32 (H, W), 0 off it."""
     if mask.all():
         return np.full(mask.shape, np.inf, np.float32)
     return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -76,11 +70,9 @@ def masked_blur(values: np.ndarray, mask: np.ndarray, sigma: float) -> np.ndarra
 def band_strengths(image: np.ndarray, mask: np.ndarray, *, scale: float = 1.0) -> np.ndarray | None:
     """Texture: the strength of L* bands around 6, 12 and 24 pixels (times scale) inside one hand, float64 (3,), in L*.
 
-    Strength is the robust standard deviation (1.4826 times the median absolute value), which measures the relief of
-    the skin and not the few sharp outlines of fingers: these are structure. None for a hand too small to have an inside.
+    Strength is a robust standard deviation, which measures the relief of the skin and not the few sharp outlines of
+    fingers: these are structure. None for a hand too small to have an inside.
     """
-    if not mask.any():
-        return None
     box = bounding_box(mask, margin=1)
     mask = mask[box]
     inside = distance_inside(mask) > TEXTURE_MARGIN * scale
@@ -106,12 +98,9 @@ def mean_colour(image: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
 def fringe_chroma(image: np.ndarray, mask: np.ndarray) -> float | None:
     """How far the colour of one hand's outermost two pixels strays from the hand's own just inside, in a*b* units.
 
-    The mean Euclidean distance in a*, b* between each pixel less than 2.5 pixels from the background and the Gaussian
-    mean (sigma 4 pixels) of the hand's pixels 4 or more from it: 0 for a flat hand, about 4 for a clean cut-out of a
-    shaded one. The image's border is no outline. None for a hand without an outline, or too thin to have an inside.
+    The mean distance in a*, b* between each of these pixels and the Gaussian mean of the hand's core around it: 0 for a
+    flat hand, about 4 for a clean cut-out of a shaded one. None for a hand without an outline, or too thin for a core.
     """
-    if not mask.any():
-        return None
     box = bounding_box(mask, margin=FRINGE)
     mask = mask[box]
     distance = distance_inside(mask)
@@ -137,19 +126,16 @@ def ssim(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
     Gaussian window of 11 x 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03; only windows that lie wholly inside the image and
     are centred in the mask count.
     """
+    window = cv2.getGaussianKernel(2 * SSIM_RADIUS + 1, SSIM_SIGMA, cv2.CV_64F)
+    inside = np.s_[SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS]
+
+    def means(image: np.ndarray) -> np.ndarray:
+        return cv2.sepFilter2D(image, cv2.CV_64F, window, window)[inside]
+
     a, b = a.astype(np.float64), b.astype(np.float64)
-    mean_a, mean_b = _windowed(a), _windowed(b)
-    var_a = _windowed(a * a) - mean_a**2
-    var_b = _windowed(b * b) - mean_b**2
-    covariance = _windowed(a * b) - mean_a * mean_b
+    mean_a, mean_b = means(a), means(b)
+    var_a, var_b = means(a * a) - mean_a**2, means(b * b) - mean_b**2
+    covariance = means(a * b) - mean_a * mean_b
     luminance = (2.0 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
     structure = (2.0 * covariance + C2) / (var_a + var_b + C2)
-    inside = slice(SSIM_RADIUS, -SSIM_RADIUS)
-    return float(np.mean((luminance * structure)[mask[inside, inside]]))
-
-
-def _windowed(image: np.ndarray) -> np.ndarray:
-    """Gaussian-weighted means over all windows inside the image: (H, W, ...) -> (H - 10, W - 10, ...)."""
-    window = cv2.getGaussianKernel(2 * SSIM_RADIUS + 1, SSIM_SIGMA, cv2.CV_64F)
-    inside = slice(SSIM_RADIUS, -SSIM_RADIUS)
-    return cv2.sepFilter2D(image, cv2.CV_64F, window, window)[inside, inside]
+    return float(np.mean((luminance * structure)[mask[inside]]))

@@ -5,8 +5,7 @@ Features are arrays (N, D), one row an image. The Frechet distance between the G
     |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)            (Heusel et al. 2017)
 
 With factors S1 = F1' F1 and S2 = F2' F2 the last trace is the sum of the singular values of F1 F2', so that no imaginary
-part appears. The centred features are such factors; with more images than dimensions, the triangle of their QR
-decomposition is a smaller one.
+part appears. Such factors are the centred features or, if it is smaller, the triangle of their QR decomposition.
 """
 
 import functools
@@ -25,8 +24,8 @@ log = logging.getLogger(__name__)
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """The Frechet distance between two sets of features (N, D).
 
-    Sets smaller than D have singular covariances; the distance is then exact for what was given, but biased upwards as
-    an estimate, and a warning says so. Raises UsageError below two images, ValueError for features that are not finite.
+    A warning says where it is biased upwards, as an estimate from fewer images than D. Raises UsageError below two
+    images, ValueError for features that are not finite.
     """
     for count, dim in (np.shape(a), np.shape(b)):
         if count < dim:
@@ -103,35 +102,42 @@ def floor(real: np.ndarray, *, seed: int = 0, splits: int = 4) -> float:
     return float(np.mean([frechet(real[order[:half]], real[order[half : 2 * half]]) for order in orders]))
 
 
+@dataclass(frozen=True)
+class Difference:
+    """An estimate, such as of a difference, and that of each bootstrap resample of the images: draws, (rounds,)."""
+
+    estimate: float
+    draws: np.ndarray
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """(low, high): the estimate plus the offsets of the draws' quantiles from their mean."""
+        tail = (1.0 - level) / 2.0
+        low, high = np.quantile(self.draws, [tail, 1.0 - tail]) - self.draws.mean() + self.estimate
+        return float(low), float(high)
+
+
 def bootstrap_interval(
     real: np.ndarray, fake: np.ndarray, distance: float, *, rounds: int = 200, seed: int = 0, rank: int = 64
 ) -> tuple[float, float]:
     """The 95 % interval around two sets' Frechet distance in which it would fall had other images been drawn.
 
-    Both sets are resampled with replacement `rounds` times. Each resample's distance is taken in the `rank` leading
-    principal directions of both sets together, where nearly all of its spread lies and a round takes milliseconds. A
-    resample repeats images, which biases its distance upwards, so its percentiles serve only as offsets from their mean.
-    The interval shows how much the choice of images matters at these counts, not how far more images would lower the
-    distance. Near the floor it is too wide rather than too narrow. Raises UsageError below two images.
+    Both sets are resampled with replacement, and each resample's distance is taken in the `rank` leading principal
+    directions of both sets together, where nearly all of its spread lies and a round takes milliseconds. The interval
+    shows how much the choice of images matters at these counts, not how far more images would lower the distance. Near
+    the floor it is too wide rather than too narrow. Raises UsageError below two images.
     """
-    real, fake = checked_features(real, least=2), checked_features(fake, least=2)
-    low, high = interval_around(distance, _frechet_draws(real, fake, rounds=rounds, seed=seed, rank=rank)[:, 0], 0.95)
+    draws = _frechet_draws(real, fake, rounds=rounds, seed=seed, rank=rank)[:, 0]
+    low, high = Difference(distance, draws).interval()
     return max(low, 0.0), high
 
 
 def _frechet_draws(real: np.ndarray, *fakes: np.ndarray, rounds: int, seed: int, rank: int) -> np.ndarray:
     """The distance of each of `fakes` to `real` in each resample, (rounds, len(fakes)), in their leading directions."""
-    basis = leading_directions(np.concatenate([real, *fakes]), rank, seed)
-    real, *fakes = (side @ basis for side in (real, *fakes))
+    sides = [checked_features(side, least=2) for side in (real, *fakes)]
+    basis = leading_directions(np.concatenate(sides), rank, seed)
+    real, *fakes = (side @ basis for side in sides)
     draws = resamples(len(real), len(fakes[0]), rounds, seed)
     return np.array([[frechet(real, fake, weights) for fake in fakes] for weights in draws])
-
-
-def interval_around(estimate: float, draws: np.ndarray, level: float) -> tuple[float, float]:
-    """(low, high): the estimate plus the offsets of the bootstrap draws' quantiles from their mean."""
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(draws, [tail, 1.0 - tail]) - draws.mean() + estimate
-    return float(low), float(high)
 
 
 def resamples(n_real: int, n_fake: int, rounds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -166,27 +172,14 @@ def checked_features(features: np.ndarray, *, least: int) -> np.ndarray:
 # ------------------------------------------------------------------ differences between two models
 
 
-@dataclass(frozen=True)
-class Difference:
-    """An estimated difference, and that of each bootstrap resample of the images: draws, (rounds,)."""
-
-    estimate: float
-    draws: np.ndarray
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """(low, high) at the level; see interval_around."""
-        return interval_around(self.estimate, self.draws, level)
-
-
 def frechet_difference(
     real: np.ndarray, a: np.ndarray, b: np.ndarray, *, rounds: int = 1000, seed: int = 0, rank: int = 64
 ) -> Difference:
     """The Frechet distance of `a` to `real` less that of `b`, where row i of `a` and of `b` come from one source image.
 
     Each resample draws the real images once and the sources once, for both sides: what a choice of images does to both
-    distances alike cancels. Raises ValueError where a and b differ in shape.
+    distances alike cancels.
     """
-    real, a, b = _with_pairs(real, a, b)
     draws = _frechet_draws(real, a, b, rounds=rounds, seed=seed, rank=rank)
     return Difference(frechet(real, a) - frechet(real, b), draws[:, 0] - draws[:, 1])
 
@@ -195,7 +188,7 @@ def kernel_difference(
     real: np.ndarray, a: np.ndarray, b: np.ndarray, *, rounds: int = 1000, seed: int = 0
 ) -> Difference:
     """The same for KID, as the unbiased squared MMD of all images; the term of the real images alone cancels."""
-    real, a, b = _with_pairs(real, a, b)
+    real, a, b = (checked_features(side, least=2) for side in (real, a, b))
     within = kernel(a, a) - kernel(b, b)
     np.fill_diagonal(within, 0.0)
     across = kernel(real, a) - kernel(real, b)
@@ -212,21 +205,11 @@ def kernel_difference(
 
 
 def mean_difference(a: np.ndarray, b: np.ndarray, *, rounds: int = 2000, seed: int = 0) -> Difference:
-    """The mean of a - b over images, from one value an image (N,) each; images without a value (nan) in either are left
-    out. Raises ValueError where no image is left or the shapes differ.
-    """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"values have shapes {a.shape} and {b.shape}; both must be (N,)")
-    differences = (a - b)[np.isfinite(a) & np.isfinite(b)]
+    """The mean of a - b over images, from one value an image (N,) each, without images that have none (nan) in either."""
+    differences = np.asarray(a, np.float64) - b
+    differences = differences[np.isfinite(differences)]
     if not len(differences):
         raise ValueError("no image has a value on both sides")
     random = np.random.default_rng(seed)
     draws = [random.choice(differences, len(differences)).mean() for _ in range(rounds)]
     return Difference(float(differences.mean()), np.array(draws))
-
-
-def _with_pairs(real: np.ndarray, a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
-    if a.shape != b.shape:
-        raise ValueError(f"features of the same sources have shapes {a.shape} and {b.shape}")
-    return [checked_features(features, least=2) for features in (real, a, b)]

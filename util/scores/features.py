@@ -20,10 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class FeatureCache(dict):
-    """{SHA-256 of an image's pixels: its features, float32 (D,)}, of images that come again, such as photographs.
-
-    In one file a network, which `save` writes. Files that moved are found again, and images that changed are not.
-    """
+    """{SHA-256 of an image's pixels: its features, float32 (D,)}, of images that come again, in one file a network."""
 
     def __init__(self, folder: Path, net: FeatureNet) -> None:
         network = hashlib.sha256(f"{net.sha256} {net.preprocessing}".encode()).hexdigest()

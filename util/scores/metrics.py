@@ -1,8 +1,7 @@
 """All metrics of translated hands, one row each, and the score that chooses best.pt.
 
 A metric is a function of a View (one picture of a hand) and a row in METRICS. It then stands in metrics.json, there also
-under "baseline", in the printed table, in index.html and in the comparison of runs. Distances between whole sets (FID,
-KID) are in distances.py and features.py.
+under "baseline", in the printed table, in index.html and in the comparison of runs.
 """
 
 import math
@@ -163,17 +162,16 @@ def best_score(distance: float, pooled: dict) -> float:
     structure itself; texture, the geometric mean of min(r, 1 / r) over the bands; tone, min(r, 1 / r) of L*;
     fringe, min(1, 1 / r). A figure that could not be measured counts as 1. docs/scores.md gives the reasons.
     """
-    structure, fringe = (1.0 if pooled.get(key) is None else pooled[key] for key in ("structure", "fringe"))
-    texture = [_closeness(value) for value in pooled.get("texture", {}).values()]
+
+    def agreement(value: float | None) -> float:
+        return 1.0 if value is None else max(LEAST_AGREEMENT, min(value, 1 / max(value, LEAST_AGREEMENT)))
+
+    fringe = pooled.get("fringe")
+    texture = [agreement(value) for value in pooled.get("texture", {}).values()]
     factors = (
-        structure,
-        math.prod(texture) ** (1 / max(1, len(texture))),
-        _closeness(pooled.get("tone", {}).get("L")),
-        min(1.0, 1 / max(fringe, LEAST_AGREEMENT)),
+        agreement(pooled.get("structure")),
+        max(LEAST_AGREEMENT, math.prod(texture) ** (1 / max(1, len(texture)))),
+        agreement(pooled.get("tone", {}).get("L")),
+        agreement(None if fringe is None else max(fringe, 1.0)),
     )
-    return distance / math.sqrt(math.prod(max(factor, LEAST_AGREEMENT) for factor in factors))
-
-
-def _closeness(value: float | None) -> float:
-    """min(r, 1 / r), at least 0.01: 1 where a figure is the photographs' own. 1 for None."""
-    return 1.0 if value is None else max(LEAST_AGREEMENT, min(value, 1 / max(value, LEAST_AGREEMENT)))
+    return distance / math.sqrt(math.prod(factors))

@@ -12,7 +12,7 @@ from data.hands import Hand
 from data.masks.ops import iou
 from data.regions import HandRegions, readable, same_sized_batches, stack
 from models.translation import Translation
-from util.drawing import mask_picture, sheet
+from util.drawing import sheet
 
 Segment = Callable[[Tensor], Tensor]
 """Images (N, 3, H, W) in [-1, 1] -> the probability of hand, (N, 1, H, W)."""
@@ -28,10 +28,15 @@ def boundary_f(predicted: np.ndarray, true: np.ndarray, *, tolerance: float = TO
     the true boundary within as much of the predicted; F is their harmonic mean. Unlike IoU, it weighs a filled gap between
     two fingers by the gap's outline. 1 if neither mask has a boundary, 0 if one of them has none.
     """
+
+    def share_near(pixels: np.ndarray, others: np.ndarray) -> float:
+        distance = cv2.distanceTransform((~others).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        return float(np.mean(distance[pixels] <= tolerance + 1e-3))
+
     ours, theirs = boundary(predicted), boundary(true)
     if not ours.any() or not theirs.any():
         return float(ours.any() == theirs.any())
-    precision, recall = _share_near(ours, theirs, tolerance), _share_near(theirs, ours, tolerance)
+    precision, recall = share_near(ours, theirs), share_near(theirs, ours)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
@@ -45,12 +50,6 @@ def boundary(mask: np.ndarray) -> np.ndarray:
     return mask & (inside == 0)
 
 
-def _share_near(pixels: np.ndarray, others: np.ndarray, tolerance: float) -> float:
-    """The share of True `pixels` that have a True pixel of `others` within `tolerance`."""
-    distance = cv2.distanceTransform((~others).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return float(np.mean(distance[pixels] <= tolerance + 1e-3))
-
-
 def silhouettes(segment: Segment, images: list[np.ndarray], device: torch.device) -> list[np.ndarray]:
     """The silhouettes that SilNet sees in uint8 images (H, W, 3) of one size."""
     batch, _ = stack([Hand(image, np.zeros(image.shape[:2], bool)) for image in images], device)
@@ -60,8 +59,8 @@ def silhouettes(segment: Segment, images: list[np.ndarray], device: torch.device
 def shapes(segment: Segment | None, each: Translation, device: torch.device) -> list[np.ndarray | None]:
     """What SilNet sees in a generator's output and in its source; [None, None] without SilNet, or without a mask.
 
-    The output is taken before it is composited by the mask, as a composite always has the right outline. The source's
-    silhouette gives the ceiling: what SilNet misses there is not the generator's fault.
+    The output is taken before it is composited by the mask, as a composite always has the right outline. What SilNet
+    misses in the source is not the generator's fault.
     """
     if not segment or each.source.mask.all():
         return [None, None]
@@ -95,9 +94,13 @@ def create_silnet_validation(
 
 def silhouette_grids(segment: Segment, hands: dict[str, list[Hand]], *, device: torch.device) -> dict[str, np.ndarray]:
     """{name: uint8 (H, W, 3) picture} for each domain: image | predicted silhouette | mask, one row a hand."""
+
+    def picture(mask: np.ndarray) -> np.ndarray:
+        return np.dstack([mask * np.uint8(255)] * 3)
+
     pictures = {}
     for domain in filter(hands.get, DOMAINS):
-        masks = [(*silhouettes(segment, [hand.image], device), hand.mask) for hand in hands[domain]]
-        rows = [[hand.image, *map(mask_picture, pair)] for hand, pair in zip(hands[domain], masks)]
+        seen = [silhouettes(segment, [hand.image], device)[0] for hand in hands[domain]]
+        rows = [[hand.image, picture(each), picture(hand.mask)] for hand, each in zip(hands[domain], seen)]
         pictures[f"{domain}_silhouette_mask"] = sheet(rows, columns=(domain, "silhouette", "mask"))
     return pictures

@@ -1,10 +1,10 @@
 """Structure: does a translation still show the inner edges of its source, such as a finger in front of a palm?
 
 An edge is a step or a line in L*, measured by a pair of elongated filters, one odd and one even, across it (a quadrature
-pair, as in Morrone & Burr 1988): a complex number whose size is the edge's contrast in L* and whose phase is its kind. It
-lies where that size is largest along the filter's direction. A translation shows an edge of its source if, within 2
-pixels and in about the same direction, it has an edge of at least a third of the contrast whose kind is not the opposite
-one (a step may become a line, but not the reverse step). docs/scores.md says which edges count, and how this was calibrated.
+pair, as in Morrone & Burr 1988): a complex number whose size is the edge's contrast in L* and whose phase is its kind. A
+translation shows an edge of its source if, within 2 pixels and in about the same direction, it has an edge of at least a
+third of the contrast whose kind is not the opposite one (a step may become a line, but not the reverse step).
+docs/scores.md says which edges count, and how this was calibrated.
 """
 
 from functools import cache
@@ -41,13 +41,6 @@ class Structure(NamedTuple):
     new: int = 0  # those of them that the source does not show
 
 
-def structure(
-    source: np.ndarray, translated: np.ndarray, mask: np.ndarray, depth: np.ndarray | None = None, *, scale: float = 1.0
-) -> Structure:
-    """Compare the edges inside the hand of a source and its translation; arguments as of SourceEdges."""
-    return SourceEdges(source, mask, depth, scale=scale).compare(translated)
-
-
 class SourceEdges:
     """The inner edges of a source, found once and compared with each of its translations.
 
@@ -58,9 +51,7 @@ class SourceEdges:
     def __init__(
         self, source: np.ndarray, mask: np.ndarray, depth: np.ndarray | None = None, *, scale: float = 1.0
     ) -> None:
-        self.source, self.scale, self.empty = source, scale, not mask.any()
-        if self.empty:
-            return
+        self.source, self.scale = source, scale
         self._box = bounding_box(mask, margin=2)
         self._mask = mask[self._box]
         self._inside = distance_inside(self._mask) > MARGIN * scale
@@ -70,8 +61,6 @@ class SourceEdges:
 
     def compare(self, translated: np.ndarray) -> Structure:
         """What became of the edges in a translation, uint8 RGB (H, W, 3)."""
-        if self.empty:
-            return Structure()
         untranslated = translated is self.source
         responses, found = (self._responses, self._found) if untranslated else self._edges_of(translated)
         fresh = _Edges.find(responses, found, STRONG)
@@ -139,7 +128,11 @@ def _edge_responses(lightness: np.ndarray, inside: np.ndarray, scale: float) -> 
     The first holds odd + i even response, in L*, where its size is largest along the filter's direction, else 0; the
     second is true where the strongest orientation of a pixel has such an edge.
     """
-    responses = np.stack([_filtered(lightness, odd) + 1j * _filtered(lightness, even) for odd, even in _filters(scale)])
+
+    def filtered(kernel: np.ndarray) -> np.ndarray:
+        return cv2.filter2D(lightness, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE)
+
+    responses = np.stack([filtered(odd) + 1j * filtered(even) for odd, even in _filters(scale)])
     sizes = np.abs(responses)
     rows, columns = np.indices(lightness.shape, np.float32)
     located = np.empty(sizes.shape, bool)
@@ -154,14 +147,8 @@ def _edge_responses(lightness: np.ndarray, inside: np.ndarray, scale: float) -> 
     return responses * located, strongest
 
 
-def _filtered(lightness: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    return cv2.filter2D(lightness, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE)
-
-
-_OFFSETS = np.array(
-    [(y, x) for y in range(-TOLERANCE, TOLERANCE + 1) for x in range(-TOLERANCE, TOLERANCE + 1)
-     if y * y + x * x <= TOLERANCE**2 + 0.5]
-)  # fmt: skip
+_SQUARE = np.mgrid[-TOLERANCE : TOLERANCE + 1, -TOLERANCE : TOLERANCE + 1]
+_OFFSETS = _SQUARE[:, np.hypot(*_SQUARE) <= TOLERANCE]  # (2, 13): rows and columns
 
 
 class _Edges(NamedTuple):
@@ -177,9 +164,9 @@ class _Edges(NamedTuple):
     def find(cls, responses: np.ndarray, edges: np.ndarray, least: float) -> "_Edges":
         """The strongest of the located responses within 2 pixels of each edge pixel, where it has the least contrast."""
         rows, columns = np.nonzero(edges)
-        around = _around(rows, columns, edges.shape)  # each (21, n)
-        sizes = np.abs(responses[:, *around])  # (ORIENTATIONS, 21, n)
-        orientation, spot = np.divmod(sizes.reshape(ORIENTATIONS * len(_OFFSETS), -1).argmax(axis=0), len(_OFFSETS))
+        around = _around(rows, columns, edges.shape)  # each (13, n)
+        sizes = np.abs(responses[:, *around])  # (ORIENTATIONS, 13, n)
+        orientation, spot = np.divmod(sizes.reshape(ORIENTATIONS * sizes.shape[1], -1).argmax(axis=0), sizes.shape[1])
         rows, columns = (each[spot, np.arange(len(rows))] for each in around)
         strongest = responses[orientation, rows, columns]
         size = np.abs(strongest)
@@ -190,7 +177,7 @@ class _Edges(NamedTuple):
         """bool (n,): whether another image's located responses show each edge, displaced by (rows, columns)."""
         turned = self.orientation + np.arange(-TURN, TURN + 1)[:, None, None]  # (3, 1, n)
         rows, columns = _around(self.rows + shift[0], self.columns + shift[1], responses.shape[1:])
-        response = responses[turned % ORIENTATIONS, rows, columns]  # (3, 21, n)
+        response = responses[turned % ORIENTATIONS, rows, columns]  # (3, 13, n)
         wrapped = (turned < 0) | (turned >= ORIENTATIONS)  # half a turn on, the odd filter has the other sign
         response = np.where(wrapped, -response.conj(), response)
         size = np.abs(response)
@@ -211,6 +198,6 @@ class _Edges(NamedTuple):
 
 
 def _around(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The (rows, columns), each (21, n), within 2 pixels of n pixels, none beyond the image."""
-    y, x = _OFFSETS.T[..., None]
+    """The (rows, columns), each (13, n), within 2 pixels of n pixels, none beyond the image."""
+    y, x = _OFFSETS[..., None]
     return (rows + y).clip(0, shape[0] - 1), (columns + x).clip(0, shape[1] - 1)
