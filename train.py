@@ -17,11 +17,11 @@ import torch
 from data.checks import SKIPPED_FILE, SkippedImages, check_images
 from data.frames import Domains
 from data.loader import stream_loader
-from data.roots import has_masks, open_frames
+from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select, validated
 from data.unpaired import UnpairedHands
 from models.graphs import GraphedStep
-from options.shared import DEMO_ROOT, reading
+from options.shared import reading
 from util import distributed
 from util.files import LOCK_FILE, locked
 from util.run import LATEST, environment, make_folder, open_run, plain_options, save_options
@@ -60,15 +60,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     seed_everything(opt.seed, deterministic=opt.deterministic)
 
     # Data
-    frames = open_frames(
-        dataroot=opt.dataroot,
-        dataset_mode=opt.dataset_mode,
-        synth_root=opt.synth_root,
-        real_root=opt.real_root,
-        reading=reading(opt),
-        demo_root=DEMO_ROOT,
-        num_workers=opt.num_workers,
-    )
+    frames = open_frames(opt, reading(opt))
     if here.rank == 0 and not (folder / SPLIT_FILE).exists():
         sizes = {"val_size": opt.val_size, "test_size": opt.test_size}
         save_split(folder / SPLIT_FILE, make_split(frames, split_by=opt.split_by, seed=opt.seed, **sizes))
@@ -80,7 +72,8 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     # Model
     amp = resolve_amp(opt.amp, device)
     create_task = task_of(opt.model)
-    if create_task is TranslatorTask and not has_masks(frames) and "mask" not in opt.explicit:
+    no_masks = all(frame.mask_kind == "none" for part in frames.values() for frame in part)
+    if create_task is TranslatorTask and no_masks and "mask" not in opt.explicit:
         opt.mask = False
         without_masks(opt)
         log.info("trained with CycleGAN's own losses, as with --no-mask")

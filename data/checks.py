@@ -1,7 +1,7 @@
 """Checks of a data set before it is used, and a run's account of the images that it skips.
 
-check_masks decodes a sample, to refuse ambiguous mask values and to say where masks come from; check_images reads the headers
-of all files. What neither sees (damage inside, an empty mask) is found when a file is read; such files are skipped, too.
+check_masks decodes a sample; check_images reads the headers of all files. Damage inside and empty masks are found when a
+file is read; such files are skipped, too.
 """
 
 import logging
@@ -21,7 +21,7 @@ from data.masks.sources import KEY, WHOLE, plural, sentence
 from data.masks.values import classes_of, covers, refusal
 from util.errors import UsageError
 from util.files import printable, write_bytes
-from util.images import ImageError, read_grey, read_header
+from util.images import ImageError, read_header
 from util.workers import in_threads, progress
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ def check_masks(frames: Domains) -> Domains:
         _check_values([frame for frame in part if frame.mask], domain)
         bare = [frame for frame in part if not frame.mask]
         results = list(in_threads(_look, evenly(bare, SAMPLE), count=THREADS))
-        seen = Counter(result[0] for result in results if not isinstance(result, ImageError))
-        fringed = sum(result[1] for result in results if not isinstance(result, ImageError))
+        read = [result for result in results if not isinstance(result, ImageError)]
+        seen, fringed = Counter(origin for origin, _ in read), sum(fringe for _, fringe in read)
         if results and not seen and bare[0].mask_kind == "key":
             raise UsageError(f"none of {plural(len(results), f'{domain} image')} looked at can be used: {results[0]}")
         if fringed:
@@ -71,8 +71,7 @@ def check_masks(frames: Domains) -> Domains:
 
 
 def _look(frame: Frame) -> tuple[str, bool] | ImageError:
-    """(where the mask is from, whether much of a keyed hand's outline has nearly the key colour) of a frame that can be
-    read."""
+    """(where the mask is from, whether much of a keyed hand's outline has nearly the key colour)."""
     try:
         source = read_source(frame)
     except ImageError as error:
@@ -87,7 +86,10 @@ def _look(frame: Frame) -> tuple[str, bool] | ImageError:
 def _check_values(frames: list[Frame], domain: str) -> None:
     """Refuse mask files that hold more classes than hand and background, or none of --mask_values."""
     sample = evenly(frames, SAMPLE)
-    held = [values for values in in_threads(_classes, sample, count=THREADS) if values is not None]
+    classes = in_threads(
+        lambda frame: classes_of(frame.mask, frame.mask_values, raw=frame.mask_kind == "raw"), sample, count=THREADS
+    )
+    held = [values for values in classes if values is not None]
     if not held:
         return
     together, chosen = np.unique(np.concatenate(held)), frames[0].mask_values
@@ -97,13 +99,6 @@ def _check_values(frames: list[Frame], domain: str) -> None:
     if chosen is not None and not any(covers(chosen, value) for value in together.tolist()):
         shown = ", ".join(map(str, together[:20].tolist()))
         raise UsageError(f"--mask_values: none of these values is in the {domain} masks looked at, which hold {shown}")
-
-
-def _classes(frame: Frame) -> np.ndarray | None:
-    try:
-        return classes_of(frame.mask, frame.mask_values, raw=frame.mask_kind == "raw")
-    except ImageError:
-        return None
 
 
 def check_images(frames: Domains, *, crop_size: int, batch_size: int) -> dict[Frame, str]:
@@ -133,13 +128,9 @@ def check_images(frames: Domains, *, crop_size: int, batch_size: int) -> dict[Fr
 def invalid(frame: Frame) -> str | None:
     """Why a frame cannot be used, by the headers of its files, beginning with the file's path; None if it can."""
     try:
-        headers = {file: read_header(file) for file in (frame.image, frame.mask) if file}
-        for file, header in headers.items():
-            if not header.complete:
-                read_grey(file)
+        image, mask = read_header(frame.image), frame.mask and read_header(frame.mask)
     except ImageError as error:
         return str(error)
-    image, mask = headers[frame.image], headers.get(frame.mask)
     if reason := too_small([round(side * frame.scale) for side in image.size[::-1]]):
         return f"{printable(frame.image)}: {reason}"
     if mask and mask.size not in (image.size, image.stored):  # of the latter it is turned along with the image

@@ -1,8 +1,4 @@
-"""Crops, pure functions that treat an image and its mask alike: random, centred, and SilNet's.
-
-A box is (x, y, width, height) in pixels of the image. It may begin before the image and end behind it, where the image
-is smaller.
-"""
+"""Crops, pure functions that treat an image and its mask alike: random, centred, and SilNet's."""
 
 import math
 
@@ -12,13 +8,13 @@ import numpy as np
 from data.hands import Hand
 
 Box = tuple[int, int, int, int]
+"""(x, y, width, height) in pixels; it may begin before an image that is smaller, and end behind it"""
 
 
 def random_hand_crop(hand: Hand, size: int, random: np.random.Generator) -> Hand:
     """A size x size crop centred on a random pixel of the eroded hand mask (paper section IV.A).
 
-    Erosion keeps centres off the outline. Near the border the crop is moved inside the image; an image smaller than the
-    crop is padded with white.
+    Near the border the crop is moved inside the image; an image smaller than the crop is padded with white.
     """
     inner = cv2.erode(hand.mask.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
     centres = np.flatnonzero(inner if inner.any() else hand.mask)
@@ -77,11 +73,9 @@ LIGHTEST, GROUND = 205, 222  # a repainted hand's mean is at most the first, the
 def silhouette_crop(hand: Hand, size: int, random: np.random.Generator, *, background: str = "white") -> Hand:
     """A training crop for SilNet: size x size near the hand, turned, zoomed, and recoloured.
 
-    SilNet judges what a generator painted, unmasked, on a white background. If it knew hands by their skin, it would pass
-    over garbage beside the hand and lose a hand of spoilt colours; if it knew the background by its whiteness, the faintest
-    tint would count as hand. So hands get any colour and texture, and the ground is light, tinted, shaded and noisy.
-
-    background: "keep" leaves the photograph's own background, which changes colour together with the hand.
+    SilNet judges what a generator painted, unmasked, on white. Did it know hands by their skin, it would pass over garbage
+    beside the hand; did it know the ground by its whiteness, the faintest tint would count as hand. So hands get any colour
+    and texture, and the ground is light, tinted, shaded and noisy. background: "keep" leaves the photograph's own.
     """
     hand = _warp(random_hand_crop(hand, math.ceil(1.5 * size), random), size, random)
     image = hand.image.astype(np.float32)
@@ -118,7 +112,6 @@ def _recolour(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def _repaint(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Another look for float (H, W, 3): a flat colour, noise of any coarseness, or the image in false colours."""
-    height, width = image.shape[:2]
     kind = random.integers(3)
     colour = random.uniform(0, 255, 3)
     colour *= min(1.0, LIGHTEST / colour.mean())
@@ -126,6 +119,7 @@ def _repaint(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         texture = np.broadcast_to(colour, image.shape)
     elif kind == 1:
         grain = random.integers(1, 13)
+        height, width = image.shape[:2]
         coarse = random.uniform(-1, 1, (math.ceil(height / grain) + 1, math.ceil(width / grain) + 1, 3))
         noise = cv2.resize(coarse, None, fx=float(grain), fy=float(grain), interpolation=cv2.INTER_LINEAR)
         texture = colour + random.uniform(10, 200) * noise[:height, :width]

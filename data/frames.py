@@ -1,5 +1,4 @@
-"""What a frame is, and how a data root (of one of the two layouts of EXPECTED_TREE), or any folder of images, becomes
-lists of frames. Where masks may lie: data.masks.sources."""
+"""What a frame is, and how a data root or any folder of images becomes lists of frames."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -30,14 +29,12 @@ EXPECTED_TREE = """\
 class Frame:
     """One image of one domain.
 
-    relative: the image's path relative to its domain's root, with forward slashes; it names the frame in splits.json
-    and in test.py's output. sequence: frames that share it show one person or one recording.
-    mask_kind: where the mask is read from: "file" (the file `mask`), "raw" (the same, cleaned when read), "key" (alpha
-    where it varies, else every pixel that is not SynthHands' key colour), "auto" (as "key", else the whole image) or
-    "none" (the whole image).
-    mask_origin: where `mask` lies, for people. mask_values: which of its values are hand (data.masks.values).
-    phase: the split that the data root itself puts the frame in; None leaves it to be drawn.
-    scale: image and mask are scaled by it when they are read.
+    relative: the image's path below its domain's root, with forward slashes; it names the frame in splits.json and in
+    test.py's output. sequence: frames that share it show one person or one recording. mask_kind: "file" (the file
+    `mask`), "raw" (the same, cleaned when read), "key" (alpha where it varies, else all but SynthHands' key colour),
+    "auto" (as "key", else the whole image) or "none" (the whole image). phase: the split that the data root puts the frame
+    in; None: it is drawn. mask_origin: where `mask` lies, for people. mask_values: see data.masks.values. scale: image and
+    mask are scaled by it when they are read.
     """
 
     image: Path
@@ -88,30 +85,27 @@ def find_frames(
     both in dataroot. Raises UsageError where a domain is empty.
     """
     if layout == "auto":
-        layout = "hands" if synth_root or real_root else detect_layout(dataroot)
+        layout = "hands" if synth_root or real_root else _detect_layout(dataroot)
     if layout == "unaligned":
-        roots = {"synthetic": dataroot / "trainA", "real": dataroot / "trainB"}
-        found = {domain: _unaligned_frames(dataroot, letter, reading) for domain, letter in zip(DOMAINS, "AB")}
+        roots = dataroot / "trainA", dataroot / "trainB"
+        found = [_unaligned_frames(dataroot, letter, reading) for letter in "AB"]
     else:
-        roots = {"synthetic": synth_root or dataroot / SYNTH_FOLDER, "real": real_root or dataroot / REAL_FOLDER}
-        found = {
-            "synthetic": _synthetic_frames(roots["synthetic"], reading),
-            "real": _real_frames(roots["real"], reading),
-        }
-    for domain, frames in found.items():
+        roots = synth_root or dataroot / SYNTH_FOLDER, real_root or dataroot / REAL_FOLDER
+        found = _synthetic_frames(roots[0], reading), _real_frames(roots[1], reading)
+    domains = {}
+    for domain, root, frames in zip(DOMAINS, roots, found):
         if not frames:
             hint = " (sequences with objects need --objects)" if domain == "synthetic" and not reading.objects else ""
-            raise UsageError(f"no {domain} images in {roots[domain]}{hint}. Expected one of\n{EXPECTED_TREE}")
-        frames.sort(key=lambda frame: frame.relative)
+            raise UsageError(f"no {domain} images in {root}{hint}. Expected one of\n{EXPECTED_TREE}")
+        frames = sorted(reading.of(frames), key=lambda frame: frame.relative)
         if most := reading.max_dataset_size:
             parts = [evenly([frame for frame in frames if frame.phase == phase], most) for phase in (*PHASES, None)]
             frames = sorted(sum(parts, []), key=lambda frame: frame.relative)
-        found[domain] = reading.of(frames)
-    return found
+        domains[domain] = frames
+    return domains
 
 
-def detect_layout(root: Path) -> str:
-    """ "hands" or "unaligned", by the folders in the root. Raises UsageError with the trees expected."""
+def _detect_layout(root: Path) -> str:
     there = [name for name in ("trainA", "trainB", SYNTH_FOLDER, REAL_FOLDER) if (root / name).is_dir()]
     for layout, names in (("unaligned", {"trainA", "trainB"}), ("hands", {SYNTH_FOLDER, REAL_FOLDER})):
         if names.issubset(there):
@@ -137,26 +131,23 @@ def has_alpha(path: Path) -> bool:
 
 
 def _frame(path: Path, root: Path, masks: MaskFolders, kind: str, sequence: str, phase: str | None = None) -> Frame:
-    """An image's frame, with its mask file where there is one."""
-    mask, relative = masks.find(path), path.relative_to(root).as_posix()
-    if mask:
-        return Frame(path, relative, sequence, "file", mask.path, phase, mask.origin)
-    return Frame(path, relative, sequence, kind, phase=phase)
+    """An image's frame; kind: its mask_kind where it has no mask file."""
+    frame = Frame(path, path.relative_to(root).as_posix(), sequence, kind, phase=phase)
+    mask = masks.find(path)
+    return replace(frame, mask_kind="file", mask=mask.path, mask_origin=mask.origin) if mask else frame
 
 
 def _chosen_sequences(paths: list[Path], root: Path, *, objects: bool) -> list[Path]:
     """The paths without those of SynthHands' sequences with objects, unless these are asked for."""
-    with_objects = {
-        path for path in paths if any(part.endswith("_object") for part in path.relative_to(root).parts[:-1])
-    }
-    if with_objects and objects:
+    bare = [path for path in paths if not any(part.endswith("_object") for part in path.relative_to(root).parts[:-1])]
+    if number := len(paths) - len(bare):
         log.warning(
-            "%d images show objects, which will be painted as skin unless a <name>_mask.png masks them out",
-            len(with_objects),
+            "%d images show objects, which will be painted as skin unless a <name>_mask.png masks them out"
+            if objects
+            else "%d images that show objects are skipped; --objects takes them",
+            number,
         )
-    elif with_objects:
-        log.warning("%d images that show objects are skipped; --objects takes them", len(with_objects))
-    return paths if objects else [path for path in paths if path not in with_objects]
+    return paths if objects else bare
 
 
 def _synthetic_frames(root: Path, reading: Reading) -> list[Frame]:
@@ -171,17 +162,17 @@ def _synthetic_frames(root: Path, reading: Reading) -> list[Frame]:
 
 def _real_frames(root: Path, reading: Reading) -> list[Frame]:
     """RealHands' photographs that have a mask and were not dropped by preprocess_masks.py."""
-    masks = MaskFolders(root, reading.masks)
+    masks, frames = MaskFolders(root, reading.masks), []
     usable, dropped = usable_frames(root)
-    frames = []
     for real in [*usable, *(real for real in dropped if not (real.mask or real.refined))]:
-        mask, given = real.refined or real.mask, masks.given(real.image)
-        kind, origin = "file" if given or real.refined else "raw", f"{mask.parent.name}/" if mask else ""
-        if given:
-            mask, origin = given.path, given.origin
-        if mask:
-            relative = real.image.relative_to(root).as_posix()
-            frames.append(Frame(real.image, relative, real.user, kind, mask, mask_origin=origin))
+        if given := masks.given(real.image):
+            kind, mask, origin = "file", given.path, given.origin
+        elif mask := real.refined or real.mask:
+            kind, origin = "file" if real.refined else "raw", f"{mask.parent.name}/"
+        else:
+            continue
+        relative = real.image.relative_to(root).as_posix()
+        frames.append(Frame(real.image, relative, real.user, kind, mask, mask_origin=origin))
     skipped = len(usable) + len(dropped) - len(frames)
     if skipped and not frames:
         raise UsageError(
@@ -199,11 +190,12 @@ def _real_frames(root: Path, reading: Reading) -> list[Frame]:
 def _unaligned_frames(root: Path, letter: str, reading: Reading) -> list[Frame]:
     """CycleGAN's layout. Where masks are expected, images without one are skipped: taken whole they would be wrong."""
     masks, frames = MaskFolders(root, reading.masks), []
-    for folder in (root / f"{phase}{letter}" for phase in PHASES):
+    for phase in PHASES:
+        folder = root / f"{phase}{letter}"
         paths = list(images_below(folder))
         names = {(path.parent, normal(path.name)) for path in paths}
         found = [
-            _frame(path, root, masks, "auto", path.parent.relative_to(folder).as_posix(), folder.name[:-1])
+            _frame(path, root, masks, "auto", path.parent.relative_to(folder).as_posix(), phase)
             for path in paths
             if not is_mask_of_another(path, names)
         ]
@@ -225,15 +217,13 @@ def frames_in_folder(root: Path, reading: Reading = AS_IT_IS) -> list[Frame]:
     """Every image below any folder, or the one image that `root` is (test.py --input).
 
     Where a folder holds *_color images, only they and *_color_on_depth images are taken; elsewhere all but *_mask and
-    *_depth are. Folders of masks (<folder>_masks/ beside <folder>/) hold none. Raises UsageError for a file that is no
-    image, and where --masks fits none of the images.
+    *_depth are. Folders of masks hold none. Raises UsageError for a file that is no image, and where --masks fits none.
     """
-    single, paths = root.is_file(), [root]
-    base = root.parent if single else root
+    base = root.parent if root.is_file() else root
     masks = MaskFolders(base, reading.masks)
-    if single:
+    if root.is_file():
         try:
-            read_header(root)
+            paths, _ = [root], read_header(root)
         except ImageError as error:
             raise UsageError(f"--input {error}; give an image ({FORMATS}) or a folder") from error
     else:
@@ -257,9 +247,9 @@ def frames_in_folder(root: Path, reading: Reading = AS_IT_IS) -> list[Frame]:
 def _sources(paths: list[Path]) -> list[Path]:
     """Those images of a folder that are to be translated."""
     names = {path: normal(path.name) for path in paths}
-    if any(name.endswith("_color") for name in names.values()):
-        return [path for path, name in names.items() if name.endswith(("_color", ON_DEPTH))]
-    return [path for path, name in names.items() if not name.endswith(("_mask", "_depth"))]
+    colour = any(name.endswith("_color") for name in names.values())
+    endings = ("_color", ON_DEPTH) if colour else ("_mask", "_depth")
+    return [path for path, name in names.items() if name.endswith(endings) == colour]
 
 
 def annotation_prefix(image: Path) -> str:
@@ -268,10 +258,8 @@ def annotation_prefix(image: Path) -> str:
 
 
 def annotation_files(image: Path) -> list[Path]:
-    """The files beside an image that annotate it: <prefix>_joint_pos.txt, <prefix>_depth.png, <prefix>.json, ...
-
-    SynthHands' <prefix>_color_on_depth.png is the hand again, untranslated, and none of them; nor has it any itself.
-    """
+    """The files beside an image that annotate it: <prefix>_joint_pos.txt, <prefix>_depth.png, <prefix>.json, ... Not
+    <prefix>_color_on_depth.png, which is the hand again, untranslated; nor has it any itself."""
     if image.stem.endswith(ON_DEPTH):
         return []
     starts = (f"{annotation_prefix(image)}_", f"{annotation_prefix(image)}.")

@@ -27,16 +27,14 @@ class Hand(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A frame's file. pixels: uint8 or uint16 RGB or RGBA (H, W, 3 or 4), as they are; mask: bool (H, W); origin: where
-    the mask is from, in a few words."""
+    """A frame's file. pixels: uint8 or uint16 (H, W, 3 or 4), as they are; mask: bool (H, W); origin: where it is from."""
 
     pixels: np.ndarray
     mask: np.ndarray
     origin: str
 
     def hand(self, background: str) -> Hand:
-        """As the networks are shown it. background: "white" hides what is outside the mask, a key colour or a room;
-        "keep" leaves it."""
+        """As the networks are shown it. background: "white" hides what is outside the mask; "keep" leaves it."""
         rgb = np.ascontiguousarray(to_bytes(self.pixels[..., :3]))
         return Hand(whiten(rgb, self.mask) if background == "white" else rgb, self.mask)
 
@@ -49,17 +47,14 @@ def read_hand(frame: Frame, *, background: str = "white") -> Hand:
 def read_source(frame: Frame) -> Source:
     """Read a frame's file and its mask, scaled by frame.scale.
 
-    Raises ImageError, naming the file, for a damaged image, a mask of another size, a mask whose values do not tell the
-    hand, or a frame without a hand.
+    Raises ImageError, naming the file, where image or mask is damaged, does not fit, or does not tell the hand.
     """
     picture = read_picture(frame.image)
     mask, origin = _read_mask(frame, picture)
     if mask.shape != picture.pixels.shape[:2]:
         sizes = "{1}x{0} for an image of {3}x{2}".format(*mask.shape, *picture.pixels.shape[:2])
         raise ImageError(f"{printable(frame.mask)}: a mask of {sizes}")
-    source = Source(picture.pixels, mask, origin)
-    if frame.scale != 1:
-        source = _scaled(source, frame.scale)
+    source = _scaled(Source(picture.pixels, mask, origin), frame.scale)
     if reason := too_small(source.mask.shape):
         raise ImageError(f"{printable(frame.image)}: {reason}")
     if not source.mask.any():
@@ -69,9 +64,7 @@ def read_source(frame: Frame) -> Source:
 
 def too_small(shape: tuple[int, int]) -> str | None:
     """Why an image of (height, width), once scaled, cannot be used; None if it can."""
-    if min(shape) >= MIN_SIDE:
-        return None
-    return f"{shape[1]}x{shape[0]} pixels; at least {MIN_SIDE} a side are needed"
+    return f"{shape[1]}x{shape[0]} pixels; at least {MIN_SIDE} a side are needed" if min(shape) < MIN_SIDE else None
 
 
 def whiten(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -87,12 +80,19 @@ def key_or_whole(rgb: np.ndarray) -> np.ndarray:
 
 def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
     """(mask, origin) by the rule of data.masks.sources."""
-    if frame.mask is not None:
-        return _file_mask(frame, picture), frame.mask_origin
+    if frame.mask_kind in ("file", "raw"):
+        raw = frame.mask_kind == "raw"
+        levels = read_levels(frame.mask, picture, frame.mask_values, raw=raw)
+        if not raw or levels.shape != picture.pixels.shape[:2]:  # the caller names the mismatch
+            return levels > 127, frame.mask_origin
+        refined, verdict = refine_mask(levels, picture.rgb, _CLEANING)
+        if refined is None:
+            raise ImageError(f"{printable(frame.mask)}: {verdict.verdict}")
+        return refined, frame.mask_origin
     if frame.mask_kind in ("key", "auto"):
-        alpha = None if picture.alpha is None else picture.alpha > 127
-        if alpha is not None and alpha.any() and not alpha.all():
-            return alpha, ALPHA
+        alpha = picture.alpha
+        if alpha is not None and alpha.min() <= 127 < alpha.max():
+            return alpha > 127, ALPHA
         if not (mask := key_or_whole(picture.rgb)).all():
             return mask, KEY
         if frame.mask_kind == "key":
@@ -103,20 +103,10 @@ def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
     return np.ones(picture.pixels.shape[:2], bool), WHOLE
 
 
-def _file_mask(frame: Frame, picture: Picture) -> np.ndarray:
-    """The mask file's mask, cleaned where it is a raw one."""
-    raw = frame.mask_kind == "raw"
-    levels = read_levels(frame.mask, picture, frame.mask_values, raw=raw)
-    if not raw or levels.shape != picture.pixels.shape[:2]:  # the caller names the mismatch
-        return levels > 127
-    refined, verdict = refine_mask(levels, picture.rgb, _CLEANING)
-    if refined is None:
-        raise ImageError(f"{printable(frame.mask)}: {verdict.verdict}")
-    return refined
-
-
 def _scaled(source: Source, scale: float) -> Source:
     """The source, scaled. Colours of the hand do not mix with those around it: each side is averaged by itself."""
+    if scale == 1:
+        return source
     height, width = source.mask.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

@@ -4,9 +4,8 @@
     joints = read_joints(joint_file(regions[0]["source"]))        # (21, 3), mm
     points = into_region(project(joints, SYNTHHANDS), regions[0]) # (21, 2), pixels of results/msh4/test/<file>
 
-Points are continuous coordinates (x to the right, y down) in the convention of the camera's cx and cy; cropping and
-scaling keep that convention. `python -m data.joints results/msh4/test` writes joints.json and skeletons.png there.
-Depth maps are cut likewise.
+Points are continuous coordinates in the convention of the camera's cx and cy. `python -m data.joints results/msh4/test`
+writes joints.json and skeletons.png there. Depth maps are cut likewise.
 """
 
 import argparse
@@ -34,8 +33,7 @@ LEAST_OVERLAP = 0.85  # of the depth map's hand and the colour image's, as IoU, 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole colour camera. fx, fy, cx, cy: intrinsics in pixels. shift: added to joints to bring them from the frame
-    that they are given in into this camera's, mm."""
+    """A pinhole camera. fx, fy, cx, cy: intrinsics in pixels. shift: added to joints to bring them into its frame, mm."""
 
     fx: float
     fy: float
@@ -77,19 +75,12 @@ def into_region(points: np.ndarray, region: dict) -> np.ndarray:
 
 
 def load_regions(folder: str | os.PathLike) -> list[dict]:
-    """The entries of a results folder's regions.json; see docs/joints.md. Raises UsageError."""
-    file = Path(folder) / "regions.json"
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file} cannot be read ({error}); it is written by test.py") from error
+    """The entries of a results folder's regions.json, which test.py writes; see docs/joints.md."""
+    return json.loads((Path(folder) / "regions.json").read_text(encoding="utf-8"))
 
 
 def draw_skeleton(image: np.ndarray, points: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
-    """A copy of uint8 (H, W, 3) with bones between joints (21, 2), in one colour per finger.
-
-    seen: bool (21,), the joints that are drawn; None: all.
-    """
+    """A copy of uint8 (H, W, 3) with bones between joints (21, 2). seen: bool (21,), which are drawn; None: all."""
     image, seen = image.copy(), np.ones(N_JOINTS, bool) if seen is None else seen
     pixel = np.rint((points - 0.5) * 16).astype(int).tolist()  # OpenCV's pixels have their centres at whole numbers
     for number, (start, end) in enumerate(BONES):
@@ -106,12 +97,10 @@ def has_depth(depth: np.ndarray) -> np.ndarray:
 
 
 def region_depth(image: Path, mask: np.ndarray, box: Box | None = None) -> np.ndarray | None:
-    """The part of <prefix>_depth.png beside a colour image that shows a region: uint16 mm like `mask`, bool (H, W), the
-    region's hand; 0 where unknown.
+    """The part of <prefix>_depth.png beside a colour image that shows a region: uint16 (H, W), mm, 0 where unknown.
 
-    box: of the region in the image (default: around the depth map's hand, as regions are cut around the image's). None
-    where there is no such file, or where its hand is not the region's: SynthHands' own depth camera stands beside the
-    colour camera, so that its pixels are others.
+    mask: bool (H, W), the region's hand. box: of the region in the image (default: around the depth map's hand). None where
+    there is no such file, or where its hand is another, as in SynthHands, whose depth camera stands beside the other.
     """
     path = image.with_name(f"{annotation_prefix(image)}_depth.png")
     depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""Which files of a folder are images to use: hidden and system files are skipped, other formats are counted in a warning."""
+"""Which files of a folder are images to use."""
 
 import logging
 import os
@@ -41,22 +41,21 @@ def folders_below(root: Path) -> Iterator[tuple[str, list, list]]:
 def images_below(folder: Path) -> Iterator[Path]:
     """Every image file below a folder, in the order of folders_below; warns of files that are not read."""
     others = Counter()
-    for parent, _, names in folders_below(folder):
-        for path in (Path(parent, name) for name in names):
-            suffix = path.suffix.lower()
-            if NOT_READ.match(suffix):
-                others[suffix] += 1
-            elif suffix in IMAGE_SUFFIXES and os.path.isfile(path):
-                yield path
-            elif suffix in IMAGE_SUFFIXES:
-                log.warning("skipped: %s: no file, or a link that leads nowhere", printable(path))
+    for path in (Path(parent, name) for parent, _, names in folders_below(folder) for name in names):
+        suffix = path.suffix.lower()
+        if NOT_READ.match(suffix):
+            others[suffix] += 1
+        elif suffix in IMAGE_SUFFIXES and os.path.isfile(path):
+            yield path
+        elif suffix in IMAGE_SUFFIXES:
+            log.warning("skipped: %s: no file, or a link that leads nowhere", printable(path))
     if others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
         log.warning("%s: files that are not read: %s (%s are)", printable(folder), kinds, FORMATS)
 
 
 def warn_skipped(reasons: list[str], *, what: str) -> None:
-    """Name the first files that are skipped, one by one, and count all. what: "3 of 10 real images"."""
+    """Name the first files that are skipped and count all. what: "3 of 10 real images"."""
     for reason in reasons[:MOST_NAMED]:
         log.warning("skipped: %s", reason)
     more = f", the first {MOST_NAMED} above" if len(reasons) > MOST_NAMED else ""

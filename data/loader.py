@@ -16,13 +16,7 @@ from util.workers import in_processes, in_threads
 
 
 def stream_loader(
-    dataset: Dataset,
-    batch_size: int,
-    *,
-    num_workers: int,
-    start_step: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
+    dataset: Dataset, batch_size: int, *, num_workers: int, start_step: int = 0, rank: int = 0, world_size: int = 1
 ) -> Iterator[dict]:
     """Endless batches of a dataset whose samples are a pure function of their number, from worker processes.
 
@@ -80,6 +74,5 @@ def on_device(batches: Iterator[dict], device: torch.device) -> Iterator[dict]:
 
 def to_device(batch: dict, device: torch.device) -> dict:
     """A batch with its tensors on the device; to CUDA they go by pinned memory, and nothing waits."""
-    if device.type == "cuda":
-        return _convert(batch, Tensor, lambda value: value.pin_memory().to(device, non_blocking=True))
-    return _convert(batch, Tensor, lambda value: value.to(device))
+    cuda = device.type == "cuda"
+    return _convert(batch, Tensor, lambda each: (each.pin_memory() if cuda else each).to(device, non_blocking=cuda))

@@ -25,7 +25,7 @@ TEST_CROP = 256  # pixels: the paper's size for validation and test (section IV.
 
 class Region(NamedTuple):
     """A part of a frame. image, mask: as in Hand; box: where it lies in the frame as read; origin: where the mask is
-    from; source: the file's own pixels (H, W, 3 or 4), alpha and 16 bits included, where they were asked for."""
+    from; source: the file's own pixels (H, W, 3 or 4), where they were asked for."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -37,17 +37,12 @@ class Region(NamedTuple):
 class HandRegions(Dataset):
     """Region i is of frame i. In place of a frame that cannot be read stands the ImageError that says why.
 
-    crop: side of the square around the hand's centre; None: the whole frame, of whatever size. keep_source: with the
-    file's own pixels. skipped: {index: reason} of those that `readable` met so far; origins: how many masks came from where.
+    crop: side of the square around the hand's centre; None: the whole frame. keep_source: with the file's own pixels.
+    skipped: {index: reason} of those that `readable` met so far; origins: how many masks came from where.
     """
 
     def __init__(
-        self,
-        frames: list[Frame],
-        *,
-        crop: int | None = TEST_CROP,
-        background: str = "white",
-        keep_source: bool = False,
+        self, frames: list[Frame], *, crop: int | None = TEST_CROP, background: str = "white", keep_source: bool = False
     ) -> None:
         self.frames, self.crop, self.background, self.keep_source = frames, crop, background, keep_source
         self.skipped: dict[int, str] = {}

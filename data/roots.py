@@ -1,47 +1,31 @@
 """From the data flags to frames that may be used."""
 
 import os
-from pathlib import Path
+from argparse import Namespace
 
+from data import DEMO_ROOT
 from data.checks import check_masks
 from data.demo import ensure_demo, is_demo
-from data.frames import AS_IT_IS, EXPECTED_TREE, Domains, Reading, find_frames
+from data.frames import EXPECTED_TREE, Domains, Reading, find_frames
 from util import distributed
 from util.errors import UsageError
 
 
-def open_frames(
-    *,
-    dataroot: Path | None,
-    dataset_mode: str,
-    synth_root: Path | None,
-    real_root: Path | None,
-    reading: Reading = AS_IT_IS,
-    demo_root: Path,
-    num_workers: int = 2,
-) -> Domains:
-    """The frames of both domains, their masks checked. Writes the demo if demo_root is the dataroot and not there.
+def open_frames(opt: Namespace, reading: Reading) -> Domains:
+    """The frames of both domains, their masks checked. opt: dataroot, synth_root, real_root, dataset_mode, num_workers.
 
-    Raises UsageError that names the flag and shows the trees expected.
+    Writes the demo if it is asked for and not there. Raises UsageError that names the flag and shows the trees expected.
     """
-    roots = {"--synth_root": synth_root, "--real_root": real_root}
-    if None in roots.values():
-        roots["--dataroot"] = dataroot
-        if dataroot is None:
-            raise UsageError("no data: give --dataroot, or --synth_root and --real_root")
-        if dataroot == demo_root and not is_demo(dataroot):  # missing, or its writing was interrupted
+    flags = ("synth_root", "real_root")
+    if not (opt.synth_root and opt.real_root):
+        flags += ("dataroot",)
+        if opt.dataroot == DEMO_ROOT and not is_demo(DEMO_ROOT):  # missing, or its writing was interrupted
             if distributed.rank() == 0:
-                ensure_demo(dataroot, num_workers=max(2, num_workers))
+                ensure_demo(DEMO_ROOT, num_workers=max(2, opt.num_workers))
             distributed.barrier()
-    for flag, root in roots.items():
-        if root is not None and not os.path.isdir(root):
-            raise UsageError(f"{flag} {root} is not a folder. Expected is one of\n{EXPECTED_TREE}")
-    frames = find_frames(
-        dataroot=dataroot, layout=dataset_mode, synth_root=synth_root, real_root=real_root, reading=reading
-    )
-    return check_masks(frames)
-
-
-def has_masks(frames: Domains) -> bool:
-    """Whether any frame of either domain has a mask of its own, rather than being taken whole."""
-    return any(frame.mask_kind != "none" for domain_frames in frames.values() for frame in domain_frames)
+    for flag in flags:
+        root = getattr(opt, flag)
+        if root and not os.path.isdir(root):
+            raise UsageError(f"--{flag} {root} is not a folder. Expected is one of\n{EXPECTED_TREE}")
+    roots = {"dataroot": opt.dataroot, "synth_root": opt.synth_root, "real_root": opt.real_root}
+    return check_masks(find_frames(**roots, layout=opt.dataset_mode, reading=reading))

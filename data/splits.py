@@ -23,12 +23,11 @@ Split = dict[str, dict[str, list[str]]]
 
 
 def make_split(frames: Domains, *, split_by: str, val_size: int | None, test_size: int | None, seed: int) -> Split:
-    """Draw the split of each domain.
+    """Draw the split of each domain. Raises UsageError where nothing is left to train on.
 
-    split_by: "frame" shuffles single frames, as the paper does; "sequence" keeps whole sequences (SynthHands) or
-    subjects (RealHands) together, so that no near-copy of a test frame is trained on.
-    val_size, test_size: images wanted a domain; None: HELD_OUT. Frames whose data root fixes their phase (testA, ...) stay
-    there; a phase that has none is drawn from the train frames. Raises UsageError where nothing is left to train on.
+    split_by: "frame" shuffles single frames, as the paper does; "sequence" keeps sequences (subjects of RealHands)
+    together, so that no near-copy of a test frame is trained on. val_size, test_size: images wanted a domain; None:
+    HELD_OUT. Frames whose phase the data root fixes stay there; a phase that has none is drawn from the train frames.
     """
     split = {}
     for domain in DOMAINS:
@@ -68,10 +67,8 @@ def shuffled(names: Iterable[str], seed: str) -> list[str]:
 
 
 def validated(frames: Domains, val_size: int | None) -> Domains:
-    """The frames of the val split that validation reads: at most val_size a domain (None: 400), evenly spread.
-
-    A split by sequence holds whole sequences, which may be many more images than were asked for.
-    """
+    """The frames of the val split, whose whole sequences may be many, that validation reads: at most val_size a domain
+    (None: 400), evenly spread."""
     most = HELD_OUT["val"][0] if val_size is None else val_size
     return {domain: [part[place] for place in spread(len(part), most)] for domain, part in frames.items()}
 
@@ -91,11 +88,8 @@ def load_split(path: Path) -> Split:
 
 
 def select(frames: Domains, split: Split, phase: str, *, whole: bool = False) -> Domains:
-    """The frames of a phase ("all" for every one of the split), in the split's order.
-
-    Images of the split that the data root no longer holds are counted in a warning; they are a UsageError if `whole`, or
-    if none is left.
-    """
+    """The frames of a phase or "all", in the split's order. Images that the data root no longer holds are counted in a
+    warning; they are a UsageError if `whole`, or if none is left."""
     chosen = {}
     for domain in DOMAINS:
         known = {frame.relative: frame for frame in frames[domain]}
@@ -108,7 +102,6 @@ def select(frames: Domains, split: Split, phase: str, *, whole: bool = False) ->
                 f"{missing[0]}; check --dataroot"
             )
         if missing:
-            log.warning(
-                "the data root lacks %d of %d %s images of the %s split", len(missing), len(names), domain, phase
-            )
+            lost = "the data root lacks %d of %d %s images of the %s split"
+            log.warning(lost, len(missing), len(names), domain, phase)
     return chosen

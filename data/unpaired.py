@@ -35,8 +35,7 @@ class UnpairedHands(Dataset):
     """Sample k of an endless, reproducible stream of crops.
 
     Sample k is a pure function of (seed, k), so it does not depend on workers, ranks or resuming. Each domain is shuffled
-    anew in each of its own passes, independently of the other: which real hand a synthetic one meets is chance. One epoch
-    is as long as the larger domain.
+    anew in each of its own passes, independently of the other.
 
     A sample is {"synthetic", "real"}: (3, size, size) in [-1, 1]; {"synthetic_mask", "real_mask"}: (1, size, size) in
     {0, 1}; {"synthetic_path", "real_path"}: str; "skipped": {relative path: reason} of the unusable frames it met. Unusable
@@ -95,9 +94,5 @@ class UnpairedHands(Dataset):
 
 def collate(samples: list[dict]) -> dict:
     """Stack the tensors of samples along a new first dimension; all else becomes lists."""
-    return {
-        key: torch.stack([s[key] for s in samples])
-        if isinstance(samples[0][key], Tensor)
-        else [s[key] for s in samples]
-        for key in samples[0]
-    }
+    lists = {key: [sample[key] for sample in samples] for key in samples[0]}
+    return {key: torch.stack(values) if isinstance(values[0], Tensor) else values for key, values in lists.items()}

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from data.masks.realhands import EXPECTED_TREE, find_real_frames
 from data.masks.refine import RefineOptions
-from data.masks.values import parse_flag
+from data.masks.values import parse_values
 from options.parsing import Parser, existing_dir, integer, number, refuse
 from options.shared import BASIC, add_mask_flags
 
@@ -85,5 +85,5 @@ def parse_preprocess_masks(argv: Sequence[str] | None = None) -> argparse.Namesp
 def refine_options(opt: argparse.Namespace) -> RefineOptions:
     """The RefineOptions in the flags."""
     values = {field.name: getattr(opt, field.name) for field in fields(RefineOptions)}
-    values["mask_values"] = parse_flag(opt.mask_values)
+    values["mask_values"] = parse_values(opt.mask_values)
     return RefineOptions(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})

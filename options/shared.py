@@ -12,8 +12,6 @@ from options.parsing import existing_file, existing_path, integer, number, refus
 # Marks of flags; see Parser.group.
 BASIC, LATER, TRANSLATORS = {"basic": True}, {"may_change": True}, {"translators_only": True}
 
-DEMO_ROOT = Path("datasets") / "demo"
-
 
 def add_data_flags(add: Callable[..., None], *, default_root: Path | None) -> None:
     """Add the flags of the data. data.roots checks that the roots exist, and makes the demo if none is given."""
@@ -38,24 +36,21 @@ def mask_values(text: str) -> str:
     """An argument type: values of a mask file that mean hand, such as 1 or 2-33,40."""
     from data.masks.values import parse_values  # loads OpenCV
 
-    try:
-        parse_values(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    parse_values(text)
     return text
 
 
 def reading(opt: argparse.Namespace):
     """The data.frames.Reading in options. Raises UsageError if the folder of masks does not exist."""
     from data.frames import Reading
-    from data.masks.values import parse_flag
+    from data.masks.values import parse_values
 
     masks = Path(str(opt.masks)) if opt.masks else None
     refuse(
         masks and not os.path.exists(masks), f"--masks {masks} does not exist; give the folder's new path"
     )  # it was moved
     details = {name: getattr(opt, name) for name in ("objects", "load_scale", "max_dataset_size")}
-    return Reading(masks=masks, mask_values=parse_flag(opt.mask_values), **details)
+    return Reading(masks=masks, mask_values=parse_values(opt.mask_values), **details)
 
 
 def add_machine_flags(add: Callable[..., None], *, amp: bool = True) -> None:

@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data import DEMO_ROOT
 from models import MODELS, SEGMENTERS, VGG_SOURCES
 from models.config import SAME, Option, network_config, objective, options_of
 from options.parsing import Parser, apply_defaults, existing_file, flags_of_file, integer, number, refuse, run_name
 from options.shared import (
     BASIC,
-    DEMO_ROOT,
     LATER,
     TRANSLATORS,
     add_data_flags,

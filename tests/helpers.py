@@ -73,7 +73,17 @@ def photographed_hands(number: int = 3, size: int = 64) -> list[tuple[np.ndarray
     return [draw_hand(random, size=size, background=PHOTO) for _ in range(number)]
 
 
-def write_unaligned(root: Path, write_image, write_mask, number: int = 3) -> Path:
+def write_image(folder: Path, name: str, image: np.ndarray, mask: np.ndarray) -> None:
+    """An image as a PNG, without its mask."""
+    write_png(folder / f"{name}.png", image)
+
+
+def write_mask(folder: Path, name: str, mask: np.ndarray) -> None:
+    """A mask as a PNG."""
+    write_png(folder / f"{name}.png", mask)
+
+
+def write_unaligned(root: Path, write_image=write_image, write_mask=write_mask, number: int = 3) -> Path:
     """trainA and trainB of hands; write_image(folder, name, image, mask), write_mask(folder of masks, name, mask)."""
     for letter in "AB":
         folder, masks = root / f"train{letter}", root / f"train{letter}_masks"

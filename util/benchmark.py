@@ -20,7 +20,7 @@ from data.unpaired import UnpairedHands
 from models import MODELS
 from models.graphs import WARM_UP, GraphedStep
 from models.hgan import HGAN
-from options.shared import DEMO_ROOT, reading
+from options.shared import reading
 from options.train_options import parse_train
 from util.errors import run_command
 from util.runtime import Amp, resolve_amp, resolve_device, seed_everything
@@ -84,15 +84,7 @@ def part_rows(opt: Namespace, device: torch.device, amp: Amp) -> dict[str, Calla
 
 def loader_rows(opt: Namespace) -> dict[str, Callable[[], object]]:
     """A batch of training samples from --dataroot."""
-    frames = open_frames(
-        dataroot=opt.dataroot,
-        dataset_mode=opt.dataset_mode,
-        synth_root=opt.synth_root,
-        real_root=opt.real_root,
-        reading=reading(opt),
-        demo_root=DEMO_ROOT,
-        num_workers=opt.num_workers,
-    )
+    frames = open_frames(opt, reading(opt))
     samples = UnpairedHands(frames, crop_size=opt.crop_size, seed=opt.seed, background=opt.background)
     batches = iter(stream_loader(samples, opt.batch_size, num_workers=opt.num_workers))
     return {f"batch from the loader, {opt.num_workers} workers": lambda: next(batches)}

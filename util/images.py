@@ -35,8 +35,6 @@ MAX_PIXELS = 2**26  # 8192 x 8192; larger images are refused, as they would fill
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit
 
 _TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}  # by the number of channels; each undoes itself
-_END_MARKS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
-_TAIL = 2**16  # bytes at a file's end in which the mark lies, unless a camera appended more of its own
 
 
 class ImageError(Exception):
@@ -45,12 +43,11 @@ class ImageError(Exception):
 
 class Header(NamedTuple):
     """What a file tells without being decoded. size: (width, height) as shown; stored: the same as stored in the file,
-    before its orientation tag. complete: False where only decoding tells whether the file is whole."""
+    before its orientation tag."""
 
     size: tuple[int, int]
     stored: tuple[int, int]
     alpha: bool
-    complete: bool
 
 
 class Picture(NamedTuple):
@@ -108,12 +105,7 @@ def read_header(path: str | os.PathLike) -> Header:
     """What a file tells without being decoded. Raises ImageError."""
     with _opened(path) as image:
         size = image.size[::-1] if _orientation(image) >= 5 else image.size
-        complete = False
-        if image.format in _END_MARKS:
-            with open(path, "rb") as file:
-                file.seek(max(0, os.path.getsize(path) - _TAIL))
-                complete = _END_MARKS[image.format] in file.read()
-        return Header(size, image.size, image.has_transparency_data, complete)
+        return Header(size, image.size, image.has_transparency_data)
 
 
 def read_picture(path: str | os.PathLike) -> Picture:
@@ -141,7 +133,7 @@ def read_picture(path: str | os.PathLike) -> Picture:
 
 def _is_lossless(webp: str | os.PathLike) -> bool:
     with open(webp, "rb") as file:
-        return b"VP8L" in file.read(_TAIL)
+        return b"VP8L" in file.read(2**16)
 
 
 def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -2,8 +2,7 @@
 
 A mask is bool (H, W), True on the hand; rgb is uint8 (H, W, 3); likeness is float32 (H, W) in [0, 1]: how much a pixel
 looks like the hand. A hole is a set of background pixels, joined by their edges, that does not reach the frame's border;
-the hand's pixels are joined by edges or corners. Kernel sizes are in pixels, odd, and 0 turns a step off. RealHands'
-refinement ("Datasets" in the paper) is median, largest component, closing, erosion; the rest is around it.
+the hand's pixels are joined by edges or corners. Kernel sizes are in pixels, odd, and 0 turns a step off.
 """
 
 import cv2
@@ -27,9 +26,7 @@ def key_colour_mask(rgb: np.ndarray, key: tuple[int, int, int] = SYNTHETIC_KEY) 
     return cv2.inRange(rgb, key, key) == 0
 
 
-def chroma_key_mask(
-    rgb: np.ndarray, low: tuple[int, int, int] = GREEN_LOW, high: tuple[int, int, int] = GREEN_HIGH
-) -> np.ndarray:
+def chroma_key_mask(rgb: np.ndarray, low: tuple = GREEN_LOW, high: tuple = GREEN_HIGH) -> np.ndarray:
     """Every pixel outside the range of a screen's colour, in OpenCV's HSV (hue 0 to 179), ends included."""
     return cv2.inRange(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV), low, high) == 0
 
@@ -37,7 +34,7 @@ def chroma_key_mask(
 def binarise(grey: np.ndarray, threshold: int = 0) -> np.ndarray:
     """uint8 (H, W) -> mask: brighter than the threshold; 0 chooses it by Otsu's method.
 
-    Otsu takes 0 and 1, or a blurred mask, as well as 0 and 255. A single value is all hand above middle grey, else none.
+    A single value is all hand above middle grey, else none.
     """
     if threshold:
         return grey > threshold
@@ -61,11 +58,8 @@ def large_components(mask: np.ndarray, fraction: float) -> np.ndarray:
 
 
 def rejoin(main: np.ndarray, pieces: np.ndarray, likeness: np.ndarray, gap: int) -> np.ndarray:
-    """The hand, and the pieces of it that a cut has parted from it.
-
-    A piece belongs to the hand if it looks like it and comes within gap pixels of it over ground that does, too. That
-    ground, the cut, is filled.
-    """
+    """The hand with the pieces that a cut has parted from it: those that look like it and come within gap pixels of it over
+    ground that does, too. That ground, the cut, is filled."""
     labels, areas = _components(pieces)
     like = np.bincount(labels.ravel(), likeness.ravel()) > 0.75 * areas
     like[0] = False
@@ -96,11 +90,8 @@ def count_contours(mask: np.ndarray) -> int:
 def genuine_holes(
     mask: np.ndarray, max_hole: float, likeness: np.ndarray | None = None, *, min_hole: float = 0.001
 ) -> np.ndarray:
-    """The holes that show the background, as in a ring of thumb and finger.
-
-    A hole is genuine if its area is at least max_hole of the hand's (without holes). Parts of smaller holes are, too, where
-    they look like background, unless they are smaller than min_hole, where noise decides.
-    """
+    """The holes that show the background, as in a ring of thumb and finger: those of at least max_hole of the hand's area,
+    and parts of others that look like background and are not smaller than min_hole, where noise decides."""
     labels, areas = label_holes(mask)
     hand_area = np.count_nonzero(mask)
     large = areas >= max_hole * hand_area
@@ -140,11 +131,8 @@ def erode(mask: np.ndarray, size: int) -> np.ndarray:
 
 
 def hand_likeness(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-    """Fisher's linear discriminant between the colours just inside and just outside the outline, scaled so that the two
-    means lie at 0 and 1, through a logistic curve centred between them.
-
-    None where the two cannot be told apart (SNAP_SEPARATION) or are too few pixels.
-    """
+    """Fisher's linear discriminant between the colours just inside and just outside the outline, through a logistic curve
+    centred between their means. None where the two cannot be told apart or are too few pixels."""
     distance = signed_distance(mask)
     inner = _some(rgb[(distance > 2) & (distance < 12)])
     outer = _some(rgb[(distance < -2) & (distance > -16)])
@@ -162,11 +150,8 @@ def hand_likeness(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
 
 
 def snap_to_edges(mask: np.ndarray, likeness: np.ndarray, radius: int) -> np.ndarray:
-    """The outline moved to the photograph's own edge, by SNAP_SHIFT pixels at most.
-
-    A guided filter (He, Sun and Tang 2010) regresses the mask on its likeness in windows of 2 * radius + 1 pixels, so
-    a ragged outline comes to follow the edge that it wavers about. The raw outline keeps some weight.
-    """
+    """The outline moved to the photograph's own edge, by SNAP_SHIFT pixels at most: a guided filter (He, Sun and Tang 2010)
+    regresses the mask on its likeness in windows of 2 * radius + 1 pixels."""
     window = (2 * radius + 1, 2 * radius + 1)
 
     def mean(image: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""RealHands on disk: which photographs there are, where their masks lie, and which of them are fit to train on.
+"""RealHands on disk: photographs, raw masks, and what preprocess_masks.py adds: refined masks and masks_report.csv.
 
-Beside what EXPECTED_TREE shows, preprocess_masks.py writes <root>/<user>/mask_refined/<name>_mask.png and
-<root>/masks_report.csv. A user's folder may have any name and lie at any depth; a color/ folder makes it one.
+A user's folder may have any name and lie at any depth; a color/ folder makes it one.
 """
 
+import contextlib
 import csv
 import io
 import re
@@ -27,8 +27,8 @@ EXPECTED_TREE = """\
 
 @dataclass(frozen=True)
 class RealFrame:
-    """One photograph of RealHands, its raw and its refined mask. user: the user's folder relative to the root, with forward
-    slashes. name: the file's stem without "_color"; (user, name) is unique within a root."""
+    """One photograph, its raw and its refined mask. user: the user's folder below the root; name: the file's stem without
+    "_color". (user, name) is unique within a root."""
 
     image: Path
     mask: Path | None
@@ -41,9 +41,8 @@ class RealFrame:
 class Verdict:
     """What became of one mask: a row of masks_report.csv.
 
-    verdict: "kept", or what is wrong with it. source: "mask" or "chroma key", and why the mask was not used or how
-    it was adapted. area_before, area_after: the binarised source's and the refined mask's fraction of the frame; 0
-    where there is none. contours: outlines after the median filter, holes included. change: 1 - IoU of the two masks.
+    verdict: "kept", or what is wrong with it. source: "mask" or "chroma key", with a remark. area_before, area_after: of the
+    raw and of the refined mask, as fractions of the frame. contours: after the median filter. change: 1 - IoU of the two.
     """
 
     verdict: str
@@ -60,28 +59,25 @@ def refined_path(frame: RealFrame) -> Path:
 
 
 def report_key(frame: RealFrame, root: Path) -> str:
-    """The frame's name in masks_report.csv: its photograph's path relative to the root, with forward slashes, printable."""
+    """The frame's name in masks_report.csv: its photograph's path below the root, printable."""
     return printable(frame.image.relative_to(root).as_posix())
 
 
 def find_real_frames(root: Path, masks: Path | None = None) -> list[RealFrame]:
     """All photographs below the root, sorted by user and name; an unreadable or missing folder counts as empty.
 
-    masks: a folder whose masks go before all others (--masks). Of several photographs of one name (a.png and a_color.png)
-    the one with "_color" counts, then PNG before JPEG.
+    masks: a folder whose masks go before all others (--masks). Of several photographs of one name the one with "_color"
+    counts, then PNG before JPEG.
     """
     folders = MaskFolders(root, masks, of_colour=MASK_FOLDERS)
     frames = []
     for folder, subfolders, _ in folders_below(root):
         if COLOUR_FOLDER in subfolders:
-            user, photographs = Path(folder), {}
-            for path in images_below(user / COLOUR_FOLDER):
-                if path.parent == user / COLOUR_FOLDER:
-                    name = re.sub("(?<=.)_color$", "", path.stem, flags=re.IGNORECASE)
-                    rank = name != path.stem, path.suffix == ".png", path.suffix.lower() == ".png", path.name
-                    photographs[name] = max(photographs.get(name, (rank, path)), (rank, path))
+            user = Path(folder)
+            paths = [path for path in images_below(user / COLOUR_FOLDER) if path.parent == user / COLOUR_FOLDER]
+            photographs = {_name(path): path for path in sorted(paths, key=_rank)}  # the last of a name counts
             refined = {path.name: path for path in images_below(user / REFINED_FOLDER)}
-            for name, (_, image) in photographs.items():
+            for name, image in photographs.items():
                 mask, label = folders.find(image), user.relative_to(root).as_posix()
                 frames.append(RealFrame(image, mask and mask.path, refined.get(f"{name}_mask.png"), label, name))
             # A user's own folders hold files, no further users.
@@ -89,25 +85,29 @@ def find_real_frames(root: Path, masks: Path | None = None) -> list[RealFrame]:
     return sorted(frames, key=lambda frame: (frame.user, frame.name))
 
 
+def _name(photograph: Path) -> str:
+    return re.sub("(?<=.)_color$", "", photograph.stem, flags=re.IGNORECASE)
+
+
+def _rank(photograph: Path) -> tuple:
+    png = photograph.suffix == ".png", photograph.suffix.lower() == ".png"
+    return _name(photograph) != photograph.stem, *png, photograph.name
+
+
 def read_report(root: Path) -> dict[str, Verdict]:
-    """{report_key: Verdict} of masks_report.csv in the root, without rows that are damaged; {} where there is none."""
+    """{report_key: Verdict} of masks_report.csv in the root, up to a row that was cut short; {} where there is none."""
     rows = {}
-    try:
+    with contextlib.suppress(OSError, ValueError, csv.Error):
         text = (root / REPORT_NAME).read_text(encoding="utf-8", errors="replace").replace("\0", "")
         for file, verdict, source, before, after, contours, change in csv.reader(io.StringIO(text, newline="")):
             if file != "file":
                 rows[file] = Verdict(verdict, source, float(before), float(after), int(contours), float(change))
-    except (OSError, ValueError, csv.Error):
-        pass
     return rows
 
 
 def usable_frames(root: Path) -> tuple[list[RealFrame], list[RealFrame]]:
-    """The frames to train on, and those that are not.
-
-    Those are frames that masks_report.csv dropped, frames of a refined user (any file in mask_refined/) without a refined
-    mask, and frames without a mask of any kind. The other frames of a user that was never refined keep their raw masks.
-    """
+    """The frames to train on, and the others: those that masks_report.csv dropped, those without a mask, and those of a
+    user with refined masks that have none themselves."""
     frames, report = find_real_frames(root), read_report(root)
     refined_users = {frame.user for frame in frames if frame.refined}
     usable, unusable = [], []

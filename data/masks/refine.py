@@ -1,9 +1,10 @@
 """preprocess_masks.py: a photograph and its raw mask give a refined mask or a reason to drop the frame.
 
 masks_report.csv grows frame by frame, and is what a rerun goes by: a frame is done if the report says that it was kept and
-its refined mask is newer than its sources. So a run may be interrupted at any time.
+its refined mask is newer than its sources.
 """
 
+import csv
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,10 +34,10 @@ RAW_COLOUR, REFINED_COLOUR = (255, 40, 40), (0, 90, 255)
 
 @dataclass(frozen=True, kw_only=True)
 class RefineOptions:
-    """The steps' parameters; the flags of preprocess_masks.py of the same names, which explain them.
+    """The steps' parameters; the flags of preprocess_masks.py of the same names explain them.
 
-    Median, largest component, closing and erosion are the paper's steps, whose sizes it does not give: the least that
-    removes speckle, joins cracks and takes a pixel off the border. The limits of area and contours are the released code's.
+    The paper's steps are median, largest component, closing and erosion. It does not give their sizes: these are the least
+    that remove speckle, join cracks and take a pixel off the border. Limits of area and contours are the released code's.
     """
 
     median: int = 5
@@ -57,7 +58,7 @@ class RefineOptions:
 def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
     """Refine one mask: (bool (H, W), or None where it is not plausible; verdict).
 
-    grey: uint8 (H, W), a raw mask, in whatever state. rgb: uint8 (H, W, 3), its photograph, or None to do without.
+    grey: uint8 (H, W), a raw mask. rgb: uint8 (H, W, 3), its photograph, or None to do without.
     """
     before = masks.binarise(grey, options.threshold)
     filtered = cv2.medianBlur(grey, options.median) if options.median > 1 else grey
@@ -104,7 +105,7 @@ def _refine_hand(mask: np.ndarray, rgb: np.ndarray | None, options: RefineOption
 
 
 def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
-    """Read a frame and refine its mask: (bool (H, W) or None, verdict). Whatever is wrong with the files is in the verdict.
+    """Read a frame and refine its mask: (bool (H, W) or None, verdict, which says what is wrong with the files).
 
     A mask that is missing, damaged or not plausible is replaced by the chroma key of the photograph.
     """
@@ -130,8 +131,7 @@ def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | 
 def read_raw_mask(path: Path | None, picture: Picture, values: Ranges | None) -> tuple[np.ndarray | None, str]:
     """Read a raw mask for a photograph: (uint8 (H, W) of its size or None, remark or fault).
 
-    A mask of the same proportions is scaled to fit; one that fits the photograph as it lies in the file is turned along
-    with it; any other is of no use. values: see data.masks.values.
+    A mask of the same proportions is scaled to fit; any other is of no use. values: see data.masks.values.
     """
     if path is None:
         return None, "missing"
@@ -155,11 +155,8 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 def refine_frame(frame: RealFrame, options: RefineOptions) -> Verdict:
-    """Write mask_refined/<name>_mask.png, or remove it if the frame is dropped. Raises OSError where that cannot be done."""
-    try:
-        refined, verdict = judge_frame(frame, options)
-    except (cv2.error, MemoryError, ValueError) as error:
-        refined, verdict = None, Verdict(f"failed: {_reason(error, frame.image)}", "")
+    """Write mask_refined/<name>_mask.png, or remove it if the frame is dropped."""
+    refined, verdict = judge_frame(frame, options)
     if refined is None:
         refined_path(frame).unlink(missing_ok=True)
     else:
@@ -175,96 +172,75 @@ def refine_tree(
 ) -> tuple[dict[str, Verdict], int]:
     """Refine every frame that is not done yet, and write the report: {report_key: Verdict}, and how many were done before.
 
-    Raises UsageError where the masks there were made with other options (unless overwrite), where another run is at
-    work on the tree, and where a file cannot be written; RunError where a worker process is lost or hangs.
+    Raises UsageError where the masks there were made with other options (unless overwrite), and where another run is at
+    work on the tree.
     """
-    try:
-        with locked(root / LOCK_FILE):
-            before = _compare_options(root / OPTIONS_NAME, options, overwrite=overwrite)
-            rows = {} if overwrite else _done(root, frames, adopt=before is None)
-            n_done = len(rows)
-            _refine_rest(root, frames, rows, options, num_workers)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write under {root}: {error.strerror or error} ({error.filename or REPORT_NAME}); "
-            "what was done is kept, run again to go on"
-        ) from error
+    with locked(root / LOCK_FILE):
+        adopt = not _store_options(root / OPTIONS_NAME, options, overwrite=overwrite)
+        rows = {} if overwrite else _done(root, frames, adopt=adopt)
+        todo, n_done = [frame for frame in frames if report_key(frame, root) not in rows], len(rows)
+        for folder in {refined_path(frame).parent for frame in frames}:
+            for part in folder.glob(".part-*"):  # of a run that was killed
+                part.unlink(missing_ok=True)
+        verdicts = in_processes(
+            refine_frame,
+            ((frame, options) for frame in todo),
+            count=num_workers if len(todo) > FEW else 0,
+            name=lambda task: printable(task[0].image),
+        )
+        _write_report(root, rows)
+        with open(root / REPORT_NAME, "a", encoding="utf-8", newline="") as file:
+            for frame, verdict in zip(todo, progress(verdicts, total=len(todo), unit="mask", desc="refining")):
+                rows[report_key(frame, root)] = verdict
+                csv.writer(file, lineterminator="\n").writerow(_line(report_key(frame, root), verdict))
+                file.flush()
+        _write_report(root, {key: rows[key] for frame in frames if (key := report_key(frame, root))})
     return read_report(root), n_done
 
 
-def _compare_options(file: Path, options: RefineOptions, *, overwrite: bool) -> dict | None:
-    """Store the options. Returns those of the run before: the same, or UsageError unless overwrite; None if not known."""
+def _store_options(file: Path, options: RefineOptions, *, overwrite: bool) -> bool:
+    """Whether a run before stored these options; stores them. Raises UsageError for others, unless overwrite."""
     wanted = json.loads(json.dumps(asdict(options)))  # tuples as the lists that come back
     try:
         before = dict(json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):
         before = None
     if before not in (None, wanted) and not overwrite:
-        changes = [
-            f"--{name} {before.get(name)} (now {now})" for name, now in wanted.items() if before.get(name) != now
-        ]
+        changed = {name: now for name, now in wanted.items() if before.get(name) != now}
         raise UsageError(
-            f"the masks under {file.parent} were refined with {', '.join(changes)}; "
+            f"the masks under {file.parent} were refined with "
+            f"{', '.join(f'--{name} {before.get(name)} (now {now})' for name, now in changed.items())}; "
             "pass --overwrite to redo them all, or the same options as then"
         )
     write_bytes(file, json.dumps(wanted).encode())
-    return before
+    return before == wanted
 
 
 def _done(root: Path, frames: list[RealFrame], *, adopt: bool) -> dict[str, Verdict]:
     """The rows of frames that need no work. adopt: keep any refined mask that is there."""
     rows, report = {}, read_report(root)
     for frame in frames:
-        key, output = report_key(frame, root), refined_path(frame)
+        key = report_key(frame, root)
         if adopt and frame.refined:
             rows[key] = Verdict(KEPT, "refined mask found")
         elif frame.refined and key in report and report[key].verdict == KEPT:
-            made = output.stat()
+            made = frame.refined.stat()
             if made.st_size and made.st_mtime_ns >= max(p.stat().st_mtime_ns for p in (frame.image, frame.mask) if p):
                 rows[key] = report[key]
     return rows
 
 
-def _refine_rest(
-    root: Path, frames: list[RealFrame], rows: dict[str, Verdict], options: RefineOptions, num_workers: int
-) -> None:
-    """Refine the frames that have no row yet, and extend report and rows frame by frame."""
-    keys = [report_key(frame, root) for frame in frames]
-    todo = [frame for key, frame in zip(keys, frames) if key not in rows]
-    for folder in {refined_path(frame).parent for frame in frames}:
-        for part in folder.glob(".part-*"):  # of a run that was killed
-            part.unlink(missing_ok=True)
-    verdicts = in_processes(
-        refine_frame,
-        ((frame, options) for frame in todo),
-        count=num_workers if len(todo) > FEW else 0,
-        name=lambda task: printable(task[0].image),
-    )
-    write_bytes(root / REPORT_NAME, report_text(rows).encode())
-    with open(root / REPORT_NAME, "a", encoding="utf-8") as file:
-        for frame, verdict in zip(todo, progress(verdicts, total=len(todo), unit="mask", desc="refining")):
-            row = {report_key(frame, root): verdict}
-            file.write(report_text(row).split("\n", 1)[1])
-            file.flush()
-            rows |= row
-    write_bytes(root / REPORT_NAME, report_text({key: rows[key] for key in keys}).encode())
+def _write_report(root: Path, rows: dict[str, Verdict]) -> None:
+    lines = [_line(key, verdict) for key, verdict in rows.items()]
+    write_bytes(root / REPORT_NAME, csv_text(["file", *Verdict.__dataclass_fields__], lines).encode())
 
 
-def report_text(rows: dict[str, Verdict]) -> str:
-    """masks_report.csv: one line a frame; areas are fractions of the frame."""
-    lines = [
-        [key, *(f"{value:.6f}" if isinstance(value, float) else value for value in vars(row).values())]
-        for key, row in rows.items()
-    ]
-    return csv_text(["file", *Verdict.__dataclass_fields__], lines)
+def _line(key: str, verdict: Verdict) -> list:
+    return [key, *(f"{value:.6f}" if isinstance(value, float) else value for value in vars(verdict).values())]
 
 
 def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict]) -> bool:
-    """Draw masks_preview.png in the root from the kept frames; False, and no file, if there are none.
-
-    Three rows: the largest, the median and the smallest changes (1 - IoU of raw and refined), each photograph with the
-    raw outline in red and the refined one in blue.
-    """
+    """Draw masks_preview.png in the root from the kept frames; False, and no file, if there are none."""
     changes = {frame: row.change for frame in frames if (row := rows[report_key(frame, root)]).verdict == KEPT}
     kept = sorted(changes, key=changes.get, reverse=True)
     (root / PREVIEW_NAME).unlink(missing_ok=True)
@@ -288,9 +264,8 @@ def _picture(frame: RealFrame) -> np.ndarray:
     """uint8 RGB, SIDE pixels or less a side: the photograph with both outlines."""
     photograph = read_picture(frame.image)
     raw, _ = read_raw_mask(frame.mask, photograph, None)
-    picture = fit_picture(
-        photograph.rgb, *(max(1, round(n * SIDE / max(photograph.stored))) for n in photograph.rgb.shape[:2])
-    )
+    height, width = (max(1, round(side * SIDE / max(photograph.stored))) for side in photograph.rgb.shape[:2])
+    picture = fit_picture(photograph.rgb, height, width)
     if raw is not None:
         draw_outline(picture, masks.binarise(raw), RAW_COLOUR)
     draw_outline(picture, read_mask(refined_path(frame)), REFINED_COLOUR)

@@ -30,18 +30,15 @@ ON_DEPTH = "_color_on_depth"
 
 
 class MaskFile(NamedTuple):
-    """A mask's file, and in a few words for people where it lies: "trainA_masks/"."""
+    """A mask's file, and where it lies, in a few words: "trainA_masks/"."""
 
     path: Path
     origin: str
 
 
 class MaskFolders:
-    """Finds the mask files of the images below `root`; each folder is listed once.
-
-    explicit: the folder of --masks, or one file; None where none was given. of_colour: the folders of masks beside a
-    folder color/, the best first.
-    """
+    """Finds the mask files of the images below `root`; each folder is listed once. explicit: the folder of --masks, or one
+    file. of_colour: the folders of masks beside a folder color/, the best first."""
 
     def __init__(self, root: Path, explicit: Path | None = None, of_colour: tuple[str, ...] = OF_COLOUR_FOLDER) -> None:
         self.root, self.explicit, self.of_colour = root, explicit, of_colour

@@ -21,27 +21,21 @@ from util.errors import UsageError
 from util.files import printable
 from util.images import ImageError, Picture, read_picture, to_bytes, turn
 
-Ranges = tuple[tuple[int, int], ...]
-"""The hand's values, as pairs (first, last), both included."""
-
+Ranges = tuple[tuple[int, int], ...]  # the hand's values, as pairs (first, last), both included
 MOST_SOFT = 0.25  # of a mask's pixels may be neither black nor white where its edges are soft
 SHOWN = 12  # values that a message lists
 
 
 class MaskValues(NamedTuple):
-    """What a mask file holds.
-
-    values: uint8, uint16 or int32 (H, W): grey levels, indices into a coloured palette, or, of coloured pixels, R * 65536
-    + G * 256 + B. top: what white is, 255 or 65535; 0 where values are no grey levels. lossy: a JPEG or the like.
-    """
+    """What a mask file holds. values: uint8, uint16 or int32 (H, W): grey levels, indices into a coloured palette, or
+    0xRRGGBB. top: what white is, 255 or 65535; 0 where values are no grey levels. lossy: a JPEG or the like."""
 
     values: np.ndarray
     top: int
     lossy: bool
 
     def is_soft(self) -> bool:
-        """Whether these are grey levels of a hand with soft edges, not classes: nearly all black or white, the others
-        spread over all of the range between."""
+        """Whether these are grey levels, not classes: nearly all black or white, the others all over the range between."""
         white = int(self.values.max())
         if not self.top or white <= self.top // 2:
             return False
@@ -51,30 +45,24 @@ class MaskValues(NamedTuple):
         return len(np.unique(between.astype(np.int64) * 4 // white)) == 4 and len(np.unique(between)) >= 8
 
     def is_grey(self) -> bool:
-        """Whether a raw mask holds grey levels, blurred, noisy or scaled, rather than classes: bright ones, and many."""
+        """Whether a raw mask holds grey levels rather than classes: bright ones, and many."""
         return self.lossy or self.top > 0 and self.values.max() > self.top // 2 and len(np.unique(self.values)) != 3
 
 
-def parse_values(text: str) -> Ranges:
-    """ "2-33,40" -> ((2, 33), (40, 40)); "#ff0000" is a colour's. Raises ValueError."""
-    ranges = []
+def parse_values(given: str | int | None) -> Ranges | None:
+    """--mask_values: "2-33,40" -> ((2, 33), (40, 40)); "#ff0000" is a colour's; None stays None. Raises UsageError."""
+    if given is None:
+        return None
+    text, ranges = str(given), []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(#[0-9a-fA-F]{6}|\d{1,5})\s*(?:-\s*(#[0-9a-fA-F]{6}|\d{1,5}))?\s*", part)
         if not match:
-            raise ValueError(f"{text[:100]!r} is no list of mask values such as 1 or 2-33,40")
+            raise UsageError(f"--mask_values {text[:100]!r}: no list of mask values such as 1 or 2-33,40")
         low, high = (int(end[1:], 16) if end.startswith("#") else int(end) for end in (match[1], match[2] or match[1]))
         if low > high:
-            raise ValueError(f"{text[:100]!r}: the range {part.strip()} ends before it begins")
+            raise UsageError(f"--mask_values {text[:100]!r}: the range {part.strip()} ends before it begins")
         ranges.append((low, high))
     return tuple(ranges)
-
-
-def parse_flag(text: str | None) -> Ranges | None:
-    """--mask_values as given, or as options.yaml keeps it. Raises UsageError."""
-    try:
-        return None if text is None else parse_values(str(text))
-    except ValueError as error:
-        raise UsageError(f"--mask_values: {error}") from None
 
 
 def read_values(path: Path) -> MaskValues:
@@ -99,10 +87,10 @@ def read_values(path: Path) -> MaskValues:
 
 
 def read_levels(path: Path, picture: Picture, chosen: Ranges | None = None, *, raw: bool = False) -> np.ndarray:
-    """Read an image's mask file as uint8 (H, W), 255 on the hand and 0 off it, by the rule.
+    """Read an image's mask file as uint8 (H, W), 255 on the hand and 0 off it, by the rule. Raises ImageError.
 
     A mask that fits the image as it lies in the file, before its orientation tag, is turned along with it. raw: grey
-    levels are returned as they are. Raises ImageError, with the file's name.
+    levels are returned as they are.
     """
     mask = read_values(path)
     try:
@@ -129,9 +117,12 @@ def hand_of(mask: MaskValues, chosen: Ranges | None = None) -> np.ndarray:
 
 
 def classes_of(path: Path, chosen: Ranges | None, *, raw: bool) -> np.ndarray | None:
-    """The values of a mask file that may be classes; None for grey levels, and where --mask_values is given, for black and
-    white. Raises ImageError."""
-    mask = read_values(path)
+    """The values of a mask file that may be classes; None for grey levels, for files that cannot be read, and where
+    --mask_values is given, for black and white."""
+    try:
+        mask = read_values(path)
+    except ImageError:
+        return None
     held = np.unique(mask.values)
     grey = mask.lossy or mask.is_soft() or raw and mask.is_grey()
     return None if grey or chosen and mask.top in held and len(held) <= 2 else held

@@ -1,32 +1,126 @@
-"""Reading frames, and the streams of training samples."""
+"""Reading frames, crops of them, and the streams of training samples."""
 
 import os
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import KEY, draw_hand, write_hands
+from helpers import KEY, draw_hand, photographed_hands, write_hands
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image, ImageOps
 
 from data.checks import SkippedImages, check_images, invalid
+from data.crops import box_around, centred_hand_crop, cut, flip, random_hand_crop
 from data.frames import Frame, find_frames
 from data.hands import Hand, read_hand
 from data.loader import on_device, stream_loader
 from data.regions import HandRegions, readable, same_sized_batches
 from data.unpaired import UnpairedHands
-from util.images import ImageError, write_png
+from models.translation import hand_bounds
+from util.images import ImageError, read_header, read_picture, read_rgb, write_png
+
+# ------------------------------------------------------------------ files
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
-def test_damaged_images_are_named(tmp_path, content):
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_orientation_and_size_agree_with_pillow(tmp_path, suffix, orientation):
+    exif, path = Image.Exif(), tmp_path / f"a.{suffix}"
+    exif[0x0112] = orientation
+    Image.fromarray(photographed_hands(1)[0][0][:40]).save(path, exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")).astype(int)
+    assert read_header(path).size == expected.shape[1::-1]
+    read = read_rgb(path)
+    assert read.shape == expected.shape and np.abs(read - expected).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["L", "LA", "P", "1", "CMYK", "I;16", "RGBA"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp", "webp"])
+def test_every_kind_of_file_is_read_like_pillow_or_refused(tmp_path, suffix, kind):
+    picture, path = Image.fromarray(photographed_hands(1)[0][0]), tmp_path / f"a.{suffix}"
+    if kind == "I;16":
+        picture = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    else:
+        picture = picture.convert(kind)
+    try:
+        picture.save(path, **({"lossless": True} if suffix == "webp" else {}))
+    except (OSError, KeyError, ValueError):
+        pytest.skip("no such file exists")
+    read = read_picture(path).rgb
+    assert np.array_equal(read, read_rgb(path)) and read.shape == (64, 64, 3)
+    if kind != "I;16" and suffix != "jpg":  # decoders of JPEG differ by a few levels
+        opened = Image.open(path)
+        expected = np.asarray(opened.convert("RGB")).astype(int)
+        opaque = np.asarray(opened.convert("RGBA"))[..., 3] > 0
+        assert np.abs(read.astype(int) - expected)[opaque].max() <= 1
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif"])
+def test_truncated_files_of_every_format_are_named(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2])
+    with pytest.raises(ImageError, match=f"a.{suffix}"):
+        read_rgb(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, None])
+def test_images_that_cannot_be_used_are_named(tmp_path, content):
     path = tmp_path / "bad_color.png"
-    path.write_bytes(content)
-    with pytest.raises(ImageError, match="bad_color.png"):
+    if content is None:
+        write_png(path, np.full((20, 20, 3), KEY, np.uint8))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ImageError, match="bad_color.png: no hand" if content is None else "bad_color.png"):
         read_hand(Frame(path, "bad_color.png", "", "key"))
-    write_png(path, np.full((20, 20, 3), KEY, np.uint8))
-    with pytest.raises(ImageError, match="bad_color.png: no hand"):
-        read_hand(Frame(path, "bad_color.png", "", "key"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason", "in_header"),
+    [
+        (lambda path: path.write_bytes(b""), "an empty file", True),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "truncated", False),
+        (lambda path: path.write_bytes(b"GIF89a" + bytes(50)), "not an image of a known format", True),
+        (lambda path: path.write_bytes(sized_anew(path, 1 << 20)), "at most 67,108,864", True),
+        (lambda path: (path.unlink(), path.symlink_to("/nowhere")), "No such file", True),
+        (lambda path: write_png(path, np.ones((20, 30), bool)), "a mask of 30x20 for an image of 96x96", True),
+    ],
+    ids=["empty", "truncated", "gif", "bomb", "link", "size"],
+)
+def test_each_fault_has_its_reason(tmp_path, spoil, reason, in_header):
+    write_hands(tmp_path, frames=1)
+    frame = find_frames(dataroot=tmp_path)["real"][0]
+    assert invalid(frame) is None
+    spoil(frame.mask)
+    if in_header:
+        assert reason in invalid(frame) and str(frame.mask) in invalid(frame)
+    with pytest.raises(ImageError, match="image_0_mask.png") as error:
+        read_hand(frame)
+    assert reason in str(error.value)
+
+
+def sized_anew(path: Path, side: int) -> bytes:
+    """A PNG's bytes with another width and height in its header."""
+    whole = path.read_bytes()
+    header = b"IHDR" + side.to_bytes(4, "big") * 2 + whole[24:29]
+    return whole[:12] + header + zlib.crc32(header).to_bytes(4, "big") + whole[33:]
+
+
+def test_a_camera_s_bytes_behind_a_jpeg_are_no_fault(tmp_path):
+    path = tmp_path / "a.jpg"
+    cv2.imwrite(str(path), draw_hand(np.random.default_rng(0))[0])
+    frame, whole = Frame(path, "a.jpg", "", "none"), path.read_bytes()
+    for tail in (b"", bytes(10), bytes(200_000)):
+        path.write_bytes(whole + tail)
+        assert invalid(frame) is None and read_hand(frame).image.shape == (96, 96, 3)
+    path.write_bytes(whole[:-30])
+    with pytest.raises(ImageError, match="truncated"):
+        read_hand(frame)
 
 
 def test_backgrounds(tmp_path):
@@ -36,6 +130,62 @@ def test_backgrounds(tmp_path):
     assert np.array_equal(read_hand(frame, background="keep").image, image)
     white = read_hand(frame).image
     assert (white[~mask] == 255).all() and np.array_equal(white[mask], image[mask])
+
+
+def test_real_hands_are_read(real_hands):
+    for domain, found in find_frames(dataroot=real_hands).items():
+        for frame in found[:: max(1, len(found) // 10)]:
+            assert 0.02 < read_hand(frame).mask.mean() < 0.7, (domain, frame.image)
+
+
+# ------------------------------------------------------------------ crops
+
+SIDES = st.integers(1, 40)
+
+
+@st.composite
+def hands(draw) -> Hand:
+    """An image whose red channel marks the mask, so that what goes through together can be told."""
+    mask = draw(hnp.arrays(bool, (draw(SIDES), draw(SIDES)), elements=st.booleans(), fill=st.just(False)))
+    image = np.full((*mask.shape, 3), 255, np.uint8)
+    image[mask] = (10, 20, 30)
+    return Hand(image, mask)
+
+
+@given(hands(), st.integers(1, 50), st.integers(0, 2**32), st.integers(-5, 45), st.integers(-5, 45))
+@settings(max_examples=150, deadline=None)
+def test_crops_have_their_size_and_keep_image_and_mask_together(hand, size, seed, y, x):
+    around = cut(hand, box_around(hand.mask, y, x, size, size))
+    crops = [centred_hand_crop(hand, size), around, flip(around)]
+    if hand.mask.any():
+        crops.append(random_hand_crop(hand, size, np.random.default_rng(seed)))
+        assert crops[-1].mask.any()  # a crop around a pixel of the hand holds it
+    for crop in crops:
+        assert crop.image.shape == (size, size, 3) and crop.mask.shape == (size, size)
+        assert np.array_equal(crop.mask, (crop.image == (10, 20, 30)).all(-1))
+        assert crop.mask.sum() <= hand.mask.sum()
+    assert np.array_equal(flip(hand).image, hand.image[:, ::-1]) and np.array_equal(flip(hand).mask, hand.mask[:, ::-1])
+    rows, columns = hand_bounds(hand.mask)
+    assert hand.mask[rows, columns].sum() == hand.mask.sum() and hand.mask[rows, columns].size
+
+
+def hand_of(shape: tuple[int, int], where: tuple) -> Hand:
+    """A black image whose mask is `where`."""
+    mask = np.zeros(shape, bool)
+    mask[where] = True
+    return Hand(np.zeros((*shape, 3), np.uint8), mask)
+
+
+def test_crops_by_hand():
+    hand, random = hand_of((200, 200), np.s_[60:140, 60:140]), np.random.default_rng(0)
+    assert all(random_hand_crop(hand, 64, random).mask[32, 32] for _ in range(50))  # centred on the hand
+    # The hand vanishes under erosion, lies at the border, and the image is lower than the crop.
+    crop = random_hand_crop(hand_of((50, 300), (2, 298)), 128, np.random.default_rng(0))
+    assert crop.mask.sum() == 1
+    assert (crop.image[:39] == 255).all() and (crop.image[39:89] == 0).all()
+    crop = centred_hand_crop(hand_of((480, 640), np.s_[100:200, 300:420]), 256)
+    rows, columns = (np.flatnonzero(crop.mask.any(axis=axis)) for axis in (1, 0))
+    assert (rows[0], rows[-1]) == (78, 177) and (columns[0], columns[-1]) == (68, 187)
 
 
 # ------------------------------------------------------------------ streams
@@ -56,110 +206,44 @@ def test_samples_have_their_documented_form(hands_root):
 
 
 def test_a_sample_is_a_function_of_seed_and_number(hands_root):
-    again, other = make_stream(hands_root), make_stream(hands_root, seed=4)
-    first = make_stream(hands_root)
-    picked = [first[k] for k in (5, 0, 17)]
-    for k, sample in zip((5, 0, 17), picked):
-        assert all(torch.equal(sample[key], again[k][key]) for key in ("synthetic", "real"))
+    first, again, other = make_stream(hands_root), make_stream(hands_root), make_stream(hands_root, seed=4)
+    picked = {k: first[k] for k in (5, 0, 17)}
+    assert all(torch.equal(picked[k][key], again[k][key]) for k in picked for key in ("synthetic", "real"))
     assert any(not torch.equal(first[k]["real"], other[k]["real"]) for k in range(5))
 
 
 def test_each_pass_shows_every_image_once_and_pairs_afresh(hands_root):
-    stream = make_stream(hands_root)
-    pairs = []
-    for epoch in range(3):
-        samples = [stream[k] for k in range(12 * epoch, 12 * epoch + 12)]
-        assert len({s["synthetic_path"] for s in samples}) == 12
-        pairs.append({(s["synthetic_path"], s["real_path"]) for s in samples})
-    real = [stream[k]["real_path"] for k in range(18)]
-    assert len(set(real[:9])) == len(set(real[9:])) == 9
+    samples = [make_stream(hands_root)[k] for k in range(36)]
+    passes = [samples[start : start + 12] for start in (0, 12, 24)]
+    assert all(len({sample["synthetic_path"] for sample in each}) == 12 for each in passes)
+    real = [sample["real_path"] for sample in samples]
+    assert len(set(real[:9])) == len(set(real[9:18])) == 9
+    pairs = [{(sample["synthetic_path"], sample["real_path"]) for sample in each} for each in passes]
     assert len(pairs[0] & pairs[1]) < 6  # unpaired: hardly any pair meets again
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_an_unreadable_image_is_replaced_and_reported_once(tmp_path, caplog, workers):
+def test_an_unreadable_image_is_replaced_and_reported_once(tmp_path, caplog):
     """Found by the scan or when it is read, by one process or by several: the samples are the same."""
     write_hands(tmp_path, frames=1)
     bad, blank = sorted((tmp_path / "SynthHands_Release").rglob("*_color.png"))[:2]
     bad.write_bytes(b"\x89PNG")
     write_png(blank, np.full((96, 96, 3), KEY, np.uint8))  # whole, but without a hand: no header tells
-    frames = find_frames(dataroot=tmp_path)
-    found = check_images(frames, crop_size=32, batch_size=1)
+    found = check_images(find_frames(dataroot=tmp_path), crop_size=32, batch_size=1)
     assert [frame.image for frame in found] == [bad]
-    streams = [stream_loader(make_stream(tmp_path, invalid=known), 2, num_workers=workers) for known in (found, {})]
-    caplog.clear()
-    batches = [
-        [batch for _, batch in zip(range(6), SkippedImages({}, folder=tmp_path).watch(iter(loader)))]
-        for loader in streams
-    ]
-    for one, two in zip(*batches):
-        assert torch.equal(one["synthetic"], two["synthetic"]) and one["real_path"] == two["real_path"]
-        assert not {str(bad), str(blank)} & set(one["synthetic_path"])
-    told = [record.message for record in caplog.records]
-    assert sum(str(bad) in message for message in told) == 1 and sum(str(blank) in message for message in told) == 2
-    assert (tmp_path / "skipped.txt").read_text().count("\n") == 2
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda path: path.write_bytes(b""), "an empty file"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "truncated"),
-        (lambda path: path.write_bytes(b"GIF89a" + bytes(50)), "not an image of a known format"),
-        (lambda path: path.write_bytes(sized_anew(path, 1 << 20)), "at most 67,108,864"),
-        (lambda path: (path.unlink(), path.symlink_to("/nowhere")), "No such file"),
-        (lambda path: write_png(path, np.ones((20, 30), bool)), "a mask of 30x20 for an image of 96x96"),
-    ],
-    ids=["empty", "truncated", "gif", "bomb", "link", "size"],
-)
-def test_each_fault_has_its_reason(tmp_path, spoil, reason):
-    write_hands(tmp_path, frames=1)
-    frame = find_frames(dataroot=tmp_path)["real"][0]
-    assert invalid(frame) is None
-    spoil(frame.mask)
-    assert reason in invalid(frame) and str(frame.mask) in invalid(frame)
-    with pytest.raises(ImageError, match="image_0_mask.png") as error:
-        read_hand(frame)
-    assert reason in str(error.value)
-
-
-def sized_anew(path: Path, side: int) -> bytes:
-    """A PNG's bytes with another width and height in its header."""
-    whole = path.read_bytes()
-    header = b"IHDR" + side.to_bytes(4, "big") * 2 + whole[24:29]
-    return whole[:12] + header + zlib.crc32(header).to_bytes(4, "big") + whole[33:]
-
-
-def test_a_camera_s_bytes_behind_a_jpeg_are_no_fault(tmp_path):
-    import cv2
-
-    path = tmp_path / "a.jpg"
-    cv2.imwrite(str(path), draw_hand(np.random.default_rng(0))[0])
-    frame = Frame(path, "a.jpg", "", "none")
-    whole = path.read_bytes()
-    for tail in (b"", bytes(10), bytes(200_000)):
-        path.write_bytes(whole + tail)
-        assert invalid(frame) is None and read_hand(frame).image.shape == (96, 96, 3)
-    path.write_bytes(whole[:-30])
-    assert "truncated" in invalid(frame)
-
-
-def test_odd_names_and_folders(tmp_path, caplog):
-    """Spaces, newlines, bytes that are no text, empty folders, links in circles and to nowhere."""
-    write_hands(tmp_path, frames=1)
-    root = tmp_path / "SynthHands_Release"
-    image = draw_hand(np.random.default_rng(0))[0]
-    odd = root / "a b" / "new\nline" / os.fsdecode(b"\xff\xe9")
-    write_png(odd / "0_color.png", image)
-    (root / "empty").mkdir()
-    (root / "a b" / "loop").symlink_to(root)
-    (root / "a b" / "gone_color.png").symlink_to(root / "nowhere.png")
-    frames = find_frames(dataroot=tmp_path)["synthetic"]
-    assert len(frames) == 5 and sum(frame.image.parent == odd for frame in frames) == 1
-    assert "gone_color.png" in caplog.text and "leads nowhere" in caplog.text
-    (odd / "0_color.png").write_bytes(b"")
-    reason = invalid(next(frame for frame in frames if frame.image.parent == odd))
-    assert "\n" not in reason and reason.encode()
+    streams = []
+    for known, workers in ((found, 0), ({}, 0), (found, 2), ({}, 2)):
+        caplog.clear()
+        loader = iter(stream_loader(make_stream(tmp_path, invalid=known), 2, num_workers=workers))
+        streams.append([batch for _, batch in zip(range(6), SkippedImages({}, folder=tmp_path).watch(loader))])
+        told = [record.message for record in caplog.records]
+        assert sum(str(bad) in message for message in told) == (not known)
+        assert sum(str(blank) in message for message in told) == 1
+        assert (tmp_path / "skipped.txt").read_text().count("\n") == len(told)
+    for batches in zip(*streams):
+        assert not {str(bad), str(blank)} & set(batches[0]["synthetic_path"])
+        for other in batches[1:]:
+            assert torch.equal(batches[0]["synthetic"], other["synthetic"])
+            assert batches[0]["real_path"] == other["real_path"]
 
 
 def test_only_bad_images_is_an_error(tmp_path):
@@ -186,16 +270,6 @@ def test_ranks_and_resumed_streams_share_out_the_samples():
     assert sorted(ranks[0] + ranks[1]) == whole and not set(ranks[0]) & set(ranks[1])
 
 
-def test_workers_do_not_change_the_stream(hands_root):
-    batches = []
-    for workers in (0, 2):
-        loader = iter(stream_loader(make_stream(hands_root), 2, num_workers=workers))
-        batches.append([next(loader) for _ in range(4)])
-        del loader
-    for plain, worked in zip(*batches):
-        assert torch.equal(plain["synthetic"], worked["synthetic"]) and plain["real_path"] == worked["real_path"]
-
-
 def test_unreadable_regions_are_skipped_aloud(tmp_path, caplog):
     write_hands(tmp_path, frames=1)
     bad = sorted((tmp_path / "SynthHands_Release").rglob("*_color.png"))[1]
@@ -207,16 +281,8 @@ def test_unreadable_regions_are_skipped_aloud(tmp_path, caplog):
 
 def test_mixed_sizes_are_batched_with_their_like():
     sides = {0: 4, 1: 4, 3: 4, 4: 8, 5: 4}
-    stream = ((k, Hand(np.zeros((side, side, 3), np.uint8), np.ones((side, side), bool))) for k, side in sides.items())
+    stream = ((k, hand_of((side, side), np.s_[:])) for k, side in sides.items())
     assert [indices for indices, _ in same_sized_batches(stream, 2)] == [[0, 1], [3], [4], [5]]
-
-
-def test_real_hands_are_read(real_hands):
-    frames = find_frames(dataroot=real_hands)
-    for domain, found in frames.items():
-        for frame in found[:: max(1, len(found) // 10)]:
-            hand = read_hand(frame)
-            assert 0.02 < hand.mask.mean() < 0.7, (domain, frame.image)
 
 
 @pytest.mark.gpu

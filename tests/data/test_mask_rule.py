@@ -4,12 +4,11 @@ import logging
 import shutil
 import unicodedata
 from collections import Counter
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from helpers import KEY, draw_hand, photographed_hands, write_hands, write_unaligned
+from helpers import KEY, draw_hand, photographed_hands, write_hands, write_image, write_unaligned
 from PIL import Image
 
 from data.checks import check_images, check_masks
@@ -21,43 +20,31 @@ from util.errors import UsageError
 from util.images import ImageError, read_rgb, write_png
 
 
-def plain(folder: Path, name: str, image: np.ndarray, mask: np.ndarray) -> None:
-    write_png(folder / f"{name}.png", image)
+def masks_as(values, suffix: str = "png") -> object:
+    """A writer of masks: values(mask), of a mask of 0 and 1, in a file of that kind."""
+    return lambda d, n, m: cv2.imwrite(str(d / f"{n}.{suffix}"), values(m.astype(np.uint8)))
 
 
-def nothing(*_) -> None:
-    pass
+def by_pillow(convert=Image.fromarray, suffix: str = "png", **options) -> object:
+    """A writer of images or masks."""
+    return lambda d, n, pixels, *_: convert(pixels).save(d / f"{n}.{suffix}", **options)
 
 
-def grey(values) -> object:
-    """A writer of masks: values(mask) as a grey PNG."""
-    return lambda folder, name, mask: cv2.imwrite(str(folder / f"{name}.png"), values(mask))
-
-
-def palette(folder: Path, name: str, mask: np.ndarray) -> None:
+def with_palette(mask: np.ndarray) -> Image.Image:
     picture = Image.fromarray(mask.astype(np.uint8), "P")
     picture.putpalette([0, 0, 0, 0, 128, 0] + [0] * 762)
-    picture.save(folder / f"{name}.png")
+    return picture
 
 
-def rgba(folder: Path, name: str, image: np.ndarray, mask: np.ndarray) -> None:
-    write_png(folder / f"{name}.png", np.dstack([image, mask.astype(np.uint8) * 255]))
+def on_its_side(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image[:48]).rotate(90, expand=True)
 
 
-def decomposed(folder: Path, name: str, image: np.ndarray, mask: np.ndarray) -> None:
-    write_png(folder / (unicodedata.normalize("NFD", f"hände{name}") + ".png"), image)
-
-
-def turned(folder: Path, name: str, image: np.ndarray, mask: np.ndarray) -> None:
-    """Stored lying on its side, with the tag that turns it upright."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(image[:48]).rotate(90, expand=True).save(folder / f"{name}.jpg", exif=exif, quality=100)
-
-
+ON_ITS_SIDE = Image.Exif()
+ON_ITS_SIDE[0x0112] = 6  # the tag that turns it upright
 CASES = {
-    "bmp": (plain, lambda d, n, m: cv2.imwrite(str(d / f"{n}.bmp"), m.astype(np.uint8) * 255)),
-    "alpha": (rgba, nothing),
+    "bmp": (write_image, masks_as(lambda m: m * 255, "bmp")),
+    "alpha": (lambda d, n, i, m: write_png(d / f"{n}.png", np.dstack([i, m * np.uint8(255)])), lambda *_: None),
     "color and mask": (
         lambda d, n, i, m: write_png(d / f"{n}_color.png", i),
         lambda d, n, m: write_png(d / f"{n}_mask.png", m),
@@ -66,31 +53,28 @@ CASES = {
         lambda d, n, i, m: write_png(d / f"HAND_{n}_Color.PNG", i),
         lambda d, n, m: write_png(d / f"hand_{n}_MASK.Png", m),
     ),
-    "unicode": (decomposed, lambda d, n, m: write_png(d / f"hände{n}.png", m)),
+    "unicode": (
+        lambda d, n, i, m: write_png(d / (unicodedata.normalize("NFD", f"hände{n}") + ".png"), i),
+        lambda d, n, m: write_png(d / f"hände{n}.png", m),
+    ),
     "beside": (
         lambda d, n, i, m: (write_png(d / f"{n}.png", i), write_png(d / f"{n}_mask.png", m)),
-        nothing,
+        lambda *_: None,
     ),
-    "0 and 1": (plain, grey(lambda m: m.astype(np.uint8))),
-    "0 and 128": (plain, grey(lambda m: m.astype(np.uint8) * 128)),
-    "16-bit ids": (plain, grey(lambda m: m.astype(np.uint16) * 5)),
-    "16-bit white": (plain, grey(lambda m: m.astype(np.uint16) * 65535)),
-    "palette": (plain, palette),
-    "one bit": (plain, lambda d, n, m: Image.fromarray(m).save(d / f"{n}.png")),
-    "cut-out": (
-        plain,
-        lambda d, n, m: write_png(d / f"{n}.png", np.dstack([np.zeros((*m.shape, 3), np.uint8), m * np.uint8(255)])),
-    ),
-    "red": (plain, lambda d, n, m: write_png(d / f"{n}.png", m[..., None] * np.array([255, 0, 0], np.uint8))),
-    "lossy": (plain, lambda d, n, m: cv2.imwrite(str(d / f"{n}.jpg"), m.astype(np.uint8) * 255)),
+    "0 and 1": (write_image, masks_as(lambda m: m)),
+    "0 and 128": (write_image, masks_as(lambda m: m * 128)),
+    "16-bit ids": (write_image, masks_as(lambda m: m.astype(np.uint16) * 5)),
+    "16-bit white": (write_image, masks_as(lambda m: m.astype(np.uint16) * 65535)),
+    "palette": (write_image, by_pillow(with_palette)),
+    "one bit": (write_image, by_pillow()),
+    "cut-out": (write_image, masks_as(lambda m: np.dstack([m * 0] * 3 + [m * 255]))),
+    "red": (write_image, masks_as(lambda m: np.dstack([m * 0, m * 0, m * 255]))),
+    "lossy": (write_image, masks_as(lambda m: m * 255, "jpg")),
     "webp": (
-        lambda d, n, i, m: Image.fromarray(i).save(d / f"{n}.webp", lossless=True),
-        lambda d, n, m: Image.fromarray(m.astype(np.uint8) * 255).save(d / f"{n}.webp", lossless=True),
+        by_pillow(suffix="webp", lossless=True),
+        by_pillow(lambda m: Image.fromarray(m * np.uint8(255)), "webp", lossless=True),
     ),
-    "tif": (
-        lambda d, n, i, m: Image.fromarray(i).save(d / f"{n}.TIF"),
-        lambda d, n, m: Image.fromarray(m).save(d / f"{n}.tiff"),
-    ),
+    "tif": (by_pillow(suffix="TIF"), by_pillow(suffix="tiff")),
 }
 
 
@@ -112,8 +96,9 @@ def test_masks_of_every_kind_are_found_and_read_exactly(tmp_path, case, caplog):
 @pytest.mark.parametrize("upright", [True, False], ids=["upright mask", "mask as stored"])
 def test_photographs_with_an_orientation_tag(tmp_path, upright):
     """A mask fits the photograph as it is shown; one that fits the stored pixels alone is turned along."""
-    write = lambda d, n, m: write_png(d / f"{n}.png", m[:48] if upright else np.rot90(m[:48]).copy())  # noqa: E731
-    frames = find_frames(dataroot=write_unaligned(tmp_path, turned, write))
+    masks = masks_as(lambda m: (m[:48] if upright else np.rot90(m[:48]).copy()) * 255)
+    images = by_pillow(on_its_side, "jpg", exif=ON_ITS_SIDE, quality=100)
+    frames = find_frames(dataroot=write_unaligned(tmp_path, images, masks))
     assert not check_images(frames, crop_size=32, batch_size=1)
     for frame, (image, mask) in zip(frames["real"], photographed_hands()):
         hand = read_hand(frame, background="keep")
@@ -124,14 +109,14 @@ def test_photographs_with_an_orientation_tag(tmp_path, upright):
 @pytest.mark.parametrize(
     ("values", "listed"),
     [
-        (lambda m: m.astype(np.uint8) * 2 + (np.arange(64) > 32), "0, 1, 2, 3"),
+        (lambda m: m * 2 + (np.arange(64) > 32), "0, 1, 2, 3"),
         (lambda m: np.where(m, 255, np.where(np.arange(64) > 32, 128, 0)).astype(np.uint8), "0, 128, 255"),
-        (lambda m: (m * 300 + (np.arange(64) > 32)).astype(np.uint16), "0, 1, 300, 301"),
+        (lambda m: m * np.uint16(300) + (np.arange(64) > 32), "0, 1, 300, 301"),
     ],
     ids=["classes", "three greys", "16-bit"],
 )
 def test_masks_of_several_values_are_refused_with_them_and_the_flag(tmp_path, values, listed):
-    root = write_unaligned(tmp_path, plain, grey(values))
+    root = write_unaligned(tmp_path, write_mask=masks_as(values))
     with pytest.raises(UsageError, match="--mask_values") as error:
         check_masks(find_frames(dataroot=root))
     assert listed in str(error.value) and "trainA_masks" in str(error.value)
@@ -140,20 +125,20 @@ def test_masks_of_several_values_are_refused_with_them_and_the_flag(tmp_path, va
 
 
 def test_mask_values_choose(tmp_path):
-    root = write_unaligned(tmp_path, plain, grey(lambda m: np.where(m, 20, np.arange(64) > 32).astype(np.uint8)))
-    for frame, (_, mask) in zip(
-        find_frames(dataroot=root, reading=Reading(mask_values=((2, 33),)))["real"], photographed_hands()
-    ):
+    root = write_unaligned(
+        tmp_path, write_mask=masks_as(lambda m: np.where(m, 20, np.arange(64) > 32).astype(np.uint8))
+    )
+    frames, none = (find_frames(dataroot=root, reading=Reading(mask_values=(each,))) for each in ((2, 33), (40, 50)))
+    for frame, (_, mask) in zip(frames["real"], photographed_hands()):
         assert np.array_equal(read_hand(frame).mask, mask)
-    frames = find_frames(dataroot=root, reading=Reading(mask_values=((40, 50),)))["real"]
     with pytest.raises(UsageError, match="none of these values"):
-        check_masks({"real": frames})
+        check_masks(none)
 
 
 def test_a_class_that_one_file_lacks_does_not_make_another_class_the_hand(tmp_path):
     """Two values in each file, three in all: by itself each file would pass, and person would be taken for hand."""
     numbers = iter([1, 2, 1] * 2)
-    root = write_unaligned(tmp_path, plain, grey(lambda m: m.astype(np.uint8) * next(numbers)))
+    root = write_unaligned(tmp_path, write_mask=masks_as(lambda m: m * next(numbers)))
     with pytest.raises(UsageError, match="0, 1, 2,"):
         check_masks({"real": find_frames(dataroot=root)["real"]})
 
@@ -161,32 +146,31 @@ def test_a_class_that_one_file_lacks_does_not_make_another_class_the_hand(tmp_pa
 def test_values_are_parsed_or_refused():
     assert parse_values("2-33, 40") == ((2, 33), (40, 40)) and parse_values("#ff0000") == ((0xFF0000, 0xFF0000),)
     for text in ("", "x", "3-", "5-2", "-1", "1,,2", "9" * 9):
-        with pytest.raises(ValueError):
+        with pytest.raises(UsageError):
             parse_values(text)
 
 
 def test_soft_edges_are_no_classes(tmp_path):
     mask = np.zeros((200, 200), np.uint8)
     cv2.circle(mask, (100, 100), 60, 255, -1)
-    cv2.imwrite(str(tmp_path / "m.png"), cv2.GaussianBlur(mask, (0, 0), 2))
-    assert (hand_of(read_values(tmp_path / "m.png")) != (mask > 127)).mean() < 0.01
-    assert np.array_equal(
-        hand_of(read_values(tmp_path / "m.png"), ((2, 33),)), hand_of(read_values(tmp_path / "m.png"))
-    )
+    write_png(tmp_path / "m.png", cv2.GaussianBlur(mask, (0, 0), 2))
+    soft = read_values(tmp_path / "m.png")
+    assert (hand_of(soft) != (mask > 127)).mean() < 0.01
+    assert np.array_equal(hand_of(soft, ((2, 33),)), hand_of(soft))
 
 
 # ------------------------------------------------------------------ where masks are, and where not
 
 
 def test_images_without_a_mask_are_left_out_by_name_where_others_have_one(tmp_path, caplog):
-    root = write_unaligned(tmp_path, plain, lambda d, n, m: write_png(d / f"{n}.png", m) if n != "001" else None)
+    root = write_unaligned(tmp_path, write_mask=lambda d, n, m: write_png(d / f"{n}.png", m) if n != "001" else None)
     frames = find_frames(dataroot=root)
     assert [frame.relative for frame in frames["real"]] == ["trainB/000.png", "trainB/002.png"]
     assert "trainB/001.png: no mask" in caplog.text and "1 of 3 images" in caplog.text
 
 
 def test_masks_of_which_none_fits_are_an_error(tmp_path):
-    root = write_unaligned(tmp_path, plain, lambda d, n, m: write_png(d / f"other{n}.png", m))
+    root = write_unaligned(tmp_path, write_mask=lambda d, n, m: write_png(d / f"other{n}.png", m))
     with pytest.raises(UsageError, match="000.png wants one named 000.png"):
         find_frames(dataroot=root)
 

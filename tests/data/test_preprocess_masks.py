@@ -1,6 +1,7 @@
 """preprocess_masks.py and data/masks/realhands.py: trees good and bad, resuming, options, exit statuses."""
 
 import csv
+import fcntl
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from drawn_hands import draw_hand, spoil
+from helpers import ROOT
 
 from data.masks import ops as masks
 from data.masks.realhands import KEPT, find_real_frames, read_report, usable_frames
@@ -21,8 +23,6 @@ from options.preprocess_masks_options import parse_preprocess_masks, preprocess_
 from util.errors import UsageError
 from util.files import LOCK_FILE
 from util.images import read_mask, read_rgb, write_png
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +33,29 @@ def hands() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     return [(rgb, mask, spoil(mask, rng)) for rgb, mask in drawn]
 
 
+def write_frame(user: Path, name: str, rgb: np.ndarray, mask: np.ndarray | bytes | None) -> None:
+    """mask: pixels, a file's content, or None for no file."""
+    write_png(user / "color" / f"{name}_color.png", rgb)
+    (user / "mask").mkdir(exist_ok=True)
+    if isinstance(mask, bytes):
+        (user / "mask" / f"{name}_mask.png").write_bytes(mask)
+    elif mask is not None:
+        write_png(user / "mask" / f"{name}_mask.png", mask)
+
+
 def write_tree(root: Path, hands: list, n_frames: int = 8) -> Path:
     for i in range(n_frames):
         rgb, _, raw = hands[i % len(hands)]
-        write_png(root / f"user{i % 2}" / "color" / f"f{i:03d}_color.png", rgb)
-        write_png(root / f"user{i % 2}" / "mask" / f"f{i:03d}_mask.png", raw)
+        write_frame(root / f"user{i % 2}", f"f{i:03d}", rgb, raw)
     return root
 
 
+def command_line(*arguments: str | Path) -> list:
+    return [sys.executable, ROOT / "preprocess_masks.py", *arguments]
+
+
 def command(*arguments: str | Path) -> subprocess.CompletedProcess:
-    line = [sys.executable, REPOSITORY / "preprocess_masks.py", *arguments]
-    return subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command_line(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def outputs(root: Path) -> dict[str, bytes]:
@@ -66,22 +78,18 @@ def sources(root: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-def test_frames_are_found_under_all_their_names(tmp_path, hands):
-    rgb, _, raw = hands[0]
+def test_frames_are_found_under_all_their_names(tmp_path):
     odd = "two words\nné"
-    for path in ("a/color/x_color.png", "a/color/y.jpg", "deep/er/b/color/z.JPEG", f"a/color/{odd}_color.png"):
+    for path in (
+        "a/color/x_color.png", "a/color/y.jpg", "deep/er/b/color/z.JPEG", f"a/color/{odd}_color.png", "a/color/notes.txt",
+        "a/mask/x_mask.png", "a/mask/x.png", "a/masks/y.jpg", "deep/er/b/mask/z_mask.png", "a/mask_refined/x_mask.png",
+    ):  # fmt: skip
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(b"-")
-    for path in ("a/mask/x_mask.png", "a/mask/x.png", "a/masks/y.jpg", "deep/er/b/mask/z_mask.png"):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_bytes(b"-")
-    (tmp_path / "a/mask_refined").mkdir()
-    (tmp_path / "a/mask_refined/x_mask.png").write_bytes(b"-")
-    (tmp_path / "a/color/broken_color.png").symlink_to("nowhere.png")
-    (tmp_path / "a/color/loop_color.png").symlink_to("loop_color.png")
-    (tmp_path / "a/color/notes.txt").write_text("")
-    (tmp_path / "again").symlink_to(tmp_path / "a")
-    (tmp_path / "up").symlink_to(tmp_path)
+    for link, target in (("a/color/broken_color.png", "nowhere.png"), ("a/color/loop_color.png", "loop_color.png")):
+        (tmp_path / link).symlink_to(target)
+    for link, target in (("again", tmp_path / "a"), ("up", tmp_path)):
+        (tmp_path / link).symlink_to(target)
     (tmp_path / "empty/color").mkdir(parents=True)
     frames = find_real_frames(tmp_path)
     assert [(frame.user, frame.name) for frame in frames] == [("a", odd), ("a", "x"), ("a", "y"), ("deep/er/b", "z")]
@@ -92,16 +100,13 @@ def test_frames_are_found_under_all_their_names(tmp_path, hands):
 
 def test_undecodable_names_survive(tmp_path, hands):
     rgb, _, raw = hands[0]
-    name = os.fsdecode(b"caf\xe9 \n1")
     try:
-        write_png(tmp_path / "u" / "color" / f"{name}_color.png", rgb)
+        write_frame(tmp_path / "u", os.fsdecode(b"caf\xe9 \n1"), rgb, raw)
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    write_png(tmp_path / "u" / "mask" / f"{name}_mask.png", raw)
     refine(tmp_path)
-    assert {file: row.verdict for file, row in read_report(tmp_path).items()} == {
-        "u/color/caf\\xe9 \n1_color.png": KEPT
-    }
+    verdicts = {file: row.verdict for file, row in read_report(tmp_path).items()}
+    assert verdicts == {"u/color/caf\\xe9 \\n1_color.png": KEPT}
     frames, dropped = usable_frames(tmp_path)
     assert len(frames) == 1 and not dropped and read_mask(frames[0].refined).any()
 
@@ -114,8 +119,7 @@ def test_a_tree_is_refined_and_its_sources_are_left_alone(tmp_path, hands):
     assert "8 frames: 8 kept, 0 dropped" in done.stdout
     assert sources(root) == before
     for i in range(8):
-        path = root / f"user{i % 2}/mask_refined/f{i:03d}_mask.png"
-        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imread(str(root / f"user{i % 2}/mask_refined/f{i:03d}_mask.png"), cv2.IMREAD_UNCHANGED)
         assert pixels.dtype == np.uint8 and set(np.unique(pixels)) == {0, 255}
         assert masks.iou(pixels > 0, hands[i % 4][1]) > 0.92
     row = report(root)["user1/color/f001_color.png"]
@@ -159,47 +163,37 @@ def spoilt_masks(raw: np.ndarray, true: np.ndarray) -> dict[str, tuple[bytes | N
     }
 
 
-def test_every_kind_of_bad_mask_gets_a_row_and_a_sensible_outcome(tmp_path, hands):
+def test_bad_masks_are_replaced_by_the_green_screen_or_drop_their_frames(tmp_path, hands):
     rgb, true, raw = hands[0]
     spoilt = spoilt_masks(raw, true)
+    on_white = np.where(true[..., None], rgb, np.uint8(230))
     for name, (data, _) in spoilt.items():
-        write_png(tmp_path / "u" / "color" / f"{name}_color.png", rgb)
-        if data is not None:
-            path = tmp_path / "u" / "mask" / f"{name}_mask.png"
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(data)
-    judged, _ = refine(tmp_path, erode=0)
-    rows = report(tmp_path)
+        write_frame(tmp_path / "green" / "u", name, rgb, data)
+        write_frame(tmp_path / "white" / "u", name, on_white, data)
+    judged, _ = refine(tmp_path / "green", erode=0)
+    rows = report(tmp_path / "green")
     assert len(judged) == len(rows) == len(spoilt)
     for name, (_, source) in spoilt.items():
         row = rows[f"u/color/{name}_color.png"]
         assert row["verdict"] == KEPT and row["source"].startswith(source), (name, row)
         assert (row["source"] == source) or source.startswith("chroma"), (name, row)
-        assert masks.iou(read_mask(tmp_path / f"u/mask_refined/{name}_mask.png"), true) > 0.92, name
+        assert masks.iou(read_mask(tmp_path / f"green/u/mask_refined/{name}_mask.png"), true) > 0.92, name
 
-
-def test_without_a_green_screen_bad_masks_drop_their_frames(tmp_path, hands):
-    rgb, true, raw = hands[0]
-    on_white = np.where(true[..., None], rgb, np.uint8(230))
-    for name, (data, _) in spoilt_masks(raw, true).items():
-        write_png(tmp_path / "u" / "color" / f"{name}_color.png", on_white)
-        if data is not None:
-            (tmp_path / "u" / "mask").mkdir(exist_ok=True)
-            (tmp_path / "u" / "mask" / f"{name}_mask.png").write_bytes(data)
-    (tmp_path / "u" / "color" / "torn_color.png").write_bytes(cv2.imencode(".png", rgb)[1].tobytes()[:-5000])
-    shutil.copy(tmp_path / "u/mask/lossy_mask.png", tmp_path / "u/mask/torn_mask.png")
-    stale = tmp_path / "u/mask_refined/white_mask.png"
-    write_png(stale, true)
-    refine(tmp_path, overwrite=True)
-    rows = report(tmp_path)
-    dropped = {name for name, row in rows.items() if row["verdict"] != KEPT}
-    expected = {"noise", "noise_binary", "black", "white", "missing", "truncated", "empty_file", "text"}
-    assert dropped == {f"u/color/{name}_color.png" for name in expected | {"square", "torn"}}
-    assert rows["u/color/missing_color.png"]["verdict"] == "mask: missing; chroma key: all hand"
-    assert rows["u/color/torn_color.png"]["verdict"].startswith("photograph unreadable")
-    assert not stale.exists()
-    usable, dropped = usable_frames(tmp_path)
-    assert len(dropped) == len(dropped) and len(usable) == len(rows) - len(dropped)
+    user = tmp_path / "white" / "u"
+    write_frame(user, "torn", on_white, spoilt["lossy"][0])
+    (user / "color/torn_color.png").write_bytes(cv2.imencode(".png", rgb)[1].tobytes()[:-5000])
+    write_png(user / "mask_refined/white_mask.png", true)  # of an earlier run
+    refine(tmp_path / "white", overwrite=True)
+    verdicts = {file: row["verdict"] for file, row in report(tmp_path / "white").items()}
+    expected = {name for name, (_, source) in spoilt.items() if source.startswith("chroma")} | {"torn"}
+    assert {file for file, verdict in verdicts.items() if verdict != KEPT} == {
+        f"u/color/{name}_color.png" for name in expected
+    }
+    assert verdicts["u/color/missing_color.png"] == "mask: missing; chroma key: all hand"
+    assert verdicts["u/color/torn_color.png"].startswith("photograph unreadable")
+    assert not (user / "mask_refined/white_mask.png").exists()
+    usable, dropped = usable_frames(tmp_path / "white")
+    assert len(dropped) == len(expected) and len(usable) == len(verdicts) - len(dropped)
 
 
 def test_a_rerun_keeps_what_is_there(tmp_path, hands):
@@ -211,11 +205,9 @@ def test_a_rerun_keeps_what_is_there(tmp_path, hands):
     write_png(root / "user0/mask/f002_mask.png", hands[0][1])  # a changed source, and a lost output
     again, done = refine(root)
     assert (first, done) == (0, 6)
-    unchanged = [path for path, at in times.items() if path.stat().st_mtime_ns == at]
-    assert len(unchanged) == 6
+    assert sum(path.stat().st_mtime_ns == at for path, at in times.items()) == 6
     assert outputs(root).keys() == made.keys()
-    everything = refine(root, overwrite=True)
-    assert everything == (again, 0)
+    assert refine(root, overwrite=True) == (again, 0)
 
 
 def test_other_options_are_refused_or_redo_everything(tmp_path, hands):
@@ -243,16 +235,15 @@ def test_masks_of_unknown_origin_are_kept_unless_overwritten(tmp_path, hands):
 
 
 def test_killed_and_rerun_equals_uninterrupted(tmp_path, hands):
-    whole = write_tree(tmp_path / "whole", hands, 120)
+    whole, cut = write_tree(tmp_path / "whole", hands, 120), tmp_path / "cut"
     (whole / "user0/mask/f004_mask.png").write_bytes(b"")
-    cut = tmp_path / "cut"
     shutil.copytree(whole, cut)
     assert command("--real_root", whole, "--num_workers", "0").returncode == 0
-    line = [sys.executable, REPOSITORY / "preprocess_masks.py", "--real_root", cut, "--num_workers", "2"]
+    progress = cut / "masks_report.csv"
     for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
-        progress = cut / "masks_report.csv"
         n_lines = len(progress.read_bytes().splitlines()) if progress.exists() else 1
-        run = subprocess.Popen(line, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        line = command_line("--real_root", cut, "--num_workers", "2")
+        run = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while run.poll() is None and (not progress.exists() or len(progress.read_bytes().splitlines()) <= n_lines):
             time.sleep(0.002)
         run.send_signal(how)
@@ -266,33 +257,19 @@ def test_killed_and_rerun_equals_uninterrupted(tmp_path, hands):
     assert not list(cut.glob("**/.part-*"))
 
 
-def test_a_second_run_at_once_is_refused(tmp_path, hands):
-    fcntl = pytest.importorskip("fcntl")
-    root = write_tree(tmp_path, hands, 1)
+def test_a_second_run_is_refused_and_damaged_records_are_no_obstacle(tmp_path, hands):
+    root = write_tree(tmp_path, hands, 3)
     with open(root / LOCK_FILE, "a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match="is in use"):
             refine(root)
-    assert refine(root)[1] == 0
-
-
-def test_a_damaged_record_or_report_is_no_obstacle(tmp_path, hands):
-    root = write_tree(tmp_path, hands, 3)
     (root / OPTIONS_NAME).write_bytes(b"\xff\x00{]\n[1]\n\n")
     (root / "masks_report.csv").write_bytes(b'\xff"\x00,,,\n"')
     assert read_report(root) == {}
-    refine(root)
-    assert len(report(root)) == 3 and refine(root)[1] == 3
+    assert refine(root)[1] == 0 and len(report(root)) == 3 and refine(root)[1] == 3
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, hands):
-    root = write_tree(tmp_path, hands, 2)
-    (root / "user0/mask_refined").write_text("in the way")
-    with pytest.raises(UsageError, match="cannot write under"):
-        refine(root)
-
-
-def test_exit_statuses(tmp_path, hands):
+def test_exit_statuses(tmp_path):
     (tmp_path / "empty").mkdir()
     nothing = command("--dataroot", tmp_path / "empty")
     assert nothing.returncode == 2 and "<user>/color/<name>_color.png" in nothing.stderr
@@ -314,28 +291,23 @@ def test_wrong_flags_end_in_one_sentence(arguments):
     assert "\n" not in str(error.value) and arguments[0] in str(error.value)
 
 
-def test_limits_that_contradict_each_other(tmp_path, hands):
-    root = write_tree(tmp_path, hands, 1)
-    with pytest.raises(UsageError, match="--min_area 0.6 must be below --max_area 0.5"):
-        parse_preprocess_masks(["--real_root", str(root), "--min_area", "0.6"])
-    with pytest.raises(UsageError, match="--key_low"):
-        parse_preprocess_masks(["--real_root", str(root), "--key_low", "100", "0", "0"])
-    with pytest.raises(UsageError, match="--dataroot"):
-        parse_preprocess_masks([])
-
-
-def test_defaults_of_flags_are_those_of_the_options(tmp_path, hands):
+def test_defaults_of_flags_and_limits_that_contradict_each_other(tmp_path, hands):
     root = write_tree(tmp_path / "RealHands", hands, 1)
     opt = parse_preprocess_masks(["--dataroot", str(tmp_path)])
     assert refine_options(opt) == RefineOptions() and opt.real_root == root and opt.num_workers >= 1
     assert parse_preprocess_masks(["--dataroot", str(root)]).real_root == root
+    for match, flags in (
+        ("--min_area 0.6 must be below --max_area 0.5", ["--real_root", str(root), "--min_area", "0.6"]),
+        ("--key_low", ["--real_root", str(root), "--key_low", "100", "0", "0"]),
+        ("--dataroot", []),
+    ):
+        with pytest.raises(UsageError, match=match):
+            parse_preprocess_masks(flags)
 
 
-def test_real_photographs():
+def test_real_photographs(real_hands):
     """On photographs: nothing dropped, one binary hand each, rings open."""
-    if "HGAN_HANDS" not in os.environ:
-        pytest.skip("HGAN_HANDS, the folder that holds RealHands/, is not set")
-    frames = find_real_frames(Path(os.environ["HGAN_HANDS"]) / "RealHands")[::25]
+    frames = find_real_frames(real_hands / "RealHands")[::25]
     assert frames
     for frame in frames:
         refined, verdict = judge_frame(frame, RefineOptions(erode=0))

@@ -13,7 +13,7 @@ from data.frames import DOMAINS, Domains, Reading
 from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, select
 from models.load import Translator
-from options.shared import DEMO_ROOT, reading
+from options.shared import reading
 from util.errors import UsageError
 from util.files import write_bytes
 from util.run import make_folder
@@ -60,12 +60,9 @@ def limited(opt: argparse.Namespace, frames: Domains, seed: int) -> Domains:
 
 def split_frames(opt: argparse.Namespace, name: str, run: SimpleNamespace, *, phase: str) -> Domains:
     """The frames of the phase, by the run's own split."""
-    frames = open_frames(
-        **data_roots(opt, run),
-        dataset_mode=opt.dataset_mode if "dataset_mode" in opt.explicit else run.dataset_mode,
-        reading=data_reading(opt, run),
-        demo_root=DEMO_ROOT,
-    )
+    layout = (opt if "dataset_mode" in opt.explicit else run).dataset_mode
+    where = SimpleNamespace(**data_roots(opt, run), dataset_mode=layout, num_workers=opt.num_workers)
+    frames = open_frames(where, data_reading(opt, run))
     chosen = select(frames, load_split(opt.checkpoints_dir / name / SPLIT_FILE), phase)
     for domain, part in chosen.items():
         if not part:
