@@ -88,10 +88,8 @@ def _load_inception(path: Path | None, device: torch.device) -> FeatureNet:
     if sha256 != INCEPTION_SHA256:
         log.warning("%s is not the published FID network: its figures compare only with others of the same file", path)
     net = InceptionV3()
-    counters = {key: value for key, value in net.state_dict().items() if key.endswith("num_batches_tracked")}
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        net.load_state_dict(counters | state)  # older files lack the counters
+    try:  # in a plain dict, PyTorch fills in the counters of batch norm, which older files lack
+        net.load_state_dict(dict(torch.load(path, map_location="cpu", weights_only=True)))
     except Exception as error:  # a wrong file raises errors of many kinds
         raise UsageError(
             f"--inception_weights {path} does not hold {INCEPTION_FILES[0]} ({first_lines(error)})"

@@ -76,7 +76,7 @@ class Runner:
                         del running[place]
                         self._finish(stage, child.returncode, time.time() - since)
                 for place in set(range(len(self.places))) - set(running):
-                    if stage := self._next(waiting, [stage for stage, _, _ in running.values()]):
+                    if stage := self._next(waiting, running={stage.name for stage, _, _ in running.values()}):
                         running[place] = stage, self._start(stage, place), time.time()
                 time.sleep(POLL_SECONDS)
         finally:
@@ -86,11 +86,11 @@ class Runner:
                 workers.stop_child(child)
         return self.faults
 
-    def _next(self, waiting: list[Stage], active: list[Stage]) -> Stage | None:
+    def _next(self, waiting: list[Stage], *, running: set[str]) -> Stage | None:
         """Take the first stage that can start now out of `waiting`."""
         for stage in list(waiting):
-            unfinished = {other.name for other in (*active, *waiting) if other is not stage}
-            if unfinished & set(stage.after) or stage.exclusive in {other.exclusive for other in active} - {""}:
+            unfinished = running | {other.name for other in waiting}
+            if unfinished & set(stage.after):
                 continue
             waiting.remove(stage)
             missing = [name for name in stage.after if name in self.faults or not self._output_there(name)]

@@ -23,13 +23,15 @@ SILNET = "silnet"
 class Stage:
     """One command."""
 
-    name: str
-    group: str  # a key of GROUPS
+    name: str  # begins with a key of GROUPS
     command: tuple[str, ...]  # script and flags
     after: tuple[str, ...] = ()  # names of the stages whose outputs it reads
     output: Path  # a file that is there once it has ended well
     run: Path | None = None  # the folder that --continue_train goes on with
-    exclusive: str = ""  # stages with the same word here write into the same folder and never run at once
+
+    @property
+    def group(self) -> str:
+        return self.name.partition("_")[0]
 
 
 def create_stages(opt: Namespace) -> list[Stage]:
@@ -38,7 +40,7 @@ def create_stages(opt: Namespace) -> list[Stage]:
     if masks_wanted(opt):
         root = real_root(opt)
         command = ("preprocess_masks.py", "--real_root", str(root))
-        stages.insert(0, Stage(name="masks", group="masks", command=command, output=root / "masks_report.csv"))
+        stages.insert(0, Stage(name="masks", command=command, output=root / "masks_report.csv"))
     return stages + (_studies(opt, opt.figure_model) if opt.figure_model in opt.models else [])
 
 
@@ -66,17 +68,13 @@ def _train(opt: Namespace, model: str) -> Stage:
     run = opt.checkpoints_dir / model
     flags = ["--model", model, "--name", model, "--checkpoints_dir", str(opt.checkpoints_dir)]
     flags += _flags(opt, *data, "max_steps", "n_epochs", "seed", "device", "num_workers")
-    where = {"output": run / "latest.pt", "run": run}
+    name, after, more = f"train_{model}", ("masks",), opt.train_flags
     if model == SILNET:
-        return Stage(
-            name=SILNET, group=SILNET, command=("train.py", *flags, *opt.silnet_flags), after=("masks",), **where
-        )
-    after = ("masks",)
-    if model == "geocongan":
-        flags += ["--silnet", str(opt.checkpoints_dir / SILNET)]
+        name, more = SILNET, opt.silnet_flags
+    elif model == "geocongan":
         after += (SILNET,)
-    command = ("train.py", *flags, *opt.train_flags)
-    return Stage(name=f"train_{model}", group="train", command=command, after=after, **where)
+        flags += ["--silnet", str(opt.checkpoints_dir / SILNET)]
+    return Stage(name=name, command=("train.py", *flags, *more), after=after, output=run / "latest.pt", run=run)
 
 
 def _use(opt: Namespace, model: str) -> list[str]:
@@ -85,47 +83,34 @@ def _use(opt: Namespace, model: str) -> list[str]:
     return ["--name", model, *where, *_flags(opt, "device", "num_workers")]
 
 
-def _test(opt: Namespace, model: str, *flags: str, name: str, group: str, written: str, after: tuple = ()) -> Stage:
+def _test(opt: Namespace, model: str, name: str, written: str, *flags: str, after: tuple[str, ...] = ()) -> Stage:
     """A test.py of a model. written: the folder that it writes."""
-    return Stage(
-        name=name,
-        group=group,
-        command=("test.py", *_use(opt, model), *flags),
-        after=(f"train_{model}", *after),
-        output=opt.folder / model / written / "metrics.json",
-        exclusive=model,
-    )
+    command, output = ("test.py", *_use(opt, model), *flags), opt.folder / model / written / "metrics.json"
+    return Stage(name=name, command=command, after=(f"train_{model}", *after), output=output)
 
 
 def _translate(opt: Namespace, model: str) -> Stage:
     flags = ["--num_test", str(opt.num_test), "--silnet", str(opt.checkpoints_dir / SILNET), *opt.test_flags]
-    where = {"name": f"translate_{model}", "group": "translate", "written": "test"}
-    return _test(opt, model, *flags, **where, after=(SILNET,))
+    return _test(opt, model, f"translate_{model}", "test", *flags, after=(SILNET,))
 
 
 def _studies(opt: Namespace, model: str) -> list[Stage]:
     """What is done with one model: the way back, the classifications and the downstream study."""
 
     def classify(experiment: str) -> Stage:
-        run = opt.folder / "classify" / experiment
-        flags = [*_use(opt, model), *_flags(opt, "seed"), *opt.classify_flags]
-        return Stage(
-            name=f"classify_{experiment}",
-            group="classify",
-            command=("classify.py", "--experiment", experiment, *flags),
-            after=("classify_hands",),
-            output=run / "metrics.json",
-            run=run,
-        )
+        name, run = f"classify_{experiment}", opt.folder / "classify" / experiment
+        flags = ["--experiment", experiment, *_use(opt, model), *_flags(opt, "seed"), *opt.classify_flags]
+        where = {"after": ("classify_hands",), "output": run / "metrics.json", "run": run}
+        return Stage(name=name, command=("classify.py", *flags), **where)
 
     test = partial(_test, opt, model)
     few, all_images = (["--no-metrics", "--num_test", str(number)] for number in (opt.num_test, opt.classify_images))
     study = ["--downstream", "segmentation", *opt.downstream_flags]
     return [
-        test("--direction", "RtoS", *few, name="back", group="back", written="test_RtoS"),
-        test("--phase", "all", *all_images, name="classify_hands", group="classify", written="all"),
+        test("back", "test_RtoS", "--direction", "RtoS", *few),
+        test("classify_hands", "all", "--phase", "all", *all_images),
         *map(classify, ("table2", "table3")),
-        test(*study, name="downstream", group="downstream", written="downstream/segmentation"),
+        test("downstream", "downstream/segmentation", *study),
     ]
 
 
