@@ -54,18 +54,15 @@ def part(help: str, *, reason: str, no_mask: Any = False) -> Any:
 
 AMPS = ("auto", "fp16", "bf16", "off")
 AMP_HELP = "mixed precision; auto: bf16 if the device supports it, else fp16 on CUDA and off on a CPU"
-_NETS_G, _NETS_D = (
-    {"choices": tuple(GENERATORS), "of_model": True},
-    {"choices": tuple(DISCRIMINATORS), "of_model": True},
-)
+_NETS = {"of_model": True, "group": "model", "basic": True}
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """The networks' architecture and initialisation."""
 
-    netG: str = option("resnet_4blocks", "generator", **_NETS_G, group="model", basic=True)
-    netD: str = option("perceptual", "discriminator", **_NETS_D, group="model", basic=True)
+    netG: str = option("resnet_4blocks", "generator", choices=tuple(GENERATORS), **_NETS)
+    netD: str = option("perceptual", "discriminator", choices=tuple(DISCRIMINATORS), **_NETS)
     ngf: int = option(64, "first width of the generator, or of SilNet", low=1, high=1024, silnet=SAME, group="model")
     ndf: int = option(64, "first width of the discriminator", low=1, high=1024, group="model")
     norm: str = option(

@@ -1,6 +1,6 @@
-"""What training adds to the paper, as pure functions, each with its reason. models/hgan.py calls them where they act.
+"""What training adds to the paper, as pure functions, which models/hgan.py calls where they act. With --paper, all is off.
 
-With --paper, all of it is off. Figures are measured on photographs of hands, with mshgan4 at batch 1 (docs/study.md).
+Why each is there say the options in models/config.py. Figures are measured on photographs of hands, with mshgan4 at batch 1.
 """
 
 import torch
@@ -18,11 +18,8 @@ def extend_colors(images: Tensor, masks: Tensor) -> Tensor:
     """Extend the colours of hands, masks (N, 1, H, W) in {0, 1}, beyond their outlines in images (N, 3, H, W) in [-1, 1].
 
     Each pixel beside a hand takes the mean of the nearest hand pixels, over larger cells the farther away it lies; past
-    BAND pixels the image fades into its own background. Hands stay unchanged, and no gradient flows through the band.
-
-    Beside white, a generator's blur at the outline shows as a coloured fringe, of 1.7 to 1.9 times the chroma of the
-    photographs' outlines; with the band it is 1.1. The background beyond stays, so that instance normalisation, which sees it,
-    does not remove the difference between light and dark skin.
+    BAND pixels the image fades into its own background, which stays, so that instance normalisation, which sees it, does not
+    remove the difference between light and dark skin. Hands stay unchanged, and no gradient flows through the band.
     """
     with torch.no_grad():
         cells = [torch.cat([images * masks, masks], dim=1)]  # colour times cover, and cover
@@ -46,12 +43,9 @@ def _mean_colour(cells: Tensor) -> Tensor:
 def show_overlap(images: Tensor, overlap: Tensor | None) -> Tensor:
     """Make images of both hands of N pairs, (2 N, 3, H, W), white where the hands do not overlap: bool (N, 1, H, W).
 
-    overlap None (without common_mask): returns the images. Real and fake hands then have the same outlines. If D can tell
-    them apart by a shape that G must not change, G exaggerates texture, to 1.2 times the photographs' after 7,000 steps.
+    Real and fake hands then have the same outlines. overlap None (without common_mask): returns the images.
     """
-    if overlap is None:
-        return images
-    return torch.where(overlap, images.unflatten(0, (2, -1)), 1.0).flatten(0, 1)
+    return images if overlap is None else torch.where(overlap, images.unflatten(0, (2, -1)), 1.0).flatten(0, 1)
 
 
 # lambda_edges: what keeps a hand's inner structure
@@ -68,9 +62,6 @@ def edge_loss(translated: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     EDGE_LEAST a pixel or more, EDGE_INSIDE pixels or more from the outline, the translation's must change in the same
     direction by EDGE_KEPT of that. Log-luminance, because a hand may become lighter or darker as a whole. Returns the mean over
     the images of the missing change, with weights from 0 where the source's edges are EDGE_LEAST to 1 at twice that.
-
-    No other loss keeps a finger in front of a palm: without it, .77 of the inner edges survived 3,900 steps, and fists
-    dissolved; with it, .95 survived 7,000.
     """
     of_source, of_translated = (_log_gradient(at_least_float32(x)) for x in (source, translated))
     inside = 1 - F.max_pool2d(1 - mask, 2 * EDGE_INSIDE + 1, stride=1, padding=EDGE_INSIDE)
@@ -137,7 +128,6 @@ def _tone(values: Tensor, mask: Tensor) -> Tensor:
 def linear_decay(step: int, total_steps: int | None) -> float:
     """The factor on the learning rate in the step numbered `step`, from 0, with lr_decay: CycleGAN's schedule.
 
-    1 for the first half of a run, then falling linearly to 0 at its end; 1 in an endless run (None). At a constant rate,
-    generators and discriminators oscillate; as it falls, they settle.
+    1 for the first half of a run, then falling linearly to 0 at its end; 1 in an endless run (None).
     """
     return min(1.0, max(0.0, 2 * (total_steps - step) / total_steps)) if total_steps else 1.0

@@ -40,10 +40,7 @@ def create_discriminator(config: NetworkConfig) -> nn.Module:
 
 
 def composite(generated: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
-    """mask * generated + (1 - mask) * source, for a binary mask (N, 1, H, W); the background equals the source's bit for bit.
-
-    mask None: returns `generated`.
-    """
+    """`generated` where the mask (N, 1, H, W) is 1, and `source` bit for bit elsewhere; mask None: `generated`."""
     return generated if mask is None else torch.where(mask > 0.5, generated, source)
 
 
@@ -215,15 +212,12 @@ class HGAN:
 
     def _paint(self, name: str, *hands: tuple[Tensor, Tensor]) -> Iterable[Tensor]:
         """Apply a generator to several batches of (images, masks), in one call. Returns images (N, 3, H, W) in [-1, 1] for each."""
-        net = self.callables[name]
-        if len(hands) == 1 or self.config.norm == "batch":  # whose statistics are those of one batch
-            return [net(self._generator_input(*each)) for each in hands]
-        images, masks = (torch.cat(parts) for parts in zip(*hands))
-        return net(self._generator_input(images, masks)).chunk(len(hands))
-
-    def _generator_input(self, images: Tensor, masks: Tensor) -> Tensor:
-        """What generators see of hands."""
-        return departures.extend_colors(images, masks) if self.objective.extend_colors else images
+        net, batches = self.callables[name], hands
+        if len(hands) > 1 and self.config.norm != "batch":  # whose statistics are those of one batch
+            batches = [[torch.cat(parts) for parts in zip(*hands)]]
+        extend = self.objective.extend_colors
+        painted = [net(departures.extend_colors(x, mask) if extend else x) for x, mask in batches]
+        return painted if batches is hands else painted[0].chunk(len(hands))
 
     def _l1(self, painted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         """L1 loss of a cycle or an identity: of the hand alone where generators do not see what is beside it."""

@@ -44,10 +44,7 @@ class ImagePool:
 
     @torch.no_grad()
     def query(self, images: Tensor, plan: Tensor) -> Tensor:
-        """Exchange images (N, C, H, W) by a plan on their device.
-
-        Returns images of the same shape, each a given or an older one, detached.
-        """
+        """Exchange images (N, C, H, W) by a plan on their device: returns as many, each a given or an older one, detached."""
         images = images.detach()
         if self.size == 0:
             return images

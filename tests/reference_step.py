@@ -73,11 +73,9 @@ def changed_detail(fake: Tensor, x: Tensor, mask: Tensor) -> Tensor:
 
     def wide(values: Tensor) -> Tensor:
         height, width = values.shape[2:]
-        grid = F.pad(F.avg_pool2d(values, 16, ceil_mode=True), (1,) * 4)
-        grid = F.conv2d(grid.flatten(0, 1)[:, None], torch.full((1, 1, 3, 3), 1 / 9).to(grid)).unflatten(
-            0, grid.shape[:2]
-        )
-        return F.interpolate(grid[:, :, 0], (height, width), mode="bilinear")
+        cells = F.pad(F.avg_pool2d(values, 16, ceil_mode=True), (1,) * 4)
+        grid = F.conv2d(cells.flatten(0, 1)[:, None], torch.full((1, 1, 3, 3), 1 / 9).to(cells))
+        return F.interpolate(grid.unflatten(0, cells.shape[:2])[:, :, 0], (height, width), mode="bilinear")
 
     change = fake - x
     change = change - mask * wide(mask * change) / wide(mask).clamp(min=1e-6)
@@ -109,22 +107,13 @@ class ReferenceStep:
     silnet: logits of the hand's mask (N, 1, H, W), for the geometrically consistent loss.
     """
 
-    SHORT = 1024
-
     def __init__(
-        self,
-        model: HGAN,
-        *,
-        vgg: nn.Module | None,
-        dtype: torch.dtype = torch.float32,
-        silnet: nn.Module | None = None,
+        self, model: HGAN, *, vgg: nn.Module | None, dtype=torch.float32, silnet: nn.Module | None = None
     ) -> None:
         self.goal, self.dtype, self.vgg, self.silnet = model.objective, dtype, vgg, silnet
         self.perceptual, self.total_steps = model.config.netD == "perceptual", model.total_steps
-        self.nets = {
-            name: copy.deepcopy(net).to(dtype, memory_format=torch.contiguous_format)
-            for name, net in model.networks.items()
-        }
+        plain = {"dtype": dtype, "memory_format": torch.contiguous_format}
+        self.nets = {name: copy.deepcopy(net).to(**plain) for name, net in model.networks.items()}
         adam = {"lr": self.goal.lr, "betas": (self.goal.beta1, 0.999), "foreach": False, "fused": False}
         self.adam_G = torch.optim.Adam([*self.nets["G_r"].parameters(), *self.nets["G_s"].parameters()], **adam)
         self.adam_D = torch.optim.Adam([*self.nets["D_r"].parameters(), *self.nets["D_s"].parameters()], **adam)
@@ -173,7 +162,7 @@ class ReferenceStep:
             losses["G_geo"] = losses["G_geo"] + F.binary_cross_entropy_with_logits(self.silnet(raw_s), mask_r)
             loss = loss + goal.lambda_geo * losses["G_geo"]
         if goal.lambda_edges:
-            long = min(max(self.total_steps / self.SHORT - 1, 0), 1) if self.total_steps else 1
+            long = min(max(self.total_steps / 1024 - 1, 0), 1) if self.total_steps else 1
             if long > 0:
                 losses["G_edges"] = missing_edges(fake_r, s, mask_s) + missing_edges(fake_s, r, mask_r)
                 loss = loss + goal.lambda_edges * long * losses["G_edges"]

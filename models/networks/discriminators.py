@@ -25,11 +25,8 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         stages = [nn.Conv2d(3, ndf, 4, stride=2, padding=1), nn.LeakyReLU(LEAK)]
         for width, stride in ((ndf * 2, 2), (ndf * 4, 2), (ndf * 8, 1)):
-            stages += [
-                nn.Conv2d(width // 2, width, 4, stride=stride, padding=1),
-                NORMS[norm](width),
-                nn.LeakyReLU(LEAK),
-            ]
+            convolution = nn.Conv2d(width // 2, width, 4, stride=stride, padding=1)
+            stages += [convolution, NORMS[norm](width), nn.LeakyReLU(LEAK)]
         self.net = nn.Sequential(*stages, nn.Conv2d(ndf * 8, 1, 4, stride=1, padding=1))
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -93,10 +90,9 @@ class PerceptualDiscriminator(nn.Module):
     def init_scaled(self, *, init_type: str, gain: float) -> None:
         """Initialise in place so that, with gain 1.0, hidden layers keep the scale of features of order one.
 
-        Without normalisation, the initial weights decide how soon learning starts. Before a LeakyReLU, weights need
-        sqrt(2 / (1 + 0.2^2)) times Xavier's gain. The heads' weights are smaller, so that first outputs are near 0 and first
-        LSGAN losses near 1/2 a scale. Published: gain 0.02 in all layers, with which outputs start below 5e-4 and recover
-        within some hundred steps.
+        Without normalisation, the initial weights decide how soon learning starts: with the published gain of 0.02 in all
+        layers, outputs start below 5e-4 and recover within some hundred steps. Here the heads' weights alone are smaller, so
+        that first LSGAN losses are near 1/2 a scale.
         """
         hidden = gain if init_type in ("normal", "kaiming") else gain * LEAKY_GAIN
         init_weights(self, init_type=init_type, gain=hidden)

@@ -64,11 +64,6 @@ def _plain(x: Tensor) -> bool:
     return x.device.type != "cpu" or torch.compiler.is_compiling() or _as_on_gpus
 
 
-def _for_kernels(x: Tensor) -> Tensor:
-    """x as the vectorised kernels of interpolation and pooling take it on a CPU: channels-last."""
-    return x if _plain(x) else x.contiguous(memory_format=torch.channels_last)
-
-
 def reflect_pad(x: Tensor, width: int) -> Tensor:
     """(N, C, H, W) -> (N, C, H + 2 width, W + 2 width), reflected at the border; exact in any precision."""
     with torch.autocast(x.device.type, enabled=False):
@@ -107,7 +102,8 @@ class DoubleSize(nn.Module):
 class _DoubleSize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        return F.interpolate(_for_kernels(x), scale_factor=2, mode="bilinear").contiguous()
+        x = x.contiguous(memory_format=torch.channels_last)  # for the vectorised kernel
+        return F.interpolate(x, scale_factor=2, mode="bilinear").contiguous()
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
@@ -125,7 +121,8 @@ class Binomial(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        x = _for_kernels(reflect_pad(x, 1))
+        x = reflect_pad(x, 1)
+        x = x if _plain(x) else x.contiguous(memory_format=torch.channels_last)
         return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1), 2, stride=1)  # [1, 1] / 2 twice
 
 

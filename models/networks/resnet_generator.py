@@ -47,13 +47,7 @@ class ResNetGenerator(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        blocks: int,
-        ngf: int = 64,
-        norm: str = "instance",
-        dropout: bool = False,
-        upsample: str = "resize",
+        self, *, blocks: int, ngf: int = 64, norm: str = "instance", dropout: bool = False, upsample: str = "resize"
     ) -> None:
         super().__init__()
         up = UPSAMPLERS[upsample]

@@ -63,7 +63,6 @@ class VisionTransformer(nn.Module):
         nn.init.zeros_(self.patch_embed.proj.bias)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) in [-1, 1] -> (N, num_classes) logits."""
         rows, columns = (side // self.patch_size for side in images.shape[-2:])
         tokens = self.patch_embed(images).flatten(2).transpose(1, 2)  # (N, rows * columns, width)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)

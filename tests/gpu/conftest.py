@@ -21,9 +21,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def figure():
     """figure("memory, GiB", 3.2): a line at the end."""
-    return lambda name, value: figures.append(
-        f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}"
-    )
+    return lambda name, value: figures.append(f"{name}: {value:.4g}")
 
 
 @pytest.fixture
