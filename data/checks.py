@@ -31,13 +31,16 @@ THREADS = 8  # they wait for the disk, not for each other
 SAMPLE = 48  # files that check_masks looks at, evenly spaced
 NEAR_KEY = 110.0  # distance in RGB within which a colour is the key's, mixed or compressed
 FRINGED = 0.3  # of an outline's pixels near the key colour: more than a green glint
+ADVICE = (
+    "of the key colour around the hand, which counts as hand; were they resized or saved as JPEG? "
+    "Masks of their own may lie beside them or in --masks DIR"
+)
 
 
 def check_masks(frames: Domains) -> Domains:
     """The frames, with mask_kind "none" where a domain has no masks at all; logs where masks are from.
 
-    Raises UsageError for mask files of more than two values, for --mask_values that no file holds, and where the key
-    colour is expected and no image has it.
+    Raises UsageError for masks of more than two values, for --mask_values that none holds, and for a lost key colour.
     """
     checked, origins = {}, {}
     for domain, part in frames.items():
@@ -49,13 +52,7 @@ def check_masks(frames: Domains) -> Domains:
         if results and not seen and bare[0].mask_kind == "key":
             raise UsageError(f"none of {plural(len(results), f'{domain} image')} looked at can be used: {results[0]}")
         if fringed:
-            log.warning(
-                "%s: %d of %d images looked at have a fringe of the key colour around the hand, which counts as hand; were "
-                "they resized or saved as JPEG? Masks of their own may lie beside them or in --masks DIR",
-                domain,
-                fringed,
-                len(results),
-            )
+            log.warning("%s: %d of %d images looked at have a fringe %s", domain, fringed, len(results), ADVICE)
         origins[domain] = Counter(frame.mask_origin for frame in part if frame.mask)
         for origin, count in seen.items():  # extrapolated from the sample
             origins[domain][origin] += round(count * len(bare) / seen.total())
@@ -102,10 +99,8 @@ def _check_values(frames: list[Frame], domain: str) -> None:
 
 
 def check_images(frames: Domains, *, crop_size: int, batch_size: int) -> dict[Frame, str]:
-    """{frame: what is wrong with it} for each frame that its files' headers show to be unusable.
-
-    Warns of crops larger than the images. Raises UsageError if all frames of a domain are unusable.
-    """
+    """{frame: what is wrong with it} for each frame that its files' headers show to be unusable. Raises UsageError if all
+    frames of a domain are."""
     bad: dict[Frame, str] = {}
     for domain, part in frames.items():
         results = in_threads(invalid, part, count=THREADS, name=lambda frame: printable(frame.image))

@@ -1,5 +1,6 @@
 """What a frame is, and how a data root or any folder of images becomes lists of frames."""
 
+import contextlib
 import logging
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -54,8 +55,7 @@ Domains = dict[str, list[Frame]]
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How images are found and read: the flags of the same names. max_dataset_size: images a domain, at most; of each
-    phase that the root itself fixes."""
+    """How images are found and read: the flags of the same names. max_dataset_size: of each phase that the root fixes."""
 
     objects: bool = False
     masks: Path | None = None
@@ -68,22 +68,16 @@ class Reading:
         return [replace(frame, mask_values=self.mask_values, scale=self.load_scale) for frame in frames]
 
 
-AS_IT_IS = Reading()
-
-
 def find_frames(
     *,
     dataroot: Path | None,
     layout: str = "auto",
     synth_root: Path | None = None,
     real_root: Path | None = None,
-    reading: Reading = AS_IT_IS,
+    reading: Reading = Reading(),
 ) -> Domains:
-    """{"synthetic": frames, "real": frames}, each sorted by relative path.
-
-    layout: "hands", "unaligned" or "auto". synth_root, real_root: the two trees of the hands layout, where they are not
-    both in dataroot. Raises UsageError where a domain is empty.
-    """
+    """The frames of both domains, sorted by relative path. layout: "hands", "unaligned" or "auto"; synth_root, real_root:
+    the two trees of the hands layout, where they are not in dataroot. Raises UsageError where a domain is empty."""
     if layout == "auto":
         layout = "hands" if synth_root or real_root else _detect_layout(dataroot)
     if layout == "unaligned":
@@ -124,10 +118,9 @@ def evenly(items: list, most: int) -> list:
 
 def has_alpha(path: Path) -> bool:
     """Whether a file's header says that it has an alpha channel; False for what cannot be read."""
-    try:
+    with contextlib.suppress(ImageError):
         return read_header(path).alpha
-    except ImageError:
-        return False
+    return False
 
 
 def _frame(path: Path, root: Path, masks: MaskFolders, kind: str, sequence: str, phase: str | None = None) -> Frame:
@@ -140,13 +133,9 @@ def _frame(path: Path, root: Path, masks: MaskFolders, kind: str, sequence: str,
 def _chosen_sequences(paths: list[Path], root: Path, *, objects: bool) -> list[Path]:
     """The paths without those of SynthHands' sequences with objects, unless these are asked for."""
     bare = [path for path in paths if not any(part.endswith("_object") for part in path.relative_to(root).parts[:-1])]
+    taken = "%d images show objects, which will be painted as skin unless a <name>_mask.png masks them out"
     if number := len(paths) - len(bare):
-        log.warning(
-            "%d images show objects, which will be painted as skin unless a <name>_mask.png masks them out"
-            if objects
-            else "%d images that show objects are skipped; --objects takes them",
-            number,
-        )
+        log.warning(taken if objects else "%d images that show objects are skipped; --objects takes them", number)
     return paths if objects else bare
 
 
@@ -154,10 +143,8 @@ def _synthetic_frames(root: Path, reading: Reading) -> list[Frame]:
     """SynthHands' colour frames. The cameras of a sequence show one performance, so they are one sequence."""
     masks = MaskFolders(root, reading.masks)
     paths = [path for path in images_below(root) if normal(path.name).endswith("_color")]
-    return [
-        _frame(path, root, masks, "key", "/".join(path.relative_to(root).parts[:-1][:2]))
-        for path in _chosen_sequences(paths, root, objects=reading.objects)
-    ]
+    paths = _chosen_sequences(paths, root, objects=reading.objects)
+    return [_frame(path, root, masks, "key", "/".join(path.relative_to(root).parts[:-1][:2])) for path in paths]
 
 
 def _real_frames(root: Path, reading: Reading) -> list[Frame]:
@@ -202,10 +189,8 @@ def _unaligned_frames(root: Path, letter: str, reading: Reading) -> list[Frame]:
         expected = reading.masks or masks.has_sibling(folder)
         bare = [frame for frame in found if expected and not frame.mask and not has_alpha(frame.image)]
         if bare and len(bare) == len(found):
-            raise UsageError(
-                f"none of the {len(found)} images of {printable(folder)} has a mask of its name, though there are masks; "
-                f"{printable(bare[0].image.name)} wants one named {names_of_mask(bare[0].image.name)[0]}.png"
-            )
+            where = f"none of the {len(found)} images of {printable(folder)}"
+            raise UsageError(f"{where} has a mask of its name, though there are masks; {_wanted(bare[0])}")
         if bare:
             reasons = [f"{printable(frame.image)}: no mask, though others of its folder have one" for frame in bare]
             warn_skipped(reasons, what=f"{len(bare)} of {len(found)} images of {printable(folder)}")
@@ -213,7 +198,11 @@ def _unaligned_frames(root: Path, letter: str, reading: Reading) -> list[Frame]:
     return frames
 
 
-def frames_in_folder(root: Path, reading: Reading = AS_IT_IS) -> list[Frame]:
+def _wanted(frame: Frame) -> str:
+    return f"{printable(frame.image.name)} wants one named {names_of_mask(frame.image.name)[0]}.png"
+
+
+def frames_in_folder(root: Path, reading: Reading = Reading()) -> list[Frame]:
     """Every image below any folder, or the one image that `root` is (test.py --input).
 
     Where a folder holds *_color images, only they and *_color_on_depth images are taken; elsewhere all but *_mask and
@@ -230,17 +219,14 @@ def frames_in_folder(root: Path, reading: Reading = AS_IT_IS) -> list[Frame]:
         folders = groupby(images_below(root), key=lambda path: path.parent)
         paths = [path for folder, inside in folders if not masks.is_of_masks(folder) for path in _sources(list(inside))]
         paths = _chosen_sequences(paths, root, objects=reading.objects)[: reading.max_dataset_size]
-    # In the depth camera's view all but the hand has the key colour; an image without it would be painted whole.
-    kinds = ["key" if normal(path.name).endswith(ON_DEPTH) else "auto" for path in paths]
-    frames = [
-        _frame(path, base, masks, kind, path.parent.relative_to(base).as_posix()) for path, kind in zip(paths, kinds)
-    ]
+    frames = []
+    for path in paths:
+        # In the depth camera's view all but the hand has the key colour; an image without it would be painted whole.
+        kind = "key" if normal(path.name).endswith(ON_DEPTH) else "auto"
+        frames.append(_frame(path, base, masks, kind, path.parent.relative_to(base).as_posix()))
     if reading.masks and frames and all(frame.mask is None for frame in frames):
-        image = frames[0].image.name
-        raise UsageError(
-            f"--masks {printable(reading.masks)} fits none of {plural(len(frames), 'image')} of {printable(root)}: "
-            f"{printable(image)} wants one named {names_of_mask(image)[0]}.png"
-        )
+        none = f"none of {plural(len(frames), 'image')} of {printable(root)}"
+        raise UsageError(f"--masks {printable(reading.masks)} fits {none}: {_wanted(frames[0])}")
     return reading.of(frames)
 
 

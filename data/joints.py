@@ -48,8 +48,7 @@ SYNTHHANDS = Camera(fx=617.173, fy=617.173, cx=315.453, cy=242.259, shift=(24.7,
 
 def joint_file(image: str | os.PathLike) -> Path:
     """Where the joints of a colour image lie: <prefix>_joint_pos.txt beside it."""
-    image = Path(image)
-    return image.with_name(f"{annotation_prefix(image)}_joint_pos.txt")
+    return Path(image).with_name(f"{annotation_prefix(Path(image))}_joint_pos.txt")
 
 
 def read_joints(path: Path) -> np.ndarray:
@@ -116,9 +115,8 @@ def main() -> None:
     """Map the joints of a results folder into its outputs, and draw some of them."""
     parser = argparse.ArgumentParser(prog="python -m data.joints", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="of results: results/<name>/<phase>")
-    parser.add_argument(
-        "--camera", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="(default: SynthHands' colour camera)"
-    )
+    given = "(default: SynthHands' colour camera)"
+    parser.add_argument("--camera", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help=given)
     opt = parser.parse_args()
     camera = Camera(*opt.camera) if opt.camera else SYNTHHANDS
     regions = [region for region in load_regions(opt.folder) if joint_file(region["source"]).is_file()]

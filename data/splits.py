@@ -31,7 +31,7 @@ def make_split(frames: Domains, *, split_by: str, val_size: int | None, test_siz
     """
     split = {}
     for domain in DOMAINS:
-        parts = {phase: [frame for frame in frames[domain] if frame.phase == phase] for phase in ("test", "val")}
+        parts = {phase: [frame for frame in frames[domain] if frame.phase == phase] for phase in HELD_OUT}
         pool = [frame for frame in frames[domain] if frame.phase in (None, "train")]
         groups = defaultdict(list)
         for frame in pool:
@@ -40,13 +40,12 @@ def make_split(frames: Domains, *, split_by: str, val_size: int | None, test_siz
         for phase, (most, share) in HELD_OUT.items():
             if wanted[phase] is None:
                 wanted[phase] = min(most, round(len(pool) * share))
-            if not parts[phase]:
-                while len(parts[phase]) < wanted[phase] and order:  # whole groups
-                    parts[phase] += groups[order.pop()]
-                if parts[phase] and any(frame.phase for frame in frames[domain]):
-                    log.info(
-                        "the root has no %s images for %s: %d of train are taken", domain, phase, len(parts[phase])
-                    )
+            if parts[phase]:
+                continue
+            while len(parts[phase]) < wanted[phase] and order:  # whole groups
+                parts[phase] += groups[order.pop()]
+            if parts[phase] and any(frame.phase for frame in pool):
+                log.info("the root has no %s images for %s: %d of train are taken", domain, phase, len(parts[phase]))
         if not order:
             raise UsageError(
                 f"the split leaves no {domain} images to train on: {len(pool)} images, {wanted['test']} wanted for test and "
@@ -95,13 +94,9 @@ def select(frames: Domains, split: Split, phase: str, *, whole: bool = False) ->
         known = {frame.relative: frame for frame in frames[domain]}
         names = [name for each in (PHASES if phase == "all" else (phase,)) for name in split[domain][each]]
         chosen[domain] = [known[name] for name in names if name in known]
-        missing = [name for name in names if name not in known]
-        if missing and (whole or not chosen[domain]):
-            raise UsageError(
-                f"the data root lacks {len(missing)} of {len(names)} {domain} images of the run's {phase} split, such as "
-                f"{missing[0]}; check --dataroot"
-            )
-        if missing:
-            lost = "the data root lacks %d of %d %s images of the %s split"
-            log.warning(lost, len(missing), len(names), domain, phase)
+        if missing := [name for name in names if name not in known]:
+            lost = f"the data root lacks {len(missing)} of {len(names)} {domain} images of the run's {phase} split"
+            if whole or not chosen[domain]:
+                raise UsageError(f"{lost}, such as {missing[0]}; check --dataroot")
+            log.warning("%s", lost)
     return chosen

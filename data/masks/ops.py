@@ -18,12 +18,13 @@ SNAP_RIDGE = 0.01  # the guided filter's regulariser, on a guide in [0, 1]
 SNAP_INERTIA = 0.08  # weight of the raw outline: per pixel of distance from it, against a filter output in [0, 1]
 SEEN_THROUGH = 0.5  # hand-likeness below which a pixel in a hole shows the background
 SNAP_LEVEL = 0.52  # of the filter output, above which is hand
+MANY = 4000  # of a side's pixels, evenly spaced, tell its colours
 SNAP_SEPARATION = 3.0  # colours nearer than this many standard deviations say nothing about the outline
 
 
-def key_colour_mask(rgb: np.ndarray, key: tuple[int, int, int] = SYNTHETIC_KEY) -> np.ndarray:
-    """Every pixel that is not exactly the key colour (SynthHands' background)."""
-    return cv2.inRange(rgb, key, key) == 0
+def key_colour_mask(rgb: np.ndarray) -> np.ndarray:
+    """Every pixel that is not exactly SynthHands' key colour."""
+    return cv2.inRange(rgb, SYNTHETIC_KEY, SYNTHETIC_KEY) == 0
 
 
 def chroma_key_mask(rgb: np.ndarray, low: tuple = GREEN_LOW, high: tuple = GREEN_HIGH) -> np.ndarray:
@@ -94,9 +95,7 @@ def genuine_holes(
     and parts of others that look like background and are not smaller than min_hole, where noise decides."""
     labels, areas = label_holes(mask)
     hand_area = np.count_nonzero(mask)
-    large = areas >= max_hole * hand_area
-    large[0] = False
-    genuine = large[labels]
+    genuine = (areas >= max_hole * hand_area)[labels] & (labels > 0)
     if likeness is not None:
         seen_through = (labels > 0) & ~genuine & (likeness < SEEN_THROUGH)
         parts, sizes = _components(seen_through, connectivity=4)
@@ -110,8 +109,7 @@ def fill_holes(mask: np.ndarray, keep: np.ndarray | None = None) -> tuple[np.nda
     stay = np.zeros(len(areas), bool)
     if keep is not None:
         stay[labels[keep]] = True
-        stay[0] = False
-    kept = stay[labels]
+    kept = stay[labels] & (labels > 0)
     return mask | ((labels > 0) & ~kept), kept
 
 
@@ -134,8 +132,8 @@ def hand_likeness(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     """Fisher's linear discriminant between the colours just inside and just outside the outline, through a logistic curve
     centred between their means. None where the two cannot be told apart or are too few pixels."""
     distance = signed_distance(mask)
-    inner = _some(rgb[(distance > 2) & (distance < 12)])
-    outer = _some(rgb[(distance < -2) & (distance > -16)])
+    inner, outer = rgb[(distance > 2) & (distance < 12)], rgb[(distance < -2) & (distance > -16)]
+    inner, outer = (some[:: max(1, len(some) // MANY)].astype(np.float64) for some in (inner, outer))
     if min(len(inner), len(outer)) < 50:
         return None
     scatter = np.cov(inner.T) + np.cov(outer.T) + 4.0 * np.eye(3)  # no colour is certain to 2 levels of 255
@@ -192,11 +190,6 @@ def _components(mask: np.ndarray, *, connectivity: int = 8) -> tuple[np.ndarray,
     areas = np.bincount(labels.ravel(), minlength=count)  # much quicker than OpenCV's statistics
     areas[0] = 0
     return labels, areas
-
-
-def _some(colours: np.ndarray, number: int = 4000) -> np.ndarray:
-    """uint8 (n, 3) -> float64 (m, 3): evenly spaced ones, between number and twice that many if there are more."""
-    return colours[:: max(1, len(colours) // number)].astype(np.float64)
 
 
 def _bytes(mask: np.ndarray) -> np.ndarray:

@@ -84,7 +84,7 @@ def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions
 
 
 def _refine_hand(mask: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> np.ndarray:
-    """bool (h, w), uint8 (h, w, 3) or None -> bool (h, w): the steps from the largest component on."""
+    """The steps from the largest component on."""
     main = masks.largest_component(mask)
     likeness = masks.hand_likeness(rgb, main) if options.snap and rgb is not None else None
     mask = main if likeness is None else masks.rejoin(main, mask & ~main, likeness, CUT)
@@ -206,11 +206,12 @@ def _store_options(file: Path, options: RefineOptions, *, overwrite: bool) -> bo
     except (OSError, ValueError, TypeError):
         before = None
     if before not in (None, wanted) and not overwrite:
-        changed = {name: now for name, now in wanted.items() if before.get(name) != now}
+        changes = [
+            f"--{name} {before.get(name)} (now {now})" for name, now in wanted.items() if before.get(name) != now
+        ]
         raise UsageError(
-            f"the masks under {file.parent} were refined with "
-            f"{', '.join(f'--{name} {before.get(name)} (now {now})' for name, now in changed.items())}; "
-            "pass --overwrite to redo them all, or the same options as then"
+            f"the masks under {file.parent} were refined with {', '.join(changes)}; pass --overwrite to redo them all, or "
+            "the same options as then"
         )
     write_bytes(file, json.dumps(wanted).encode())
     return before == wanted
@@ -244,24 +245,23 @@ def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict])
     changes = {frame: row.change for frame in frames if (row := rows[report_key(frame, root)]).verdict == KEPT}
     kept = sorted(changes, key=changes.get, reverse=True)
     (root / PREVIEW_NAME).unlink(missing_ok=True)
-    if not kept:
-        return False
-    n = min(COLUMNS, len(kept))
-    middle = (len(kept) - n) // 2
-    groups = [kept[:n], kept[middle : middle + n], kept[-n:]]
-    picture = sheet(
-        [[_picture(frame) for frame in group] for group in groups],
-        labels=["largest changes", "median changes", "smallest changes"],
-        captions=[[f"{frame.user}/{frame.name}  {changes[frame]:.3f}" for frame in group] for group in groups],
-        title="raw masks in red, refined masks in blue",
-        side=SIDE,
-    )
-    write_png(root / PREVIEW_NAME, picture)
-    return True
+    if kept:
+        n = min(COLUMNS, len(kept))
+        middle = (len(kept) - n) // 2
+        groups = [kept[:n], kept[middle : middle + n], kept[-n:]]
+        picture = sheet(
+            [[_picture(frame) for frame in group] for group in groups],
+            labels=["largest changes", "median changes", "smallest changes"],
+            captions=[[f"{frame.user}/{frame.name}  {changes[frame]:.3f}" for frame in group] for group in groups],
+            title="raw masks in red, refined masks in blue",
+            side=SIDE,
+        )
+        write_png(root / PREVIEW_NAME, picture)
+    return bool(kept)
 
 
 def _picture(frame: RealFrame) -> np.ndarray:
-    """uint8 RGB, SIDE pixels or less a side: the photograph with both outlines."""
+    """The photograph, of SIDE pixels or less a side, with both outlines."""
     photograph = read_picture(frame.image)
     raw, _ = read_raw_mask(frame.mask, photograph, None)
     height, width = (max(1, round(side * SIDE / max(photograph.stored))) for side in photograph.rgb.shape[:2])

@@ -46,8 +46,8 @@ class MaskFolders:
 
     def find(self, image: Path) -> MaskFile | None:
         """The mask file of an image below the root, by steps 1 to 3 of the rule; None where there is none."""
-        if mask := self.given(image):
-            return mask
+        if given := self.given(image):
+            return given
         mask = _first(self._beside(image.parent), names_of_mask(image.name, beside=True))
         if mask and mask != image:
             return MaskFile(mask, "<name>_mask files beside them")
@@ -117,11 +117,10 @@ def normal(path: str) -> str:
 
 def names_of_mask(image: str, *, beside: bool = False) -> list[str]:
     """The names, in normal form, that the mask of an image may have, the best first. beside: in the image's own folder,
-    where they must end in _mask. A SynthHands _color_on_depth image, of another camera, does not share _color's mask."""
-    stem = normal(image)
-    stems = [stem, stem.removesuffix("_color")] if stem.endswith("_color") else [stem]
+    where they must end in _mask."""
+    stems = list(dict.fromkeys([normal(image), normal(image).removesuffix("_color")]))
     masks = [f"{each}_mask" for each in stems]
-    return masks if beside else [stem, *masks, *stems[1:]]
+    return masks if beside else [stems[0], *masks, *stems[1:]]
 
 
 def is_mask_of_another(image: Path, names: set[tuple[Path, str]]) -> bool:
@@ -133,11 +132,8 @@ def is_mask_of_another(image: Path, names: set[tuple[Path, str]]) -> bool:
 def sentence(counts: Counter, *, what: str = "masks") -> str:
     """{origin: how many} -> "masks: 480 from alpha, 20 from renders_masks/; 3 images have none: taken whole"."""
     held = [f"{count} from {origin}" for origin, count in counts.most_common() if origin != WHOLE and count]
-    none = counts[WHOLE]
-    if not held:
-        return f"{what}: none; {plural(none, 'image')} taken whole" if none else f"{what}: none"
-    missing = f"; {plural(none, 'image has', 'images have')} none: taken whole" if none else ""
-    return f"{what}: {', '.join(held)}{missing}"
+    bare = plural(counts[WHOLE], "image has", "images have") + " none:" if held else plural(counts[WHOLE], "image")
+    return f"{what}: {', '.join(held) or 'none'}" + (f"; {bare} taken whole" if counts[WHOLE] else "")
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 import cv2
 import numpy as np
 import pytest
-from helpers import KEY, draw_hand, photographed_hands, write_hands, write_image, write_unaligned
+from helpers import KEY, draw_hand, photographed_hands, write_hands, write_image, write_mask, write_unaligned
 from PIL import Image
 
 from data.checks import check_images, check_masks
@@ -46,21 +46,18 @@ CASES = {
     "bmp": (write_image, masks_as(lambda m: m * 255, "bmp")),
     "alpha": (lambda d, n, i, m: write_png(d / f"{n}.png", np.dstack([i, m * np.uint8(255)])), lambda *_: None),
     "color and mask": (
-        lambda d, n, i, m: write_png(d / f"{n}_color.png", i),
-        lambda d, n, m: write_png(d / f"{n}_mask.png", m),
+        lambda d, n, *pixels: write_image(d, f"{n}_color", *pixels),
+        lambda d, n, m: write_mask(d, f"{n}_mask", m),
     ),
     "upper case": (
         lambda d, n, i, m: write_png(d / f"HAND_{n}_Color.PNG", i),
         lambda d, n, m: write_png(d / f"hand_{n}_MASK.Png", m),
     ),
     "unicode": (
-        lambda d, n, i, m: write_png(d / (unicodedata.normalize("NFD", f"hände{n}") + ".png"), i),
-        lambda d, n, m: write_png(d / f"hände{n}.png", m),
+        lambda d, n, *pixels: write_image(d, unicodedata.normalize("NFD", f"hände{n}"), *pixels),
+        lambda d, n, m: write_mask(d, f"hände{n}", m),
     ),
-    "beside": (
-        lambda d, n, i, m: (write_png(d / f"{n}.png", i), write_png(d / f"{n}_mask.png", m)),
-        lambda *_: None,
-    ),
+    "beside": (lambda d, n, i, m: (write_image(d, n, i, m), write_mask(d, f"{n}_mask", m)), lambda *_: None),
     "0 and 1": (write_image, masks_as(lambda m: m)),
     "0 and 128": (write_image, masks_as(lambda m: m * 128)),
     "16-bit ids": (write_image, masks_as(lambda m: m.astype(np.uint16) * 5)),
@@ -125,9 +122,8 @@ def test_masks_of_several_values_are_refused_with_them_and_the_flag(tmp_path, va
 
 
 def test_mask_values_choose(tmp_path):
-    root = write_unaligned(
-        tmp_path, write_mask=masks_as(lambda m: np.where(m, 20, np.arange(64) > 32).astype(np.uint8))
-    )
+    ids = masks_as(lambda m: np.where(m, 20, np.arange(64) > 32).astype(np.uint8))
+    root = write_unaligned(tmp_path, write_mask=ids)
     frames, none = (find_frames(dataroot=root, reading=Reading(mask_values=(each,))) for each in ((2, 33), (40, 50)))
     for frame, (_, mask) in zip(frames["real"], photographed_hands()):
         assert np.array_equal(read_hand(frame).mask, mask)
@@ -163,14 +159,13 @@ def test_soft_edges_are_no_classes(tmp_path):
 
 
 def test_images_without_a_mask_are_left_out_by_name_where_others_have_one(tmp_path, caplog):
-    root = write_unaligned(tmp_path, write_mask=lambda d, n, m: write_png(d / f"{n}.png", m) if n != "001" else None)
+    root = write_unaligned(tmp_path)
+    (root / "trainB_masks" / "001.png").unlink()
     frames = find_frames(dataroot=root)
     assert [frame.relative for frame in frames["real"]] == ["trainB/000.png", "trainB/002.png"]
     assert "trainB/001.png: no mask" in caplog.text and "1 of 3 images" in caplog.text
-
-
-def test_masks_of_which_none_fits_are_an_error(tmp_path):
-    root = write_unaligned(tmp_path, write_mask=lambda d, n, m: write_png(d / f"other{n}.png", m))
+    for mask in list((root / "trainA_masks").iterdir()):
+        mask.rename(mask.with_name(f"other{mask.name}"))  # none fits
     with pytest.raises(UsageError, match="000.png wants one named 000.png"):
         find_frames(dataroot=root)
 
@@ -203,35 +198,33 @@ def test_the_rule_in_its_order(tmp_path, caplog):
     assert read().mask.all() and read().origin == "none"
     (frame,) = check_masks({"--input": frames_in_folder(source)})["--input"]
     assert frame.mask_kind == "none" and "no image has a mask: images are taken whole" in caplog.text
+    counts = Counter({"alpha": 480, "renders_masks/": 20, "none": 3})
+    assert sentence(counts) == "masks: 480 from alpha, 20 from renders_masks/; 3 images have none: taken whole"
+    assert sentence(Counter({"none": 1})) == "masks: none; 1 image taken whole"
     assert names_of_mask("Hand_Color.PNG") == ["hand_color", "hand_color_mask", "hand_mask", "hand"]
     assert names_of_mask("1.5.png") == ["1.5", "1.5_mask"]
     assert names_of_mask("0_color_on_depth.png", beside=True) == ["0_color_on_depth_mask"]
 
 
-def test_one_line_of_counts():
-    counts = Counter({"alpha": 480, "renders_masks/": 20, "none": 3})
-    assert sentence(counts) == "masks: 480 from alpha, 20 from renders_masks/; 3 images have none: taken whole"
-    assert sentence(Counter({"none": 1})) == "masks: none; 1 image taken whole"
-
-
-def test_photographs_without_masks_are_counted_and_told_where_masks_go(tmp_path):
-    write_hands(tmp_path, frames=2)
-    for folder in (tmp_path / "RealHands").glob("*/mask"):
-        shutil.rmtree(folder)
-    with pytest.raises(UsageError, match="6 photographs, and none has a mask.*<user>/mask/<name>_mask.png"):
-        find_frames(dataroot=tmp_path)
-    given = tmp_path / "given"
-    for path in (tmp_path / "RealHands").rglob("*_color.png"):
-        write_png(given / path.parent.parent.name / "color" / path.name, np.eye(96, dtype=bool) | True)
-    assert len(find_frames(dataroot=tmp_path, reading=Reading(masks=given))["real"]) == 6
-
-
-# ------------------------------------------------------------------ key colour
+def test_photographs_with_masks_of_their_own_or_given_or_none(tmp_path):
+    root, given = write_hands(tmp_path / "data", frames=1), tmp_path / "given"
+    photographs = sorted((root / "RealHands").rglob("*_color.png"))
+    kept = "raw", "mask/"  # cleaned when it is read, as without --masks
+    mended = "file", "--masks given"
+    for number, kinds in ((1, [mended, kept, kept]), (3, [mended] * 3)):
+        for path in photographs[:number]:
+            write_png(given / path.parent.parent.name / "color" / path.name, np.ones((96, 96), bool))
+        frames = find_frames(dataroot=root, reading=Reading(masks=given))["real"]
+        assert [(frame.mask_kind, frame.mask_origin) for frame in frames] == kinds
+        for path in photographs:
+            shutil.rmtree(path.parents[1] / "mask", ignore_errors=number == 3)
+    with pytest.raises(UsageError, match="3 photographs, and none has a mask.*<user>/mask/<name>_mask.png"):
+        find_frames(dataroot=root)
 
 
 def test_a_key_colour_lost_to_jpeg_is_named(tmp_path):
     write_hands(tmp_path, frames=2)
-    for path in (tmp_path / "SynthHands_Release").rglob("*_color.png"):
+    for path in list((tmp_path / "SynthHands_Release").rglob("*_color.png")):
         cv2.imwrite(str(path.with_suffix(".jpg")), cv2.imread(str(path)), [cv2.IMWRITE_JPEG_QUALITY, 90])
         path.unlink()
     frames = find_frames(dataroot=tmp_path)["synthetic"]
@@ -253,14 +246,3 @@ def test_fringes_of_the_key_colour_are_named(tmp_path, caplog):
         write_png(frame.image, cv2.resize(read_rgb(frame.image), (70, 70), interpolation=cv2.INTER_AREA))
     check_masks({"synthetic": frames})
     assert "4 of 4 images looked at have a fringe of the key colour" in caplog.text
-
-
-def test_masks_given_for_some_photographs_leave_those_of_others_as_they_are(tmp_path):
-    root = write_hands(tmp_path / "data", frames=1)
-    given = root / "RealHands" / "user01" / "mask" / "image_0_mask.png"
-    (tmp_path / "given" / "user01" / "color").mkdir(parents=True)
-    given.rename(tmp_path / "given" / "user01" / "color" / "image_0.png")
-    frames = find_frames(dataroot=root, reading=Reading(masks=tmp_path / "given"))["real"]
-    kinds = [(frame.sequence, frame.mask_kind, frame.mask_origin) for frame in frames]
-    raw = "raw", "mask/"  # cleaned when it is read, as without --masks
-    assert kinds == [("user01", "file", "--masks given"), ("user02", *raw), ("user03", *raw)]

@@ -1,6 +1,5 @@
 """preprocess_masks.py and data/masks/realhands.py: trees good and bad, resuming, options, exit statuses."""
 
-import csv
 import fcntl
 import os
 import shutil
@@ -64,11 +63,6 @@ def outputs(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in made if path.exists()}
 
 
-def report(root: Path) -> dict[str, dict[str, str]]:
-    with open(root / "masks_report.csv", newline="", encoding="utf-8") as file:
-        return {row["file"]: row for row in csv.DictReader(file)}
-
-
 def refine(root: Path, *, overwrite: bool = False, **options):
     return refine_tree(root, find_real_frames(root), RefineOptions(**options), num_workers=0, overwrite=overwrite)
 
@@ -122,11 +116,13 @@ def test_a_tree_is_refined_and_its_sources_are_left_alone(tmp_path, hands):
         pixels = cv2.imread(str(root / f"user{i % 2}/mask_refined/f{i:03d}_mask.png"), cv2.IMREAD_UNCHANGED)
         assert pixels.dtype == np.uint8 and set(np.unique(pixels)) == {0, 255}
         assert masks.iou(pixels > 0, hands[i % 4][1]) > 0.92
-    row = report(root)["user1/color/f001_color.png"]
-    assert row["verdict"] == "kept" and row["source"] == "mask"
-    assert float(row["area_before"]) == pytest.approx(hands[1][2].mean(), abs=1e-6)
+    row = read_report(root)["user1/color/f001_color.png"]
+    assert row.verdict == "kept" and row.source == "mask"
+    assert row.area_before == pytest.approx(hands[1][2].mean(), abs=1e-6)
     refined = read_mask(root / "user1/mask_refined/f001_mask.png")
-    assert float(row["area_after"]) == pytest.approx(refined.mean(), abs=1e-6)
+    assert row.area_after == pytest.approx(refined.mean(), abs=1e-6)
+    columns = "file,verdict,source,area_before,area_after,contours,change"
+    assert (root / "masks_report.csv").read_text().splitlines()[0] == columns
     assert read_rgb(root / "masks_preview.png").shape[1] > 1000
     assert not list(root.glob("**/.part-*"))
     usable, dropped = usable_frames(root)
@@ -171,12 +167,12 @@ def test_bad_masks_are_replaced_by_the_green_screen_or_drop_their_frames(tmp_pat
         write_frame(tmp_path / "green" / "u", name, rgb, data)
         write_frame(tmp_path / "white" / "u", name, on_white, data)
     judged, _ = refine(tmp_path / "green", erode=0)
-    rows = report(tmp_path / "green")
-    assert len(judged) == len(rows) == len(spoilt)
+    rows = read_report(tmp_path / "green")
+    assert judged == rows and len(rows) == len(spoilt)
     for name, (_, source) in spoilt.items():
         row = rows[f"u/color/{name}_color.png"]
-        assert row["verdict"] == KEPT and row["source"].startswith(source), (name, row)
-        assert (row["source"] == source) or source.startswith("chroma"), (name, row)
+        assert row.verdict == KEPT and row.source.startswith(source), (name, row)
+        assert (row.source == source) or source.startswith("chroma"), (name, row)
         assert masks.iou(read_mask(tmp_path / f"green/u/mask_refined/{name}_mask.png"), true) > 0.92, name
 
     user = tmp_path / "white" / "u"
@@ -184,7 +180,7 @@ def test_bad_masks_are_replaced_by_the_green_screen_or_drop_their_frames(tmp_pat
     (user / "color/torn_color.png").write_bytes(cv2.imencode(".png", rgb)[1].tobytes()[:-5000])
     write_png(user / "mask_refined/white_mask.png", true)  # of an earlier run
     refine(tmp_path / "white", overwrite=True)
-    verdicts = {file: row["verdict"] for file, row in report(tmp_path / "white").items()}
+    verdicts = {file: row.verdict for file, row in read_report(tmp_path / "white").items()}
     expected = {name for name, (_, source) in spoilt.items() if source.startswith("chroma")} | {"torn"}
     assert {file for file, verdict in verdicts.items() if verdict != KEPT} == {
         f"u/color/{name}_color.png" for name in expected
@@ -210,9 +206,14 @@ def test_a_rerun_keeps_what_is_there(tmp_path, hands):
     assert refine(root, overwrite=True) == (again, 0)
 
 
-def test_other_options_are_refused_or_redo_everything(tmp_path, hands):
+def test_masks_of_unknown_origin_are_kept_and_other_options_refused_unless_overwritten(tmp_path, hands):
     root = write_tree(tmp_path, hands, 2)
+    mine = root / "user0/mask_refined/f000_mask.png"
+    write_png(mine, hands[0][1])
+    before = mine.read_bytes()
     refine(root, erode=0)
+    assert mine.read_bytes() == before  # of unknown origin
+    assert read_report(root)["user0/color/f000_color.png"].source == "refined mask found"
     made = outputs(root)
     with pytest.raises(UsageError, match=r"--erode 0 \(now 5\).*--overwrite"):
         refine(root, erode=5)
@@ -220,18 +221,6 @@ def test_other_options_are_refused_or_redo_everything(tmp_path, hands):
     refine(root, erode=5, overwrite=True)
     after = outputs(root)
     assert after.keys() == made.keys() and all(after[key] != made[key] for key in made)
-
-
-def test_masks_of_unknown_origin_are_kept_unless_overwritten(tmp_path, hands):
-    root = write_tree(tmp_path, hands, 2)
-    mine = root / "user0/mask_refined/f000_mask.png"
-    write_png(mine, hands[0][1])
-    before = mine.read_bytes()
-    refine(root)
-    assert mine.read_bytes() == before
-    assert report(root)["user0/color/f000_color.png"]["source"] == "refined mask found"
-    refine(root, overwrite=True)
-    assert mine.read_bytes() != before
 
 
 def test_killed_and_rerun_equals_uninterrupted(tmp_path, hands):
@@ -266,7 +255,7 @@ def test_a_second_run_is_refused_and_damaged_records_are_no_obstacle(tmp_path, h
     (root / OPTIONS_NAME).write_bytes(b"\xff\x00{]\n[1]\n\n")
     (root / "masks_report.csv").write_bytes(b'\xff"\x00,,,\n"')
     assert read_report(root) == {}
-    assert refine(root)[1] == 0 and len(report(root)) == 3 and refine(root)[1] == 3
+    assert refine(root)[1] == 0 and len(read_report(root)) == 3 and refine(root)[1] == 3
 
 
 def test_exit_statuses(tmp_path):
@@ -277,7 +266,7 @@ def test_exit_statuses(tmp_path):
     write_png(tmp_path / "bad/u/color/a_color.png", np.full((50, 60, 3), 200, np.uint8))
     dropped = command("--dataroot", tmp_path / "bad", "--num_workers", "0")
     assert dropped.returncode == 1 and "1 frames: 0 kept, 1 dropped" in dropped.stdout
-    assert report(tmp_path / "bad")["u/color/a_color.png"]["verdict"] == "mask: missing; chroma key: all hand"
+    assert read_report(tmp_path / "bad")["u/color/a_color.png"].verdict == "mask: missing; chroma key: all hand"
 
 
 WRONG = """--median 4, --erode -1, --max_hole 1.5, --min_area nan, --num_workers many, --dataroot /nonexistent, --key_low 1 2,
