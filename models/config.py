@@ -27,7 +27,7 @@ class Option(NamedTuple):
     help: str
     paper: Any
     silnet: Any
-    group: str
+    group: str = "model"
     no_mask: Any = SAME
     choices: tuple[str, ...] = ()
     low: float = 0
@@ -52,43 +52,31 @@ def part(help: str, *, reason: str, no_mask: Any = False) -> Any:
     return option(True, help, paper=False, no_mask=no_mask, part=True, group="extras", reason=reason)
 
 
-AMPS = ("auto", "fp16", "bf16", "off")
-AMP_HELP = "mixed precision; auto: bf16 if the device supports it, else fp16 on CUDA and off on a CPU"
-_NETS = {"of_model": True, "group": "model", "basic": True}
-
-
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """The networks' architecture and initialisation."""
 
-    netG: str = option("resnet_4blocks", "generator", choices=tuple(GENERATORS), **_NETS)
-    netD: str = option("perceptual", "discriminator", choices=tuple(DISCRIMINATORS), **_NETS)
-    ngf: int = option(64, "first width of the generator, or of SilNet", low=1, high=1024, silnet=SAME, group="model")
-    ndf: int = option(64, "first width of the discriminator", low=1, high=1024, group="model")
+    netG: str = option("resnet_4blocks", "generator", choices=tuple(GENERATORS), of_model=True, basic=True)
+    netD: str = option("perceptual", "discriminator", choices=tuple(DISCRIMINATORS), of_model=True, basic=True)
+    ngf: int = option(64, "first width of the generator, or of SilNet", low=1, high=1024, silnet=SAME)
+    ndf: int = option(64, "first width of the discriminator", low=1, high=1024)
     norm: str = option(
-        "instance",
-        "normalisation layers; not in the perceptual D",
-        choices=("instance", "batch", "none"),
-        group="model",
+        "instance", "normalisation layers; not in the perceptual D", choices=("instance", "batch", "none")
     )
-    dropout: bool = option(False, "dropout in the generator's residual blocks", group="model")
+    dropout: bool = option(False, "dropout in the generator's residual blocks")
     upsample: str = option(
         "smooth",
         "upsampling layers of the generator",
         paper="deconv",
         choices=("smooth", "resize", "deconv"),
-        group="model",
         reason="transposed convolutions leave stripes, and plain resizing lets a mottling of 8 pixels grow",
     )
-    init_type: str = option(
-        "xavier", "initial weights", choices=("xavier", "normal", "kaiming", "orthogonal"), group="model"
-    )
+    init_type: str = option("xavier", "initial weights", choices=("xavier", "normal", "kaiming", "orthogonal"))
     init_gain: float = option(
         1.0,
         "gain of the initial weights",
         paper=0.02,
         above=True,
-        group="model",
         reason="with 0.02, the perceptual D, which has no normalisation, starts learning only after some hundred steps",
     )
     normalize_features: bool = part(
@@ -173,10 +161,10 @@ class Setup:
     )
     amp: str = option(
         "auto",
-        AMP_HELP,
+        "mixed precision; auto: bf16 if the device supports it, else fp16 on CUDA and off on a CPU",
         paper="off",
         silnet=SAME,
-        choices=AMPS,
+        choices=("auto", "fp16", "bf16", "off"),
         may_change=True,
         group="machine",
         reason="faster on GPUs and on CPUs with bf16 instructions; the released code trains in float32",

@@ -6,19 +6,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 from util.errors import UsageError
 
-# {script: (module, function) of its parser}
-PARSERS = {
-    "train.py": ("options.train_options", "train_parser"),
-    "test.py": ("options.test_options", "test_parser"),
-    "classify.py": ("options.classify_options", "classify_parser"),
-    "preprocess_masks.py": ("options.preprocess_masks_options", "preprocess_masks_parser"),
-}
+SCRIPTS = ("train.py", "test.py", "classify.py", "preprocess_masks.py")
 
 # Flags, and values of flags, of junyanz/pytorch-CycleGAN-and-pix2pix, and what to use here.
 RENAMED = {
@@ -29,18 +24,12 @@ RENAMED = {
     "--serial_batches": "images are always paired at random; --seed repeats the draws",
     "--no_flip": "translators do not flip crops",
     "--input_nc --output_nc": "images are RGB",
-    "--batchSize": "use --batch_size",
     "--which_direction --model_suffix": "use test.py --direction StoR (synthetic to real) or RtoS",
     "--direction": "train.py trains both directions; test.py --direction chooses one",
-    "--which_model_netG": "use --netG; resnet_9blocks is CycleGAN's",
-    "--which_model_netD --n_layers_D": "use --netD; patch is CycleGAN's 70x70 PatchGAN of three layers",
-    "--no_dropout": "use --no-dropout; dropout is off by default",
     "--use_masks": "masks are used by default; --no-mask trains without",
     "--lambda_A --lambda_B": "use --lambda_cycle, the same for both directions",
-    "--identity": "use --lambda_identity",
     "--gan_mode --no_lsgan": "the adversarial loss is always LSGAN",
-    "--niter --niter_decay --n_epochs_decay": "use --n_epochs for the run's length, and --lr_decay",
-    "--lr_policy --lr_decay_iters": "use --lr_decay",
+    "--niter --niter_decay --n_epochs_decay --lr_policy --lr_decay_iters": "use --n_epochs and --lr_decay",
     "--epoch_count": "use --continue_train, which goes on from the last save",
     "--print_freq": "use --log_freq, in steps",
     "--save_latest_freq --save_by_iter": "use --save_freq, in steps",
@@ -49,11 +38,10 @@ RENAMED = {
     "--how_many --ntest": "use test.py --num_test",
     "--which_epoch --load_iter": "use test.py --epoch",
     "--eval": "generators always run in eval mode outside training",
-    "--direction=AtoB": "A is synthetic and B real: use StoR",
-    "--direction=BtoA": "A is synthetic and B real: use RtoS",
+    "--direction=AtoB --direction=BtoA": "A is synthetic and B real: AtoB is StoR, BtoA is RtoS",
     "--dataset_mode=single": "test.py --input DIR translates a folder",
     "--dataset_mode=aligned": "there are no pairs: use unaligned",
-    "--model=cycle_gan": "CycleGAN's networks are --netG resnet_9blocks --netD patch",
+    "--which_model_netG --which_model_netD --n_layers_D --model=cycle_gan": "CycleGAN's networks are --netG resnet_9blocks --netD patch",
     "--netG=unet_256 --netG=unet_128": "generators are ResNets: use resnet_9blocks",
     "--netD=basic --netD=n_layers": "use patch",
 }
@@ -67,8 +55,7 @@ def renamed(old: str) -> str | None:
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser with two levels of help, whose errors are a UsageError of one sentence.
 
-    --help shows the flags marked as basic, --help-all all of them. The error for an unknown flag or choice suggests the
-    nearest known one; for a flag of the CycleGAN code base, its replacement.
+    The error for an unknown flag or choice suggests the nearest known one; for one of CycleGAN's, its replacement.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -78,14 +65,15 @@ class Parser(argparse.ArgumentParser):
         helps.add_argument("-h", "--help", const=False, help="show the basic flags", **details)
         helps.add_argument("--help-all", const=True, help="show all flags", **details)
 
-    def group(self, title: str) -> Callable[..., None]:
-        """A titled group of flags, as a function that adds one.
+    def group(self, title: str, **marks: bool) -> Callable[..., None]:
+        """The group of flags with this title, as a function that adds one. marks: of all, unless a flag has its own.
 
         kind: bool for --name/--no-name, a tuple for one of its words, None for any text, else a function of the text. basic:
-        --help shows it. may_change: it does not affect what is computed, and may change when a run is continued.
-        translators_only: SilNet does not use it. details: of add_argument.
+        --help shows it. may_change: when a run is continued. translators_only: SilNet does not use it. details: of
+        add_argument.
         """
-        group = self.add_argument_group(title)
+        group = next((each for each in self._action_groups if each.title == title), None)
+        group = group or self.add_argument_group(title)
 
         def add(name, kind, default, help, *, basic=False, may_change=False, translators_only=False, **details) -> None:
             key = "action" if kind is bool else "choices" if isinstance(kind, tuple) else "type"
@@ -93,14 +81,14 @@ class Parser(argparse.ArgumentParser):
             flag = group.add_argument(f"--{name}", default=default, help=help, **details)
             flag.basic, flag.may_change, flag.translators_only = basic, may_change, translators_only
 
-        return add
+        return partial(add, **marks)
 
     def flags(self) -> list[argparse.Action]:
         """The script's flags, without the help flags."""
         return [action for action in self._actions if not isinstance(action, _Help)]
 
     def may_change(self) -> frozenset[str]:
-        """The options that may change when a run is continued: they do not affect what is computed."""
+        """The options that may change when a run is continued."""
         return frozenset(action.dest for action in self.flags() if getattr(action, "may_change", False))
 
     def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -108,13 +96,10 @@ class Parser(argparse.ArgumentParser):
 
         argparse leaves an attribute alone that the namespace has already. So those that still hold the marker were not given.
         """
-        marker = object()
-        opt = self.parse_args(argv, argparse.Namespace(**{action.dest: marker for action in self.flags()}))
-        opt.explicit = sorted(name for name, value in vars(opt).items() if value is not marker)
-        for action in self.flags():
-            if getattr(opt, action.dest) is marker:
-                setattr(opt, action.dest, action.default)
-        return opt
+        defaults, marker = {action.dest: action.default for action in self.flags()}, object()
+        opt = vars(self.parse_args(argv, argparse.Namespace(**dict.fromkeys(defaults, marker))))
+        given = {name: value for name, value in opt.items() if value is not marker}
+        return argparse.Namespace(**defaults | given, explicit=sorted(given))
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
         """As argparse's, but reports unknown flags before missing ones, with a suggestion."""
@@ -128,7 +113,7 @@ class Parser(argparse.ArgumentParser):
     def _explain_unknown(self, flag: str) -> str:
         reason = renamed(flag)
         if not reason:
-            elsewhere = [script for script in PARSERS if script != self.prog and flag in flags_of(script)]
+            elsewhere = [script for script in SCRIPTS if flag in parser_of(script)._option_string_actions]
             near = nearest(flag, self._option_string_actions)
             reason = f"it is a flag of {' and '.join(elsewhere)}" if elsewhere else near and f"did you mean {near}?"
         return f"{self.prog} has no flag {flag}" + (f": {reason}" if reason else "")
@@ -146,16 +131,15 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self, *, everything: bool = True) -> str:
         """The help text. everything: all flags; else the basic ones, if the script has any."""
-        further = [action for action in self.flags() if not getattr(action, "basic", False)]
-        if everything or len(further) == len(self.flags()):
+        helps = {action: action.help for action in self.flags() if not getattr(action, "basic", False)}
+        if everything or len(helps) == len(self.flags()):
             return super().format_help()
-        helps = [action.help for action in further]
-        for action in further:
+        for action in helps:
             action.help = argparse.SUPPRESS
         text = super().format_help()
-        for action, help in zip(further, helps):
+        for action, help in helps.items():
             action.help = help
-        return f"{text}\n{len(further)} more flags: python {self.prog} --help-all\n"
+        return f"{text}\n{len(helps)} more flags: python {self.prog} --help-all\n"
 
 
 class _Help(argparse.Action):
@@ -167,23 +151,23 @@ class _Help(argparse.Action):
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds the default to every help line, unless it is decided later (None), and names values by their types."""
+    """Adds the default to every help line, unless it is None or told, and names values by their types."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        decided = action.default is not None and "default" not in (action.help or "")
-        return super()._get_help_string(action) if decided else action.help
+        told = action.default is None or "default" in (action.help or "")
+        return action.help if told else super()._get_help_string(action)
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         return getattr(action.type, "__name__", "NAME").upper()
 
 
-def flags_of(script: str) -> set[str]:
-    """The flags of a script, as "--name"."""
-    module, function = PARSERS[script]
-    return set(getattr(import_module(module), function)()._option_string_actions)
+def parser_of(script: str) -> Parser:
+    """The parser of a script, one of SCRIPTS."""
+    name = Path(script).stem
+    return getattr(import_module(f"options.{name}_options"), f"{name}_parser")()
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -222,12 +206,12 @@ def flags_of_file(content: dict[str, Any], parser: Parser, *, where: str) -> lis
     return tokens
 
 
-def integer(minimum: int, maximum: int = 2**31 - 1) -> Callable[[str], int]:
-    """An argument type: an integer in [minimum, maximum]."""
-    return number(minimum, maximum, kind=int)
+def integer(minimum: int, maximum: int = 2**31 - 1, *, step: int = 1) -> Callable[[str], int]:
+    """An argument type: an integer in [minimum, maximum], a multiple of `step`."""
+    return number(minimum, maximum, step=step, kind=int)
 
 
-def number(minimum: float, maximum: float = 1e6, *, above: bool = False, kind: type = float) -> Callable[[str], float]:
+def number(minimum, maximum=1e6, *, above: bool = False, step: int = 0, kind: type = float) -> Callable[[str], float]:
     """An argument type: a finite number in [minimum, maximum], or in (minimum, maximum] if `above`."""
 
     def convert(text: str) -> float:
@@ -238,6 +222,8 @@ def number(minimum: float, maximum: float = 1e6, *, above: bool = False, kind: t
         if not ((value > minimum if above else value >= minimum) and value <= maximum):  # nor does nan
             limits = f"{'above' if above else 'at least'} {minimum:g} and at most {maximum:.10g}"
             raise argparse.ArgumentTypeError(f"{text!r} is not {limits}")
+        if step and value % step:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a multiple of {step}")
         return value
 
     convert.__name__ = "N" if kind is int else "X"  # its name in the help
@@ -248,9 +234,7 @@ def run_name(text: str) -> str:
     """An argument type: the name of a run, which is a folder's name."""
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+=-]{0,99}", text):
         return text
-    if "/" in text and Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is a folder; give the run's name, {Path(text).name}")
-    allowed = "up to 100 letters, digits and . _ + = - (not starting with . + = -)"
+    allowed = "up to 100 letters, digits and . _ + = - (not starting with . + = -), and not the path of its folder"
     raise argparse.ArgumentTypeError(f"{text!r} cannot name a run: use {allowed}")
 
 

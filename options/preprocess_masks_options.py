@@ -28,25 +28,25 @@ def preprocess_masks_parser() -> Parser:
     where("overwrite", bool, False, "replace existing refined masks", **BASIC)
 
     default = RefineOptions()
-    steps = parser.group("steps, in their order (kernel sizes in pixels, odd, 0 = off)")
-    steps("median", kernel_size, default.median, "median filter against speckle", **BASIC)
-    steps("threshold", integer(0, 254), default.threshold, "hand is brighter than this; 0: Otsu")
+    steps = parser.group("steps, in their order (kernel sizes in pixels, odd, 0 = off)", **BASIC)
+    steps("median", kernel_size, default.median, "median filter against speckle")
+    steps("threshold", integer(0, 254), default.threshold, "hand is brighter than this; 0: Otsu", basic=False)
     holes = "fill holes smaller than this fraction of the hand, unless background shows in them (where --snap is on)"
-    steps("max_hole", number(0, 1), default.max_hole, holes, **BASIC)
+    steps("max_hole", number(0, 1), default.max_hole, holes)
     window = "radius in pixels of the window in which the outline follows the photograph's edges; 0: the mask alone"
-    steps("snap", integer(0, 64), default.snap, window)
-    steps("close", kernel_size, default.close, "closing, fills gaps in the outline", **BASIC)
-    steps("erode", kernel_size, default.erode, "erosion, removes background pixels", **BASIC)
+    steps("snap", integer(0, 64), default.snap, window, basic=False)
+    steps("close", kernel_size, default.close, "closing, fills gaps in the outline")
+    steps("erode", kernel_size, default.erode, "erosion, removes background pixels")
 
-    drop = parser.group("frames to drop, and the fallback before")
-    drop("min_area", number(0, 1), default.min_area, "smallest fraction of the frame", **BASIC)
-    drop("max_area", number(0, 1), default.max_area, "largest fraction of the frame", **BASIC)
-    outlines = "most outlines, holes included, after the median filter"
-    drop("max_contours", integer(1), default.max_contours, outlines, **BASIC)
-    drop("fallback", bool, default.fallback, "chroma key where a mask is missing, damaged or implausible")
-    for flag, limit in (("key_low", default.key_low), ("key_high", default.key_high)):
-        hsv = "limit of the screen's colour in HSV (hue up to 179, others up to 255), inclusive"
-        drop(flag, integer(0, 255), list(limit), hsv, nargs=3, metavar=("H", "S", "V"))
+    drop = parser.group("frames to drop", **BASIC)
+    drop("min_area", number(0, 1), default.min_area, "smallest fraction of the frame")
+    drop("max_area", number(0, 1), default.max_area, "largest fraction of the frame")
+    drop("max_contours", integer(1), default.max_contours, "most outlines, holes included, after the median filter")
+    key = parser.group("chroma key, the mask of frames whose own is missing, damaged or implausible")
+    key("fallback", bool, default.fallback, "use it")
+    hsv = {"nargs": 3, "metavar": ("H", "S", "V")}
+    key("key_low", integer(0, 255), default.key_low, "the screen's lowest hue (up to 179), saturation and value", **hsv)
+    key("key_high", integer(0, 255), default.key_high, "the screen's highest ones", **hsv)
     return parser
 
 
@@ -64,21 +64,15 @@ def parse_preprocess_masks(argv: Sequence[str] | None = None) -> argparse.Namesp
     Raises UsageError if the folder holds no frames or limits contradict each other.
     """
     opt = preprocess_masks_parser().parse(argv)
-    refuse(
-        not (opt.real_root or opt.dataroot),
-        "no data given: pass --dataroot DIR (DIR/RealHands, or DIR itself) or --real_root DIR",
-    )
-    flag = "--real_root" if opt.real_root else "--dataroot"
+    refuse(not (opt.real_root or opt.dataroot), "no data given: pass --dataroot or --real_root")
     if not opt.real_root:
         inner = opt.dataroot / "RealHands"
         opt.real_root = inner if inner.is_dir() else opt.dataroot
     opt.frames = find_real_frames(opt.real_root, opt.masks)
-    refuse(not opt.frames, f"no photographs under {opt.real_root} ({flag}); expected is\n{EXPECTED_TREE}")
+    refuse(not opt.frames, f"no photographs under {opt.real_root}; expected is\n{EXPECTED_TREE}")
     refuse(opt.min_area >= opt.max_area, f"--min_area {opt.min_area:g} must be below --max_area {opt.max_area:g}")
-    refuse(
-        any(low > high for low, high in zip(opt.key_low, opt.key_high)),
-        f"--key_low {opt.key_low} must not exceed --key_high {opt.key_high} in any of hue, s, v",
-    )
+    wrong = any(low > high for low, high in zip(opt.key_low, opt.key_high))
+    refuse(wrong, f"--key_low {opt.key_low} must not exceed --key_high {opt.key_high} in any of hue, s, v")
     return opt
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models import FEATURE_NETS
-from models.config import AMP_HELP, AMPS
+from models.config import options_of
 from options.parsing import existing_file, existing_path, integer, number, refuse
 
 # Marks of flags; see Parser.group.
@@ -46,26 +46,25 @@ def reading(opt: argparse.Namespace):
     from data.masks.values import parse_values
 
     masks = Path(str(opt.masks)) if opt.masks else None
-    refuse(
-        masks and not os.path.exists(masks), f"--masks {masks} does not exist; give the folder's new path"
-    )  # it was moved
+    moved = masks and not os.path.exists(masks)
+    refuse(moved, f"--masks {masks} does not exist; give the folder's new path")
     details = {name: getattr(opt, name) for name in ("objects", "load_scale", "max_dataset_size")}
     return Reading(masks=masks, mask_values=parse_values(opt.mask_values), **details)
 
 
 def add_machine_flags(add: Callable[..., None], *, amp: bool = True) -> None:
-    """Add the flags of the machine. amp: add --amp, which is one of train.py's options in models/config.py."""
+    """Add the flags of the machine. amp: add --amp, which train.py has from models/config.py."""
     add("device", ("auto", "cpu", "cuda"), "auto", "auto: CUDA if available", **BASIC, **LATER)
     if amp:
-        add("amp", AMPS, "auto", AMP_HELP, **LATER)
+        option = options_of()["amp"]
+        add("amp", option.choices, option.default, option.help, **LATER)
     half_of_the_cores = max(1, min(8, (os.cpu_count() or 2) // 2))
-    workers = "processes (training) or threads (elsewhere) that read images; 0: none but the main one"
-    add("num_workers", integer(0, 256), half_of_the_cores, workers, **LATER)
+    add("num_workers", integer(0, 256), half_of_the_cores, "processes or threads that read images; 0: none", **LATER)
 
 
 def add_feature_net_flags(add: Callable[..., None], **marks: bool) -> None:
     """Add --feature_net and --inception_weights; marks: see Parser.group."""
-    net = "network whose features are compared: inception gives FID, others an FD; auto: inception, else effnet_lite0"
+    net = "network that compares images: inception gives FID, others an FD; auto: inception, else effnet_lite0"
     add("feature_net", ("auto", *FEATURE_NETS), "auto", net, basic=True, **marks)
     weights = "the FID network's weights (default: torch.hub's cache, else their download)"
     add("inception_weights", existing_file, None, weights, **marks)

@@ -12,15 +12,11 @@ from util.errors import UsageError
 from util.run import load_options, runs_in
 
 NOT_OF_A_FOLDER = ("phase", "num_test", "dataroot", "synth_root", "real_root", "dataset_mode", "silnet")
-WRITTEN_BACKGROUNDS = ("keep", "white", "key", "transparent")  # see data.regions.compose
-
-# The downstream tasks' defaults; each study takes about eight minutes on two CPU cores. Joints need more steps, so their
-# images are smaller.
+# The downstream tasks' defaults, for about eight minutes on two CPU cores. Joints need more steps, and smaller images.
 DOWNSTREAM = {
     "segmentation": {"downstream_size": 96, "downstream_steps": 200, "downstream_lr": 2e-3},
     "keypoints": {"downstream_size": 64, "downstream_steps": 400, "downstream_lr": 4e-3},
 }
-DOWNSTREAM_MIN_SIZE = 64  # pixels: the coarsest of the U-Net's four resolutions still has 8 x 8
 
 
 def test_parser() -> Parser:
@@ -34,8 +30,8 @@ def test_parser() -> Parser:
     run = parser.group("run")
     run("name", run_name, None, "runs of train.py (default: the newest translator)", nargs="+", metavar="NAME", **BASIC)
     run("checkpoints_dir", Path, Path("checkpoints"), "folder of all runs")
-    checkpoint = "checkpoint: best by validation, latest, or that of epoch N, kept by --save_epoch_freq"
-    run("epoch", epoch, "best", checkpoint, metavar="{best,latest,N}", **BASIC)
+    which = "checkpoint: best by validation, latest, or that of epoch N, kept by --save_epoch_freq"
+    run("epoch", epoch, "best", which, metavar="{best,latest,N}", **BASIC)
     run("results_dir", Path, Path("results"), "folder of results", **BASIC)
     run("export", Path, None, "write the generator as FILE.onnx or FILE.pt2, and translate nothing", metavar="FILE")
 
@@ -43,15 +39,12 @@ def test_parser() -> Parser:
     what("phase", ("train", "val", "test", "all"), "test", "split", **BASIC)
     what("num_test", integer(1), 2000, "most images a domain", **BASIC)
     what("direction", tuple(GENERATOR), "StoR", "synthetic to real, or back", **BASIC)
-    what(
-        "input", existing_path, None, "translate an image, or all in a folder and its subfolders, not a split", **BASIC
-    )
+    what("input", existing_path, None, "translate an image, or all below a folder, instead of a split", **BASIC)
     what("annotations", bool, False, "link the annotation files beside each source beside its translation", **BASIC)
     what("crop", bool, None, "a region centred on the hand (default), or the whole (default with --input)", **BASIC)
-    box = "translate the hand's bounding box only, which it fills as in a training crop (default: the run's setting)"
-    what("crop_to_hand", bool, None, box)
-    outside = "what is written outside the hand (default: the source with --input, else what networks see there)"
-    what("background", WRITTEN_BACKGROUNDS, None, outside, **BASIC)
+    what("crop_to_hand", bool, None, "translate the hand's bounding box only (default: the run's setting)")
+    outside = "what is written outside the hand (default: keep with --input, else what networks see there)"
+    what("background", ("keep", "white", "key", "transparent"), None, outside, **BASIC)
     what("objects", bool, False, "with --input: take SynthHands' sequences with objects, too")
     add_data_flags(what, default_root=None)
 
@@ -60,17 +53,17 @@ def test_parser() -> Parser:
     add_feature_net_flags(score)
     score("kid_subset_size", integer(2), None, "images in a KID subset (default: a tenth of the smaller set)")
     score("kid_subsets", integer(1, 10**6), 100, "KID subsets drawn")
-    shape = "SilNet of the shape scores: a run, its folder, or a .pt file of it (default: the run's)"
-    score("silnet", None, None, shape, metavar="CHECKPOINT", **BASIC)
+    silnet = "SilNet of the shape scores: a run, its folder, or a .pt file of it (default: the run's)"
+    score("silnet", None, None, silnet, metavar="CHECKPOINT", **BASIC)
 
     study = parser.group("study of networks trained on translated hands")
-    task = "instead: train a network for this task on synthetic, translated and real hands, and test it on real ones"
+    task = "instead: train networks for this task on synthetic, translated and real hands; test them on real ones"
     study("downstream", tuple(DOWNSTREAM), None, task, **BASIC)
     study("downstream_seeds", integer(1, 100), 3, "trainings on each set")
     study("downstream_steps", integer(1), None, "steps of each training (default: the task's)")
     study("downstream_images", integer(1), 1000, "most images a set")
     study("downstream_batch", integer(1), 8, "images a step")
-    study("downstream_size", integer(DOWNSTREAM_MIN_SIZE), None, "side of an image in pixels (default: the task's)")
+    study("downstream_size", integer(64), None, "side of an image in pixels (default: the task's)")
     study("downstream_width", integer(1), 16, "first width of the network")
     study("downstream_lr", number(0, above=True), None, "Adam's first learning rate (default: the task's)")
     study("background_root", existing_dir, None, "folder of background photographs (default: drawn rooms)")
@@ -112,21 +105,19 @@ def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
     idle = given(*(name for name in opt.explicit if name.startswith("downstream_")), "background_root")
     refuse(idle and not opt.downstream, f"{idle} needs --downstream {{{','.join(DOWNSTREAM)}}}")
     if opt.downstream:
-        refuse(opt.input, "--downstream studies a run's own splits, --input translates a folder: give one of them")
-        refuse(opt.direction != "StoR", "--downstream studies hands translated to real ones; drop --direction RtoS")
-        idle = given("phase", "crop", "annotations")
+        idle = given("input", "phase", "crop", "annotations")
         refuse(idle, f"--downstream trains on the train split and tests on the test split; drop {idle}")
+        refuse(opt.direction != "StoR", "--downstream studies hands translated to real ones; drop --direction RtoS")
         apply_defaults(opt, DOWNSTREAM[opt.downstream])
     if opt.input:
-        refuse(len(opt.name) > 1, f"--input takes one model, got {len(opt.name)} names; translate with each in turn")
         idle = given(*NOT_OF_A_FOLDER)
         refuse(idle, f"--input translates a folder, not a split; drop {idle}")
-    several = len(opt.name) > 1 or opt.input
-    refuse(opt.export and several, "--export writes one generator, translating nothing: give one --name and no --input")
+    refuse(opt.export and opt.input, "--export writes a generator and translates nothing; drop --input")
+    several = len(opt.name) > 1 and (opt.export or opt.input)
+    refuse(several, f"--input and --export take one model, got {len(opt.name)} names; give one --name")
     refuse(len(set(opt.name)) < len(opt.name), f"--name names a run twice: {' '.join(opt.name)}")
-    in_pixels = "annotations are in the pixels of the whole image"
-    refuse(opt.annotations and opt.crop, f"--annotations with --crop: {in_pixels}; add --no-crop")
-    objects = "objects" in opt.explicit and not opt.input
-    refuse(objects, "--objects needs --input; a split holds the frames that the run was trained with")
+    whole = "annotations are in the pixels of the whole image; add --no-crop"
+    refuse(opt.annotations and opt.crop, f"--annotations with --crop: {whole}")
+    refuse(given("objects") and not opt.input, "--objects needs --input; a split has the frames of the run's training")
     refuse(opt.silnet and not opt.metrics, "--silnet scores translations, and --no-metrics scores nothing; drop one")
     return opt

@@ -5,7 +5,7 @@ python -m options.train_options writes docs/defaults.md.
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING
 from functools import partial
 from pathlib import Path
@@ -31,8 +31,8 @@ __all__ = ["network_config", "objective", "parse_train", "train_parser", "withou
 
 OPTIONS = options_of()
 PARTS = tuple(name for name, option in OPTIONS.items() if option.part)
-NOT_FLAGS = ("resolved", "training_version", "continue_train", *PARTS)  # entries of options.yaml
-LENGTH = ("n_epochs", "max_steps")
+NOT_FLAGS = {"resolved", "training_version", "continue_train", *PARTS}  # entries of options.yaml
+LENGTH = {"n_epochs", "max_steps"}
 
 
 def train_parser() -> Parser:
@@ -43,64 +43,55 @@ def train_parser() -> Parser:
         description="Train a translator between synthetic and real hands, unpaired, or SilNet, which segments both. "
         "Several GPUs: torchrun --nproc_per_node=N train.py with the same flags.",
     )
-    run = parser.group("run")
-    run("name", run_name, None, "name of the run; its files go to CHECKPOINTS_DIR/NAME", **BASIC)
-    passes = "epochs, passes over the larger domain (default: 10, unless --max_steps is given)"
-    run("n_epochs", integer(1), 10, passes, **BASIC, **LATER)
-    run("max_steps", integer(0), 0, "stop after N steps; 0: no limit", **BASIC, **LATER)
-    run("continue_train", bool, False, "continue the run NAME from its last save", **BASIC, **LATER)
-    run("options", existing_file, None, "YAML file of flags, or a run's options.yaml; flags given here win", **BASIC)
-    run("checkpoints_dir", Path, Path("checkpoints"), "folder of all runs", **LATER)
-    run("seed", integer(0, 2**31 - 1), 0, "seed of every random choice")
-    run("deterministic", bool, False, "make CUDA results reproducible bit for bit; slower")
+    run = parser.group("run", **BASIC)
+    run("name", run_name, None, "name of the run; its files go to CHECKPOINTS_DIR/NAME")
+    run("n_epochs", integer(1), 10, "passes over the larger domain (default: 10, unless --max_steps is given)", **LATER)
+    run("max_steps", integer(0), 0, "stop after N steps; 0: no limit", **LATER)
+    run("continue_train", bool, False, "continue the run NAME from its last save", **LATER)
+    run("options", existing_file, None, "YAML file of flags, or a run's options.yaml; flags given here win")
+    run("checkpoints_dir", Path, Path("checkpoints"), "folder of all runs", basic=False, **LATER)
+    run("seed", integer(0, 2**31 - 1), 0, "seed of every random choice", basic=False)
+    run("deterministic", bool, False, "make CUDA results reproducible bit for bit; slower", basic=False)
 
     data = parser.group("data")
     add_data_flags(data, default_root=DEMO_ROOT)
-    unit = "unit of the split into train, val and test: frames, as in the paper, or whole sequences and subjects"
+    unit = "unit of the split: frames, as in the paper, or whole sequences and subjects"
     data("split_by", ("frame", "sequence"), "frame", unit)
     data("test_size", integer(0), None, "test images a domain (default: a fifth, at most 2000)")
     data("val_size", integer(0), None, "validation images a domain (default: a tenth, at most 400)")
     data("objects", bool, False, "use SynthHands' sequences with objects too")
 
-    model = parser.group("model (--model sets the defaults of --netG and --netD)")
-    table = "a model of Table I, or silnet; geocongan needs --silnet, or a run named silnet"
+    model = parser.group("model")
+    table = "a model of Table I, which sets --netG and --netD, or silnet; geocongan needs --silnet or a run silnet"
     model("model", (*MODELS, *SEGMENTERS), "mshgan4", table, **BASIC)
-    model("paper", bool, False, "use the published defaults instead of ours", **BASIC, **TRANSLATORS)
+    model("paper", bool, False, "use the published defaults instead of ours, and no extras", **BASIC, **TRANSLATORS)
     vgg = "VGG16 of the perceptual discriminator, or a file; auto: imagenet if available, else hed"
     model("vgg_weights", None, "auto", vgg, metavar=f"{{{','.join(VGG_SOURCES)},PATH}}", **TRANSLATORS)
-
-    losses = parser.group("losses")
-    shape = "SilNet of --lambda_geo and of shape scores: a run of --model silnet, its folder, or a .pt file of it"
-    losses("silnet", None, None, shape, metavar="CHECKPOINT", **TRANSLATORS)
-
-    training = parser.group("training")
-    extras = parser.group("extras, which the paper does not have (all off with --paper)")
-    parts = f"extras to turn off (default: none), of {', '.join(PARTS)}; see docs/defaults.md"
-    extras("without", PARTS, [], parts, nargs="+", metavar="PART", **TRANSLATORS)
-
-    machine = parser.group("machine")
-    add_machine_flags(machine, amp=False)
-    machine("compile", bool, False, "compile the networks with torch.compile; takes a minute or more to start", **LATER)
-    graphs = "replay a training step as a CUDA graph: 4 times as fast on an H100 at batch 1; one process, no --amp fp16"
-    machine("cuda_graphs", bool, False, graphs, **LATER, **TRANSLATORS)
-
-    watching = parser.group("watching")
-    watching("log_freq", integer(1), 20, "steps between logged losses", **BASIC, **LATER)
-    watching("display_freq", integer(0), 200, "steps between image grids; 0: none", **BASIC, **LATER)
-    watching("save_freq", integer(0), 5000, "steps between saves, also made every 10 minutes", **BASIC, **LATER)
-    watching("save_epoch_freq", integer(0), 0, "epochs between snapshots epoch_E.pt; 0: none", **BASIC, **LATER)
-    watching("val_interval", number(0), 0.2, "epochs between validations; 0: never", **BASIC, **LATER)
-    add_feature_net_flags(watching, **TRANSLATORS)
-
-    groups = {"data": data, "model": model, "losses": losses, "training": training}
-    groups |= {"extras": extras, "machine": machine}
     for option in OPTIONS.values():
         if not option.part:
-            _add_option(groups[option.group], option)
+            _add_option(parser, option)
+    shape = "SilNet of --lambda_geo and of shape scores: a run of --model silnet, its folder, or a .pt file of it"
+    parser.group("losses")("silnet", None, None, shape, metavar="CHECKPOINT", **TRANSLATORS)
+    parts = f"extras, which the paper does not have, to turn off (default: none): {', '.join(PARTS)}"
+    parser.group("extras")("without", PARTS, [], parts, nargs="+", metavar="PART", **TRANSLATORS)
+
+    machine = parser.group("machine", **LATER)
+    add_machine_flags(machine, amp=False)
+    machine("compile", bool, False, "compile the networks with torch.compile; takes a minute or more to start")
+    graphs = "replay a training step as a CUDA graph: 4 times as fast on an H100 at batch 1; one process, no --amp fp16"
+    machine("cuda_graphs", bool, False, graphs, **TRANSLATORS)
+
+    add_feature_net_flags(parser.group("validation"), **TRANSLATORS)
+    watching = parser.group("logs, validations and saves", **BASIC, **LATER)
+    watching("log_freq", integer(1), 20, "steps between logged losses")
+    watching("display_freq", integer(0), 200, "steps between image grids; 0: none")
+    watching("save_freq", integer(0), 5000, "steps between saves, also made every 10 minutes")
+    watching("save_epoch_freq", integer(0), 0, "epochs between snapshots epoch_E.pt; 0: none")
+    watching("val_interval", number(0), 0.2, "epochs between validations; 0: never")
     return parser
 
 
-def _add_option(add: Callable[..., None], option: Option) -> None:
+def _add_option(parser: Parser, option: Option) -> None:
     """Add an option's flag. Its default is None, as it may depend on other flags."""
     kind = bool if option.type is bool else option.choices
     if not kind:
@@ -110,8 +101,9 @@ def _add_option(add: Callable[..., None], option: Option) -> None:
     for flag, value in (("--paper", option.paper), ("--no-mask", option.no_mask), ("SilNet", option.silnet)):
         if value not in (SAME, MISSING, option.default):
             values.append(f"{flag}: {show(value)}")
+    help = f"{option.help} ({'; '.join(values)})".replace("%", "%%")
     marks = {"basic": option.basic, "may_change": option.may_change, "translators_only": option.silnet is MISSING}
-    add(option.name, kind, None, f"{option.help} ({'; '.join(values)})".replace("%", "%%"), **marks)
+    parser.group(option.group)(option.name, kind, None, help, **marks)
 
 
 def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -124,8 +116,8 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
         file = where = opt.checkpoints_dir / opt.name / OPTIONS_FILE
     if file and file.exists():
         stored = read_mapping(file, name=str(where))
-        skipped = {*NOT_FLAGS, *opt.explicit}  # the command line wins, and its length is the whole
-        skipped |= {*LENGTH} if skipped & {*LENGTH} else set()
+        skipped = NOT_FLAGS | {*opt.explicit}  # the command line wins, and its length is the whole
+        skipped |= LENGTH if skipped & LENGTH else set()
         flags = {name: value for name, value in stored.items() if name not in skipped}
         opt = parser.parse([*flags_of_file(flags, parser, where=str(where)), *argv])
     if opt.max_steps and "n_epochs" not in opt.explicit:
@@ -136,7 +128,11 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
     vars(opt).update(parts)
     opt.explicit = sorted({*opt.explicit, *parts} - {"options"})
     if opt.name is None:
-        raise UsageError(no_name(opt.checkpoints_dir))
+        runs = ", ".join(run.name for run in runs_in(opt.checkpoints_dir)) or "there are none yet"
+        raise UsageError(
+            "--name is required; to train on the demo data, which is made on first use:\n"
+            f"    python train.py --name demo --max_steps 300\nruns in {opt.checkpoints_dir}: {runs}"
+        )
     if opt.model in SEGMENTERS:
         apply_segmenter_defaults(opt, parser)
     else:
@@ -150,15 +146,6 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return opt
 
 
-def no_name(checkpoints_dir: Path) -> str:
-    """The error for a missing --name: how to train on the demo, and which runs exist."""
-    runs = ", ".join(run.name for run in runs_in(checkpoints_dir)) or "there are none yet"
-    return (
-        "--name is required; to train on the demo data, which is made on first use:\n"
-        f"    python train.py --name demo --max_steps 300\nruns in {checkpoints_dir}: {runs}"
-    )
-
-
 def apply_segmenter_defaults(opt: argparse.Namespace, parser: Parser) -> None:
     """Set SilNet's defaults, and remove the flags of translators. Raises UsageError if one of them was given."""
     idle = [action.dest for action in parser.flags() if action.translators_only]
@@ -170,8 +157,10 @@ def apply_segmenter_defaults(opt: argparse.Namespace, parser: Parser) -> None:
 
 
 def apply_translator_defaults(opt: argparse.Namespace) -> None:
-    """Set a translator's defaults. Raises UsageError for impossible combinations."""
-    apply_defaults(opt, defaults(opt))
+    """Set a translator's defaults, some of which depend on the model. Raises UsageError for impossible combinations."""
+    values = {name: option.paper if opt.paper else option.default for name, option in OPTIONS.items()}
+    values |= {name: getattr(MODELS[opt.model], name) for name in ("netG", "netD", "lambda_geo")}
+    apply_defaults(opt, values | {"lr": paper_rate(opt)} if opt.paper else values)
     if opt.lambda_geo and not opt.silnet:
         opt.silnet = known_silnet(opt)
     if "mask" not in opt.explicit:
@@ -180,14 +169,6 @@ def apply_translator_defaults(opt: argparse.Namespace) -> None:
         without_masks(opt)
     odd = opt.netD == "perceptual" and opt.crop_size % 32
     refuse(odd, f"--crop_size {opt.crop_size} with --netD perceptual, which takes multiples of 32")
-
-
-def defaults(opt: argparse.Namespace) -> dict[str, Any]:
-    """A translator's defaults: ours, or the published ones with --paper. Some depend on the model."""
-    entry = MODELS[opt.model]
-    values = {name: option.paper if opt.paper else option.default for name, option in OPTIONS.items()}
-    values |= {"netG": entry.netG, "netD": entry.netD, "lambda_geo": entry.lambda_geo}
-    return values | {"lr": paper_rate(opt)} if opt.paper else values
 
 
 def paper_rate(opt: argparse.Namespace) -> float:
@@ -203,13 +184,10 @@ def known_silnet(opt: argparse.Namespace) -> str:
     """The run named silnet in --checkpoints_dir. Raises UsageError, with the commands that train one, if there is none."""
     if (opt.checkpoints_dir / "silnet").is_dir():
         return "silnet"
-    reason = "--lambda_geo" if "lambda_geo" in opt.explicit else f"--model {opt.model}"
     root = f" --dataroot {opt.dataroot}" if "dataroot" in opt.explicit else ""
     raise UsageError(
-        f"{reason} needs a SilNet, and there is no run {opt.checkpoints_dir / 'silnet'}; give --silnet CHECKPOINT, or "
-        f"--lambda_geo 0 for the masked variant, or train one:\n"
-        f"    python train.py --model silnet --name silnet{root}\n"
-        f"    python train.py --model {opt.model} --name {opt.name} --silnet silnet{root}"
+        f"--lambda_geo needs a SilNet, and there is no run {opt.checkpoints_dir / 'silnet'}; give --silnet CHECKPOINT, or "
+        f"--lambda_geo 0 for the masked variant, or first train one:\n    python train.py --model silnet --name silnet{root}"
     )
 
 

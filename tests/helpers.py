@@ -1,6 +1,8 @@
 """What several tests share: small data roots made of drawn blobs, small models, and where the repository is."""
 
+import ast
 import contextlib
+import functools
 import importlib
 import os
 import signal
@@ -28,6 +30,7 @@ from util.runtime import Amp
 from util.workers import worker_context
 
 ROOT = Path(__file__).resolve().parents[1]
+TOPS = ("util", "options", "models", "data")  # folders of the product's code
 CPU = torch.device("cpu")
 KEY = (14, 255, 14)
 PHOTO = (90, 160, 90)  # a background of photographs
@@ -106,6 +109,35 @@ def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
     amp = Amp(changes.get("amp", "off"))
     arguments = {name: changes[name] for name in ("silnet", "total_steps", "seed") if name in changes}
     return HGAN(NetworkConfig(**network), Objective(**goal), vgg=vgg, amp=amp, device=CPU, **arguments)
+
+
+@functools.cache
+def modules() -> dict[str, Path]:
+    """{module: file} of the product's code."""
+    files = [*ROOT.glob("*.py"), *(file for top in TOPS for file in ROOT.glob(f"{top}/**/*.py"))]
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+
+
+@functools.cache
+def nodes(module: str) -> list[ast.AST]:
+    """Every node of a module's syntax tree."""
+    return list(ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))))
+
+
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """{module: the modules of this project that it imports, be it inside functions}."""
+    found = {}
+    for name in modules():
+        names = set()
+        for node in nodes(name):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{name}: imports are absolute"
+                names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        found[name] = {each for each in names & modules().keys() if modules()[each].stat().st_size}
+    return found
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import importlib
 import json
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import yaml
 from helpers import start_call, start_child, wait, write_hands
 
 from options.train_options import parse_train
-from util.errors import RunError, UsageError
+from util.errors import RunError, UsageError, run_command
 from util.images import read_rgb, write_png
 from util.search import __main__ as command
 from util.search.__main__ import parse_search
@@ -39,47 +40,38 @@ def options(space_file: Path, *more: object) -> Namespace:
     return parse_search([str(word) for word in words])
 
 
-def test_without_optuna_the_error_says_what_to_install(space_file, monkeypatch, run_main):
-    with pytest.raises(UsageError, match="numbered 0 to 11"):
-        options(space_file, "--keep", 12)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    status, message = run_main(command.main, space_file, "--name", "s", "--trials", 2, "--steps", 3)
-    assert status == 2 and "pip install optuna" in message and "Traceback" not in message
-
-
-def import_without_optuna() -> None:
-    """Import what is imported before Optuna is looked for."""
+def search_without_optuna(space_file: Path) -> None:
     assert "optuna" not in sys.modules  # nor did the server need it, from which this process comes
     sys.modules["optuna"] = None
-    for name in ("util.search.__main__", "train", "test"):
+    for name in ("train", "test"):
         importlib.import_module(name)
+    run_command(lambda: command.main(options(space_file)))
 
 
-def test_the_parser_and_the_rest_of_the_project_need_no_optuna(tmp_path):
+def test_without_optuna_the_rest_works_and_the_error_says_what_to_install(space_file, tmp_path):
     log = tmp_path / "log"
-    assert wait(start_call(import_without_optuna, log)) == 0, log.read_text()
+    assert wait(start_call(partial(search_without_optuna, space_file), log)) == 2
+    assert "pip install optuna" in log.read_text() and "Traceback" not in log.read_text()
 
 
 @pytest.fixture
 def search(monkeypatch):
     """The modules that need Optuna, with a training that writes a score made of the trial's flags."""
     optuna = pytest.importorskip("optuna")
-    from util.search import sheet, trials
+    from util.search import trials
 
-    trained = []
+    trained, errors = [], {}
 
     def train(self, run, values, steps):
+        if run in errors:
+            raise errors[run]
         trained.append((run, steps))
-        folder = trials.run_folder(self.opt, run)
-        write_png(folder / "synthetic_translated_cycle.png", np.full((40, 60, 3), 10 * run, np.uint8))
+        write_png(self.run_folder(run) / "synthetic_translated_cycle.png", np.full((40, 60, 3), 10 * run, np.uint8))
         return values["lr"] * 1000 + values["batch_size"] + 1 / steps
 
     monkeypatch.setattr(trials.Search, "train", train)
     monkeypatch.setattr(trials.time, "sleep", lambda _: None)
-    return Namespace(trained=trained, trials=trials, sheet=sheet, optuna=optuna, Search=trials.Search)
-
-
-nothing = dict  # what is called after each trial
+    return Namespace(trained=trained, errors=errors, latest=trials.latest, optuna=optuna, Search=trials.Search)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +80,6 @@ nothing = dict  # what is called after each trial
         ("space: {learning_rate: [1]}", "no flag --learning_rate"),
         ("space: {max_steps: [1, 2]}", "set by the search"),
         ("space: {lr: {low: 2, high: 1}}", "with or without log: true"),
-        ("space: {lr: {low: 0, high: 1.0, log: true}}", "with or without log: true"),
-        ("space: {lr: {low: a, high: 1}}", "must be a list of values"),
         ("space: {lr: 1}", "must be a list of values"),
         ("space: {lr: [1]}\nfixed: {lr: 2}", "lr stands in both"),
         ("space: {lr: [3]}", "is not above 0 and at most 1"),
@@ -109,10 +99,9 @@ def test_stage_one_trains_each_trial_once_and_writes_its_sheets(space_file, sear
     first, second = (search.Search(opt) for _ in range(2))
     assert first.settings == second.settings and len({str(each) for each in first.settings.values()}) == 12
     assert all(1e-5 <= each["lr"] <= 1e-3 and each["batch_size"] in (1, 2, 3, 4) for each in first.settings.values())
-    first.run_short(nothing)
-    second.run_short(nothing)  # nothing is left
+    first.run_short()
+    second.run_short()  # nothing is left
     assert search.trained == [(number, 10) for number in range(12)]
-    search.sheet.write_sheets(second)
     rows = list(csv.DictReader((opt.folder / "trials.csv").open()))
     assert [row["state"] for row in rows] == ["complete"] * 12
     best = min(rows, key=lambda row: float(row["score"]))
@@ -125,80 +114,64 @@ def test_stage_one_trains_each_trial_once_and_writes_its_sheets(space_file, sear
 
 def test_a_trial_whose_process_died_is_taken_up(space_file, search, monkeypatch):
     opt = options(space_file)
-    one, real = search.Search(opt), search.Search.train
-
-    def interrupted(self, run, values, steps):
-        if run == 2:
-            raise KeyboardInterrupt
-        return real(self, run, values, steps)
-
-    monkeypatch.setattr(search.Search, "train", interrupted)
+    one = search.Search(opt)
+    search.errors[2] = KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        one.run_short(nothing)
+        one.run_short()
+    search.errors.clear()
     killed = one.short.ask()  # which nobody works on
-    monkeypatch.setattr(search.Search, "train", real)
     monkeypatch.setattr(
         search.optuna.storages,
         "fail_stale_trials",
         lambda study: [study.tell(t.number, state=t.state.FAIL) for t in study.trials if t.state == t.state.RUNNING],
     )
-    search.Search(opt).run_short(nothing)
+    search.Search(opt).run_short()
     assert sorted(search.trained) == [(number, 10) for number in range(12)]
     assert killed.user_attrs["run"] == 3
-    assert all(trial.value for trial in search.trials.latest(one.short).values())
+    assert all(trial.value for trial in search.latest(one.short).values())
 
 
 def test_halving_prunes_by_score_and_ends_with_the_best(space_file, search):
     opt = options(space_file, "--reduction", 2, "--keep", 0, 2, 5, 8, 11)
     one = search.Search(opt)
-    one.run_short(nothing)
+    one.run_short()
     del search.trained[:]
-    one.run_long(nothing)
-    score = {run: trial.value for run, trial in search.trials.latest(one.short).items()}
+    one.run_long()
+    score = {run: trial.value for run, trial in search.latest(one.short).items()}
     order = sorted(opt.keep, key=score.get)
-    assert search.sheet.best_trial(one).user_attrs["run"] == order[0]
+    assert one.best().user_attrs["run"] == order[0]
     assert search.trained[:3] == [(order[0], 20), (order[0], 40), (order[0], 80)]
     assert all((run, 20) in search.trained and (run, 80) not in search.trained for run in order[1:])
-    states = {run: trial.state.name for run, trial in search.trials.latest(one.long).items()}
+    states = {run: trial.state.name for run, trial in search.latest(one.long).items()}
     assert states == {run: "COMPLETE" if run == order[0] else "PRUNED" for run in opt.keep}
-    # Somebody starts the same command again: nothing is trained twice, and the winner is the same.
-    count = len(search.trained)
+    count = len(search.trained)  # nothing is trained twice, and the winner stays the same
     again = search.Search(opt)
-    again.run_short(nothing)
-    again.run_long(nothing)
-    assert len(search.trained) == count and search.sheet.best_trial(again).user_attrs["run"] == order[0]
-    search.sheet.write_sheets(again)
+    again.run_short()
+    again.run_long()
+    assert len(search.trained) == count and again.best().user_attrs["run"] == order[0]
     assert f"trial {order[0]} " in (opt.folder / "best.yaml").read_text()
     assert "pruned at step" in (opt.folder / "trials.csv").read_text()
     opt.keep = [1]
     with pytest.raises(UsageError, match=r"was begun with keep \[0, 2, 5, 8, 11\]"):
-        again.run_long(nothing)
+        again.run_long()
 
 
-def test_a_failed_trial_is_told_and_cannot_be_kept(space_file, search, monkeypatch):
-    opt = options(space_file, "--keep", 3, 4)
-    real = search.Search.train
-
-    def fails(self, run, values, steps):
-        if run == 4:
-            raise RunError("out of memory")
-        return real(self, run, values, steps)
-
-    monkeypatch.setattr(search.Search, "train", fails)
+def test_a_failed_trial_is_told_and_cannot_be_kept(space_file, search):
+    opt = options(space_file, "--keep", 3, 4, 12)
+    search.errors[4] = RunError("out of memory")
     one = search.Search(opt)
-    one.run_short(nothing)
-    search.sheet.write_sheets(one)
+    one.run_short()
     rows = list(csv.DictReader((opt.folder / "trials.csv").open()))
     assert rows[4]["state"] == "fail" and rows[4]["reason"] == "out of memory"
-    with pytest.raises(UsageError, match="trials 4 have no score"):
-        one.run_long(nothing)
+    with pytest.raises(UsageError, match="trials 4 12 have no score"):
+        one.run_long()
 
 
 def test_another_space_or_storage_is_refused_and_more_trials_are_added(space_file, search):
-    search.Search(options(space_file)).run_short(nothing)
+    search.Search(options(space_file)).run_short()
     with pytest.raises(UsageError, match="was begun with steps 10"):
         search.Search(options(space_file, "--steps", 11))
-    search.Search(options(space_file, "--trials", 14)).run_short(nothing)
+    search.Search(options(space_file, "--trials", 14)).run_short()
     assert search.trained == [(number, 10) for number in range(14)]
     with pytest.raises(UsageError, match="--storage sqlite:////no/such/folder/x.db cannot be opened"):
         search.Search(options(space_file, "--storage", "sqlite:////no/such/folder/x.db"))

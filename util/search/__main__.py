@@ -1,19 +1,17 @@
 """Search for settings: python -m util.search SPACE.yaml --name NAME --trials N --steps N"""
 
 import argparse
-import importlib.util
 import logging
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from options.parsing import Parser, existing_file, integer, refuse, run_name
+from options.parsing import Parser, existing_file, integer, run_name
 from util.errors import UsageError, parse_or_exit, run_command
 
 
 def parse_search(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse argv (None: the command line); `.folder` is RESULTS_DIR/search/NAME. Raises UsageError."""
+    """Parse argv (None: the command line); `.folder` is RESULTS_DIR/search/NAME."""
     parser = Parser(
         prog="python -m util.search",
         description="Search for good settings as the paper did (section IV.B): many short trainings, a selection by eye, then "
@@ -35,19 +33,17 @@ def parse_search(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("results_dir", Path, Path("results"), "results go to RESULTS_DIR/search/NAME")
     opt = parser.parse_args(argv)
     opt.folder = opt.results_dir / "search" / opt.name
-    unknown = ", ".join(str(n) for n in opt.keep or () if n >= opt.trials)
-    refuse(unknown, f"--keep {unknown}: trials are numbered 0 to {opt.trials - 1}")
     return opt
 
 
 def main(opt: argparse.Namespace | None = None) -> int:
     """All stages that opt asks for, shared with other processes of the same command. Returns the exit status."""
     opt = opt or parse_search()
-    if importlib.util.find_spec("optuna") is None:
-        raise UsageError("python -m util.search needs Optuna, which is not installed: pip install optuna")
-    import optuna
+    try:
+        import optuna
+    except ImportError as error:
+        raise UsageError("python -m util.search needs Optuna, which is not installed: pip install optuna") from error
 
-    from util.search.sheet import best_trial, write_sheets
     from util.search.trials import Search
     from util.training.logger import setup_logging
 
@@ -55,13 +51,12 @@ def main(opt: argparse.Namespace | None = None) -> int:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are
     search = Search(opt)
-    write = partial(write_sheets, search)
-    search.run_short(write)
+    search.run_short()
     if not opt.keep:
         logging.info("look at %s, then go on with --keep", opt.folder / "index.html")
         return 0
-    search.run_long(write)
-    winner = best_trial(search).user_attrs["run"]
+    search.run_long()
+    winner = search.best().user_attrs["run"]
     logging.info("best: trial %d, %s", winner, opt.folder / "best.yaml")
     if opt.full_steps != 0:
         search.finish(winner)

@@ -1,4 +1,4 @@
-"""A search's trials: short ones of a space of flags, successive halving, the winner's whole training.
+"""A search's trials: short ones of a space of flags, successive halving, the winner's whole training; and the search's files.
 
 The first two stages are Optuna studies whose trials wait in a queue that several processes share. A trial's user attribute "run"
 is its number, and that of its run of train.py. Trials of a process that was killed are queued again, and go on from their
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import yaml
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -20,36 +21,36 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from options.train_options import parse_train
 from util import workers
 from util.checkpoint import load_checkpoint
+from util.drawing import PAPER, sheet
 from util.errors import RunError, UsageError, first_lines
-from util.files import LOCK_FILE, locked
+from util.files import LOCK_FILE, csv_text, locked, write_bytes
+from util.images import read_rgb, write_png
+from util.results.pages import html_page, table
 from util.run import BEST, OPTIONS_FILE, read_mapping
 
 log = logging.getLogger("search")
 
 RESERVED = {"name", "checkpoints_dir", "continue_train", "max_steps", "options"}  # flags that the search sets itself
 HEARTBEAT, DEAD = 5, 20  # seconds between signs of life, and without one until a process counts as dead
-
-
-def load_space(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A YAML file's `fixed:` flags of all trials, and its `space:` of those that vary: {flag: a list of values, or a range with
-    low, high, log and step}. Raises UsageError."""
-    content = read_mapping(path, name=str(path))
-    fixed, varied = content.get("fixed") or {}, content.get("space")
-    if not isinstance(fixed, dict) or not isinstance(varied, dict) or set(content) - {"fixed", "space"}:
-        raise UsageError(f"{path} must hold a mapping `space:` of flags that vary and, if you like, `fixed:` of others")
-    if wrong := (RESERVED & {*fixed, *varied}) | (set(fixed) & set(varied)):
-        raise UsageError(f"{path}: {', '.join(wrong)} stands in both, or is set by the search itself")
-    return fixed, varied
+COLUMNS = 4  # of the contact sheet
 
 
 class Search:
-    """opt: parse_search's. short: the study of stage one; long: that of the kept trials, once halving has begun.
+    """opt: parse_search's. short: the study of stage one; long: that of the kept trials, once halving has begun. fixed: flags
+    of all trials; varied: {flag: a list of values, or a range with low, high, log and step}.
 
     Raises UsageError for a space, a setting or a storage that cannot be used, and for a search begun with another space.
     """
 
     def __init__(self, opt: Namespace) -> None:
-        self.opt, (self.fixed, self.varied) = opt, load_space(opt.space)
+        content = read_mapping(opt.space, name=str(opt.space))
+        self.opt, self.fixed, self.varied = opt, content.get("fixed") or {}, content.get("space")
+        if set(content) - {"fixed", "space"} or not (isinstance(self.fixed, dict) and isinstance(self.varied, dict)):
+            raise UsageError(
+                f"{opt.space} must hold a mapping `space:` of flags that vary, and may hold `fixed:` of others"
+            )
+        if wrong := (RESERVED & {*self.fixed, *self.varied}) | (set(self.fixed) & set(self.varied)):
+            raise UsageError(f"{opt.space}: {', '.join(wrong)} stands in both, or is set by the search itself")
         drawing, tries = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=opt.seed)), 0
         self.settings: dict[int, dict[str, Any]] = {}  # drawn at random, no two alike
         while len(self.settings) < opt.trials and (tries := tries + 1) < 1000 + 10 * opt.trials:
@@ -89,34 +90,28 @@ class Search:
             raise UsageError(f"--storage {url} cannot be opened ({first_lines(error)})") from error
         study = optuna.create_study(study_name=name, storage=storage, pruner=pruner, load_if_exists=True)
         for key, value in json.loads(json.dumps(begun)).items():
-            if study.user_attrs.get(key, value) != value:
-                raise UsageError(
-                    f"{name} was begun with {key} {study.user_attrs[key]}; give the same, or another --name"
-                )
+            was = study.user_attrs.get(key, value)
+            if was != value:
+                raise UsageError(f"{name} was begun with {key} {was}; give the same, or another --name")
             study.set_user_attr(key, value)
         return study
 
-    def run_short(self, after_each: Callable[[], None]) -> None:
-        """Stage one. after_each: called before the first trial and after each."""
+    def run_short(self) -> None:
+        """Stage one: every trial for --steps steps."""
+        self.work(self.short, self.settings, lambda run, trial: self.train(run, self.suggest(trial), self.opt.steps))
 
-        def train(trial: Trial) -> float:
-            return self.train(trial.user_attrs["run"], self.suggest(trial), self.opt.steps)
-
-        work(self.short, self.settings, train, after_each)
-
-    def run_long(self, after_each: Callable[[], None]) -> None:
+    def run_long(self) -> None:
         """Stage two: the kept trials, the best first, get --reduction times as many steps, again and again, for as long as Optuna's
         pruner finds them good enough. Raises UsageError if one has failed, or if others were kept before."""
         opt, done = self.opt, latest(self.short)
-        if failed := [str(run) for run in opt.keep if done[run].state != TrialState.COMPLETE]:
+        if failed := [str(n) for n in opt.keep if n not in done or done[n].state != TrialState.COMPLETE]:
             raise UsageError(f"trials {' '.join(failed)} have no score from stage one; keep others")
         kept = {run: done[run].params for run in sorted(opt.keep, key=lambda run: done[run].value)}
         pruner = optuna.pruners.SuccessiveHalvingPruner(opt.steps * opt.reduction, opt.reduction)
         self.long = self.study(f"{opt.name}-halving", pruner=pruner, keep=sorted(kept), reduction=opt.reduction)
 
-        def train(trial: Trial) -> float:
-            run, steps = trial.user_attrs["run"], opt.steps
-            score = done[run].value
+        def train(run: int, trial: Trial) -> float:
+            score, steps = done[run].value, opt.steps
             while steps < opt.steps * len(kept):
                 steps *= opt.reduction
                 score = self.train(run, self.suggest(trial), steps)
@@ -126,7 +121,7 @@ class Search:
                     raise optuna.TrialPruned
             return score
 
-        work(self.long, kept, train, after_each)
+        self.work(self.long, kept, train)
 
     def finish(self, run: int) -> None:
         """Stage three: the whole training of a run, and its test split. Raises RunError."""
@@ -135,19 +130,48 @@ class Search:
         self.run_script("test.py", run, "--results_dir", results, "--feature_net", net)
         log.info("tested: %s", f"{results}/trial_{run:03d}/test")
 
+    def work(self, study: optuna.Study, settings: dict, train: Callable[[int, Trial], float]) -> None:
+        """Train the trials {run: values}, together with other processes, until all have ended, be it by an error."""
+
+        def next_one(trial: Trial) -> float:
+            if "run" not in trial.user_attrs:  # another process took the last one of the queue
+                raise optuna.TrialPruned
+            try:
+                return train(trial.user_attrs["run"], trial)
+            except RunError as error:
+                log.error("trial %d failed: %s", trial.user_attrs["run"], error)
+                trial.set_user_attr("reason", str(error))
+                raise
+
+        while True:
+            optuna.storages.fail_stale_trials(study)
+            known = latest(study)
+            for run, values in settings.items():
+                trial = known.get(run)
+                if not trial or (trial.state == TrialState.FAIL and "reason" not in trial.user_attrs):  # it was killed
+                    study.enqueue_trial(values, user_attrs={"run": run})
+            self.write_sheets()
+            states = {trial.state for trial in latest(study).values()}
+            if TrialState.WAITING in states:
+                study.optimize(next_one, n_trials=1, catch=(RunError,))
+            elif TrialState.RUNNING in states:  # another process is at work
+                time.sleep(1)
+            else:
+                return
+
     def train(self, run: int, values: dict[str, Any], steps: int) -> float:
         """Train to this many steps, from the run's checkpoint if there is one, and validate at the last. Returns the score
         that chooses best.pt. Raises RunError."""
         log.info("trial %d: to step %d with %s", run, steps, values)
         self.run_train(run, {"val_interval": 10**5, "display_freq": steps} | values | {"max_steps": steps})
-        best = run_folder(self.opt, run) / BEST
+        best = self.run_folder(run) / BEST
         if not best.exists():
             raise RunError(f"there is no {best}: give the run a val split (val_size) and a feature_net")
         return float(load_checkpoint(best)["score"])
 
     def run_train(self, run: int, flags: dict[str, Any]) -> None:
         """Start or continue the run of a trial."""
-        folder = run_folder(self.opt, run)
+        folder = self.run_folder(run)
         if folder.exists():
             with locked(folder / LOCK_FILE, wait=True):
                 pass  # a child of a killed process takes a moment to save
@@ -156,7 +180,7 @@ class Search:
 
     def run_script(self, script: str, run: int, *flags: str) -> None:
         """Run a script to its end; its output goes to logs/. Raises RunError."""
-        output, folder = self.opt.folder / "logs" / f"trial_{run:03d}.log", run_folder(self.opt, run)
+        output, folder = self.opt.folder / "logs" / f"trial_{run:03d}.log", self.run_folder(run)
         command = [script, "--name", folder.name, "--checkpoints_dir", str(folder.parent), *flags]
         child = workers.start_child(command, log=output)
         try:
@@ -166,44 +190,52 @@ class Search:
         if child.returncode:
             raise RunError(f"{workers.last_line(output)} (see {output})")
 
+    def run_folder(self, run: int) -> Path:
+        """The folder of a trial's run, of all its stages."""
+        return self.opt.folder / "runs" / f"trial_{run:03d}"
+
     def write_flags(self, run: int, values: dict[str, Any]) -> Path:
         """Write the trial's flags as a file for train.py --options."""
         file = self.opt.folder / "flags" / f"trial_{run:03d}.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(yaml.safe_dump(self.fixed | values, sort_keys=False))
+        write_bytes(file, yaml.safe_dump(self.fixed | values, sort_keys=False).encode())
         return file
 
+    def best(self) -> FrozenTrial | None:
+        """The trial with the lowest score of those that halving left or, without one, of the short ones."""
+        studies = (latest(study).values() for study in (self.long, self.short) if study)
+        ended = ([trial for trial in study if trial.state == TrialState.COMPLETE] for study in studies)
+        return min(next(filter(None, ended), []), key=lambda trial: trial.value, default=None)
 
-def work(
-    study: optuna.Study, settings: dict, objective: Callable[[Trial], float], after_each: Callable[[], None]
-) -> None:
-    """Work on trials {run: values}, with other processes, until all have ended, be it by an error."""
-
-    def run(trial: Trial) -> float:
-        if "run" not in trial.user_attrs:  # another process took the last one of the queue
-            raise optuna.TrialPruned
-        try:
-            return objective(trial)
-        except RunError as error:
-            log.error("trial %d failed: %s", trial.user_attrs["run"], error)
-            trial.set_user_attr("reason", str(error))
-            raise
-
-    while True:
-        optuna.storages.fail_stale_trials(study)
-        known = latest(study)
-        for number, values in settings.items():
-            trial = known.get(number)
-            if not trial or (trial.state == TrialState.FAIL and "reason" not in trial.user_attrs):  # it was killed
-                study.enqueue_trial(values, user_attrs={"run": number})
-        after_each()
-        states = {trial.state for trial in latest(study).values()}
-        if TrialState.WAITING in states:
-            study.optimize(run, n_trials=1, catch=(RunError,))
-        elif TrialState.RUNNING in states:  # another process is at work
-            time.sleep(1)
-        else:
-            return
+    def write_sheets(self) -> None:
+        """Write trials.csv, contact_sheet.png, index.html and best.yaml."""
+        opt, trials = self.opt, latest(self.short) | (latest(self.long) if self.long else {})
+        header, rows, cells = ["trial", "state", "score", *self.varied, "reason"], [], []
+        for run, trial in trials.items():
+            score, state = "" if trial.value is None else trial.value, trial.state.name.lower()
+            values = [trial.params.get(flag, "") for flag in self.varied]
+            rows.append([run, state, score, *values, trial.user_attrs.get("reason", "")])
+            picture = next(self.run_folder(run).glob("synthetic_*.png"), None)
+            lines = [f"{run}: {shown(score)} {state}", *(f"{flag} {shown(v)}" for flag, v in trial.params.items())]
+            image = read_rgb(picture) if picture else np.full((150, 300, 3), 235, np.uint8)
+            cells.append((image, "\n".join(lines)))
+        columns = min(COLUMNS, len(cells))
+        cells += [(np.full((1, 1, 3), PAPER, np.uint8), "")] * (-len(cells) % columns)
+        grid = [list(zip(*cells[i : i + columns])) for i in range(0, len(cells), columns)]
+        picture = sheet([images for images, _ in grid], captions=[captions for _, captions in grid])
+        write_png(opt.folder / "contact_sheet.png", picture)
+        write_bytes(opt.folder / "trials.csv", csv_text(header, rows).encode())
+        again = f"python -m util.search {opt.space} --name {opt.name} --trials {opt.trials} --steps {opt.steps}"
+        text = (
+            f"# Search {opt.name}\n\n{len(rows)} trials of {opt.steps} steps. The score is the one that chooses best.pt; lower is "
+            f"better. Look at the pictures, then go on with the trials that look right: `{again} --keep NUMBERS`\n\n"
+            f"![All trials, by number](contact_sheet.png)\n\n{table(header, [[*map(shown, row)] for row in rows])}\n"
+        )
+        write_bytes(opt.folder / "index.html", html_page(f"Search {opt.name}", text).encode())
+        best = self.best()
+        if best is not None:
+            head = f"# trial {best.user_attrs['run']} of the search {opt.name}\n"
+            flags = yaml.safe_dump(self.fixed | best.params, sort_keys=False)
+            write_bytes(opt.folder / "best.yaml", (head + flags).encode())
 
 
 def latest(study: optuna.Study) -> dict[int, FrozenTrial]:
@@ -212,6 +244,6 @@ def latest(study: optuna.Study) -> dict[int, FrozenTrial]:
     return dict(sorted(trials.items()))
 
 
-def run_folder(opt: Namespace, run: int) -> Path:
-    """The folder of a trial's run, of all its stages."""
-    return opt.folder / "runs" / f"trial_{run:03d}"
+def shown(value: object) -> str:
+    """A value for people: four digits of a number."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
