@@ -8,6 +8,7 @@ import torch
 from helpers import TINY, write_hands
 
 from util import workers
+from util.errors import run_command
 
 # What takes longest, so that no process is left alone with it at the end.
 FIRST = (
@@ -35,8 +36,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    order = {name: place for place, name in enumerate(FIRST)}
-    items.sort(key=lambda item: order.get(item.path.name, len(FIRST)))
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 def pytest_collection_finish(session):
@@ -57,10 +57,7 @@ def hands_root(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def real_hands() -> Path:
     """The root of real input in the hands layout, from the environment; skips where there is none."""
-    root = os.environ.get("HGAN_HANDS")
-    if not root:
-        pytest.skip("HGAN_HANDS is unset: no real hands to test on")
-    return Path(root)
+    return Path(os.environ.get("HGAN_HANDS") or pytest.skip("HGAN_HANDS is unset: no real hands to test on"))
 
 
 @pytest.fixture
@@ -79,7 +76,6 @@ def light_features(monkeypatch):
 @pytest.fixture
 def run_main(monkeypatch, capsys):
     """Run a script's main function with arguments: run_main(train.main, "--name", "x") -> (exit status, stderr)."""
-    from util.errors import run_command
 
     def run(main, *argv: object) -> tuple[int, str]:
         monkeypatch.setattr("sys.argv", [f"{main.__module__}.py", *map(str, argv)])

@@ -23,7 +23,6 @@ from models.config import NetworkConfig, Objective, options_of
 from models.hgan import HGAN
 from models.networks import layers
 from util import workers
-from util.checkpoint import load_checkpoint
 from util.errors import run_command
 from util.images import write_png
 from util.runtime import Amp
@@ -273,9 +272,3 @@ def descendants(process: int) -> list[int]:
     """The ids of a process's children, their children and so on."""
     children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
     return [each for child in children for each in (child, *descendants(child))]
-
-
-def stored_weights(folder: Path) -> list[torch.Tensor]:
-    """All weights in a run's latest.pt."""
-    networks = load_checkpoint(folder / "latest.pt")["model"]["networks"]
-    return [value for net in networks.values() for value in net.values()]

@@ -1,37 +1,33 @@
 """How commands end: with one sentence for usage errors, external failures and signals."""
 
 import argparse
-import contextlib
 import errno
 import logging
 import multiprocessing
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 
 class UsageError(Exception):
-    """A wrong choice, a missing path or an impossible combination; exit status 2.
-
-    The message says what was given, what is accepted, and which flag to change.
-    """
+    """A wrong choice, a missing path or an impossible combination: what was given, what is accepted, which flag to change."""
 
 
 class RunError(Exception):
-    """A failure of a valid command; exit status 1. The message says what happened, what is saved, and how to go on."""
+    """A failure of a valid command: what happened, what is saved, and how to go on."""
 
 
 class Stopped(Exception):
-    """Signal `number` was received and work was ended in order; exit status 128 + number. The message says what is saved."""
+    """Signal `number` was received and work was ended in order. The message says what is saved."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
         self.number = number
 
 
-class Terminated(BaseException):
+class Terminated(KeyboardInterrupt):
     """SIGTERM was received. Unwinding the stack cleans up."""
 
 
@@ -47,11 +43,11 @@ def run_command(main: Callable[[], int | None]) -> None:
     The status is 2 for a UsageError, 1 for a RunError and whatever `explain` knows, 130 for Ctrl-C, 143 for SIGTERM, 128 +
     number for Stopped. Anything else is a fault of the program and keeps its traceback.
     """
-    threading.excepthook = _thread_failed
+    threading.excepthook = lambda failed: _say(failed.exc_value) or threading.__excepthook__(failed)
     handler = signal.signal(signal.SIGTERM, _terminate)
     try:
         sys.exit(main() or 0)
-    except (KeyboardInterrupt, Terminated) as end:
+    except KeyboardInterrupt as end:
         said, number = ("terminated", signal.SIGTERM) if isinstance(end, Terminated) else ("interrupted", signal.SIGINT)
         print(f"{said}; {go_on()}", file=sys.stderr)
         sys.exit(128 + number)
@@ -59,10 +55,8 @@ def run_command(main: Callable[[], int | None]) -> None:
         logging.info("%s: %s", signal.Signals(stopped.number).name, stopped)
         sys.exit(128 + stopped.number)
     except Exception as error:
-        message = explain(error)
-        if message is None:
+        if not _say(error):
             raise
-        print(f"error: {message}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     finally:
         for child in multiprocessing.active_children():
@@ -75,35 +69,20 @@ def _terminate(*_) -> None:
     raise Terminated
 
 
-def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    message = explain(failed.exc_value)
-    if message is None:
-        threading.__excepthook__(failed)
-    else:
+def _say(error: BaseException) -> bool:
+    """Print what `explain` knows of the error; whether it knows it."""
+    if (message := explain(error)) is not None:
         print(f"error: {message}", file=sys.stderr)
+    return message is not None
 
 
 def parse_or_exit(parse: Callable[[], argparse.Namespace]) -> argparse.Namespace:
-    """The parsed command line; exits with its error, or after the help if that was asked for.
-
-    Scripts call it before they import PyTorch, which takes seconds.
-    """
+    """The parsed command line, or the end of the program. Scripts parse before they import PyTorch, which takes seconds."""
     try:
         return parse()
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-
-
-@contextlib.contextmanager
-def signals_to(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM call handler(number, frame)."""
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, last in previous.items():
-            signal.signal(number, last)
 
 
 # ------------------------------------------------------------------ external failures
@@ -119,30 +98,21 @@ LESS_MEMORY = {  # by command
     "classify": "lower --batch_size, --img_size or --num_workers, or choose a smaller --vit",
     "preprocess_masks": "lower --num_workers",
 }
-# (kinds of error, signs in the message of a RuntimeError, the sentence). Errors are known by their names, so that commands
-# which need no PyTorch do not import it for this.
-EXPLAINED = (
-    (
-        ("OutOfMemoryError", "MemoryError"),
+# What happened: (kinds of error, by name, as not every command imports PyTorch; signs in a RuntimeError's message).
+EXTERNAL = {
+    "out of memory": (
+        {"OutOfMemoryError", "MemoryError"},
         ("can't allocate memory", "nable to find an engine"),  # the latter is cuDNN's
-        "out of memory ({first}); {less_memory}; {go_on}",
     ),
-    (
-        (),
-        ("does not have a deterministic implementation",),
-        "--deterministic: PyTorch cannot repeat {word} bit for bit on this device; drop --deterministic, or use --device cpu",
-    ),
-    (
-        ("AcceleratorError",),
+    "the GPU failed": (
+        {"AcceleratorError"},
         ("CUDA error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS", "cuda runtime error"),
-        "the GPU failed ({first}); {go_on}",
     ),
-    (
-        ("DistBackendError", "DistNetworkError", "DistStoreError"),
+    "another process of this run was lost": (
+        {"DistBackendError", "DistNetworkError", "DistStoreError"},
         ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL error"),
-        "another process of this run was lost ({first}); {go_on}",
     ),
-)
+}
 
 
 def _command() -> str:
@@ -159,23 +129,15 @@ def go_on() -> str:
 
 def explain(error: BaseException) -> str | None:
     """What happened and what to do, in one sentence; None for an error that is no external failure."""
-    text, kinds = str(error).strip(), {kind.__name__ for kind in type(error).__mro__}
+    kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & {"UsageError", "RunError", "ImageError"}:
         return str(error)
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        if error.errno in FULL:
-            return f"{where}{FULL[error.errno]}; free some space; {go_on()}"
-        if "AF_UNIX path too long" in text:
-            return "the name of TMPDIR is too long for worker processes; set a shorter TMPDIR, or pass --num_workers 0"
-        return f"{where}{error.strerror or error}"
-    words = {
-        "first": (text.splitlines() or [type(error).__name__])[0][:200],
-        "word": (text.split() or [""])[0],
-        "less_memory": LESS_MEMORY.get(_command(), "lower --batch_size or --num_workers"),
-        "go_on": go_on(),
-    }
-    for names, signs, sentence in EXPLAINED:
-        if kinds & set(names) or "RuntimeError" in kinds and any(sign in text for sign in signs):
-            return sentence.format(**words)
+        said = f"{FULL[error.errno]}; free some space; {go_on()}" if error.errno in FULL else error.strerror or error
+        return f"{error.filename}: {said}" if error.filename else str(said)
+    for happened, (names, signs) in EXTERNAL.items():
+        if kinds & names or "RuntimeError" in kinds and any(sign in str(error) for sign in signs):
+            less = LESS_MEMORY.get(_command(), "lower --batch_size or --num_workers")
+            advice = f"{less}; {go_on()}" if happened == "out of memory" else go_on()
+            return f"{happened} ({first_lines(error)}); {advice}"
     return None

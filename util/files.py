@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
@@ -13,14 +12,18 @@ from typing import Any
 
 from util.errors import UsageError
 
+try:
+    import fcntl
+except ImportError:  # Windows: a folder in use is not noticed
+    fcntl = None
+
 LOCK_FILE = ".lock"
 
 
 def printable(path: str | os.PathLike) -> str:
     """A path on one line of valid text: control characters and undecodable bytes as backslash escapes."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in as_utf8(os.fspath(path))
-    )
+    chars = as_utf8(os.fspath(path))
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in chars)
 
 
 def as_utf8(text: str) -> str:
@@ -53,28 +56,19 @@ def locked(file: Path, *, wait: bool = False) -> Iterator[None]:
     """
     with open(file, "a") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl:
+                fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(
-                f"{file.parent} is in use by another process; wait for it to end, or choose another folder"
-            ) from None
+            said = "is in use by another process; wait for it to end, or choose another folder"
+            raise UsageError(f"{file.parent} {said}") from None
         except OSError:  # a file system without locks
             pass
         yield
 
 
 def strict(value: Any) -> Any:
-    """The value with null (None) for every float, at any depth, that is infinite or no number."""
+    """The value with None for every float, at any depth, that is infinite or no number."""
     return json.loads(json.dumps(value), parse_constant=lambda _: None)
-
-
-def json_lines(text: str) -> list[dict]:
-    """The objects of a file of one JSON object a line, without lines that are damaged or were cut short."""
-    entries = []
-    for line in text.splitlines():
-        with contextlib.suppress(ValueError):
-            entries.append(json.loads(line))
-    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def write_json(path: Path, content: dict) -> None:

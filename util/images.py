@@ -1,6 +1,4 @@
-"""Images on disk, as arrays and as tensors.
-
-Three forms, and only these, travel through the project:
+"""Images on disk, as arrays and as tensors. Three forms, and only these, travel through the project:
 
 - array: uint8 RGB of shape (H, W, 3), as read from or written to a file
 - mask: bool of shape (H, W), True on the hand
@@ -15,6 +13,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -42,8 +41,7 @@ class ImageError(Exception):
 
 
 class Header(NamedTuple):
-    """What a file tells without being decoded. size: (width, height) as shown; stored: the same as stored in the file,
-    before its orientation tag."""
+    """size: (width, height) as shown; stored: the same before the file is turned upright."""
 
     size: tuple[int, int]
     stored: tuple[int, int]
@@ -51,9 +49,8 @@ class Header(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A decoded file. pixels: uint8 or uint16 RGB or RGBA (H, W, 3 or 4), turned upright; stored: (height, width) in the
-    file; orientation: the EXIF tag by which pixels were turned. grey: (H, W), of a grey file; indices: uint8 (H, W), into
-    the palette of a file that has one. lossy: whether pixels come out only about as they went in."""
+    """A decoded file. pixels: uint8 or uint16 RGB or RGBA (H, W, 3 or 4), turned upright by the EXIF tag `orientation` from
+    (height, width) `stored`. grey: (H, W), of a grey file; indices: uint8 (H, W), of a palette file. lossy: as JPEG is."""
 
     pixels: np.ndarray
     stored: tuple[int, int]
@@ -93,16 +90,15 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
 
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation tag, 1 (upright) to 8; 1 where it is missing or damaged."""
-    if image.format == "TIFF":
-        return 1  # Pillow turns these itself
-    with contextlib.suppress(Exception):
-        tag = Image.Image.getexif(image).get(ExifTags.Base.Orientation)  # PNG's own getexif decodes the pixels
-        return tag if tag in range(1, 9) else 1
-    return 1
+    tag = 1
+    if image.format != "TIFF":  # Pillow turns these itself
+        with contextlib.suppress(Exception):
+            tag = Image.Image.getexif(image).get(ExifTags.Base.Orientation)  # PNG's own getexif decodes the pixels
+    return tag if tag in range(1, 9) else 1
 
 
 def read_header(path: str | os.PathLike) -> Header:
-    """What a file tells without being decoded. Raises ImageError."""
+    """Read a file's header. Raises ImageError."""
     with _opened(path) as image:
         size = image.size[::-1] if _orientation(image) >= 5 else image.size
         return Header(size, image.size, image.has_transparency_data)
@@ -116,24 +112,17 @@ def read_picture(path: str | os.PathLike) -> Picture:
         kind = "RGBA" if image.has_transparency_data else "RGB"
         grey, indices = None, turn(np.array(image), orientation) if image.mode == "P" else None
         if kind == "RGB" and (image.mode == "L" or image.mode.startswith("I;16")):
-            grey = _grey(image)
-            pixels = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
-            grey = turn(grey, orientation)
+            pixels = np.array(image).astype(np.uint8 if image.mode == "L" else np.uint16)
+            grey = turn(pixels, orientation)
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
         elif deep:
             image.load()  # OpenCV fills up truncated files silently
             pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-            if pixels is None:
-                raise ValueError("damaged, it cannot be decoded")
-            pixels = cv2.cvtColor(pixels, _TO_RGB[pixels.shape[2]])
+            pixels = cv2.cvtColor(pixels, _TO_RGB[len(kind)])
         else:
             pixels = np.array(image if image.mode == kind else image.convert(kind))
-        lossy = image.format == "JPEG" or image.format == "WEBP" and not _is_lossless(path)
+        lossy = image.format == "JPEG" or image.format == "WEBP" and b"VP8L" not in Path(path).read_bytes()
     return Picture(turn(pixels, orientation), stored, orientation, grey, indices, lossy)
-
-
-def _is_lossless(webp: str | os.PathLike) -> bool:
-    with open(webp, "rb") as file:
-        return b"VP8L" in file.read(2**16)
 
 
 def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -157,22 +146,9 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
     return read_picture(path).rgb
 
 
-def read_grey(path: str | os.PathLike) -> np.ndarray:
-    """Read a file of any kind as uint8 grey (H, W). Raises ImageError."""
-    with _opened(path) as image:
-        return turn(to_bytes(_grey(image)), _orientation(image))
-
-
-def _grey(image: Image.Image) -> np.ndarray:
-    """uint8 or uint16 (H, W)."""
-    if image.mode.startswith("I;16"):
-        return np.array(image).astype(np.uint16)
-    return np.array(image if image.mode == "L" else image.convert("L"))
-
-
 def read_mask(path: str | os.PathLike) -> np.ndarray:
     """Read a mask that this project wrote (0 and 255) as bool (H, W). Masks that people bring: data.masks.values."""
-    return read_grey(path) > 127
+    return read_rgb(path)[..., 0] > 127
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
@@ -200,7 +176,5 @@ def mask_to_tensor(mask: np.ndarray) -> torch.Tensor:
 
 def to_uint8(tensor: torch.Tensor) -> np.ndarray:
     """float (..., 3, H, W) in [-1, 1] -> uint8 (..., H, W, 3), rounded, so that it undoes to_tensor exactly."""
-    import torch
-
     scaled = tensor.detach().float().add(1.0).mul(127.5).round().clamp(0, 255)
-    return scaled.to(torch.uint8).movedim(-3, -1).cpu().numpy()
+    return scaled.byte().movedim(-3, -1).cpu().numpy()

@@ -32,20 +32,18 @@ class Amp:
 
 
 def resolve_device(name: str, local_rank: int = 0, local_world_size: int = 1) -> torch.device:
-    """`--device {auto,cpu,cuda}` -> the device; auto is CUDA where there is one. Raises UsageError.
-
-    local_rank of local_world_size: which of this machine's processes this is; each takes a GPU of its own.
-    """
+    """`--device {auto,cpu,cuda}` -> the device; auto is CUDA where there is one. local_rank of local_world_size: which of
+    this machine's processes this is; each takes a GPU of its own. Raises UsageError."""
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise UsageError("--device cuda, but PyTorch sees no CUDA device here; use --device cpu or auto")
     if name == "cpu" or not available:
         return torch.device("cpu")
-    count = torch.cuda.device_count()
-    if max(local_rank + 1, local_world_size) > count:
+    processes, gpus = max(local_rank + 1, local_world_size), torch.cuda.device_count()
+    if processes > gpus:
         raise UsageError(
-            f"{max(local_rank + 1, local_world_size)} processes on this machine, and PyTorch sees {count} GPU"
-            f"{'s' * (count > 1)}: each process needs one; start torchrun with --nproc_per_node={count}, or use --device cpu"
+            f"{processes} processes on this machine, and PyTorch sees {gpus} GPU{'s' * (gpus > 1)}: each process needs one; "
+            f"start torchrun with --nproc_per_node={gpus}, or use --device cpu"
         )
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
@@ -53,24 +51,17 @@ def resolve_device(name: str, local_rank: int = 0, local_world_size: int = 1) ->
 
 
 def resolve_amp(name: str, device: torch.device) -> Amp:
-    """`--amp {auto,fp16,bf16,off}` -> what runs. auto: bf16 where the device computes in it, else fp16 on CUDA, else off.
-
-    Raises UsageError for fp16 on a CPU.
-    """
+    """`--amp {auto,fp16,bf16,off}` -> what runs. auto: bf16 where the device has instructions for it (emulated, it is slower
+    than float32), else fp16 on CUDA, else off. Raises UsageError for fp16 on a CPU."""
     if name == "fp16" and device.type == "cpu":
         raise UsageError("--amp fp16 needs a CUDA device; on a CPU use --amp bf16, auto or off")
     if name != "auto":
         return Amp(name)
     if device.type == "cuda":
         return Amp("bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16")
-    return Amp("bf16" if cpu_computes_bf16() else "off")
-
-
-def cpu_computes_bf16() -> bool:
-    """Whether the CPU has instructions for bfloat16 products; where it must emulate them, float32 is faster."""
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return Amp("bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "off")
 
 
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:
@@ -89,11 +80,8 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
 
 
 def seed_step(seed: int, rank: int, step: int) -> None:
-    """Seed PyTorch, on every device, for one training step of one process.
-
-    What a step draws (dropout, say) then depends on (seed, rank, step) alone, so a run that goes on draws what it would
-    have drawn.
-    """
+    """Seed PyTorch on every device, so that what a step draws (dropout, say) depends on (seed, rank, step) alone, and a run
+    that goes on draws what it would have drawn."""
     (mixed,) = np.random.SeedSequence((seed, rank, step)).generate_state(1, np.uint64)
     torch.default_generator.manual_seed(int(mixed))
     if torch.cuda.is_initialized():

@@ -1,8 +1,8 @@
 """Work beside the main process: in worker processes, in threads, and by this project's own commands; and its progress.
 
-Workers are started by forkserver or spawn: a fork can hang on a lock that a thread of the main process held. Each has a
-pipe of its own, through which results go as plain data. So no shared memory is needed, of which Docker has 64 MB, and a
-lost worker is noticed at once. As a process takes seconds to start, images that are read once are read by threads.
+Workers are started by forkserver or spawn: a fork can hang on a lock that a thread of the main process held. Each has its
+own pipe for results: this needs no shared memory, of which Docker has 64 MB, and shows a lost worker at once. As a process
+takes seconds to start, images that are read once are read by threads.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -69,19 +70,24 @@ def in_processes(
             pipe = next(turns)
             with contextlib.suppress(OSError):  # of a worker that is lost: its result will say so
                 pipe.send(task)
-            return partial(_receive, pipe, name, task)
+            return partial(_receive, pipe, partial(name, task))
 
         yield from _ahead(begin, tasks, TASKS * count)
     finally:
-        for process, _ in workers:
-            process.kill()
         for process, pipe in workers:
+            process.kill()
             process.join(POLL)
             pipe.close()
 
 
 def _serve(function: Callable[..., Result], pipe: multiprocessing.connection.Connection) -> None:
-    start_worker()
+    cv2.setNumThreads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a cluster signals every process of the job; the main one ends us
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # also where a task hangs
     with contextlib.suppress(EOFError, OSError):  # the main process is gone
         while True:
             task, error, result = pipe.recv(), None, None
@@ -93,8 +99,8 @@ def _serve(function: Callable[..., Result], pipe: multiprocessing.connection.Con
             pipe.send((result, error))
 
 
-def _receive(pipe: multiprocessing.connection.Connection, name: Callable[[tuple], str], task: tuple) -> object:
-    _wait(pipe.poll, lambda: name(task), "; pass --num_workers 0 if that does not help")
+def _receive(pipe: multiprocessing.connection.Connection, name: Callable[[], str]) -> object:
+    _wait(pipe.poll, name)
     try:
         result, error = pipe.recv()
     except (EOFError, OSError):
@@ -116,28 +122,28 @@ def in_threads(
 ) -> Iterator[Result]:
     """function(task) of each task, as in_processes does, by `count` threads. For functions that rarely hold Python's lock.
 
-    Threads that hang are left behind. name None: the function never hangs, and the end waits for the tasks begun. start:
-    called first in each thread.
+    name None: the function never hangs, and the end waits for the tasks begun; else threads that hang are left behind.
+    start: called first in each thread.
     """
     if not count:
         yield from map(function, tasks)
         return
-    with ThreadPool(count, start) as pool:  # its end does not wait for threads that hang, nor does the program's
+    pool = ThreadPool(count, start)
 
-        def begin(task: Task) -> Callable[[], Result]:
-            return partial(_get, pool.apply_async(function, (task,)), name, task)
+    def begin(task: Task) -> Callable[[], Result]:
+        result = pool.apply_async(function, (task,))
+        return partial(_get, result, partial(name, task)) if name else result.get
 
-        try:
-            yield from _ahead(begin, tasks, TASKS * count)
-        finally:
-            if name is None:  # the program must not end while a thread computes
-                pool.terminate()
-                pool.join()
+    try:
+        yield from _ahead(begin, tasks, TASKS * count)
+    finally:
+        pool.terminate()
+        if name is None:  # the program must not end while a thread computes
+            pool.join()
 
 
-def _get(result: AsyncResult, name: Callable[[Task], str] | None, task: Task) -> Result:
-    if name is not None:
-        _wait(lambda seconds: result.wait(seconds) or result.ready(), lambda: name(task))
+def _get(result: AsyncResult, name: Callable[[], str]) -> object:
+    _wait(lambda seconds: result.wait(seconds) or result.ready(), name)
     return result.get()
 
 
@@ -152,12 +158,12 @@ def _ahead(begin: Callable[[Task], Callable[[], Result]], tasks: Iterable[Task],
         yield under_way.popleft()()
 
 
-def _wait(ready: Callable[[float], bool], name: Callable[[], str], advice: str = "") -> None:
+def _wait(ready: Callable[[float], bool], name: Callable[[], str]) -> None:
     """Wait for a result by ready(seconds). The waits are counted, as a process may be stopped for hours and go on."""
     if not any(ready(POLL) for _ in range(max(1, STALLED // POLL))):
         raise RunError(
             f"no result has come for {STALLED} s: the work on {name()} hangs; see whether this file and its disk can be "
-            f"read; {go_on()}{advice}"
+            f"read; {go_on()}, perhaps with --num_workers 0"
         )
 
 
@@ -170,73 +176,27 @@ def worker_context() -> BaseContext:
     return context
 
 
-def start_worker() -> None:
-    """Call it first in a worker: it leaves Ctrl-C and SIGTERM to the main process, and ends when that ends."""
-    cv2.setNumThreads(1)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):  # a cluster signals every process of the job
-        signal.signal(number, signal.SIG_IGN)
-    sentinel = multiprocessing.parent_process().sentinel
-    threading.Thread(target=_end_with, args=(sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
-
-
-# ------------------------------------------------------------------ progress
-
-
-class _Lines(tqdm):
-    """tqdm that logs a line every SECONDS, for where there is no terminal."""
-
-    def display(self, *_, **__) -> None:
-        of = f" of {self.total:,}" if self.total else ""
-        if self.n > self.initial:
-            log.info("%s: %s%s %ss", self.desc, f"{self.n:,}", of, self.unit)
-
-    def close(self) -> None:
-        self.disable = True
-
-
-def progress(
-    items: Iterable[Task] | None = None,
-    *,
-    total: int | None = None,
-    desc: str,
-    unit: str = "image",
-    initial: int = 0,
-) -> "tqdm[Task]":
-    """Show how many items are done: iterate over the result, or use it in `with` and call its update(count).
-
-    A bar on a terminal, removed at the end; elsewhere a plain line every SECONDS, without control characters.
-    """
-    if on_terminal():
-        return tqdm(items, desc, total, unit=unit, initial=initial, leave=False, dynamic_ncols=True)
-    return _Lines(items, desc, total, unit=unit, initial=initial, mininterval=SECONDS, miniters=1)
-
-
-def on_terminal() -> bool:
-    """Whether stderr is a terminal, where a line can be drawn over."""
-    return sys.stderr is not None and sys.stderr.isatty()
-
-
-# ------------------------------------------------------------------ this project's commands as child processes
+def progress(items: Iterable[Task], *, total: int | None = None, desc: str, unit: str = "image") -> Iterator[Task]:
+    """The items, and how many are done: a bar on a terminal, removed at the end; elsewhere a line every SECONDS."""
+    bar = tqdm(items, desc, total, unit=unit, leave=False, dynamic_ncols=True, disable=None)
+    shown = time.monotonic()
+    for done, item in enumerate(bar, 1):
+        yield item
+        if bar.disable and time.monotonic() >= shown + SECONDS:
+            shown = time.monotonic()
+            log.info("%s: %s%s %ss", desc, f"{done:,}", f" of {bar.total:,}" if bar.total else "", unit)
 
 
 def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
-    """Start a script of this project, ("train.py", "--name", ...), its output appended to `log`.
+    """Start a script of this project, ("train.py", "--name", ...), in the current folder, its output appended to `log`.
 
-    It runs in the current folder and in a session of its own: Ctrl-C reaches the parent alone, which passes it on. On
-    Linux it gets SIGTERM when its parent dies: train.py then saves and ends.
+    It has a session of its own: Ctrl-C reaches the parent alone, which passes it on. On Linux it gets SIGTERM when its
+    parent dies: train.py then saves and ends.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     end_with_parent = partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM) if sys.platform == "linux" else None
-    with open(log, "ab") as output:
+    with open(log, "ab", buffering=0) as output:
         output.write(f"$ {shell_line(command)}\n".encode())
-        output.flush()
         return subprocess.Popen(
             [sys.executable, str(ROOT / command[0]), *command[1:]],
             stdin=subprocess.DEVNULL,
@@ -250,13 +210,12 @@ def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, 
 
 def stop_child(child: subprocess.Popen, *, seconds: float = 60) -> None:
     """Ask a child to save and end, and wait for it; after so many seconds it is killed."""
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(seconds)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+    child.terminate()
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def shell_line(command: Sequence[str]) -> str:
@@ -266,5 +225,4 @@ def shell_line(command: Sequence[str]) -> str:
 
 def last_line(log: Path) -> str:
     """The last line of a log that is not empty, "" where there is none."""
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return log.read_text(errors="replace").strip().rpartition("\n")[2] if log.exists() else ""

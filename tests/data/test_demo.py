@@ -18,7 +18,7 @@ from data.demo import (
 from data.demo.surface import surface_nets
 from data.joints import BONES, joint_file, project, read_joints
 from util.errors import UsageError
-from util.images import read_grey, read_rgb
+from util.images import read_rgb
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def real(demo):
     """Path, image, raw mask and clean mask of each real-look frame."""
     frames = []
     for color in sorted(demo.glob("RealHands/*/color/*_color.png")):
-        raw = read_grey(color.parent.parent / "mask" / color.name.replace("color.png", "mask.png"))
+        raw = read_rgb(color.parent.parent / "mask" / color.name.replace("color.png", "mask.png"))[..., 0]
         clean = draw_geometry(color.relative_to(demo / "RealHands").as_posix())[0].mask
         frames.append((color, read_rgb(color), raw, clean))
     return frames

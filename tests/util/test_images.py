@@ -1,17 +1,19 @@
-"""Reading and writing images, and their way to tensors and back."""
+"""Files of every kind and format are read as other programs read them, or named; images go to tensors and back."""
 
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from helpers import photographed_hands
+from PIL import Image, ImageOps
 
 from util.images import (
     ImageError,
     mask_to_tensor,
-    read_grey,
+    read_header,
     read_mask,
     read_picture,
     read_rgb,
@@ -20,40 +22,33 @@ from util.images import (
     write_png,
 )
 
+OPACITY = np.repeat(np.array([0, 1, 100, 254, 255], np.uint8)[None], 7, 0)
+
 
 @pytest.fixture
 def rgb():
     return np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
 
 
-def test_png_is_lossless(tmp_path, rgb):
+def test_png_is_lossless_and_masks_are_binary(tmp_path, rgb):
     path = tmp_path / "new folder" / "naïve\nname.png"
     write_png(path, rgb)
     assert np.array_equal(read_rgb(path), rgb)
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # no temporary file stays
+    write_png(path, rgb[..., 0] > 99)
+    assert np.array_equal(read_mask(path), rgb[..., 0] > 99)
+    assert set(np.unique(read_picture(path).grey)) == {0, 255}
 
 
-def test_masks_are_lossless_and_binary(tmp_path):
-    mask = np.random.default_rng(0).random((6, 9)) > 0.5
-    write_png(tmp_path / "m.png", mask)
-    assert np.array_equal(read_mask(tmp_path / "m.png"), mask)
-    assert set(np.unique(read_grey(tmp_path / "m.png"))) == {0, 255}
-
-
-def test_other_kinds_of_png(tmp_path, rgb):
+def test_pngs_with_alpha_or_16_bits(tmp_path, rgb):
     bgr = np.ascontiguousarray(rgb[..., ::-1])
     cv2.imwrite(str(tmp_path / "rgba.png"), np.dstack([bgr, np.zeros((7, 5), np.uint8)]))
     cv2.imwrite(str(tmp_path / "deep.png"), bgr.astype(np.uint16) * 257)
-    cv2.imwrite(str(tmp_path / "grey.png"), rgb[..., 0])
     assert np.array_equal(read_rgb(tmp_path / "rgba.png"), rgb)  # alpha is dropped, not blended
     assert np.array_equal(read_rgb(tmp_path / "deep.png"), rgb)
-    assert np.array_equal(read_rgb(tmp_path / "grey.png"), np.repeat(rgb[..., :1], 3, 2))
 
 
-OPACITY = np.repeat(np.array([0, 1, 100, 254, 255], np.uint8)[None], 7, 0)
-
-
-def write_tiff(path, colours, kind):
+def write_tiff(path: Path, colours: np.ndarray, kind: int) -> None:
     """An RGBA TIFF by Pillow; kind: of its alpha, 0 unspecified, 1 colours are multiplied by it, 2 they are not."""
     Image.fromarray(np.dstack([colours, OPACITY])).save(path)
     entry = struct.pack("<HHI", 338, 3, 1)
@@ -61,48 +56,75 @@ def write_tiff(path, colours, kind):
     path.write_bytes(path.read_bytes().replace(entry + b"\2", entry + bytes([kind])))
 
 
-@pytest.mark.parametrize("kind", [0, 2])
+@pytest.mark.parametrize("kind", [0, 2, np.uint8, np.uint16])
 def test_alpha_of_a_tiff_does_not_darken(tmp_path, rgb, kind):
-    """A fourth channel that is not said to be alpha is none."""
-    write_tiff(tmp_path / "a.tif", rgb, kind)
-    picture = read_picture(tmp_path / "a.tif")
-    assert np.array_equal(picture.rgb, rgb) and (
-        picture.alpha is None if kind == 0 else np.array_equal(picture.alpha, OPACITY)
-    )
-    assert np.array_equal(read_rgb(tmp_path / "a.tif"), rgb)
+    """Pillow's TIFFs name their fourth channel; one that is not said to be alpha is none. OpenCV's do not."""
+    path = tmp_path / "a.tif"
+    if kind in (0, 2):
+        write_tiff(path, rgb, kind)
+    else:
+        cv2.imwrite(str(path), np.dstack([rgb[..., ::-1], OPACITY]).astype(kind) * (np.iinfo(kind).max // 255))
+    picture = read_picture(path)
+    assert np.array_equal(picture.rgb, rgb)
+    assert picture.alpha is None if kind == 0 else np.array_equal(picture.alpha, OPACITY)
 
 
 def test_colours_that_a_tiff_stores_multiplied_by_alpha_come_back(tmp_path, rgb):
     write_tiff(tmp_path / "a.tif", np.rint(rgb * (OPACITY[..., None] / 255)).astype(np.uint8), 1)
     picture = read_picture(tmp_path / "a.tif")
-    assert np.array_equal(picture.alpha, OPACITY) and np.array_equal(picture.rgb, read_rgb(tmp_path / "a.tif"))
+    assert np.array_equal(picture.alpha, OPACITY)
     assert np.abs(picture.rgb[:, 2:].astype(int) - rgb[:, 2:]).max() <= 2
     assert np.array_equal(picture.rgb[:, 4], rgb[:, 4]) and not picture.rgb[:, 0].any()
 
 
-@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-def test_alpha_of_a_tiff_that_does_not_name_it(tmp_path, rgb, depth):
-    pixels = np.dstack([rgb[..., ::-1], OPACITY]).astype(depth) * (np.iinfo(depth).max // 255)
-    cv2.imwrite(str(tmp_path / "a.tif"), pixels)
-    picture = read_picture(tmp_path / "a.tif")
-    assert np.array_equal(picture.rgb, rgb) and np.array_equal(picture.alpha, OPACITY)
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_orientation_and_size_agree_with_pillow(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(photographed_hands(1)[0][0][:40]).save(path, exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")).astype(int)
+    assert read_header(path).size == expected.shape[1::-1]
+    read = read_rgb(path)
+    assert read.shape == expected.shape and np.abs(read - expected).max() <= 2
 
 
-def test_missing_files_are_image_errors(tmp_path):
-    with pytest.raises(ImageError, match="nowhere.png"):
-        read_rgb(tmp_path / "nowhere.png")
+@pytest.mark.parametrize("kind", ["L", "LA", "P", "1", "CMYK", "I;16", "RGBA"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp", "webp"])
+def test_every_kind_of_file_is_read_like_pillow(tmp_path, suffix, kind):
+    hand = Image.fromarray(photographed_hands(1)[0][0])
+    deep = Image.fromarray(np.asarray(hand.convert("L")).astype(np.uint16) * 257)
+    path = tmp_path / f"a.{suffix}"
+    try:
+        (deep if kind == "I;16" else hand.convert(kind)).save(path, **{"lossless": True} if suffix == "webp" else {})
+    except (OSError, KeyError, ValueError):
+        pytest.skip("no such file exists")
+    read = read_rgb(path)
+    assert read.shape == (64, 64, 3)
+    opened = Image.open(path)
+    if opened.mode == "I;16":
+        assert np.array_equal(read[..., 0], np.asarray(hand.convert("L")))
+    elif kind != "I;16" and suffix != "jpg":  # decoders of JPEG differ by a few levels
+        opaque = np.asarray(opened.convert("RGBA"))[..., 3] > 0
+        assert np.abs(read - np.asarray(opened.convert("RGB")).astype(int))[opaque].max() <= 1
 
 
-def test_every_grey_level_survives_the_tensor():
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif"])
+def test_missing_and_truncated_files_of_every_format_are_named(tmp_path, rgb, suffix):
+    path = tmp_path / f"a.{suffix}"
+    with pytest.raises(ImageError, match=f"a.{suffix}: No such file"):
+        read_rgb(path)
+    Image.fromarray(np.tile(rgb, (9, 9, 1))).save(path)
+    path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2])
+    with pytest.raises(ImageError, match=f"a.{suffix}"):
+        read_rgb(path)
+
+
+def test_every_grey_level_survives_the_tensor_and_others_are_clipped():
     image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
     tensor = to_tensor(image)
     assert tensor.min() == -1 and tensor.max() == 1 and tensor.shape == (3, 16, 16)
     assert np.array_equal(to_uint8(tensor), image)
-
-
-def test_out_of_range_is_clipped():
     assert to_uint8(torch.tensor([-3.0, 3.0, 0.0]).view(3, 1, 1)).tolist() == [[[0, 255, 128]]]
-
-
-def test_mask_tensor():
     assert mask_to_tensor(np.array([[True, False]])).tolist() == [[[1.0, 0.0]]]

@@ -4,11 +4,13 @@ import importlib
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -25,9 +27,9 @@ from data.loader import ordered_batches, stream_loader
 from data.regions import HandRegions, readable
 from data.unpaired import UnpairedHands
 from util import workers as pool
-from util.errors import RunError, run_command
+from util.errors import run_command
 from util.images import write_png
-from util.workers import in_processes, in_threads, start_worker, worker_context
+from util.workers import in_processes, in_threads
 
 
 class Numbers(Dataset):
@@ -68,28 +70,24 @@ def test_all_that_workers_are_sent_can_be_sent(tmp_path):
     assert torch.equal(pickle.loads(pickle.dumps(stream))[1]["real"], stream[1]["real"])
 
 
-def call_script(argv: list[str], method: str | None) -> None:
-    if method:  # a system without forkserver
-        multiprocessing.get_all_start_methods = lambda: [method]
-    sys.argv = argv
-    run_command(importlib.import_module(argv[0].removesuffix(".py")).main)
+def classify_by_spawn(argv: list[str]) -> None:
+    multiprocessing.get_all_start_methods = lambda: ["spawn"]  # a system without forkserver
+    sys.argv = ["classify.py", *argv]
+    run_command(importlib.import_module("classify").main)
 
 
-@pytest.mark.parametrize("method", ["spawn", None])
-def test_classifying_with_workers(tmp_path, method):
-    for kind in ("synthetic", "real", "generated"):
+def test_classifying_with_spawned_workers(tmp_path):
+    folders = {flag: tmp_path / flag for flag in ("--synth_dir", "--real_dir", "--gen_dir")}
+    for folder in folders.values():
         for i in range(6):
-            image = np.full((48, 48, 3), 255, np.uint8)
-            image[12:36, 12 : 30 + i] = (200, 120, 90)
-            write_png(tmp_path / kind / f"{i}.png", image)
-    argv = [
-        "classify.py", "--experiment", "table3", "--synth_dir", tmp_path / "synthetic", "--real_dir", tmp_path / "real",
-        "--gen_dir", tmp_path / "generated", "--results_dir", tmp_path / "results", "--train_per_class", 3,
-        "--test_per_class", 2, "--max_steps", 1, "--vit", "tiny", "--img_size", 32, "--batch_size", 2, "--num_workers", 1,
-        "--device", "cpu", "--amp", "off",
-    ]  # fmt: skip
+            hand = np.full((24, 18 + i, 3), 99, np.uint8)
+            write_png(folder / f"{i}.png", np.pad(hand, ((9, 9), (9, 9), (0, 0)), constant_values=255))
+    small = "--experiment table3 --train_per_class 3 --test_per_class 2 --max_steps 1 --vit tiny --img_size 32"
+    machine = "--batch_size 2 --num_workers 1 --device cpu --amp off"
+    places = [str(each) for pair in ({"--results_dir": tmp_path / "results"} | folders).items() for each in pair]
     log = tmp_path / "log"
-    assert wait(start_call(partial(call_script, [*map(str, argv)], method), log)) == 0, log.read_text()
+    call = partial(classify_by_spawn, [*small.split(), *machine.split(), *places])
+    assert wait(start_call(call, log)) == 0, log.read_text()
     assert (tmp_path / "results" / "classify" / "table3" / "metrics.json").exists()
 
 
@@ -136,20 +134,20 @@ def start_readers(folder: Path, *argv: object) -> subprocess.Popen:
     return parent
 
 
-def running(pid: int) -> bool:
-    """Whether the process is there, and no zombie that waits to be collected."""
+def ended(process: int) -> bool:
+    """Whether the process is gone, or a zombie that waits to be collected."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
-        return False
+        return True
 
 
-def end_within(seconds: float, processes: list[int]) -> bool:
-    """Whether all of the processes end within so many seconds."""
+def within(seconds: float, happens: Callable[[], bool]) -> bool:
+    """Whether it happens within so many seconds."""
     end = time.monotonic() + seconds
-    while any(map(running, processes)) and time.monotonic() < end:
+    while not happens() and time.monotonic() < end:
         time.sleep(0.05)
-    return not any(map(running, processes))
+    return happens()
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
@@ -167,39 +165,31 @@ def test_no_worker_outlives_its_command(tmp_path, number, readers):
     parent.send_signal(number)
     parent.communicate(timeout=60)
     assert parent.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 128 + signal.SIGTERM)
-    assert end_within(30, workers)
+    assert within(30, lambda: all(map(ended, workers)))
 
 
 @needs_proc
-def test_a_worker_that_hangs_is_one_sentence(tmp_path):
-    parent = start_readers(tmp_path, "stuck", 1)
-    workers = descendants(parent.pid)
-    _, said = parent.communicate(timeout=60)
-    assert parent.returncode == 1 and "Traceback" not in said, said
-    assert said.splitlines()[-1].startswith("error: no result has come for 1 s: the work on hand_2.png hangs;")
-    assert "--num_workers 0" in said.splitlines()[-1]
-    assert end_within(30, workers)
-
-
-@needs_proc
-def test_a_worker_that_is_killed_while_it_writes_is_one_sentence(tmp_path):
-    """It leaves a part of a batch in its pipe."""
-    parent = start_readers(tmp_path, "slow")
+@pytest.mark.parametrize(
+    ("readers", "sentence"),
+    [
+        (("stuck", 1), "error: no result has come for 1 s: the work on hand_2.png hangs;.*--num_workers 0"),
+        (("slow",), "error: a worker process was lost.*--num_workers"),
+    ],
+)
+def test_a_worker_that_hangs_or_is_killed_is_one_sentence(tmp_path, readers, sentence):
+    """Also one that leaves a part of a batch in its pipe."""
+    parent = start_readers(tmp_path, *readers)
     try:
-        time.sleep(0.5)  # the pipe fills up
         workers = descendants(parent.pid)
-        os.kill(workers[-1], signal.SIGKILL)
+        if readers == ("slow",):
+            time.sleep(0.5)  # the pipe fills up
+            os.kill(workers[-1], signal.SIGKILL)
         _, said = parent.communicate(timeout=60)
     finally:
         parent.kill()
     assert parent.returncode == 1 and "Traceback" not in said, said
-    assert "a worker process was lost" in said.splitlines()[-1]
-    assert end_within(30, workers)
-
-
-def test_a_lost_worker_is_one_sentence():
-    with pytest.raises(RunError, match="a worker process was lost.*--num_workers"):
-        list(in_processes(os._exit, [(1,)], count=1, name=str))
+    assert re.match(sentence, said.splitlines()[-1])
+    assert within(30, lambda: all(map(ended, workers)))
 
 
 def divide(k: int) -> int:
@@ -230,10 +220,7 @@ def test_threads_work_a_few_tasks_ahead_and_end_with_their_reader():
     assert [next(results) for _ in range(10)] == list(range(0, 20, 2))
     assert len(begun) < 20 and threading.active_count() > before
     results.close()
-    end = time.monotonic() + 30
-    while threading.active_count() > before and time.monotonic() < end:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    assert within(30, lambda: threading.active_count() == before)
 
 
 def read_from_a_dead_disk(folder: Path, noticed_after: int) -> None:
@@ -260,33 +247,21 @@ def test_a_thread_that_hangs_is_one_sentence_and_holds_up_nothing(tmp_path, noti
     log = tmp_path / "log"
     reader = start_call(partial(read_from_a_dead_disk, tmp_path, noticed_after), log)
     try:
-        end = time.monotonic() + 60
-        while log.read_text().count("\n") < 2 and time.monotonic() < end:
-            time.sleep(0.05)
+        assert within(60, lambda: log.read_text().count("\n") >= 2)
         if noticed_after > 1:
             time.sleep(0.5)
             reader.terminate()
         status = wait(reader, seconds=60)
     finally:
         reader.kill()
-    first, second, sentence = log.read_text().splitlines()
-    assert (first, second) == ("0", "1")
-    if noticed_after > 1:
-        assert status == 128 + signal.SIGTERM and sentence.startswith("terminated")
-    else:
-        assert status == 1
-        assert sentence.startswith(f"error: no result has come for 1 s: the work on {tmp_path / 'c.png'} hangs;")
+    stalled = 1, f"error: no result has come for 1 s: the work on {tmp_path / 'c.png'} hangs;"
+    expected, sentence = stalled if noticed_after == 1 else (128 + signal.SIGTERM, "terminated;")
+    assert status == expected and log.read_text().startswith(f"0\n1\n{sentence}") and log.read_text().count("\n") == 3
+
+
+def signal_handlers() -> list:
+    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
 def test_workers_leave_signals_to_the_main_process():
-    ours, theirs = multiprocessing.Pipe()
-    worker = worker_context().Process(target=answer_signals, args=(theirs,))
-    worker.start()
-    assert ours.recv() == [signal.SIG_IGN] * 2
-    worker.join(30)
-    assert worker.exitcode == 0 and worker_context().get_start_method() in ("forkserver", "spawn")
-
-
-def answer_signals(pipe) -> None:
-    start_worker()
-    pipe.send([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)])
+    assert list(in_processes(signal_handlers, [()], count=1, name=str)) == [[signal.SIG_IGN] * 2]

@@ -18,9 +18,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from util.errors import RunError
-from util.files import as_utf8, json_lines, strict, write_bytes
+from util.files import as_utf8, strict, write_bytes
 from util.images import write_png
-from util.workers import on_terminal
 
 LOG_FILE = "log.jsonl"
 DISTANCES = ("fd", "fid", "score")  # of a validation's scores
@@ -47,10 +46,7 @@ class LossMeter:
     """Means of losses, fetched in batches to avoid GPU syncs, and the number of steps that were skipped."""
 
     def __init__(self) -> None:
-        self.in_a_row, self.broken = (
-            0,
-            False,
-        )  # skipped steps up to the last one that was read; whether they are too many
+        self.in_a_row, self.broken = 0, False  # skipped steps up to the last that was read; whether they are too many
         self._unread: list[tuple[int, dict, dict[str, Tensor]]] = []
         self._read: list[dict[str, float]] = []  # of steps that were not skipped, since the last means
         self._skipped = 0  # steps since then
@@ -117,7 +113,7 @@ class RunLogger:
         self._board = self._open.enter_context(
             SummaryWriter(str(board or folder / "tensorboard"), purge_step=first_step + 1)
         )
-        bar = tqdm(total=total_steps, initial=first_step, disable=not on_terminal(), dynamic_ncols=True, bar_format=BAR)
+        bar = tqdm(total=total_steps, initial=first_step, disable=None, dynamic_ncols=True, bar_format=BAR)
         self._bar = self._open.enter_context(bar)
         self._since, self._since_step = time.perf_counter(), first_step
         self._paced_from: tuple[int, float] | None = None  # a step and when it ended
@@ -215,12 +211,16 @@ def memory_gib() -> float:
 
 
 def read_log(run: Path) -> list[dict]:
-    """The objects of a run's log.jsonl, without a last line that is incomplete; [] where there is no log."""
+    """The objects of a run's log.jsonl, without lines that are damaged or were cut short; [] where there is no log."""
     try:
         text = (run / LOG_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    return [entry for entry in json_lines(text) if isinstance(entry.get("step"), int)]
+    entries = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            entries.append(json.loads(line))
+    return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("step"), int)]
 
 
 def _drop_repeated(run: Path, step: int, repeats_validation: bool) -> None:
