@@ -226,6 +226,19 @@ def _script(command: list[str], folder: Path) -> None:
     run_command(importlib.import_module(command[0].removesuffix(".py")).main)
 
 
+class MeanColour:
+    """Stands in for a FeatureNet: the mean colour, 3-d; `seen`: how many images each of its batches held."""
+
+    name, dim, metric, sha256, preprocessing, device = "mean", 3, "fd", "0" * 64, "none", CPU
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def __call__(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+        self.seen.append(len(images))
+        return torch.tensor(np.array([image.mean((0, 1)) for image in images]), dtype=torch.float32)
+
+
 class Child:
     """A process by the methods of subprocess.Popen that util.workers and its callers use."""
 

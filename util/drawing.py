@@ -1,8 +1,4 @@
-"""All figures: sheets of labelled pictures, and outlines.
-
-Pictures are uint8 RGB arrays (H, W, 3) on white. A sheet is at most WIDTH pixels wide where its pictures allow it, so that
-its text can be read in a README.
-"""
+"""All figures: sheets of labelled pictures, and outlines. Pictures are uint8 RGB arrays (H, W, 3) on white."""
 
 from collections.abc import Sequence
 
@@ -11,7 +7,7 @@ import numpy as np
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK, PALE_INK, PAPER = (30, 30, 30), (110, 110, 110), 255
-WIDTH = 1280  # pixels of a sheet
+WIDTH = 1280  # pixels of a sheet where its pictures allow it, so that its text can be read in a README
 GAP = 6  # pixels between pictures
 LEAST, MOST = 96, 320  # pixels: the longer side of a picture in a sheet
 LINE = 24  # pixels: height of a line of text at SIZE
@@ -71,12 +67,9 @@ def sheet(
     title: str | None = None,
     side: int | None = None,
 ) -> np.ndarray:
-    """Lay pictures out in rows and columns.
-
-    rows: equally many pictures a row, of any sizes. columns: a text over each column; labels: one left of each row;
-    captions: one below each picture, of one or more lines; title: a line over all. side: pixels of the longer side of a
-    picture; None: what makes the sheet WIDTH pixels wide, from LEAST to MOST.
-    """
+    """Lay pictures out: equally many a row, of any sizes, with a text over each column, left of each row, and below each
+    picture (captions, of one or more lines), and a title over all. side: pixels of the longer side of a picture; None:
+    what makes the sheet WIDTH pixels wide, from LEAST to MOST."""
     count = len(rows[0])
     margin = 2 * GAP + max(map(text_width, labels)) if labels else 0
     side = side or int(np.clip((WIDTH - margin - GAP) // count - GAP, LEAST, MOST))

@@ -20,8 +20,8 @@ from util.run import make_folder
 
 log = logging.getLogger(__name__)
 
-PARTS = ("generated", "synthetic", "real", "masks", "true_pairs")
-FILES = ("metrics.json", "grid.png", "index.html", "regions.json", "hand_metrics.csv")
+RESULTS = ("generated", "synthetic", "real", "masks", "true_pairs", "metrics.json", "grid.png", "index.html")
+RESULTS += ("regions.json", "hand_metrics.csv")
 INPUT_FILE = "input.txt"  # the folder or file that --input named
 
 
@@ -107,9 +107,8 @@ def way(opt: argparse.Namespace) -> str:
 def open_folder(folder: Path, given: Path | None) -> None:
     """Make the folder and remove the results of an earlier test, so that no stale image is scored. given: --input."""
     make_folder(folder, flag="--results_dir")
-    for part in PARTS:
-        shutil.rmtree(folder / part, ignore_errors=True)
-    for name in FILES:
+    for name in RESULTS:
+        shutil.rmtree(folder / name, ignore_errors=True)
         (folder / name).unlink(missing_ok=True)
     if given:
         write_bytes(folder / INPUT_FILE, bytes(given.resolve()))

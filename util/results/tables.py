@@ -24,11 +24,8 @@ class ScoreRow(NamedTuple):
 
 
 def verdict(metrics: dict) -> str:
-    """One sentence: whether the translations are better than the untranslated sources; "" without distances.
-
-    metrics: what metrics.json holds. The 95 % interval of the whole images' distance decides; the distance inside the
-    hand is given, too.
-    """
+    """One sentence on a metrics.json: whether translations are better than the untranslated sources, as the 95 % interval
+    of the whole images' distance decides; "" without distances."""
     name = metric_name(metrics)
     if name is None:
         return ""
@@ -99,10 +96,7 @@ def as_text(rows: list[ScoreRow]) -> str:
 
 
 def comparison_table(runs: dict[str, dict]) -> str:
-    """Several runs in Markdown: Table I with the published figures beside, and a table of all METRICS.
-
-    runs: {name: its metrics.json}.
-    """
+    """{run: its metrics.json} in Markdown: Table I with the published figures beside, and a table of all METRICS."""
     first = next(iter(runs.values()))
     name = metric_name(first)
     title = name.upper()

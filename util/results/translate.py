@@ -43,10 +43,8 @@ INSIDE = ("structure", "texture", "tone", "fringe")  # what looks at the inside 
 
 
 class Measures:
-    """What is measured of a split while its regions pass: features for the distances, and the figures of single hands.
-
-    scale: see util.scores.appearance. demo: whether the translations have true pairs. silnet: of shape scores, or None.
-    """
+    """What is measured of a split while its regions pass: features for the distances, and the figures of single hands;
+    on the demo (its translations have true pairs), and with a SilNet, more figures."""
 
     def __init__(
         self, opt: Namespace, net: FeatureNet, silnet: TrainedSilNet | None, *, scale: float, demo: bool
@@ -103,7 +101,7 @@ def translate_split(
         demo = opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"])
         hands = (hand for part in (targets, sources) for _, hand in readable(part, num_workers=opt.num_workers))
         measures = Measures(opt, net, silnet, scale=hand_scale(hand.mask for hand in hands), demo=demo)
-    translate(opt, model, sources, tested, opt.background, measures)
+    translate(opt, model, sources, tested, measures)
     write_target(opt, targets, tested, measures)
     grid = write.write_grid(tested)
     tested.metrics = {
@@ -147,25 +145,17 @@ def translate_folder(opt: Namespace, name: str, model: Translator) -> None:
     regions = HandRegions(frames, crop=crop, background=model.options.background, keep_source=True)
     tested = Tested(name, results_folder(opt, name), DOMAINS if opt.direction == "StoR" else DOMAINS[::-1])
     open_folder(tested.folder, opt.input)
-    translate(opt, model, regions, tested, opt.background or "keep")
+    translate(opt, model, regions, tested)
     log.info("%s", sentence(regions.origins))
     grid = write.write_grid(tested)
     log.info("look at %s and %s", write.write_page(tested.folder, {name: tested}, vars(opt)), grid)
 
 
 def translate(
-    opt: Namespace,
-    model: Translator,
-    regions: HandRegions,
-    tested: Tested,
-    background: str | None,
-    measures: Measures | None = None,
+    opt: Namespace, model: Translator, regions: HandRegions, tested: Tested, measures: Measures | None = None
 ) -> None:
-    """Translate regions; write each translation, its region, its mask, and regions.json; link --annotations.
-
-    background: what translations are written over (data.regions.compose); None: the background that the networks saw, on
-    which they are scored. Threads write and measure while the next hands are translated.
-    """
+    """Translate regions, write and measure them; link --annotations."""
+    background = opt.background or ("keep" if opt.input else None)  # None: what the networks saw, and are scored on
     folder, domain, names = tested.folder, tested.domains[0], write.output_names(regions.frames)
     segment = measures.silnet.segment if measures and measures.silnet else None
 
@@ -185,10 +175,8 @@ def translate(
             truth = Hand(whiten(picture, pair_mask), pair_mask)
             truth = centred_hand_crop(truth, regions.crop) if regions.crop else truth
             write_png(folder / "true_pairs" / name, truth.image)
-        views = (
-            View(picture, mask, measures.scale, source, truth, silhouette)
-            for picture, silhouette in zip((image, region.image), silhouettes)
-        )
+        pictures = zip((image, region.image), silhouettes)
+        views = (View(picture, mask, measures.scale, source, truth, seen) for picture, seen in pictures)
         return each, image, [metrics.measure(view) for view in views]
 
     hands = model.hands(crop_to_hand=opt.crop_to_hand)

@@ -40,21 +40,16 @@ class Written(NamedTuple):
 
 @dataclass
 class Tested:
-    """One run's translations of one set of sources.
-
-    domains: (of the sources, of the target). written: the translations, below generated/. samples, of grid.png: (caption,
-    source, translation); target: (caption, hand of the target domain). metrics: what metrics.json holds, empty for
-    --input. each: {key of a metric: a number, or None, for each translation}.
-    """
+    """One run's translations of one set of sources."""
 
     name: str
     folder: Path
-    domains: tuple[str, str]
-    written: list[Written] = field(default_factory=list)
-    samples: list[tuple] = field(default_factory=list)
-    target: list[tuple] = field(default_factory=list)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    each: dict[str, list[float | None]] = field(default_factory=dict)
+    domains: tuple[str, str]  # of the sources, of the target
+    written: list[Written] = field(default_factory=list)  # the translations, below generated/
+    samples: list[tuple] = field(default_factory=list)  # of grid.png: (caption, source, translation)
+    target: list[tuple] = field(default_factory=list)  # of grid.png: (caption, hand of the target domain)
+    metrics: dict[str, Any] = field(default_factory=dict)  # what metrics.json holds; empty for --input
+    each: dict[str, list[float | None]] = field(default_factory=dict)  # {key of a metric: one for each translation}
 
 
 def output_names(frames: list[Frame]) -> list[PurePosixPath]:
@@ -174,10 +169,7 @@ def write_page(folder: Path, tests: Mapping[str, Tested], options: Mapping[str, 
 
 
 def write_comparison(folder: Path, tests: dict[str, Tested]) -> list[Path]:
-    """Write grid.png (Fig. 5: a row an input, a column a run), index.html and, where there are scores, table.md (Table I).
-
-    Returns the files that were written.
-    """
+    """Write and return grid.png (Fig. 5: a row an input, a column a run), index.html and, with scores, table.md (Table I)."""
     for name in ("grid.png", "index.html", "table.md"):
         (folder / name).unlink(missing_ok=True)
     first, *others = tests.values()

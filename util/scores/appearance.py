@@ -1,7 +1,6 @@
 """What one hand looks like: texture, tone and fringe; and how like it is to its true pair (PSNR, SSIM).
 
-Images are uint8 RGB (H, W, 3), masks bool (H, W), True on the hand. Lengths are in pixels of a 256 region; `scale` converts
-them: 1 for frames of 256 pixels or more, 0.5 for frames of 128 (`hand_scale`).
+Images are uint8 RGB (H, W, 3), masks bool (H, W). Lengths are in pixels of a 256 region, times `scale` (`hand_scale`).
 """
 
 from collections.abc import Iterable
@@ -26,8 +25,6 @@ REACH = 4.0  # pixels: sigma of the mean of that colour
 LEAST_WEIGHT = 0.02  # of the mean's window must lie in the core; thinner parts of the hand do not count
 
 PEAK = 255.0
-C1, C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
-SSIM_SIGMA, SSIM_RADIUS = 1.5, 5  # pixels: the window is 11 x 11
 
 
 def hand_scale(masks: Iterable[np.ndarray]) -> float:
@@ -68,11 +65,8 @@ def masked_blur(values: np.ndarray, mask: np.ndarray, sigma: float) -> np.ndarra
 
 
 def band_strengths(image: np.ndarray, mask: np.ndarray, *, scale: float = 1.0) -> np.ndarray | None:
-    """Texture: the strength of L* bands around 6, 12 and 24 pixels (times scale) inside one hand, float64 (3,), in L*.
-
-    Strength is a robust standard deviation, which measures the relief of the skin and not the few sharp outlines of
-    fingers: these are structure. None for a hand too small to have an inside.
-    """
+    """Texture: the strength of L* bands around 6, 12 and 24 pixels (times scale) inside one hand, float64 (3,), in L*: a
+    robust standard deviation, as the few sharp outlines of fingers are structure. None for a hand too small for that."""
     box = bounding_box(mask, margin=1)
     mask = mask[box]
     inside = distance_inside(mask) > TEXTURE_MARGIN * scale
@@ -126,8 +120,8 @@ def ssim(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
     Gaussian window of 11 x 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03; only windows that lie wholly inside the image and
     are centred in the mask count.
     """
-    window = cv2.getGaussianKernel(2 * SSIM_RADIUS + 1, SSIM_SIGMA, cv2.CV_64F)
-    inside = np.s_[SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS]
+    c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
+    window, inside = cv2.getGaussianKernel(11, 1.5, cv2.CV_64F), np.s_[5:-5, 5:-5]
 
     def means(image: np.ndarray) -> np.ndarray:
         return cv2.sepFilter2D(image, cv2.CV_64F, window, window)[inside]
@@ -136,6 +130,6 @@ def ssim(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
     mean_a, mean_b = means(a), means(b)
     var_a, var_b = means(a * a) - mean_a**2, means(b * b) - mean_b**2
     covariance = means(a * b) - mean_a * mean_b
-    luminance = (2.0 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
-    structure = (2.0 * covariance + C2) / (var_a + var_b + C2)
+    luminance = (2.0 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    structure = (2.0 * covariance + c2) / (var_a + var_b + c2)
     return float(np.mean((luminance * structure)[mask[inside]]))

@@ -18,7 +18,7 @@ import scipy.linalg
 
 from util.errors import UsageError
 
-log = logging.getLogger(__name__)
+_warn_once = functools.cache(logging.getLogger(__name__).warning)  # validation repeats throughout a training run
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -27,12 +27,12 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     A warning says where it is biased upwards, as an estimate from fewer images than D. Raises UsageError below two
     images, ValueError for features that are not finite.
     """
-    for count, dim in (np.shape(a), np.shape(b)):
-        if count < dim:
-            _warn_once(
-                f"Frechet distance from {count} images, fewer than the {dim} feature dimensions: it is biased upwards "
-                "and compares only with figures from equally many images"
-            )
+    count, dim = min(np.shape(a), np.shape(b))
+    if count < dim:
+        _warn_once(
+            f"Frechet distance from {count} images, fewer than the {dim} feature dimensions: it is biased upwards "
+            "and compares only with figures from equally many images"
+        )
     return frechet(a, b)
 
 
@@ -42,12 +42,6 @@ def frechet(a: np.ndarray, b: np.ndarray, weights: Sequence[np.ndarray | None] =
     overlap = scipy.linalg.svdvals(root_a @ root_b.T).sum()
     distance = ((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2.0 * overlap
     return max(float(distance), 0.0)  # rounding may leave equal sets at -1e-12
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-    """Log a warning once: validation repeats throughout a training run."""
-    log.warning(message)
 
 
 def _mean_and_root(features: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -93,8 +87,8 @@ def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def floor(real: np.ndarray, *, seed: int = 0, splits: int = 4) -> float:
     """The Frechet distance between two random halves of the real set, averaged over `splits` such cuts.
 
-    A perfect translator would not score lower. Smaller sets are biased upwards, and the halves are half the set, so
-    the true floor is somewhat lower. Raises UsageError below four images.
+    A perfect translator would not score lower. As halves are small, and so biased upwards, the true floor is somewhat
+    lower. Raises UsageError below four images.
     """
     real = checked_features(real, least=4)
     random, half = np.random.default_rng(seed), len(real) // 2
@@ -121,10 +115,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The 95 % interval around two sets' Frechet distance in which it would fall had other images been drawn.
 
-    Both sets are resampled with replacement, and each resample's distance is taken in the `rank` leading principal
-    directions of both sets together, where nearly all of its spread lies and a round takes milliseconds. The interval
-    shows how much the choice of images matters at these counts, not how far more images would lower the distance. Near
-    the floor it is too wide rather than too narrow. Raises UsageError below two images.
+    It shows how much the choice of images matters at these counts, not how far more images would lower the distance.
+    Near the floor it is too wide rather than too narrow. Raises UsageError below two images.
     """
     draws = _frechet_draws(real, fake, rounds=rounds, seed=seed, rank=rank)[:, 0]
     low, high = Difference(distance, draws).interval()
@@ -132,7 +124,10 @@ def bootstrap_interval(
 
 
 def _frechet_draws(real: np.ndarray, *fakes: np.ndarray, rounds: int, seed: int, rank: int) -> np.ndarray:
-    """The distance of each of `fakes` to `real` in each resample, (rounds, len(fakes)), in their leading directions."""
+    """The distance of each of `fakes` to `real` in each resample, (rounds, len(fakes)).
+
+    It is taken in the `rank` leading principal directions, where nearly all of its spread lies: a matter of milliseconds.
+    """
     sides = [checked_features(side, least=2) for side in (real, *fakes)]
     basis = leading_directions(np.concatenate(sides), rank, seed)
     real, *fakes = (side @ basis for side in sides)
@@ -163,13 +158,10 @@ def checked_features(features: np.ndarray, *, least: int) -> np.ndarray:
     """The features in float64. Raises UsageError for fewer images."""
     if len(features) < least:
         raise UsageError(
-            f"a set holds {len(features)} image{'s' * (len(features) != 1)}, but a distance between sets needs at least {least}: "
-            f"raise --num_test, or --val_size and --test_size"
+            f"a set holds {len(features)} image{'s' * (len(features) != 1)}, but a distance between sets needs at least "
+            f"{least}: raise --num_test, or --val_size and --test_size"
         )
     return np.asarray(features, np.float64)
-
-
-# ------------------------------------------------------------------ differences between two models
 
 
 def frechet_difference(
@@ -196,9 +188,8 @@ def kernel_difference(
     def difference(in_real: np.ndarray, in_fake: np.ndarray) -> float:
         # An image is in no pair with itself, however often it was drawn.
         pairs = in_fake.sum() ** 2 - (in_fake**2).sum()
-        return float(
-            in_fake @ within @ in_fake / pairs - 2.0 * in_real @ across @ in_fake / (in_real.sum() * in_fake.sum())
-        )
+        mean_across = 2.0 * in_real @ across @ in_fake / (in_real.sum() * in_fake.sum())
+        return float(in_fake @ within @ in_fake / pairs - mean_across)
 
     estimate = difference(np.ones(len(real)), np.ones(len(a)))
     return Difference(estimate, np.array([difference(*draw) for draw in resamples(len(real), len(a), rounds, seed)]))

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from util.files import write_bytes
 from util.images import read_rgb
 from util.scores import distances
 from util.workers import progress as show_progress
-
-log = logging.getLogger(__name__)
 
 
 class FeatureCache(dict):
@@ -78,7 +75,7 @@ def extract_features(
 ) -> np.ndarray:
     """Features (N, D) float32 of arrays or of image files, in their order.
 
-    cache_dir: a folder of FeatureCache. progress: the text of a progress bar; none without it. Raises ImageError.
+    cache_dir: a folder of FeatureCache. progress: the text of a progress bar. Raises ImageError.
     """
     cache = FeatureCache(cache_dir, net) if cache_dir else None
     features = Features(net, cache, batch_size=batch_size)
@@ -93,8 +90,8 @@ def extract_features(
 def patch_crop(image: np.ndarray, mask: np.ndarray, *, size: int = 128, seed: int | Sequence[int] = 0) -> np.ndarray:
     """A crop (size, size, 3) centred deep inside the hand: its appearance, which pose and framing hardly touch.
 
-    The centre is drawn from the pixels at least 0.9 times as far from the hand's border as its deepest one; the image's
-    border counts as the hand's. One mask and one seed give one crop. Pixels off the hand, and beyond the image, are white.
+    The centre is drawn from the pixels at least 0.9 times as far from the hand's border, or the image's, as the deepest
+    one. Pixels off the hand, and beyond the image, are white.
     """
     framed = np.pad(mask.astype(np.uint8), 1)
     depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
@@ -105,18 +102,12 @@ def patch_crop(image: np.ndarray, mask: np.ndarray, *, size: int = 128, seed: in
 
 
 def score(
-    real: np.ndarray,
-    fake: np.ndarray,
-    net: FeatureNet,
-    *,
-    kid_subset_size: int | None = None,
-    kid_subsets: int = 100,
+    real: np.ndarray, fake: np.ndarray, net: FeatureNet, *, kid_subset_size: int | None = None, kid_subsets: int = 100
 ) -> dict[str, float | int | str | list[float]]:
     """The scores of generated features (M, D) against real ones (N, D), under the names of metrics.json.
 
-    `fid` (or `fd`: net.metric) and `fid_ci`, its 95 % bootstrap interval [low, high]; `floor`, the distance between
-    halves of the real set, and `floor_n`, images in each half; `kid_mean`, `kid_std`, `kid_subset_size`; `n_generated`,
-    `n_real`, `feature_net`. Raises UsageError for sets too small for what is asked.
+    `fid` (or `fd`: net.metric); `fid_ci`, its 95 % bootstrap interval; `floor`, the distance between halves of the real
+    set, and `floor_n`, images in each. Raises UsageError for sets too small for what is asked.
     """
     kid_subset_size = kid_subset_size or max(2, min(len(real), len(fake)) // 10)  # a tenth, as in the paper
     mean, std = distances.kernel_distance(real, fake, subset_size=kid_subset_size, subsets=kid_subsets)

@@ -24,19 +24,14 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class View:
-    """One picture of a hand, and what is known beside it; None where it is not known.
+    """One picture of a hand, and what is known beside it; None where it is not known."""
 
-    image: uint8 RGB (H, W, 3). mask: bool (H, W). scale: of lengths, see appearance.py. source: the edges of the source
-    that it shows. truth: uint8 (H, W, 3) and mask, what it should look like. silhouette: bool (H, W), where SilNet sees
-    a hand in it.
-    """
-
-    image: np.ndarray
-    mask: np.ndarray | None
-    scale: float = 1.0
-    source: SourceEdges | None = None
-    truth: tuple[np.ndarray, np.ndarray] | None = None
-    silhouette: np.ndarray | None = None
+    image: np.ndarray  # uint8 RGB (H, W, 3)
+    mask: np.ndarray | None  # bool (H, W)
+    scale: float = 1.0  # of lengths, see appearance.py
+    source: SourceEdges | None = None  # the edges of the source that it shows
+    truth: tuple[np.ndarray, np.ndarray] | None = None  # image and mask: what it should look like
+    silhouette: np.ndarray | None = None  # bool (H, W), where SilNet sees a hand in it
 
     @cached_property
     def structure(self) -> Structure | None:
@@ -69,7 +64,7 @@ def ratio(statistic: Callable, *parts: str, least: int = 1) -> Pool:
     """
 
     def pool(hands: Sequence, photographs: Sequence) -> float | None | dict[str, float | None]:
-        ratios: list[float | None] = [None] * max(1, len(parts))
+        ratios = [None] * max(1, len(parts))
         if min(len(hands), len(photographs)) >= least:
             values, references = (np.atleast_1d(statistic(side, axis=0)) for side in (hands, photographs))
             ratios = [float(value / reference) if reference else None for value, reference in zip(values, references)]
@@ -80,20 +75,15 @@ def ratio(statistic: Callable, *parts: str, least: int = 1) -> Pool:
 
 @dataclass(frozen=True)
 class Metric:
-    """One row. key: its entry in metrics.json. label, form: in tables; {} in a label is the part of an entry of several.
-    better: "higher", "lower", "near 1", "1 or less", or "" for what is not judged; single images are sorted by the first
-    two. real: what photographs score.
+    """One row."""
 
-    measure: a hand's figure, None where it has none. pool: (figures of hands, of photographs) -> the entry.
-    """
-
-    key: str
-    label: str
+    key: str  # its entry in metrics.json
+    label: str  # in tables; {} is the part of an entry of several
     form: str
-    better: str
-    measure: Callable[[View], Any]
-    pool: Pool = mean
-    real: str = ""
+    better: str  # "higher" or "lower", by which images are sorted, too; "near 1", "1 or less"; "": not judged
+    measure: Callable[[View], Any]  # a hand's figure, None where it has none
+    pool: Pool = mean  # (figures of hands, of photographs) -> the entry
+    real: str = ""  # what photographs score
 
 
 METRICS = [

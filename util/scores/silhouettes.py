@@ -22,12 +22,9 @@ VALIDATION_BATCH = 4
 
 
 def boundary_f(predicted: np.ndarray, true: np.ndarray, *, tolerance: float = TOLERANCE) -> float:
-    """The boundary F-score, in [0, 1] (Martin et al. 2004; Csurka et al. 2013).
-
-    Precision is the share of the predicted mask's boundary within `tolerance` pixels of the true one, recall the share of
-    the true boundary within as much of the predicted; F is their harmonic mean. Unlike IoU, it weighs a filled gap between
-    two fingers by the gap's outline. 1 if neither mask has a boundary, 0 if one of them has none.
-    """
+    """The boundary F-score, in [0, 1] (Martin et al. 2004; Csurka et al. 2013): the harmonic mean of the shares of each
+    mask's boundary within `tolerance` pixels of the other's. Unlike IoU, it weighs a filled gap between two fingers by
+    the gap's outline. 1 if neither mask has a boundary, 0 if one of them has none."""
 
     def share_near(pixels: np.ndarray, others: np.ndarray) -> float:
         distance = cv2.distanceTransform((~others).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -41,10 +38,7 @@ def boundary_f(predicted: np.ndarray, true: np.ndarray, *, tolerance: float = TO
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:
-    """The hand's pixels with a pixel off the hand above, below, left or right of them, bool (H, W).
-
-    Pixels beyond the image are unknown, so an arm that the border cuts off has no boundary there.
-    """
+    """The hand's pixels with a pixel off the hand above, below, left or right of them, not beyond the image: bool (H, W)."""
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     inside = cv2.erode(mask.astype(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=1)
     return mask & (inside == 0)
@@ -59,8 +53,7 @@ def silhouettes(segment: Segment, images: list[np.ndarray], device: torch.device
 def shapes(segment: Segment | None, each: Translation, device: torch.device) -> list[np.ndarray | None]:
     """What SilNet sees in a generator's output and in its source; [None, None] without SilNet, or without a mask.
 
-    The output is taken before it is composited by the mask, as a composite always has the right outline. What SilNet
-    misses in the source is not the generator's fault.
+    The output is taken before it is composited by the mask, as a composite always has the right outline.
     """
     if not segment or each.source.mask.all():
         return [None, None]
@@ -70,10 +63,7 @@ def shapes(segment: Segment | None, each: Translation, device: torch.device) -> 
 def create_silnet_validation(
     segment: Segment, frames: Domains, *, background: str, device: torch.device, num_workers: int = 0
 ) -> Callable[[], tuple[dict[str, float], float]]:
-    """A function () -> (iou_synthetic, iou_real, boundary_f_..., 1 - mean IoU, which is to be minimised).
-
-    Means over the images, on the 256 regions on which translations are scored.
-    """
+    """A function () -> (means over 256 regions: iou_synthetic, iou_real, boundary_f_...; 1 - mean IoU, to be minimised)."""
     regions = {domain: HandRegions(part, background=background) for domain, part in frames.items()}
 
     def validate() -> tuple[dict[str, float], float]:

@@ -7,6 +7,7 @@ third of the contrast whose kind is not the opposite one (a step may become a li
 docs/scores.md says which edges count, and how this was calibrated.
 """
 
+import math
 from functools import cache
 from typing import NamedTuple
 
@@ -55,33 +56,32 @@ class SourceEdges:
         self._box = bounding_box(mask, margin=2)
         self._mask = mask[self._box]
         self._inside = distance_inside(self._mask) > MARGIN * scale
-        self._responses, self._found = self._edges_of(source)
-        edges = self._found if depth is None else depth_edges(depth[self._box], self._mask) & self._inside
+        self._of_source = self._responses, found = self._edges_of(source)
+        edges = found if depth is None else depth_edges(depth[self._box], self._mask) & self._inside
         self._wanted = _Edges.find(self._responses, edges, STRONG if depth is None else VISIBLE)
 
     def compare(self, translated: np.ndarray) -> Structure:
         """What became of the edges in a translation, uint8 RGB (H, W, 3)."""
-        untranslated = translated is self.source
-        responses, found = (self._responses, self._found) if untranslated else self._edges_of(translated)
+        responses, found = self._of_source if translated is self.source else self._edges_of(translated)
         fresh = _Edges.find(responses, found, STRONG)
         return Structure(
-            edges=len(self._wanted.size),
+            edges=len(self._wanted.rows),
             kept=int(self._wanted.shown_by(responses).sum()),
             chance=self._wanted.shown_by_chance(responses, self._inside, CHANCE_SHIFT * self.scale),
-            strong=len(fresh.size),
+            strong=len(fresh.rows),
             new=int((~fresh.shown_by(self._responses)).sum()),
         )
 
     def _edges_of(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return _edge_responses(_lightness(image[self._box], self._mask), self._inside, self.scale)
+        # The hand's border colours are carried on outside it, so that the outline is no edge.
+        nearest = distance_transform_edt(~self._mask, return_distances=False, return_indices=True)
+        lightness = np.ascontiguousarray(lab(image[self._box])[..., 0][tuple(nearest)])
+        return _edge_responses(lightness, self._inside, self.scale)
 
 
 def depth_edges(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """bool (H, W): the near side of each depth discontinuity inside the hand.
-
-    Neighbours in a row or column whose depths differ by more than 6 mm, and by more than twice the slope on the flatter
-    side, so that a surface seen at a grazing angle is no discontinuity.
-    """
+    """bool (H, W): the near side of each depth discontinuity inside the hand: neighbours whose depths differ by more than
+    6 mm, and by more than twice the slope on the flatter side, as a surface seen at a grazing angle is none."""
     known = mask & has_depth(depth)
     depth = depth.astype(np.float32)
     return _steps_along_rows(depth, known) | _steps_along_rows(depth.T, known.T).T
@@ -98,12 +98,6 @@ def _steps_along_rows(depth: np.ndarray, known: np.ndarray) -> np.ndarray:
     near[:, :-1] |= jump & (step > 0)
     near[:, 1:] |= jump & (step < 0)
     return near
-
-
-def _lightness(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """L*, float32 (H, W), with the hand's border colours carried on outside it, so that the outline is no edge."""
-    nearest = distance_transform_edt(~mask, return_distances=False, return_indices=True)
-    return np.ascontiguousarray(lab(image)[..., 0][tuple(nearest)])
 
 
 @cache
@@ -123,11 +117,8 @@ def _filters(scale: float) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _edge_responses(lightness: np.ndarray, inside: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """The edges of L* float32 (H, W), inside: complex64 (ORIENTATIONS, H, W), and bool (H, W).
-
-    The first holds odd + i even response, in L*, where its size is largest along the filter's direction, else 0; the
-    second is true where the strongest orientation of a pixel has such an edge.
-    """
+    """The edges of L* float32 (H, W), inside: complex64 (ORIENTATIONS, H, W), odd + i even response where its size is
+    largest along the filter's direction, else 0; and bool (H, W), where a pixel's strongest orientation has such an edge."""
 
     def filtered(kernel: np.ndarray) -> np.ndarray:
         return cv2.filter2D(lightness, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE)
@@ -152,13 +143,12 @@ _OFFSETS = _SQUARE[:, np.hypot(*_SQUARE) <= TOLERANCE]  # (2, 13): rows and colu
 
 
 class _Edges(NamedTuple):
-    """n edge pixels of one image: where they lie, their orientation (n,), contrast (n,) in L* and phase, complex (n,)."""
+    """n edge pixels of one image: where they lie, their orientation (n,) and response, complex (n,)."""
 
     rows: np.ndarray
     columns: np.ndarray
     orientation: np.ndarray
-    size: np.ndarray
-    phase: np.ndarray
+    response: np.ndarray
 
     @classmethod
     def find(cls, responses: np.ndarray, edges: np.ndarray, least: float) -> "_Edges":
@@ -169,9 +159,8 @@ class _Edges(NamedTuple):
         orientation, spot = np.divmod(sizes.reshape(ORIENTATIONS * sizes.shape[1], -1).argmax(axis=0), sizes.shape[1])
         rows, columns = (each[spot, np.arange(len(rows))] for each in around)
         strongest = responses[orientation, rows, columns]
-        size = np.abs(strongest)
-        clear = size >= least
-        return cls(rows[clear], columns[clear], orientation[clear], size[clear], strongest[clear] / size[clear])
+        clear = np.abs(strongest) >= least
+        return cls(rows[clear], columns[clear], orientation[clear], strongest[clear])
 
     def shown_by(self, responses: np.ndarray, shift: tuple[int, int] = (0, 0)) -> np.ndarray:
         """bool (n,): whether another image's located responses show each edge, displaced by (rows, columns)."""
@@ -180,21 +169,20 @@ class _Edges(NamedTuple):
         response = responses[turned % ORIENTATIONS, rows, columns]  # (3, 13, n)
         wrapped = (turned < 0) | (turned >= ORIENTATIONS)  # half a turn on, the odd filter has the other sign
         response = np.where(wrapped, -response.conj(), response)
-        size = np.abs(response)
-        alike = (response * self.phase.conj()).real >= np.cos(MAX_PHASE) * size
-        return (alike * size).max(axis=(0, 1)) >= KEPT_CONTRAST * self.size
+        size, own_size = np.abs(response), np.abs(self.response)
+        alike = (response * (self.response / own_size).conj()).real >= np.cos(MAX_PHASE) * size
+        return (alike * size).max(axis=(0, 1)) >= KEPT_CONTRAST * own_size
 
     def shown_by_chance(self, responses: np.ndarray, inside: np.ndarray, distance: float) -> float:
         """How many edges the other image would show if they lay elsewhere inside the hand, the mean over directions."""
-        shares = []
+        shares, reach = [], math.ceil(distance)
+        within = np.pad(inside, reach)
         for angle in np.pi * np.arange(8) / 4:
-            shift = round(distance * np.sin(angle)), round(distance * np.cos(angle))
-            rows, columns = self.rows + shift[0], self.columns + shift[1]
-            held = (rows >= 0) & (rows < inside.shape[0]) & (columns >= 0) & (columns < inside.shape[1])
-            held[held] = inside[rows[held], columns[held]]
+            down, right = round(distance * np.sin(angle)), round(distance * np.cos(angle))
+            held = within[self.rows + down + reach, self.columns + right + reach]
             if held.any():
-                shares.append(self.shown_by(responses, shift)[held].mean())
-        return float(np.mean(shares)) * len(self.size) if shares else 0.0
+                shares.append(self.shown_by(responses, (down, right))[held].mean())
+        return float(np.mean(shares)) * len(self.rows) if shares else 0.0
 
 
 def _around(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
