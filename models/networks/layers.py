@@ -35,9 +35,8 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return (
-                F.instance_norm(x) if x.element_size() >= 4 else F.instance_norm(x, weight=self.ones, bias=self.zeros)
-            )
+            affine = {} if x.element_size() >= 4 else {"weight": self.ones, "bias": self.zeros}
+            return F.instance_norm(x, **affine)
 
 
 class BatchNorm(nn.BatchNorm2d):

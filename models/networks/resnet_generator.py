@@ -52,24 +52,18 @@ class ResNetGenerator(nn.Module):
         super().__init__()
         up = UPSAMPLERS[upsample]
         wide = ngf * 4
+
+        def active(convolution: nn.Module, channels: int) -> tuple[nn.Module, ...]:
+            return convolution, NORMS[norm](channels), nn.ReLU()
+
         self.net = nn.Sequential(
-            ReflectConv(3, ngf, 7),
-            NORMS[norm](ngf),
-            nn.ReLU(),
-            nn.Conv2d(ngf, ngf * 2, 3, stride=2, padding=1),
-            NORMS[norm](ngf * 2),
-            nn.ReLU(),
-            nn.Conv2d(ngf * 2, wide, 3, stride=2, padding=1),
-            NORMS[norm](wide),
-            nn.ReLU(),
+            *active(ReflectConv(3, ngf, 7), ngf),
+            *active(nn.Conv2d(ngf, ngf * 2, 3, stride=2, padding=1), ngf * 2),
+            *active(nn.Conv2d(ngf * 2, wide, 3, stride=2, padding=1), wide),
             *(ResidualBlock(wide, norm=norm, dropout=dropout) for _ in range(blocks)),
             *((Binomial(),) if upsample == "smooth" else ()),
-            up(wide, ngf * 2),
-            NORMS[norm](ngf * 2),
-            nn.ReLU(),
-            up(ngf * 2, ngf),
-            NORMS[norm](ngf),
-            nn.ReLU(),
+            *active(up(wide, ngf * 2), ngf * 2),
+            *active(up(ngf * 2, ngf), ngf),
             ReflectConvToImage(ngf, 3, 7),
         )
 

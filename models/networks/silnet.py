@@ -43,11 +43,8 @@ class SilNet(nn.Module):
 
 def _convolve(in_channels: int, out_channels: int) -> nn.Module:
     """Two 3x3 convolutions, each normalised and rectified; keeps (H, W)."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
-        BatchNorm(out_channels),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-        BatchNorm(out_channels),
-        nn.ReLU(inplace=True),
-    )
+    layers = []
+    for channels in (in_channels, out_channels):
+        convolution = nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
+        layers += [convolution, BatchNorm(out_channels), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
