@@ -186,7 +186,7 @@ def _unaligned_frames(root: Path, letter: str, reading: Reading) -> list[Frame]:
             for path in paths
             if not is_mask_of_another(path, names)
         ]
-        expected = reading.masks or masks.has_sibling(folder)
+        expected = reading.masks or masks.siblings(folder)
         bare = [frame for frame in found if expected and not frame.mask and not has_alpha(frame.image)]
         if bare and len(bare) == len(found):
             where = f"none of the {len(found)} images of {printable(folder)}"

@@ -20,18 +20,16 @@ _CLEANING = RefineOptions(min_area=0.0, max_area=1.0, max_contours=10**6)
 
 
 class Hand(NamedTuple):
-    """image: uint8 RGB (H, W, 3); mask: bool (H, W), True on the hand."""
-
-    image: np.ndarray
-    mask: np.ndarray
+    image: np.ndarray  # uint8 RGB (H, W, 3)
+    mask: np.ndarray  # bool (H, W), True on the hand
 
 
 class Source(NamedTuple):
-    """A frame's file. pixels: uint8 or uint16 (H, W, 3 or 4), as they are; mask: bool (H, W); origin: where it is from."""
+    """A frame's file."""
 
-    pixels: np.ndarray
+    pixels: np.ndarray  # uint8 or uint16 (H, W, 3 or 4), as they are
     mask: np.ndarray
-    origin: str
+    origin: str  # of the mask
 
     def hand(self, background: str) -> Hand:
         """As the networks are shown it. background: "white" hides what is outside the mask; "keep" leaves it."""
@@ -104,7 +102,7 @@ def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
 
 
 def _scaled(source: Source, scale: float) -> Source:
-    """The source, scaled. Colours of the hand do not mix with those around it: each side is averaged by itself."""
+    """The source, scaled. The hand and what is around it are averaged by themselves, so that their colours do not mix."""
     if scale == 1:
         return source
     height, width = source.mask.shape

@@ -96,11 +96,11 @@ def stack(hands: list[Hand], device: torch.device) -> tuple[torch.Tensor, torch.
 
 
 def compose(hand: np.ndarray, region: Region, background: str) -> np.ndarray:
-    """Put a translated hand, uint8 (H, W, 3), over the background that its region is written with.
+    """Put a translated hand, uint8 (H, W, 3), over a background: uint8, or uint16 for "keep" of a 16-bit source,
+    (H, W, 3), or (H, W, 4) with alpha.
 
-    region: of the same size, with its source. background: "keep": the source's own pixels, to the last bit; "white";
-    "key": SynthHands' key colour; "transparent": RGBA, nothing but the hand.
-    Returns uint8, or uint16 for "keep" of a 16-bit source: (H, W, 3), or (H, W, 4) with alpha.
+    region: of the same size, with its source. background: "keep" (the source's own pixels, to the last bit), "white",
+    "key" (SynthHands' key colour) or "transparent" (RGBA, nothing but the hand).
     """
     inside = region.mask[..., None]
     if background == "keep":

@@ -42,7 +42,7 @@ class MaskFolders:
 
     def __init__(self, root: Path, explicit: Path | None = None, of_colour: tuple[str, ...] = OF_COLOUR_FOLDER) -> None:
         self.root, self.explicit, self.of_colour = root, explicit, of_colour
-        self._index, self._beside, self._siblings = map(cache, (_masks_below, _masks_beside, self._find_siblings))
+        self._index, self._beside, self.siblings = map(cache, (_masks_below, _masks_beside, self._find_siblings))
 
     def find(self, image: Path) -> MaskFile | None:
         """The mask file of an image below the root, by steps 1 to 3 of the rule; None where there is none."""
@@ -51,7 +51,7 @@ class MaskFolders:
         mask = _first(self._beside(image.parent), names_of_mask(image.name, beside=True))
         if mask and mask != image:
             return MaskFile(mask, "<name>_mask files beside them")
-        for start, folder in self._siblings(image.parent):
+        for start, folder in self.siblings(image.parent):
             if mask := _first(self._index(folder), names_of_mask(image.relative_to(start).as_posix())):
                 return MaskFile(mask, f"{folder.name}/")
         return None
@@ -64,30 +64,23 @@ class MaskFolders:
         mask = self.explicit if self.explicit.is_file() else _first(self._index(self.explicit), names)
         return mask and MaskFile(mask, f"--masks {self.explicit.name}")
 
-    def has_sibling(self, folder: Path) -> bool:
-        """Whether a folder of masks stands beside the folder, or beside one above it up to the root."""
-        return bool(self._siblings(folder))
-
     def is_of_masks(self, folder: Path) -> bool:
         """Whether a folder below the root, or one above it, holds masks alone: renders_masks/ beside renders/, or --masks."""
-        for each in (folder, *folder.parents):
-            name = each.name.removesuffix("_masks")
-            if each == self.explicit or (name not in ("", each.name) and each.with_name(name).is_dir()):
-                return True
-            if each == self.root:
-                return False
-        return False
+        names = {each: each.name.removesuffix("_masks") for each in self._up(folder)}
+        return self.explicit in names or any(
+            name not in ("", each.name) and each.with_name(name).is_dir() for each, name in names.items()
+        )
 
     def _find_siblings(self, parent: Path) -> list[tuple[Path, Path]]:
         """(folder, its folder of masks) for an image's own folder and each one above it up to the root."""
         places = []
-        for folder in (parent, *parent.parents):
-            if folder.name:
-                names = [f"{folder.name}_masks", *(self.of_colour if folder.name.casefold() == "color" else ())]
-                places += [(folder, folder.with_name(name)) for name in names if self._index(folder.with_name(name))]
-            if folder == self.root:
-                break
+        for folder in filter(lambda each: each.name, self._up(parent)):
+            names = [f"{folder.name}_masks", *(self.of_colour if folder.name.casefold() == "color" else ())]
+            places += [(folder, folder.with_name(name)) for name in names if self._index(folder.with_name(name))]
         return places
+
+    def _up(self, folder: Path) -> list[Path]:
+        return [each for each in (folder, *folder.parents) if each.is_relative_to(self.root)]
 
 
 def _masks_below(folder: Path) -> dict[str, Path]:
