@@ -14,23 +14,28 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from data.composites.classification import KINDS, PARTS, draw_balanced, pools_of_folders, pools_of_run
+from data.composites.classification import KINDS, PARTS, Sample, draw_balanced, pools_of_folders, pools_of_run
 from data.splits import SPLIT_FILE, load_split
 from util.files import locked, write_bytes, write_json
 from util.images import write_png
 from util.run import OPTIONS_FILE, environment, make_folder, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device
-from util.scores.classification import wilson_interval
 from util.studies.classification import (
     EXPERIMENTS,
     confusion_by_kind,
     run_training_set,
     sample_sheet,
-    test_samples,
     training_samples,
     write_predictions,
 )
-from util.studies.classification_report import answer, called_real, draw_confusion, reports, study_markdown
+from util.studies.classification_report import (
+    answer,
+    called_real,
+    draw_confusion,
+    reports,
+    study_markdown,
+    wilson_interval,
+)
 from util.training.logger import setup_logging
 
 log = logging.getLogger("classify")
@@ -43,16 +48,14 @@ def main(opt: argparse.Namespace | None = None) -> int:
     setup_logging()
     folder = opt.results_dir / "classify" / opt.experiment
     make_folder(opt.results_dir, flag="--results_dir")
-    lock = opt.results_dir / f".classify_{folder.name}.lock"
-    with locked(lock):
+    with locked(opt.results_dir / f".classify_{folder.name}.lock"):
         return study(opt, folder)
 
 
 def study(opt: argparse.Namespace, folder: Path) -> int:
     """Train, test and write everything; returns the exit status."""
-    device = resolve_device(opt.device)
+    device, experiment = resolve_device(opt.device), EXPERIMENTS[opt.experiment]
     amp = resolve_amp(opt.amp, device)
-    experiment = EXPERIMENTS[opt.experiment]
     wanted = {"train": opt.train_per_class, "test": opt.test_per_class}
     hands = {part: draw_balanced(pool, per_class=wanted[part], seed=opt.seed) for part, pool in pools(opt).items()}
     counts = {part: len(hands[part]["real"]) for part in PARTS}
@@ -68,22 +71,14 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     resolved = {"device": str(device), "amp": amp.name, "images_per_class": counts, **environment()}
     save_options(folder, plain_options(opt) | {"resolved": resolved})
 
-    training = {name: training_samples(experiment, name, hands["train"]) for name in experiment.training_sets}
     write_png(folder / "samples.png", sample_sheet(hands["test"], opt))
-    tested = test_samples(experiment, hands["test"])
+    tested = [Sample(file, kind, experiment.label(kind)) for kind in KINDS for file in hands["test"][kind]]
     predictions = {}
-    for name, samples in training.items():
+    for name in experiment.training_sets:
+        samples = training_samples(experiment, name, hands["train"])
         log.info("training on %s: %d images; testing on %d a kind", name, len(samples), counts["test"])
-        predictions[name] = run_training_set(
-            samples,
-            tested,
-            opt=opt,
-            classes=experiment.classes,
-            folder=folder / "runs" / name,
-            board=folder / "tensorboard" / name,
-            device=device,
-            amp=amp,
-        )
+        where = {"classes": len(experiment.classes), "study": folder, "device": device, "amp": amp}
+        predictions[name] = run_training_set(name, samples, tested, opt=opt, **where)
 
     write_predictions(folder / "predictions.csv", experiment, tested, predictions)
     confusions = {name: confusion_by_kind(tested, judged) for name, judged in predictions.items()}
@@ -125,10 +120,7 @@ def pools(opt: argparse.Namespace) -> dict:
 
 
 def open_study(opt: argparse.Namespace, folder: Path) -> None:
-    """Prepare the study's folder. A finished study is replaced; an unfinished one is continued.
-
-    Raises UsageError for an unfinished study without --continue_train.
-    """
+    """Prepare the study's folder: a finished study is replaced, an unfinished one needs --continue_train (UsageError)."""
     if (folder / OPTIONS_FILE).exists() and not opt.continue_train:
         if not (folder / METRICS_FILE).exists():
             raise UsageError(

@@ -21,47 +21,39 @@ from util.images import FORMATS, ImageError, read_rgb
 log = logging.getLogger(__name__)
 
 Background = Callable[[np.random.Generator], np.ndarray]
-"""Draws one background, uint8 RGB (size, size, 3), from a random generator."""
+"""Draws one background, uint8 RGB (size, size, 3)."""
 
 HELD_OUT = 5  # every fifth photograph is kept for testing
 
 
 def open_backgrounds(root: str | os.PathLike | None, *, size: int, part: str) -> Background:
-    """Backgrounds of `size` pixels a side: photographs below `root`, or drawn rooms, which never repeat, where it is None.
-
-    part: "train" or "test"; no photograph serves in both. Raises UsageError if there are fewer than ten.
-    """
-    if root is None:
-        return partial(draw_room, size)
-    return Photographs(photographs(root, part), size=size, root=root)
-
-
-def photographs(root: str | os.PathLike, part: str) -> list[Path]:
-    """The image files below `root` that serve in "train" (four fifths) or "test", evenly over its folders (room types)."""
-    paths = sorted(images_below(Path(root)))
-    if len(paths) < 2 * HELD_OUT:
-        raise UsageError(
-            f"{root} holds {len(paths)} photographs ({FORMATS}), at least {2 * HELD_OUT} are needed: "
-            "give another --background_root, or none for backgrounds that the project draws"
-        )
-    return [path for i, path in enumerate(paths, start=1) if (i % HELD_OUT == 0) == (part == "test")]
+    """Backgrounds of `size` pixels a side for the "train" or "test" part: photographs below `root`, or drawn rooms."""
+    return Photographs(root, size=size, part=part) if root else partial(draw_room, size)
 
 
 class Photographs:
-    """Draws crops of photographs, of `size` pixels a side. Files that cannot be read are named once and replaced."""
+    """Draws crops of the photographs below a folder; each serves in one part only. Files that cannot be read are named once
+    and replaced. Raises UsageError if there are fewer than ten."""
 
-    def __init__(self, paths: list[Path], *, size: int, root: str | os.PathLike) -> None:
-        self.paths, self.size, self.root = paths, size, root
-        self._bad: set[Path] = set()
+    def __init__(self, root: str | os.PathLike, *, size: int, part: str) -> None:
+        paths = sorted(images_below(Path(root)))
+        if len(paths) < 2 * HELD_OUT:
+            raise UsageError(
+                f"{root} holds {len(paths)} photographs ({FORMATS}), at least {2 * HELD_OUT} are needed: "
+                "give another --background_root, or none for backgrounds that the project draws"
+            )
+        # Test ones are spread over the folders, which are types of rooms.
+        self.paths = [path for i, path in enumerate(paths, start=1) if (i % HELD_OUT == 0) == (part == "test")]
+        self.root, self.size, self.bad = root, size, set()
 
     def __call__(self, rng: np.random.Generator) -> np.ndarray:
         first = rng.integers(len(self.paths))
         for path in [*self.paths[first:], *self.paths[:first]]:  # the next one that can be read
             try:
-                if path not in self._bad:
+                if path not in self.bad:
                     return random_crop(read_rgb(path), self.size, rng)
             except ImageError as error:
-                self._bad.add(path)
+                self.bad.add(path)
                 log.warning("skipped: %s", error)
         raise UsageError(f"none of the photographs in {self.root} can be read; give another --background_root")
 
@@ -77,11 +69,9 @@ def random_crop(photograph: np.ndarray, size: int, rng: np.random.Generator) -> 
 
 
 def draw_room(size: int, rng: np.random.Generator) -> np.ndarray:
-    """An indoor-like scene, uint8 RGB (size, size, 3), from the generator's state alone.
+    """An indoor-like scene, uint8 RGB (size, size, 3): a box in one-point perspective with pictures, furniture and clutter.
 
-    A box in one-point perspective with pictures, furniture and clutter; then uneven light, blur, a colour cast and noise.
-    Not meant to deceive anybody: only to vary in colour (browns of skin included), texture, edges and sharpness more
-    than hands do.
+    It deceives nobody; it only varies in colour (browns of skin included), texture, edges and sharpness more than hands do.
     """
     canvas = np.empty((size, size, 3), np.uint8)
     vanishing = rng.uniform([0.2, 0.25], [0.8, 0.6]) * size
@@ -89,9 +79,8 @@ def draw_room(size: int, rng: np.random.Generator) -> np.ndarray:
     back = vanishing + (near - vanishing) * rng.uniform(0.3, 0.75)
     floor, wall = back[2, 1], _colour(rng)
     canvas[:] = wall
-    for i, colour in enumerate(
-        (1.2 * _colour(rng), 0.85 * wall, _colour(rng), 0.7 * wall)
-    ):  # ceiling, side, floor, side
+    sides = (1.2 * _colour(rng), 0.85 * wall, _colour(rng), 0.7 * wall)  # ceiling, side, floor, side
+    for i, colour in enumerate(sides):
         _fill(canvas, [near[i], near[i - 3], back[i - 3], back[i]], colour)
     for _ in range(rng.integers(0, 4)):  # pictures, windows and screens on the back wall, in their frames
         (width, height), frame = rng.uniform(0.08, 0.35, 2) * size, rng.uniform(1, 4)
@@ -116,7 +105,17 @@ def draw_room(size: int, rng: np.random.Generator) -> np.ndarray:
             cv2.ellipse(canvas, turned, _bytes(colour), -1, cv2.LINE_AA)
         else:
             _fill(canvas, cv2.boxPoints(turned), colour)
-    return _photograph(canvas, rng)
+
+    # Uneven light, mottle, blur, a colour cast and noise, as a cheap camera would add them.
+    blur = rng.uniform(-0.5, 4.0) * size / 224
+    if blur > 0.3:
+        canvas = cv2.GaussianBlur(canvas, (0, 0), blur)
+    light = np.ones((size, size), np.float32)
+    for strength, cells in ((rng.uniform(0.05, 0.3), 3), (rng.uniform(0.0, 0.08), int(rng.integers(10, 60)))):
+        coarse = rng.standard_normal((cells, cells), np.float32)
+        light += strength * cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    cast = rng.normal(1, 0.06, 3) * rng.uniform(0.5, 1.25)
+    return noisy(canvas * light[..., None] * cast.astype(np.float32), rng.uniform(0.0, 7.0), rng)
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
@@ -140,20 +139,6 @@ def _fill(canvas: np.ndarray, corners: object, colour: np.ndarray) -> None:
     """Fill the polygon with corners (x, y) in pixels, with a smooth border."""
     points = np.round(np.asarray(corners, np.float64) * 16).astype(np.int32)  # 4 fractional bits
     cv2.fillPoly(canvas, [points], _bytes(colour), cv2.LINE_AA, 4)
-
-
-def _photograph(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Uneven light, mottle, blur, a colour cast and sensor noise, as a cheap camera would add them."""
-    size = len(canvas)
-    blur = rng.uniform(-0.5, 4.0) * size / 224
-    if blur > 0.3:
-        canvas = cv2.GaussianBlur(canvas, (0, 0), blur)
-    light = np.ones((size, size), np.float32)
-    for strength, cells in ((rng.uniform(0.05, 0.3), 3), (rng.uniform(0.0, 0.08), int(rng.integers(10, 60)))):
-        coarse = rng.standard_normal((cells, cells), np.float32)
-        light += strength * cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-    cast = rng.normal(1, 0.06, 3) * rng.uniform(0.5, 1.25)
-    return noisy(canvas * light[..., None] * cast.astype(np.float32), rng.uniform(0.0, 7.0), rng)
 
 
 def noisy(picture: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:

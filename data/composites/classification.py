@@ -1,9 +1,10 @@
 """The images of the classification study: which hands train, which test, and how each becomes a labelled sample.
 
-A hand is known by its source: the path of its file below its folder, without the suffix. A generated hand has the
-source of the synthetic hand it was translated from and always goes where that goes, to training or to testing.
+A hand's source is the path of its file below its folder, without the suffix. A generated hand has the source of the
+synthetic hand that it was translated from, and goes where that goes, to training or to testing.
 """
 
+import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -49,10 +50,7 @@ class Sample(NamedTuple):
 
 
 def find_hands(folder: Path, kind: str) -> dict[str, HandFile]:
-    """{source: file} of every image below the folder; annotations of SynthHands and masks are no hands.
-
-    Masks are those that test.py writes in masks/ beside the folder; a generated hand has its source's.
-    """
+    """{source: file} of every hand below the folder, with its mask of those that test.py writes in masks/ beside it."""
     masks = folder.parent / "masks" / ("real" if kind == "real" else "synthetic")
     hands = {}
     for path in images_below(folder):
@@ -67,8 +65,7 @@ def find_hands(folder: Path, kind: str) -> dict[str, HandFile]:
 def pools_of_run(results: Path, split: Split, *, seed: int, test_share: float) -> dict[str, Pool]:
     """{"train": Pool, "test": Pool} of what test.py wrote below `results` (results/NAME).
 
-    all/ is divided as the split says; its val part serves in neither. Where only test/ is there, it is divided by
-    source into a share for testing and the rest for training. Raises UsageError where neither holds all three kinds.
+    all/ is divided as the split says, or test/ at random where only that is there. UsageError if neither has all kinds.
     """
     for phase in ("all", "test"):
         pool = {kind: find_hands(results / phase / kind, kind) for kind in KINDS}
@@ -80,18 +77,15 @@ def pools_of_run(results: Path, split: Split, *, seed: int, test_share: float) -
             "--num_test 20000` (or give --synth_dir, --real_dir, --gen_dir)"
         )
     if phase == "test":
-        log.warning(
-            "%s is missing: only %s is divided; test.py --phase all finds more", results / "all", results / "test"
-        )
+        log.warning("%s/all is missing: only %s is divided; test.py --phase all finds more", results, results / "test")
         return divide(pool, seed=seed, test_share=test_share)
-
-    def chosen(kind: str, part: str) -> dict[str, HandFile]:
+    parts = {part: {} for part in PARTS}
+    for part, kind in itertools.product(PARTS, KINDS):
         names = split["real" if kind == "real" else "synthetic"][part]
         # test.py keeps the suffix, a.jpg.png, where two sources differ in nothing else.
         known = {*names, *(PurePosixPath(name).with_suffix("").as_posix() for name in names)}
-        return {source: file for source, file in pool[kind].items() if source in known}
-
-    return {part: {kind: chosen(kind, part) for kind in KINDS} for part in PARTS}
+        parts[part][kind] = {source: file for source, file in pool[kind].items() if source in known}
+    return parts
 
 
 def pools_of_folders(folders: dict[str, Path], *, seed: int, test_share: float) -> dict[str, Pool]:
@@ -101,10 +95,8 @@ def pools_of_folders(folders: dict[str, Path], *, seed: int, test_share: float) 
         if not pool[kind]:
             raise UsageError(f"{flag} {folders[kind]} holds no image")
     if strangers := len(pool["generated"].keys() - pool["synthetic"].keys()):
-        count = len(pool["generated"])
-        log.warning(
-            "%d of %d generated hands are not named as any synthetic one: both parts may hold one", strangers, count
-        )
+        what = "generated hands are not named as any synthetic one: both parts may hold one"
+        log.warning("%d of %d %s", strangers, len(pool["generated"]), what)
     return divide(pool, seed=seed, test_share=test_share)
 
 
@@ -114,18 +106,17 @@ def divide(pool: Pool, *, seed: int, test_share: float) -> dict[str, Pool]:
     for name, kinds in (("rendered", ("synthetic", "generated")), ("real", ("real",))):
         sources = shuffled(set().union(*(pool[kind] for kind in kinds)), f"{seed}-{name}")
         testing = set(sources[: round(len(sources) * test_share)])
-        for kind in kinds:
-            parts["train"][kind] = {source: file for source, file in pool[kind].items() if source not in testing}
-            parts["test"][kind] = {source: file for source, file in pool[kind].items() if source in testing}
+        for part, kind in itertools.product(PARTS, kinds):
+            files = pool[kind].items()
+            parts[part][kind] = {source: file for source, file in files if (source in testing) == (part == "test")}
     return parts
 
 
 def draw_balanced(pool: Pool, *, per_class: int, seed: int) -> dict[str, list[HandFile]]:
     """As many usable hands of each kind, at most `per_class`, drawn at random: {kind: files}.
 
-    Synthetic and generated hands come from the same sources as far as there are such: they differ in look, not in
-    shape. Files that are damaged, empty or without a plain background are named in warnings, counted and replaced.
-    Raises UsageError where a kind has none left.
+    Synthetic and generated hands come from the same sources where they can: they differ in look, not in shape. Files that
+    cannot be pasted are named in warnings and replaced. Raises UsageError where a kind has none left.
     """
     both = pool["synthetic"].keys() & pool["generated"].keys()
     chosen = {}
@@ -133,28 +124,23 @@ def draw_balanced(pool: Pool, *, per_class: int, seed: int) -> dict[str, list[Ha
         names = set(pool[kind])
         first = names if kind == "real" else both
         order = shuffled(first, f"{seed}-first") + shuffled(names - first, f"{seed}-{kind}")
-        chosen[kind] = take_usable([pool[kind][name] for name in order], per_class, kind=kind)
+        files, faults = [pool[kind][name] for name in order], []
+        chosen[kind] = []
+        checked = in_threads(find_fault, files, count=4, name=lambda file: printable(file.image))
+        checked = progress(checked, total=min(per_class, len(files)), desc=f"checking {kind} hands")
+        for file, fault in zip(files, checked):
+            (faults if fault else chosen[kind]).append(fault or file)
+            if len(chosen[kind]) == per_class:
+                break
+        if faults:
+            warn_skipped(faults, what=f"{len(faults)} {kind} hands")
+        if not chosen[kind]:
+            raise UsageError(
+                f"there is no usable {kind} hand to train or to test with ({[*faults, 'no file'][0]}); hands must have masks or lie "
+                "on exactly white, as test.py writes them, or on SynthHands' key colour (--name, --synth_dir, --real_dir, --gen_dir)"
+            )
     count = min(len(files) for files in chosen.values())
     return {kind: files[:count] for kind, files in chosen.items()}
-
-
-def take_usable(files: Sequence[HandFile], count: int, *, kind: str) -> list[HandFile]:
-    """The first `count` files that hold a hand on a plain background, or as many as do; UsageError if none does."""
-    kept, faults = [], []
-    checked = in_threads(find_fault, files, count=4, name=lambda file: printable(file.image))
-    for file, fault in zip(files, progress(checked, total=min(count, len(files)), desc=f"checking {kind} hands")):
-        (faults if fault else kept).append(fault or file)
-        if len(kept) == count:
-            break
-    if faults:
-        warn_skipped(faults, what=f"{len(faults)} {kind} hands")
-    if not kept:
-        reason = f" ({faults[0]})" if faults else ""
-        raise UsageError(
-            f"there is no usable {kind} hand to train or to test with{reason}; hands must have masks or lie on exactly "
-            "white, as test.py writes them, or on SynthHands' key colour (--name, --synth_dir, --real_dir, --gen_dir)"
-        )
-    return kept
 
 
 def read_hand_file(file: HandFile) -> tuple[np.ndarray, np.ndarray]:
@@ -163,10 +149,8 @@ def read_hand_file(file: HandFile) -> tuple[np.ndarray, np.ndarray]:
     mask = read_mask(file.mask) if file.mask else mask_of_crop(image)
     if mask.shape != image.shape[:2]:
         raise ImageError(f"{file.mask}: not of the size of {file.image}")
-    if mask.all():
-        raise ImageError(f"{file.image}: no white or key-coloured background around the hand")
-    if not mask.any():
-        raise ImageError(f"{file.image}: no hand in it")
+    if mask.all() or not mask.any():
+        raise ImageError(f"{file.image}: no hand, or no white or key-coloured background around it")
     return image, mask
 
 
@@ -182,9 +166,8 @@ def find_fault(file: HandFile) -> str | None:
 class HandsOnBackgrounds(Dataset):
     """Labelled hands on random backgrounds: {"image": (3, S, S) in [-1, 1], "label": int64, "hand_path": str}.
 
-    Item k is a pure function of (seed, k), which says nothing of the class. Training: an endless stream that passes over
-    the samples in a new random order each time, with new backgrounds and placements. Testing: item k is sample k,
-    centred.
+    Item k is a pure function of (seed, k). Training: an endless stream, the samples in a new random order in each pass, with
+    new backgrounds and placements. Testing: item k is sample k, centred.
     """
 
     def __init__(self, samples: Sequence[Sample], *, background: Background, seed: int, train: bool) -> None:

@@ -1,15 +1,12 @@
 """Hands pasted on backgrounds by their masks: the images that the studies see (paper, Fig. 6).
 
-The studies ask whether the look of a hand tells its class, so nothing else may:
+The studies ask whether the look of a hand tells its class, so nothing else may. Every class passes the same code:
 
-- Every class passes the very same code (crop, resize, border, feather, 8-bit rounding; no JPEG), before backgrounds
-  that are drawn without knowledge of the class.
 - A crop is a square on the mask's centroid whose side is a multiple of the root of its area: neither the place nor the
   size of a hand in its source tells. Training adds random shift, zoom and mirroring.
-- Raw masks are ragged, rendered ones exact: all are smoothed alike at the output's resolution, shrunk by one pixel, which
-  takes the source's background away, and feathered over a pixel.
-- What remains: a hand that is small in its source is enlarged and so softer; poses, forearms and views differ between
-  data sets. A generated hand has exactly the silhouette of its synthetic source.
+- Raw masks are ragged, rendered ones exact: all are smoothed, shrunk by a pixel and feathered at the output's resolution.
+
+What remains: a hand that is small in its source is softer; poses, forearms and views differ between data sets.
 """
 
 import math
@@ -25,8 +22,7 @@ WINDOW = 2.1  # side of the crop over the root of the hand's area: the hand cove
 
 
 class Placement(NamedTuple):
-    """How a hand comes to lie: shift as fractions of the output's side, zoom, mirroring, and a turn in degrees, which only
-    the downstream study's cutouts make."""
+    """How a hand lies: shifts as fractions of the output's side; turn: degrees, of the downstream study's cutouts only."""
 
     right: float = 0.0
     down: float = 0.0
@@ -49,10 +45,9 @@ def random_placement(
 
 
 def mask_of_crop(image: np.ndarray) -> np.ndarray:
-    """Mask, bool (H, W), of a uint8 RGB (H, W, 3) hand on exactly white or on exactly SynthHands' key colour.
+    """Mask, bool (H, W), of a uint8 RGB (H, W, 3) hand on exactly white or exactly SynthHands' key colour, if there is any.
 
-    The background is the commoner of the two. Spots of its colour under 0.1 % of the picture are highlights of the
-    hand, not background. Without any background the mask is True everywhere.
+    Spots of the background's colour under 0.1 % of the picture are highlights of the hand.
     """
     candidates = [(image == colour).all(-1) for colour in ((255, 255, 255), SYNTHETIC_KEY)]
     background = max(candidates, key=np.count_nonzero)
@@ -67,8 +62,7 @@ def composite(
 ) -> np.ndarray:
     """The hand of `image`, uint8 RGB (H, W, 3) with `mask`, bool (H, W), on `background`, uint8 RGB (S, S, 3), as such."""
     colours, alpha = place_hand(image, mask, size=len(background), placement=placement)
-    blended = background + alpha[..., None] * (colours - background)
-    return np.rint(blended).astype(np.uint8)
+    return np.rint(background + alpha[..., None] * (colours - background)).astype(np.uint8)
 
 
 def place_hand(
@@ -85,7 +79,10 @@ def place_hand(
     layers = cv2.resize(layers, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
     coverage = layers[..., 3]
     colours = np.clip(layers[..., :3] / np.maximum(coverage, 1e-3)[..., None], 0, 255)
-    alpha = _border(coverage)
+    # Smoothed, one pixel smaller, and 1, 3/4, 1/4, 0 across the border; never where there is no colour.
+    solid = ((cv2.GaussianBlur(coverage, (0, 0), 1.5) > 0.5) & (coverage > 0.5)).astype(np.uint8)
+    solid = cv2.erode(solid, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    alpha = cv2.GaussianBlur(solid.astype(np.float32), (3, 3), 0, borderType=cv2.BORDER_REPLICATE)
     if placement.mirror:
         colours, alpha = colours[:, ::-1], alpha[:, ::-1]
     return colours, alpha
@@ -105,11 +102,3 @@ def _window(mask: np.ndarray, placement: Placement) -> tuple[int, int, int]:
     left = columns.mean() - side * (0.5 + placement.right)
     top = rows.mean() - side * (0.5 + placement.down)
     return math.floor(left + 0.5), math.floor(top + 0.5), side  # round() sends halves to the even neighbour
-
-
-def _border(coverage: np.ndarray) -> np.ndarray:
-    """Opacity from coverage: smoothed, one pixel smaller, 1, 3/4, 1/4, 0 across it; never where there is no colour."""
-    smooth = cv2.GaussianBlur(coverage, (0, 0), 1.5) > 0.5
-    solid = (smooth & (coverage > 0.5)).astype(np.uint8)
-    solid = cv2.erode(solid, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    return cv2.GaussianBlur(solid.astype(np.float32), (3, 3), 0, borderType=cv2.BORDER_REPLICATE)

@@ -1,11 +1,8 @@
 """Hands with their labels on random backgrounds: what the downstream networks train on and are tested on.
 
-A hand that is pasted by its own mask can also be found by the seam, so:
-
-- Every hand's outline is smoothed, shrunk and feathered alike (data/composites/composite.py).
-- Behind the hand lies a decoy: the outline of another one, pasted by the same code and filled with a background. It has
-  the seam and the shape of a hand; only skin tells the two apart.
-- Hand and background are blurred, brightened and made noisy together, as one photograph would be.
+A hand that is pasted by its own mask can also be found by the seam. So behind it lies a decoy: the outline of another
+hand, pasted by the same code and filled with a background. Only skin tells the two apart. Then all is blurred,
+brightened and made noisy together, as one photograph would be.
 
 Every random choice is drawn from (seed, k) before the hand is looked at, so that item k of equally long sets has the
 same background, decoy, motion and noise.
@@ -34,8 +31,7 @@ PHOTOGRAPHS = {"train": 400, "test": 100}  # backgrounds drawn of each part; tra
 
 
 class AnnotatedHand(NamedTuple):
-    """A hand ready to be pasted. cutout: uint8 (C, C, 4), RGB times opacity, and opacity; joints: float64 (21, 2), x and y in
-    its pixels, None where they are not asked for; name: its file."""
+    """cutout: uint8 (C, C, 4), RGB times opacity, and opacity. joints: float64 (21, 2), x and y in its pixels. name: its file."""
 
     cutout: np.ndarray
     joints: np.ndarray | None
@@ -90,10 +86,8 @@ def one_of(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class AnnotatedHands(HandsOnBackgrounds):
-    """Hands on backgrounds with their labels, in the order of HandsOnBackgrounds.
-
-    Item: {"image": (3, S, S) in [-1, 1], "mask": (1, S, S) in {0, 1}, "joints": float32 (21, 2) in pixels, "seen":
-    bool (21,), whether a joint lies in the picture, "hand_path": str}; hands without joints have none seen.
+    """Hands on backgrounds with their labels, in the order of HandsOnBackgrounds: {"image": (3, S, S) in [-1, 1], "mask":
+    (1, S, S) in {0, 1}, "joints": float32 (21, 2) in pixels, "seen": bool (21,), whether it lies in the picture, "hand_path"}.
     """
 
     samples: Sequence[AnnotatedHand]

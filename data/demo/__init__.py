@@ -1,8 +1,7 @@
 """A procedural demo data set of hands in the published folder layouts: a stand-in for development, no photographs.
 
-Synthetic domain (SynthHands_Release/, plain shading on the key colour, with depth) and real-look domain (RealHands/,
-painted skin before a green screen, raw noisy masks in mask/). Joints lie beside every colour image, in CAMERA's frame.
-A frame is a pure function of its path, so a synthetic frame's true real-look partner needs nothing on disk.
+SynthHands_Release/ has plain shading on the key colour, with depth; RealHands/ painted skin before a green screen, with
+raw noisy masks. Joints lie beside every colour image, in CAMERA's frame. A frame is a pure function of its path.
 """
 
 import functools
@@ -71,12 +70,9 @@ def draw_geometry(path: str) -> tuple[Geometry, np.random.Generator]:
 def true_pair(path: str) -> tuple[np.ndarray, np.ndarray]:
     """The real-look picture of a synthetic frame: same hand, pose and camera, skin of the subject its tone stands for.
 
-    path: posix, below SYNTHETIC. Returns uint8 RGB (H, W, 3), white off the hand, and the hand's mask (H, W) bool, which
-    equals the synthetic frame's. It is the picture before the webcam's blur and noise, which no translation could
-    foretell. Raises ValueError where path is not that of a demo frame's colour image.
+    path: of its colour image, posix, below SYNTHETIC. Returns uint8 RGB (H, W, 3), white off the hand, before the webcam's
+    blur and noise, which no translation could foretell; and the hand's mask, bool (H, W), the synthetic frame's.
     """
-    if f"{SYNTHETIC}/{path}" not in frame_names():
-        raise ValueError(f"{path!r} is no frame of the demo; one is {frame_names()[0].removeprefix(SYNTHETIC + '/')!r}")
     geometry, _ = draw_geometry(path)
     shaded = shade_real(geometry, *_person(_who(path))[1], _rng(f"{path} true pair"))
     return np.where(geometry.mask[..., None], shaded * 255 + 0.5, 255).astype(np.uint8), geometry.mask
@@ -111,7 +107,7 @@ def ensure_demo(root: Path, *, num_workers: int = 2, frames_per_camera: int = 50
     """Write the demo data set to root, unless it is there. Raises UsageError where root holds something else.
 
     It is drawn beside root, in a folder that is renamed at the end; what an interrupted run left there is used.
-    num_workers: processes (0: none but this one). frames_per_camera, frames_per_user: fewer for tests.
+    frames_per_camera, frames_per_user: fewer for tests.
     """
     root = Path(root)
     if is_demo(root):

@@ -15,11 +15,10 @@ KEY_COLOUR = (14, 255, 14)
 
 @dataclass(frozen=True)
 class Geometry:
-    """What the camera sees of one frame; P pixels show the hand, in row-major order.
+    """What the camera sees of one frame, in its frame, mm; P pixels show the hand, in row-major order.
 
-    mask: (H, W) bool. depth: (H, W) mm, 0 off the hand. points, normals: (P, 3), camera frame, mm and unit. paint:
-    (P, 3), x and y on the resting hand, mm, and Skin.side. joints: (21, 3), camera frame, mm. vertices (V, 3)
-    and faces (F, 3): the posed mesh, camera frame.
+    mask: (H, W) bool. depth: (H, W), 0 off the hand. points, normals: (P, 3). paint: (P, 3), x and y on the resting hand, and
+    Skin.side. joints: (21, 3). vertices (V, 3), faces (F, 3): the posed mesh.
     """
 
     mask: np.ndarray
@@ -33,10 +32,9 @@ class Geometry:
 
 
 def draw_frame(skin: Skin, rng: np.random.Generator, *, long_arm: bool) -> Geometry:
-    """Draw a pose and a view, with all joints in the picture, and find what each pixel sees.
+    """Draw a pose and a view of a left or right hand, all joints in the picture, and find what each pixel sees.
 
-    The hand is a left or a right one and shows palm or back. long_arm: the forearm reaches out of the picture; otherwise
-    it is a stump of 15 to 90 mm.
+    long_arm: the forearm reaches out of the picture; otherwise it is a stump.
     """
     arm_mm = rng.uniform(250, 300) if long_arm else rng.uniform(15, 90)
     vertices, joints = pose_skin(skin, *draw_pose(skin.person, rng), arm_mm=arm_mm)
@@ -71,10 +69,9 @@ def draw_frame(skin: Skin, rng: np.random.Generator, *, long_arm: bool) -> Geome
 
 
 def rasterise(u: np.ndarray, v: np.ndarray, z: np.ndarray, faces: np.ndarray, shape: tuple[int, int]):
-    """Nearest triangle behind each pixel centre.
+    """The nearest triangle behind each pixel centre: flat pixel numbers (P,), ascending, its vertices and weights (P, 3).
 
-    u, v: (V,) pixels; z: (V,), smaller is nearer. faces: (F, 3), only triangles of positive area on the screen are
-    drawn. Returns flat pixel numbers (P,), ascending, triangles (P, 3) as vertex numbers and weights (P, 3).
+    u, v: (V,) pixels; z: (V,), smaller is nearer. faces: (F, 3); those of positive area on the screen are drawn.
     """
     corners = np.stack([u, v])[:, faces.T]  # (2, 3, F)
     low = np.maximum(np.ceil(corners.min(1) - 0.5), 0).astype(int)
@@ -103,8 +100,7 @@ def rasterise(u: np.ndarray, v: np.ndarray, z: np.ndarray, faces: np.ndarray, sh
 def lit_part(geometry: Geometry, light: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """How much of each hand pixel a far light sees, (P,) in [0, 1], by a shadow map with cells of 2 mm.
 
-    light: (3,) unit vector towards the light. offsets: (K, 2) mm across the light's beam over which to average: one
-    zero offset gives a hard shadow's edge.
+    light: (3,) unit vector towards it. offsets: (K, 2) mm across its beam to average over; one zero gives a hard edge.
     """
     side = unit(np.cross(light, np.eye(3)[np.abs(light).argmin()]))
     frame = np.stack([side, np.cross(light, side), -light])  # rows: across, across, away from the light

@@ -15,7 +15,7 @@ _ROOTS = np.array([[20, 19, -7], [25, 89, 1], [4.5, 92, 3.5], [-15, 86, 2], [-32
 _LENGTHS = np.array([[43, 33, 26], [43, 26, 21], [48, 30, 22], [45, 28, 22], [34, 20, 19]], float)
 # Half-widths at the four joints of each chain.
 _RADII = np.array(
-    [[14, 12, 11, 8.4], [11, 9.8, 8.4, 6.7], [11, 10, 8.5, 6.8], [10.6, 9.4, 8.1, 6.5], [9.6, 8.3, 7.2, 5.8]], float
+    [[14, 12, 11, 8.4], [11, 9.8, 8.4, 6.7], [11, 10, 8.5, 6.8], [10.6, 9.4, 8.1, 6.5], [9.6, 8.3, 7.2, 5.8]]
 )
 _SPREAD = np.deg2rad([0.0, 8.0, 1.0, -6.5, -15.0])  # rest directions in the palm's plane, radial positive
 _DIPS = np.deg2rad([3.0, 9.0, 14.0])  # of the bones below the palm's plane: hands at rest are never quite flat
@@ -25,11 +25,10 @@ _THUMB_DORSAL = np.array([0.62, -0.35, 0.62])
 
 @dataclass(frozen=True)
 class Person:
-    """One person's hand at rest (open, fingers spread). Lengths in millimetres.
+    """One person's hand at rest (open, fingers spread), in millimetres.
 
-    joints: (21, 3) in the order of data.joints: wrist, then thumb to little finger, from the palm to the tip. dirs:
-    (5, 3, 3) unit bone directions, chain by bone. dorsals: (5, 3, 3) unit vectors out of the back of each bone.
-    radii: (5, 4) half-widths at each chain's joints. scale: (3,) of the palm, against the mean hand's.
+    joints: (21, 3) in the order of data.joints. dirs, dorsals: (5, 3, 3) unit vectors along and out of the back of each
+    chain's bones. radii: (5, 4) half-widths at each chain's joints. scale: (3,) of the palm, against the mean hand's.
     """
 
     joints: np.ndarray
@@ -57,9 +56,8 @@ def draw_person(rng: np.random.Generator) -> Person:
     radii = _RADII * size / slender * rng.uniform(0.97, 1.04) * rng.uniform(0.98, 1.02, (CHAINS, 1))
 
     spread = (_SPREAD + rng.normal(0, np.deg2rad(0.8), CHAINS))[:, None]
-    dirs = np.stack(
-        np.broadcast_arrays(np.sin(spread) * np.cos(_DIPS), np.cos(spread) * np.cos(_DIPS), -np.sin(_DIPS)), -1
-    )
+    flat, down = np.cos(_DIPS), -np.sin(_DIPS)
+    dirs = np.stack(np.broadcast_arrays(np.sin(spread) * flat, np.cos(spread) * flat, down), -1)
     dorsals = np.zeros_like(dirs) + (0.0, 0.0, 1.0)
     dirs[0], dorsals[0] = unit(_THUMB_DIRS), _THUMB_DORSAL
     dorsals = unit(dorsals - (dorsals * dirs).sum(-1, keepdims=True) * dirs)
@@ -71,14 +69,7 @@ def draw_person(rng: np.random.Generator) -> Person:
 
 
 # Flexion of a finger's MCP, PIP and DIP in degrees: straight, curled, and bent more and more.
-_FINGER = {
-    "s": (2, 3, 0),
-    "c": (80, 97, 58),
-    "1": (16, 22, 10),
-    "2": (21, 28, 13),
-    "3": (29, 36, 18),
-    "5": (50, 55, 28),
-}
+_FINGER = dict(zip("sc1235", ((2, 3, 0), (80, 97, 58), (16, 22, 10), (21, 28, 13), (29, 36, 18), (50, 55, 28))))
 # Thumb: adduction towards the index, palmar abduction, pronation (turning the pulp to the fingers), flexion of MCP and IP.
 _OUT, _ACROSS = (-4, 0, 0, 0, 2), (-3, 34, 22, 43, 44)
 _POSES = (  # share of frames, thumb, index to little finger, least and most fan of the fingers
@@ -100,11 +91,8 @@ _POSES = (  # share of frames, thumb, index to little finger, least and most fan
 
 
 def draw_pose(person: Person, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a pose: open palm, fist, counting, pinch, ... with jitter.
-
-    Rotation vectors (axis times angle in radians) in the rest hand's frame: of the fingers, (5, 3, 3), chain by joint,
-    and of the forearm against the palm, (3,).
-    """
+    """Draw a pose: rotation vectors (axis times radians) in the rest hand's frame, of the fingers, (5, 3, 3), chain by joint,
+    and of the forearm against the palm, (3,)."""
     _, thumb, fingers, low, high = _POSES[rng.choice(len(_POSES), p=[pose[0] for pose in _POSES])]
     curl = np.array([_FINGER[letter] for letter in fingers]) + rng.normal(0, (4, 4, 2.5))
     curl += rng.normal(0, (3.5, 3.5, 2.0), (4, 3))

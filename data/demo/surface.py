@@ -1,8 +1,7 @@
 """The demo's hand surface: one smooth skin mesh a person, and how it follows the skeleton.
 
-At rest the skin is the zero level of a smooth union of tapered rounds along the bones, palm muscles and forearm,
-meshed once a person. Posing turns every vertex by its own share of each joint's angle, which keeps the volume at the
-knuckles that linear blend skinning would lose.
+At rest the skin is the zero level of a smooth union of tapered rounds along bones, palm muscles and forearm. Posing turns
+every vertex by its own share of each joint's angle, which keeps the knuckles' volume; linear blend skinning loses it.
 """
 
 from dataclasses import dataclass
@@ -99,11 +98,8 @@ def _rest_field(person: Person) -> np.ndarray:
 
 
 def surface_nets(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mesh the zero level of distance (X, Y, Z), negative inside: vertices (V, 3) in grid units, triangles (F, 3).
-
-    One vertex a cell that the surface crosses (Gibson 1998), here at the level of the plane through the corners' values.
-    Triangles are counter-clockwise seen from outside.
-    """
+    """Mesh the zero level of distance (X, Y, Z), negative inside: vertices (V, 3) in grid units, triangles (F, 3), which are
+    counter-clockwise seen from outside. One vertex a cell (Gibson 1998), on the plane through its corners' values."""
     cells = np.array(distance.shape) - 1
     values = np.stack([distance[tuple(slice(s, s + n) for s, n in zip(shift, cells))] for shift in _CORNERS], -1)
     active = (values < 0).any(-1) & (values >= 0).any(-1)
@@ -117,13 +113,10 @@ def surface_nets(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     faces = []
     for axis in range(3):  # around every grid edge that the surface crosses, the four cells' vertices form a quad
         one, two = np.eye(3, dtype=int)[[(axis + 1) % 3, (axis + 2) % 3]]
-        inside = np.moveaxis(distance < 0, axis, 0)
-        edges = np.moveaxis(inside[1:] != inside[:-1], 0, axis)
-        edges = np.argwhere(edges)
+        edges = np.argwhere(np.diff(distance < 0, axis=axis))
         edges = edges[((edges > 0) | (one + two == 0)).all(1) & (edges < cells).all(1)]
         quad = np.stack([number[tuple((edges - shift).T)] for shift in (0 * one, one, one + two, two)], 1)
-        outwards = distance[tuple(edges.T)] < 0
-        quad = np.where(outwards[:, None], quad, quad[:, ::-1])
+        quad = np.where(distance[tuple(edges.T)][:, None] < 0, quad, quad[:, ::-1])  # outwards
         faces += [quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]]
     return vertices, np.concatenate(faces)
 
@@ -150,9 +143,7 @@ def build_skin(person: Person) -> Skin:
             low, high = (-reach, reach) if reach else (-9, 26) if chain == 0 else (-11, 16)
             shares[chain, :, joint] = smoothstep(low, high, past)
     owner = distance.copy()
-    for chain in range(
-        1, CHAINS
-    ):  # a palm vertex belongs to the metacarpal nearest to it, lest the thumb drag it along
+    for chain in range(1, CHAINS):  # a palm vertex belongs to its nearest metacarpal, lest the thumb drag it along
         knuckle = person.chain(chain)[0]
         owner[chain] = np.minimum(owner[chain], _distance(vertices, np.array([knuckle[0] * 0.6, 10, 0]), knuckle))
     owner[0] -= 2

@@ -6,11 +6,13 @@ import json
 import logging
 from argparse import SUPPRESS
 from pathlib import Path
+from unittest.mock import DEFAULT, Mock
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT, same
 
 import classify
 from data.composites.backgrounds import open_backgrounds
@@ -33,9 +35,8 @@ from options.classify_options import classify_parser
 from util.checkpoint import load_checkpoint
 from util.errors import UsageError
 from util.images import write_png
-from util.scores.classification import report
 from util.studies.classification import EXPERIMENTS, confusion_by_kind, training_samples
-from util.studies.classification_report import answer, called_real
+from util.studies.classification_report import report
 
 COLOURS = {"synthetic": (230, 60, 60), "real": (40, 80, 220), "generated": (60, 90, 200)}  # generated look nearly real
 
@@ -75,17 +76,6 @@ def run(monkeypatch, folders: dict[str, Path], results: Path, *flags: str) -> in
     return classify.main()
 
 
-def read_csv(path: Path) -> list[dict]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def source(file: str) -> str:
-    """What a synthetic hand and its translation have in common."""
-    parts = Path(file).parts
-    return "/".join(parts[-3:])
-
-
 @pytest.mark.parametrize("experiment", ["table2", "table3"])
 def test_a_study_writes_all_it_promises(experiment, folders, tmp_path, monkeypatch, small_vit, capsys) -> None:
     flags = ("--experiment", experiment, "--max_steps", "3", "--train_per_class", "30", "--test_per_class", "12")
@@ -102,7 +92,7 @@ def test_a_study_writes_all_it_promises(experiment, folders, tmp_path, monkeypat
     assert list((study / "tensorboard").rglob("events.out*"))
 
     classes = list(EXPERIMENTS[experiment].classes)
-    rows = read_csv(study / "predictions.csv")
+    rows = list(csv.DictReader((study / "predictions.csv").read_text().splitlines()))
     for train_set, tests in metrics["results"].items():
         for test_set, ours in tests.items():
             chosen = [row for row in rows if (row["train_set"], row["test_set"]) == (train_set, test_set)]
@@ -116,25 +106,14 @@ def test_a_study_writes_all_it_promises(experiment, folders, tmp_path, monkeypat
             assert report(matrix, classes) == ours
 
 
-def weights(study: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(study / "runs" / "syn_rea_gen" / "latest.pt")["model"]["networks"]["ViT"]
-
-
 def test_a_stopped_study_goes_on_exactly_and_is_not_overwritten(folders, tmp_path, monkeypatch, small_vit) -> None:
     flags = ("--experiment", "table3", "--train_per_class", "20", "--test_per_class", "8", "--max_steps")
     assert run(monkeypatch, folders, tmp_path / "straight", *flags, "6") == 0
 
-    real_step = HandClassifier.training_step
-    calls = []
-
-    def interrupted(self, batch):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt  # as if the machine had died after the save of step 3
-        return real_step(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(HandClassifier, "training_step", interrupted)
+    with monkeypatch.context() as patch:  # as if the machine had died after the save of step 3
+        real_step = HandClassifier.training_step
+        step = Mock(side_effect=[DEFAULT] * 3 + [KeyboardInterrupt], wraps=real_step)
+        patch.setattr(HandClassifier, "training_step", lambda self, batch: step(self, batch))
         with pytest.raises(KeyboardInterrupt):
             run(patch, folders, tmp_path / "stopped", *flags, "6", "--save_freq", "3")
     with pytest.raises(UsageError, match="unfinished.*--continue_train"):
@@ -144,8 +123,8 @@ def test_a_stopped_study_goes_on_exactly_and_is_not_overwritten(folders, tmp_pat
     assert run(monkeypatch, folders, tmp_path / "stopped", *flags, "6", "--save_freq", "3", "--continue_train") == 0
 
     studies = [tmp_path / name / "classify" / "table3" for name in ("straight", "stopped")]
-    straight, resumed = map(weights, studies)
-    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    straight, resumed = (load_checkpoint(each / "runs/syn_rea_gen/latest.pt")["model"]["networks"] for each in studies)
+    assert same(straight, resumed)
     assert studies[0].joinpath("predictions.csv").read_bytes() == studies[1].joinpath("predictions.csv").read_bytes()
     assert run(monkeypatch, folders, tmp_path / "stopped", *flags, "2") == 0  # a finished one is replaced
 
@@ -157,26 +136,24 @@ def test_it_learns_hands_and_neither_backgrounds_nor_shuffled_labels(tmp_path, m
     flags = ("--experiment", "table2", "--max_steps", "60", "--train_per_class", "50", "--test_per_class", "30")
     accuracy = {}
 
-    def score(control: str) -> None:
-        assert run(monkeypatch, hands, tmp_path / control, *flags) == 0
+    def shuffled_labels(*which) -> list[Sample]:
+        samples = training_samples(*which)
+        order = np.random.default_rng(3).permutation(len(samples))
+        return [sample._replace(label=samples[i].label) for sample, i in zip(samples, order)]
+
+    for control, name, other in (
+        ("hands", "classify.training_samples", training_samples),
+        ("backgrounds", "data.composites.classification.composite", lambda image, mask, background, **_: background),
+        ("shuffled", "classify.training_samples", shuffled_labels),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, other)
+            assert run(patch, hands, tmp_path / control, *flags) == 0
         metrics = json.loads((tmp_path / control / "classify" / "table2" / "metrics.json").read_text())
         accuracy[control] = metrics["results"]["syn_rea"]["syn_rea"]["accuracy"]
-
-    score("hands")
-    with monkeypatch.context() as patch:
-        patch.setattr("data.composites.classification.composite", lambda image, mask, background, **_: background)
-        score("backgrounds")
-    with monkeypatch.context() as patch:
-        patch.setattr(classify, "training_samples", lambda *which: shuffled_labels(training_samples(*which)))
-        score("shuffled")
     # 60 hands: chance stays within four deviations of a half, 0.26
     assert accuracy["hands"] > 0.9
     assert abs(accuracy["backgrounds"] - 0.5) < 0.26 and abs(accuracy["shuffled"] - 0.5) < 0.26
-
-
-def shuffled_labels(samples: list[Sample]) -> list[Sample]:
-    order = np.random.default_rng(3).permutation(len(samples))
-    return [sample._replace(label=samples[i].label) for sample, i in zip(samples, order)]
 
 
 def test_generated_hands_go_where_their_sources_go() -> None:
@@ -184,8 +161,7 @@ def test_generated_hands_go_where_their_sources_go() -> None:
     pool = {kind: {name: HandFile(Path(kind, name), None) for name in names} for kind in KINDS}
     pool["generated"].pop("seq/007")
     parts = divide(pool, seed=0, test_share=0.25)
-    for part in parts.values():
-        assert set(part["generated"]) == set(part["synthetic"]) - {"seq/007"}
+    assert all(set(part["generated"]) == set(part["synthetic"]) - {"seq/007"} for part in parts.values())
     assert {part: len(parts[part]["real"]) for part in parts} == {"train": 75, "test": 25}
     for kind in KINDS:
         assert not set(parts["train"][kind]) & set(parts["test"][kind])
@@ -224,10 +200,8 @@ def test_folders_are_read_without_annotations_and_masks(tmp_path, caplog) -> Non
     with caplog.at_level(logging.WARNING):
         pools_of_folders(folders, seed=0, test_share=0.3)
     assert "1 of 4 generated hands are not named as any synthetic one" in caplog.text
-    empty = tmp_path / "empty"
-    empty.mkdir()
     with pytest.raises(UsageError, match="--gen_dir .*empty holds no image"):
-        pools_of_folders(folders | {"generated": empty}, seed=0, test_share=0.3)
+        pools_of_folders(folders | {"generated": tmp_path / "empty"}, seed=0, test_share=0.3)
 
 
 def test_classes_are_balanced_and_faulty_files_counted(tmp_path, caplog) -> None:
@@ -241,7 +215,7 @@ def test_classes_are_balanced_and_faulty_files_counted(tmp_path, caplog) -> None
         hands = draw_balanced(pool, per_class=18, seed=0)
     assert {kind: len(set(files)) for kind, files in hands.items()} == dict.fromkeys(KINDS, 17)
     assert not {file.image for file in hands["real"]} & set(damaged[:3]) and "3 real hands skipped" in caplog.text
-    by_source = [{source(str(file.image)) for file in hands[kind]} for kind in ("synthetic", "generated")]
+    by_source = [{file.image.parts[-3:] for file in hands[kind]} for kind in ("synthetic", "generated")]
     assert by_source[0] == by_source[1]  # same shapes, other looks
     for path in damaged:
         write_png(path, np.full((48, 48, 3), 90, np.uint8))
@@ -251,10 +225,10 @@ def test_classes_are_balanced_and_faulty_files_counted(tmp_path, caplog) -> None
 
 def test_masks_beside_the_folders_are_used(tmp_path) -> None:
     folders = write_hands(tmp_path, 2)
+    mask = np.zeros((48, 48), bool)
+    mask[20:30, 20:30] = True
     for kind in ("synthetic", "real"):
         for path in folders[kind].rglob("*.png"):
-            mask = np.zeros((48, 48), bool)
-            mask[20:30, 20:30] = True
             write_png(tmp_path / "masks" / kind / path.relative_to(folders[kind]), mask)
     for path in folders["generated"].rglob("*.png"):
         write_png(path, np.full((48, 48, 3), 90, np.uint8))  # a model trained without masks changes the white, too
@@ -304,30 +278,14 @@ def test_backgrounds_do_not_know_the_class(folders, train: bool) -> None:
     assert all(torch.equal(plain[k]["image"], swapped[k]["image"]) for k in range(10))
 
 
-def confusion(synthetic: int, real: int, generated: int) -> np.ndarray:
-    """The confusion of a hundred hands a kind, of which these numbers are called real."""
+def test_confusion_by_kind() -> None:
     samples = [Sample(HandFile(Path(kind), None), kind, int(kind != "synthetic")) for kind in KINDS for _ in range(100)]
-    called = np.concatenate([np.arange(100) < count for count in (synthetic, real, generated)])
-    return confusion_by_kind(samples, np.where(called[:, None], (0.2, 0.8), (0.8, 0.2)))
-
-
-def test_the_answer_is_disowned_where_the_classifier_knows_nothing() -> None:
-    good = confusion(4, 90, 83)
-    assert good.tolist() == [[96, 10, 17], [4, 90, 83]]  # rows predicted, columns what they are
-    assert called_real(good) == (83, 100)
-    text = answer("table2", good)
-    assert text.startswith("83 % of generated hands (83 of 100) were taken for real by a classifier that never")
-    assert "90 % of real hands and 4 % of synthetic hands real" in text and "worth nothing" not in text
-    blind = answer("table2", confusion(100, 100, 100))
-    assert (
-        blind.startswith("The classifier has learnt nothing")
-        and "not tell real from synthetic hands better than chance" in blind
-    )
+    called_real = np.concatenate([np.arange(100) < count for count in (4, 90, 83)])
+    confusion = confusion_by_kind(samples, np.where(called_real[:, None], (0.2, 0.8), (0.8, 0.2)))
+    assert confusion.tolist() == [[96, 10, 17], [4, 90, 83]]  # rows predicted, columns what they are
 
 
 def test_every_flag_is_read() -> None:
-    root = Path(classify.__file__).parent
-    text = "".join((root / name).read_text() for name in ("classify.py", "util/studies/classification.py"))
-    dests = {action.dest for action in classify_parser()._actions} - {"help", SUPPRESS}
-    unread = {dest for dest in dests if f"opt.{dest}" not in text}
-    assert unread == set()
+    text = "".join((ROOT / name).read_text() for name in ("classify.py", "util/studies/classification.py"))
+    flags = {action.dest for action in classify_parser()._actions} - {"help", SUPPRESS}
+    assert not {flag for flag in flags if f"opt.{flag}" not in text}

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn import metrics as sklearn
 
 from data.composites.classification import KINDS
 from options.classify_options import parse_classify
 from util.errors import UsageError
-from util.scores.classification import report, wilson_interval
 from util.studies.classification_report import (
     DEEP,
     PALE,
@@ -15,24 +15,17 @@ from util.studies.classification_report import (
     TEST_SETS,
     TRAINING_SETS,
     answer,
+    called_real,
     draw_confusion,
+    report,
     table2,
     table3,
+    wilson_interval,
 )
-
-
-def test_scores_of_a_matrix_worked_out_by_hand() -> None:
-    scores = report(np.array([[3, 1], [2, 4]]), ["a", "b"])  # row 0: predicted a are three true a and one true b
-    assert scores["accuracy"] == 7 / 10 and scores["n"] == 10
-    assert scores["per_class"] == {
-        "a": {"precision": 3 / 4, "recall": 3 / 5, "f1": 6 / 9, "support": 5},
-        "b": {"precision": 4 / 6, "recall": 4 / 5, "f1": 8 / 11, "support": 5},
-    }
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_scores_agree_with_scikit_learn(seed: int) -> None:
-    sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
     rng = np.random.default_rng(seed)
     n_classes = 2 + seed % 3
     true = rng.integers(0, n_classes, 200)
@@ -40,11 +33,10 @@ def test_scores_agree_with_scikit_learn(seed: int) -> None:
     if seed >= 3:  # a class that is never predicted, and one that is never true
         predicted[predicted == 0] = 1
         true[true == n_classes - 1] = 0
-    names = [f"class {i}" for i in range(n_classes)]
+    names, labels = [f"class {i}" for i in range(n_classes)], list(range(n_classes))
     matrix = np.zeros((n_classes, n_classes), int)
     np.add.at(matrix, (predicted, true), 1)
     ours = report(matrix, names)
-    labels = list(range(n_classes))
     assert np.array_equal(np.transpose(ours["confusion"]), sklearn.confusion_matrix(true, predicted, labels=labels))
     theirs = sklearn.precision_recall_fscore_support(true, predicted, labels=labels, zero_division=0)
     for key, expected in zip(("precision", "recall", "f1", "support"), theirs):
@@ -69,14 +61,23 @@ def test_figure_7_gives_table_3_with_columns_true() -> None:
     published = [value for name in (*KINDS, "accuracy") for value in PUBLISHED_TABLE3[name]]
     assert ours == pytest.approx(published, abs=0.5e-4)
     assert np.abs(np.subtract(theirs, published)).max() > 4e-4
+    text = table3(scores)
+    assert "| synthetic | 0.9540 | 0.9540 | 0.9546 | 0.9546 | 0.9543 | 0.9543 |" in text
+    assert {line.count("|") for line in text.splitlines()} == {8}
 
 
-def test_published_table_2_is_consistent_with_its_accuracy() -> None:
+def test_published_table_2_is_consistent_and_stands_beside_ours() -> None:
     assert len(PUBLISHED_TABLE2) == 6
     for line in PUBLISHED_TABLE2.values():  # classes of equal size: accuracy is the mean recall
         assert np.mean(line[2:4]) == pytest.approx(line[6], abs=0.011)
         for p, r, f in zip(line[:2], line[2:4], line[4:6]):
             assert 2 * p * r / (p + r) == pytest.approx(f, abs=0.011)
+    ours = report(np.array([[40, 0], [10, 50]]), ["synthetic", "real"])  # ten of fifty synthetic hands called real
+    text = table2({train: dict.fromkeys(TEST_SETS, ours) for train in TRAINING_SETS})
+    assert "| 1 | syn \\| rea | syn, gen | ours | 100.00 / 83.33 | 80.00 / 100.00 | 88.89 / 90.91 | 90.00 |" in text
+    assert "| *published* | 95.62 / 97.18 | 97.23 / 95.54 | 96.42 / 96.35 | 96.39 |" in text
+    assert text.count("*published*") == 6
+    assert {line.replace("\\|", "").count("|") for line in text.splitlines()} == {9}
 
 
 def test_wilson_interval() -> None:
@@ -85,32 +86,22 @@ def test_wilson_interval() -> None:
     assert (low, high) == (pytest.approx(0.236593, abs=1e-6), pytest.approx(0.763407, abs=1e-6))
     assert wilson_interval(0, 10) == (0.0, pytest.approx(3.841459 / 13.841459, abs=1e-6))  # z^2 / (n + z^2)
     assert wilson_interval(10, 10) == (pytest.approx(10 / 13.841459, abs=1e-6), 1.0)
-    for bad in ((11, 10), (-1, 10)):
-        with pytest.raises(ValueError):
-            wilson_interval(*bad)
 
 
 def test_the_answer_in_words() -> None:
-    sentence = answer("table2", np.array([[3300, 200, 156], [200, 3300, 3344]]))  # generated: the paper's recall
-    start = "95.5 % of generated hands (3344 of 3500) were taken for real by a classifier that never saw one"
-    assert sentence.startswith(start)
-    assert "94.8 to 96.2 %" in sentence
+    text = answer("table2", np.array([[3300, 200, 156], [200, 3300, 3344]]))  # generated: the paper's recall
+    assert text.startswith(
+        "95.5 % of generated hands (3344 of 3500) were taken for real by a classifier that never saw one"
+    )
+    assert "94.8 to 96.2 %" in text
     few = answer("table3", np.array([[6, 0, 1], [0, 6, 2], [0, 0, 3]]))  # six images have no decimals
     assert few.startswith("33 % of generated hands (2 of 6) were taken for real by a classifier that was taught")
-
-
-def test_tables_hold_ours_beside_the_published() -> None:
-    ours = report(np.array([[40, 0], [10, 50]]), ["synthetic", "real"])  # ten of fifty synthetic hands called real
-    text = table2({train: dict.fromkeys(TEST_SETS, ours) for train in TRAINING_SETS})
-    assert "| 1 | syn \\| rea | syn, gen | ours | 100.00 / 83.33 | 80.00 / 100.00 | 88.89 / 90.91 | 90.00 |" in text
-    assert "| *published* | 95.62 / 97.18 | 97.23 / 95.54 | 96.42 / 96.35 | 96.39 |" in text
-    assert text.count("*published*") == 6
-    columns = {line.replace("\\|", "").count("|") for line in text.splitlines()}
-    assert columns == {9}
-
-    text = table3(report(FIG7, KINDS))
-    assert "| synthetic | 0.9540 | 0.9540 | 0.9546 | 0.9546 | 0.9543 | 0.9543 |" in text
-    assert {line.count("|") for line in text.splitlines()} == {8}
+    good = np.array([[96, 10, 17], [4, 90, 83]])
+    assert called_real(good) == (83, 100)
+    assert "90 % of real hands and 4 % of synthetic hands real" in answer("table2", good)
+    blind = answer("table2", np.array([[0, 0, 0], [100, 100, 100]]))  # it calls everything real
+    assert blind.startswith("The classifier has learnt nothing") and "worth nothing" in blind
+    assert "not tell real from synthetic hands better than chance" in blind and "worth nothing" not in text
 
 
 def test_confusion_figure_is_shaded_by_column_share() -> None:
@@ -127,29 +118,24 @@ def test_options_default_to_the_paper(tmp_path) -> None:
     assert (opt.vit, opt.img_size, opt.n_epochs, opt.lr) == ("base", 224, 20, 1e-5)
     assert (opt.train_per_class, opt.test_per_class, opt.background_root) == (10500, 3500, None)
     assert opt.explicit == ["experiment", "name"]
-    folders = []
-    for flag in ("synth_dir", "real_dir", "gen_dir"):
-        (tmp_path / flag).mkdir()
-        folders += [f"--{flag}", str(tmp_path / flag)]
-    opt = parse_classify(["--experiment", "table2", *folders])
-    assert opt.gen_dir == tmp_path / "gen_dir"
 
 
-def test_options_that_cannot_be_are_refused(tmp_path, capsys) -> None:
-    here = str(tmp_path)
-    for argv, words in (
-        ([], "--synth_dir, --real_dir, --gen_dir missing"),
-        (["--synth_dir", here, "--gen_dir", here], "--real_dir missing"),
-        (["--name", "msh4", "--gen_dir", here], "choose a run"),
-        (["--synth_dir", here, "--gen_dir", here, "--real_dir", here], "same folder"),
-    ):
-        with pytest.raises(UsageError, match=words):
-            parse_classify(["--experiment", "table2", *argv])
-    for argv, words in (
-        (["--img_size", "100"], "not a multiple of 16"),
-        (["--experiment", "table4"], "table2"),
-        (["--background_root", here + "/none"], "is not a folder"),
-        (["--lr", "0"], "above 0"),
-    ):
-        with pytest.raises(UsageError, match=words):
-            parse_classify(["--experiment", "table2", "--name", "msh4", *argv])
+HERE = "--synth_dir . --gen_dir ."
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("", "--synth_dir, --real_dir, --gen_dir missing"),
+        (HERE, "--real_dir missing"),
+        ("--name msh4 --gen_dir .", "choose a run"),
+        (f"{HERE} --real_dir .", "same folder"),
+        ("--name msh4 --img_size 100", "not a multiple of 16"),
+        ("--name msh4 --experiment table4", "table2"),
+        ("--name msh4 --background_root none", "is not a folder"),
+        ("--name msh4 --lr 0", "above 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(flags: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        parse_classify(["--experiment", "table2", *flags.split()])

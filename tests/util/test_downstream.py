@@ -6,20 +6,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, draw_hand
+from helpers import CPU, TINY, command, draw_hand
 
 import test as test_script
 import train
 from data.composites import downstream as annotated
 from data.composites.composite import Placement, place_hand, place_points, random_placement
-from data.composites.downstream import (
-    AnnotatedHands,
-    background_bank,
-    cut_out,
-    motion_matrix,
-    move,
-    photograph,
-)
+from data.composites.downstream import AnnotatedHands, background_bank, cut_out, motion_matrix, move, photograph
 from data.demo import ensure_demo
 from data.hands import Hand
 from data.joints import read_joints
@@ -29,10 +22,7 @@ from options.test_options import parse_test
 from util.errors import UsageError
 from util.images import ImageError, read_rgb
 from util.runtime import Amp
-from util.studies.downstream import predict, score
-from util.studies.downstream_report import draw_joints, draw_mask, gap_closed
-
-CPU = torch.device("cpu")
+from util.studies.downstream import draw_joints, draw_mask, gap_closed, predict, score
 
 
 @pytest.fixture(autouse=True)
@@ -40,21 +30,16 @@ def few_backgrounds(monkeypatch):
     monkeypatch.setattr(annotated, "PHOTOGRAPHS", {"train": 8, "test": 4})
 
 
-def test_errors_and_pck_by_hand():
+def test_scores_by_hand():
     true = np.zeros((2, 3, 2))
     predicted = np.array([[[3, 4], [0, 0], [9, 9]], [[0, 2], [50, 50], [6, 8]]])
     seen = np.array([[True, True, False], [True, False, True]])
     for size, share in ((40, 0.5), (100, 0.75), (200, 1.0)):  # errors of 5, 0, 2 and 10 pixels
         scores = score("keypoints", predicted, {"joints": true, "seen": seen}, size=size)
         assert scores == {"pck": share, "error": 4.25}
-
-
-def test_iou_is_the_mean_over_hands():
-    truth = np.zeros((2, 4, 4), bool)
+    truth, predicted = np.zeros((2, 2, 4, 4), bool)
     truth[0, :2], truth[1, :, :1] = True, True
-    predicted = np.zeros_like(truth)
-    predicted[0, 1:3] = True  # 4 of 12 pixels in common
-    predicted[1, :, :2] = True  # 4 of 8
+    predicted[0, 1:3], predicted[1, :, :2] = True, True  # 4 of 12 pixels in common, and 4 of 8
     assert score("segmentation", predicted, {"mask": truth}, size=4)["iou"] == pytest.approx((1 / 3 + 1 / 2) / 2)
 
 
@@ -64,20 +49,17 @@ def test_share_of_the_gap_by_hand():
     assert closed.verdict == "translation closes 70 % of the gap (60 % to 80 % over 2 seeds)"
     errors = gap_closed([10.0, 11.0], [9.0, 10.0], [6.0, 7.0], lower_is_better=True)
     assert errors.share == pytest.approx(0.25) and errors.gap == pytest.approx(4)
-    worse = gap_closed([0.6, 0.6], [0.55, 0.62], [0.7, 0.7])
-    assert worse.share == pytest.approx(-0.15)
+    assert gap_closed([0.6, 0.6], [0.55, 0.62], [0.7, 0.7]).share == pytest.approx(-0.15)
+    single = gap_closed([0.5], [0.6], [0.7])
+    assert single.share == pytest.approx(0.5) and "by one seed" in single.verdict
 
 
 def test_no_share_of_a_gap_that_may_be_chance():
     narrow = gap_closed([0.60, 0.70], [0.66, 0.70], [0.65, 0.75])  # 0.05 wide, seeds differ by 0.10
     assert narrow.share is None and "no wider than the spread" in narrow.verdict
-    crossed = gap_closed([0.0, 0.6], [0.5, 0.5], [1.0, 0.6])  # wide, but one seed finds none
-    assert crossed.share is None
     assert narrow.gain == pytest.approx(0.03) and narrow.verdict.endswith("by 1 of 2 seeds")
-    reversed_ = gap_closed([0.7], [0.6], [0.6])
-    assert reversed_.share is None
-    single = gap_closed([0.5], [0.6], [0.7])
-    assert single.share == pytest.approx(0.5) and "by one seed" in single.verdict
+    assert gap_closed([0.0, 0.6], [0.5, 0.5], [1.0, 0.6]).share is None  # wide, but one seed finds none
+    assert gap_closed([0.7], [0.6], [0.6]).share is None
 
 
 def dotted_hand(seed: int = 0) -> tuple[Hand, np.ndarray]:
@@ -110,12 +92,8 @@ def test_joints_move_with_the_cutout():
     hand, spot = dotted_hand()
     cut = cut_out(hand, size=64, name="x", joints=np.tile(spot, (21, 1)))
     rng = np.random.default_rng(0)
-    for motion in (
-        Placement(),
-        Placement(turn=90),
-        Placement(mirror=True),
-        *(random_placement(rng, zoom=(0.8, 1.2), turn=30) for _ in range(6)),
-    ):
+    drawn = [random_placement(rng, zoom=(0.8, 1.2), turn=30) for _ in range(6)]
+    for motion in (Placement(), Placement(turn=90), Placement(mirror=True), *drawn):
         matrix = motion_matrix(motion, canvas=len(cut.cutout), size=64)
         colours, opacity = move(cut.cutout, matrix, 64)
         joint = cut.joints[0] @ matrix[:, :2].T + matrix[:, 2]
@@ -123,23 +101,10 @@ def test_joints_move_with_the_cutout():
         assert opacity.min() >= 0 and opacity.max() <= 1
 
 
-def test_a_motion_by_hand():
-    matrix = motion_matrix(Placement(turn=90, zoom=2, right=0.25), canvas=100, size=80)
-    # The middle goes to 3/4 across; what lies 10 to the right of it turns to 20 below (y points down).
-    assert matrix[:, :2] @ (50, 50) + matrix[:, 2] == pytest.approx([60, 40])
-    assert matrix[:, :2] @ (60, 50) + matrix[:, 2] == pytest.approx([60, 60])
-    mirrored = motion_matrix(Placement(mirror=True), canvas=100, size=80)
-    assert mirrored[:, :2] @ (60, 50) + mirrored[:, 2] == pytest.approx([30, 40])
-
-
-def sets(count: int = 4) -> list:
-    return [cut_out(dotted_hand(seed)[0], size=64, name=str(seed)) for seed in range(count)]
-
-
 def test_only_the_hand_differs_between_sets():
     """Same place in two sets: same background, decoy outline, motion and noise, whatever the hands' colours."""
     bank = background_bank(None, size=64, part="train", seed=0)
-    first = sets()
+    first = [cut_out(dotted_hand(seed)[0], size=64, name=str(seed)) for seed in range(4)]
     second = [hand._replace(cutout=hand.cutout // np.array([2, 2, 2, 1], np.uint8)) for hand in first]
     a, b = (AnnotatedHands(hands, background=bank, seed=3, train=True) for hands in (first, second))
     for k in (0, 5):
@@ -153,8 +118,8 @@ def test_only_the_hand_differs_between_sets():
 
 
 def test_parts_share_no_background():
-    train_bank, test_bank = (background_bank(None, size=32, part=part, seed=0) for part in ("train", "test"))
-    drawn = [{bank(np.random.default_rng(k)).tobytes() for k in range(150)} for bank in (train_bank, test_bank)]
+    banks = [background_bank(None, size=32, part=part, seed=0) for part in ("train", "test")]
+    drawn = [{bank(np.random.default_rng(k)).tobytes() for k in range(150)} for bank in banks]
     assert drawn[0] and drawn[1] and not drawn[0] & drawn[1]
 
 
@@ -163,13 +128,6 @@ def test_photographs_keep_their_mean():
     for seed in range(5):
         taken = photograph(flat, np.random.default_rng(seed))
         assert taken.dtype == np.uint8 and 84 < taken.mean() < 116
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    root = tmp_path_factory.mktemp("demo")
-    ensure_demo(root, num_workers=0, frames_per_camera=1, frames_per_user=1)
-    return root
 
 
 def test_unreadable_joints_are_named(tmp_path):
@@ -183,17 +141,15 @@ def test_unreadable_joints_are_named(tmp_path):
 
 
 def test_locate_finds_the_bump_it_was_taught():
-    joints = torch.tensor([[[10.5, 20.5], [0.5, 0.5], [31.5, 3.2], [15.0, 15.3]]])
-    batch = {"joints": joints, "seen": torch.ones(1, 4, dtype=torch.bool)}
+    joints, seen = torch.tensor([[[10.5, 20.5], [0.5, 0.5], [31.5, 3.2], [15.0, 15.3]]]), torch.ones(1, 4).bool()
     centres = torch.arange(32) + 0.5
     across, down = (-0.5 * ((centres - joints[..., None]) / 1.5) ** 2).unbind(2)
     logits = down[..., :, None] + across[..., None, :]
     assert (locate(logits) - joints)[0, [0, 3]].abs().max() < 0.2
     assert (locate(logits) - joints).abs().max() < 1.2  # half a bump is missing beyond the border
-    perfect = keypoint_loss(logits, batch)
-    assert keypoint_loss(logits.roll(4, -1), batch) > perfect + 1
-    hidden = {"joints": joints + 5, "seen": torch.zeros(1, 4, dtype=torch.bool)}
-    assert keypoint_loss(logits, hidden) == 0
+    batch = {"joints": joints, "seen": seen}
+    assert keypoint_loss(logits.roll(4, -1), batch) > keypoint_loss(logits, batch) + 1
+    assert keypoint_loss(logits, {"joints": joints + 5, "seen": ~seen}) == 0
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -227,38 +183,30 @@ def test_pictures():
     assert (draw_joints(image, joints) != draw_joints(image, joints, np.zeros(21, bool))).any()
 
 
+RUN = ("--name", "run", "--checkpoints_dir")
+
+
 @pytest.fixture(scope="module")
-def demo_run(demo, tmp_path_factory):
+def demo_run(tmp_path_factory):
     """A run of one step on a tiny demo: its checkpoints folder."""
-    folder = tmp_path_factory.mktemp("runs")
-    argv = ["train.py", "--name", "d", "--netD", "pixel", "--max_steps", "1", "--dataroot", demo]
-    argv += ["--checkpoints_dir", folder]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", [str(arg) for arg in (*argv, *TINY, "--test_size", "2", "--val_size", "1")])
-        train.main()
-    return folder
+    root = tmp_path_factory.mktemp("demo")
+    ensure_demo(root / "data", num_workers=0, frames_per_camera=1, frames_per_user=1)
+    flags = (*TINY, "--netD", "pixel", "--max_steps", 1, "--test_size", 2, "--val_size", 1)
+    assert command(train.main, *RUN, root, "--dataroot", root / "data", *flags) == 0
+    return root
 
 
-SMALL = [
-    "--downstream_steps",
-    "2",
-    "--downstream_seeds",
-    "2",
-    "--downstream_size",
-    "64",
-    "--downstream_width",
-    "2",
-    "--downstream_batch",
-    "2",
-]
-SMALL += ["--num_workers", "0", "--amp", "off", "--device", "cpu"]
+SMALL = (
+    *("--downstream_steps", 2, "--downstream_seeds", 2, "--downstream_size", 64, "--downstream_width", 2),
+    *("--downstream_batch", 2, "--num_workers", 0, "--amp", "off", "--device", "cpu"),
+)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_study_from_the_command_line(task, demo_run, tmp_path, run_main, capsys):
-    flags = ("--name", "d", "--checkpoints_dir", demo_run, "--results_dir", tmp_path, "--downstream", task, *SMALL)
+def test_a_study_from_the_command_line(task, demo_run, tmp_path, run_main):
+    flags = (*RUN, demo_run, "--results_dir", tmp_path, "--downstream", task, *SMALL)
     assert run_main(test_script.main, *flags)[0] == 0
-    folder = tmp_path / "d" / "downstream" / task
+    folder = tmp_path / "run" / "downstream" / task
     table, metrics = (folder / "table.md").read_text(), json.loads((folder / "metrics.json").read_text())
     assert all(label in table for label in ("(a) synthetic", "(b) translated", "(c) real"))
     assert set(metrics["scores"]) == ({"iou"} if task == "segmentation" else {"pck", "error"})
@@ -276,10 +224,9 @@ def test_a_study_from_the_command_line(task, demo_run, tmp_path, run_main, capsy
     assert again[0] == 0 and json.loads((folder / "metrics.json").read_text()) == metrics
 
 
-def test_keypoints_need_joints(hands_root, tmp_path, run_main):
-    argv = ("--name", "h", "--netD", "pixel", "--max_steps", "1", "--dataroot", hands_root)
-    assert run_main(train.main, *argv, "--checkpoints_dir", tmp_path, *TINY)[0] == 0
-    flags = ("--name", "h", "--checkpoints_dir", tmp_path, "--results_dir", tmp_path, *SMALL)
+def test_keypoints_need_joints(fit, tmp_path, run_main):
+    assert fit("--max_steps", 1)[0] == 0
+    flags = (*RUN, tmp_path, "--results_dir", tmp_path, *SMALL)
     status, message = run_main(test_script.main, *flags, "--downstream", "keypoints")
     assert status == 2 and "only the demo has them" in message and "--downstream segmentation" in message
     assert run_main(test_script.main, *flags, "--downstream", "segmentation")[0] == 0
@@ -288,12 +235,12 @@ def test_keypoints_need_joints(hands_root, tmp_path, run_main):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--downstream_seeds", "2"], "--downstream_seeds needs --downstream"),
-        (["--downstream", "segmentation", "--direction", "RtoS"], "drop --direction RtoS"),
-        (["--downstream", "segmentation", "--phase", "all"], "drop --phase"),
-        (["--downstream", "segmentation", "--input", "."], "--input"),
+        ("--downstream_seeds 2", "--downstream_seeds needs --downstream"),
+        ("--downstream segmentation --direction RtoS", "drop --direction RtoS"),
+        ("--downstream segmentation --phase all", "drop --phase"),
+        ("--downstream segmentation --input .", "--input"),
     ],
 )
 def test_flags_that_cannot_work(flags, message):
     with pytest.raises(UsageError, match=message):
-        parse_test(["--name", "x", *flags])
+        parse_test(["--name", "x", *flags.split()])

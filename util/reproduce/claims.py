@@ -21,9 +21,9 @@ from models.features.registry import load_feature_net
 from options.test_options import test_parser
 from util.images import ImageError, read_mask, read_rgb
 from util.runtime import resolve_device
-from util.scores.classification import wilson_interval
 from util.scores.distances import Difference, frechet_difference, kernel_difference, mean_difference
 from util.scores.features import extract_features
+from util.studies.classification_report import wilson_interval
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds here", "does not hold here", "undecided here", "not tested"
 CONFIDENCE = 0.95

@@ -17,17 +17,15 @@ from util.drawing import sheet
 from util.files import as_utf8, csv_text, write_bytes
 from util.images import to_uint8
 from util.runtime import Amp, seed_everything
-from util.studies.training import train
+from util.studies import train
 from util.training.checkpoints import can_resume, resume
 from util.workers import progress
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """classes: their names in order; generated hands count as real where they have no class of their own.
-
-    training_sets: for each, the share that each kind has of its class. test_sets: the kinds that are tested together.
-    """
+    """classes: in order; generated hands count as real where they have no class of their own. training_sets: for each, the
+    share that each kind has of its class. test_sets: the kinds that are tested together."""
 
     classes: tuple[str, ...]
     training_sets: Mapping[str, Mapping[str, float]]
@@ -66,11 +64,6 @@ def training_samples(experiment: Experiment, name: str, hands: Mapping[str, Sequ
     return samples
 
 
-def test_samples(experiment: Experiment, hands: Mapping[str, Sequence[HandFile]]) -> list[Sample]:
-    """All hands to be tested, each once."""
-    return [Sample(file, kind, experiment.label(kind)) for kind in KINDS for file in hands[kind]]
-
-
 def dataset(samples: Sequence[Sample], opt: Namespace, part: str) -> HandsOnBackgrounds:
     """The samples as they are trained on ("train") or tested: the same backgrounds whatever the training set."""
     backgrounds = open_backgrounds(opt.background_root, size=opt.img_size, part=part)
@@ -78,25 +71,24 @@ def dataset(samples: Sequence[Sample], opt: Namespace, part: str) -> HandsOnBack
 
 
 def run_training_set(
+    name: str,
     samples: list[Sample],
     tested: list[Sample],
     *,
     opt: Namespace,
-    classes: Sequence[str],
-    folder: Path,
-    board: Path,
+    classes: int,
+    study: Path,
     device: torch.device,
     amp: Amp,
 ) -> np.ndarray:
-    """Train a classifier on `samples`, or continue the one in `folder`, and judge `tested`.
+    """Train a classifier on `samples` in the study's folder, or continue it with --continue_train, and judge `tested`.
 
-    opt: the flags of classify.py. board: TensorBoard's folder. Returns float64 (N, n_classes): each sample's probability
-    of each class, on the test part's backgrounds. Raises util.errors.Stopped on SIGINT and SIGTERM.
+    opt: the flags of classify.py. Returns float64 (N, classes): each sample's probability of each class, on the test part's
+    backgrounds. Raises util.errors.Stopped on SIGINT and SIGTERM.
     """
     seed_everything(opt.seed)
-    net = HandClassifier(
-        vit=opt.vit, img_size=opt.img_size, num_classes=len(classes), lr=opt.lr, amp=amp, device=device
-    )
+    net = HandClassifier(vit=opt.vit, img_size=opt.img_size, num_classes=classes, lr=opt.lr, amp=amp, device=device)
+    folder = study / "runs" / name
     train(
         net,
         dataset(samples, opt, "train"),
@@ -107,7 +99,7 @@ def run_training_set(
         seed=opt.seed,
         num_workers=opt.num_workers,
         start=resume(folder, net) if opt.continue_train and can_resume(folder) else None,
-        board=board,
+        board=study / "tensorboard" / name,
         save_every=opt.save_freq,
     )
     loader = ordered_batches(dataset(tested, opt, "test"), opt.batch_size, num_workers=opt.num_workers)
@@ -128,16 +120,12 @@ def confusion_by_kind(samples: Sequence[Sample], probabilities: np.ndarray) -> n
 def write_predictions(
     path: Path, experiment: Experiment, samples: Sequence[Sample], predictions: Mapping[str, np.ndarray]
 ) -> None:
-    """predictions.csv: file, true, predicted, p_<class>..., train_set, test_set; one row for each line of a test.
-
-    predictions: {training set: the samples' probabilities}. A hand that belongs to two test sets has a row in each.
-    """
+    """Write predictions.csv. predictions: {training set: the samples' probabilities}. A hand of two test sets has two rows."""
     names = experiment.classes
     rows = [
         [
             *(sample.file.image.as_posix(), names[sample.label], names[chances.argmax()]),
-            *(f"{chance:.9g}" for chance in chances),
-            *(train_set, test_set),
+            *(*(f"{chance:.9g}" for chance in chances), train_set, test_set),
         ]
         for train_set, probabilities in predictions.items()
         for test_set, kinds in experiment.test_sets.items()

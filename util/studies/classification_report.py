@@ -1,14 +1,17 @@
-"""The classification study's report: Tables II and III in Markdown, the published numbers beside ours, and Fig. 7."""
+"""The classification study's scores, and its report: Tables II and III in Markdown beside the published numbers, and Fig. 7.
 
-import itertools
+Confusion matrices have predicted classes as rows and true classes as columns, as Fig. 7 has them; scikit-learn's are
+the transpose. A ratio whose denominator is zero counts as 0, as in scikit-learn.
+"""
+
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.stats import binomtest
 
 from data.composites.classification import KINDS
 from util.drawing import INK, draw_text, sheet
 from util.results.pages import table
-from util.scores.classification import percent, report, wilson_interval
 from util.studies.classification import Experiment
 
 CELL = 150  # pixels of the confusion matrix's cells
@@ -37,8 +40,37 @@ PUBLISHED_TABLE3 = {
 }
 
 
+def report(matrix: np.ndarray, names: Sequence[str]) -> dict:
+    """The scores of one test, as metrics.json holds them. matrix: integers (C, C); support: how many have the class."""
+    hits, given, having = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    scores = {
+        "precision": hits / np.maximum(given, 1),
+        "recall": hits / np.maximum(having, 1),
+        "f1": 2 * hits / np.maximum(given + having, 1),
+        "support": having,
+    }
+    return {
+        "accuracy": float(hits.sum() / max(matrix.sum(), 1)),
+        "n": int(matrix.sum()),
+        "classes": list(names),
+        "confusion": matrix.tolist(),
+        "per_class": {name: {key: values[i].item() for key, values in scores.items()} for i, name in enumerate(names)},
+    }
+
+
+def wilson_interval(successes: int, total: int) -> tuple[float, float]:
+    """The 95 % score interval of a binomial share (Wilson 1927), which stays sensible near 0 and 1 and for small totals."""
+    interval = binomtest(successes, total).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def percent(share: float, total: int) -> str:
+    """A share of `total` in percent, with as many digits as so many samples support: 33 (of 6), 95.5 (of 3500)."""
+    return f"{100 * share:.{0 if total < 200 else 1 if total < 20_000 else 2}f}"
+
+
 def reports(experiment: Experiment, by_kind: np.ndarray) -> dict[str, dict]:
-    """{test set: its util.scores.classification.report}, for one training set's confusion_by_kind."""
+    """{test set: its report}, for one training set's confusion_by_kind."""
     results = {}
     for name, kinds in experiment.test_sets.items():
         matrix = np.zeros((len(experiment.classes),) * 2, np.int64)
@@ -57,9 +89,8 @@ def called_real(by_kind: np.ndarray, kind: str = "generated") -> tuple[int, int]
 def answer(name: str, by_kind: np.ndarray) -> str:
     """The experiment's result on generated hands in words, by the confusion_by_kind of its first training set.
 
-    A share of hands taken for real means little alone, as a classifier that calls everything real takes all of them. So
-    the text adds the same classifier's shares of real and of synthetic hands, and rejects the answer if it cannot tell
-    these two apart better than chance.
+    A classifier that calls everything real takes all of them for real. So the text adds its shares of real and of
+    synthetic hands, and rejects the answer if it cannot tell these two apart better than chance.
     """
     who = "never saw one" if name == "table2" else "was taught to tell the three apart"
     calls = {kind: called_real(by_kind, kind) for kind in KINDS}
@@ -82,27 +113,24 @@ def answer(name: str, by_kind: np.ndarray) -> str:
 
 
 def table2(results: Mapping[str, Mapping[str, Mapping]]) -> str:
-    """Table II as Markdown, from {training set: {test set: report (util.scores.classification)}}, percent.
-
-    Each report's classes are synthetic and real; keys as in TRAINING_SETS and TEST_SETS.
-    """
+    """Table II as Markdown, in percent, from {training set: {test set: report of synthetic and real hands}}."""
     header = ["#", "train set", "test set", "", "precision syn / rea", "recall syn / rea", "F1 syn / rea", "accuracy"]
+
+    def pairs(values: Sequence[float]) -> list[str]:
+        return [f"{values[i]:.2f} / {values[i + 1]:.2f}" for i in (0, 2, 4)] + [f"{values[6]:.2f}"]
+
     rows = []
     for number, (train, tests) in enumerate(results.items(), start=1):
         for test, scores in tests.items():
             ours = [scores["per_class"][name][key] for key in SCORES for name in KINDS[:2]] + [scores["accuracy"]]
-            ours = _pairs([100 * value for value in ours])
+            ours = pairs([100 * value for value in ours])
             rows.append([str(number), TRAINING_SETS[train], TEST_SETS[test], "ours", *ours])
-            rows.append(["", "", "", "*published*", *_pairs(PUBLISHED_TABLE2[train, test])])
+            rows.append(["", "", "", "*published*", *pairs(PUBLISHED_TABLE2[train, test])])
     return table(header, rows)
 
 
-def _pairs(values: Sequence[float]) -> list[str]:
-    return [f"{values[i]:.2f} / {values[i + 1]:.2f}" for i in (0, 2, 4)] + [f"{values[6]:.2f}"]
-
-
 def table3(scores: Mapping) -> str:
-    """Table III as Markdown, from one report (util.scores.classification) over KINDS, ours with the published."""
+    """Table III as Markdown, ours beside the published, from one report over KINDS."""
     ours = {name: [scores["per_class"][name][key] for key in SCORES] for name in KINDS}
     ours["accuracy"] = [scores["accuracy"]]
     rows = [
@@ -116,30 +144,26 @@ def table3(scores: Mapping) -> str:
 def study_markdown(results: Mapping[str, Mapping[str, Mapping]], *, used: str) -> str:
     """table.md. results: {training set: {test set: report}}; used: the answer and what it rests on, in words."""
     if "syn_rea_gen" in results:
-        text = f"Table III.\n\n{table3(results['syn_rea_gen']['syn_rea_gen'])}\n"
-    else:
-        share = PUBLISHED_TABLE2["syn_rea", "syn_gen"][3]
-        text = (
-            "Table II, in percent. Generated hands count as real, in training and in testing.\n\n"
-            f"{table2(results)}\n\n"
-            f"Published: {share:.2f} % of generated hands taken for real after training on syn \\| rea.\n"
-        )
-    return f"{used}\n\n{text}"
+        return f"{used}\n\nTable III.\n\n{table3(results['syn_rea_gen']['syn_rea_gen'])}\n"
+    share = PUBLISHED_TABLE2["syn_rea", "syn_gen"][3]
+    return (
+        f"{used}\n\nTable II, in percent. Generated hands count as real, in training and in testing.\n\n{table2(results)}"
+        f"\n\nPublished: {share:.2f} % of generated hands taken for real after training on syn \\| rea.\n"
+    )
 
 
 def draw_confusion(matrix: np.ndarray, names: Sequence[str], true_names: Sequence[str], *, title: str) -> np.ndarray:
-    """Fig. 7, uint8 RGB: counts and percent of the column; darker is more.
-
-    matrix: integers (R, C), rows predicted, columns true; names: R labels; true_names: C labels.
-    """
+    """Fig. 7, uint8 RGB: counts and percent of the column; darker is more. matrix: integers (R, C), R names, C true_names."""
     totals = matrix.sum(axis=0)
     shares = matrix / np.maximum(totals, 1)
-    cells = np.rint(PALE + (DEEP - PALE) * shares[..., None]).astype(np.uint8)  # (R, C, 3)
-    pictures = [[np.full((CELL, CELL, 3), cell, np.uint8) for cell in row] for row in cells]
-    for (row, column), picture in zip(np.ndindex(matrix.shape), itertools.chain(*pictures)):
-        ink = (255, 255, 255) if shares[row, column] > 0.5 else INK
-        draw_text(picture, str(matrix[row, column]), (CELL / 2, CELL / 2 - 14), size=0.9, ink=ink, bold=True)
-        draw_text(picture, f"{100 * shares[row, column]:.0f} %", (CELL / 2, CELL / 2 + 24), ink=ink)
+
+    def cell(count: int, share: float) -> np.ndarray:
+        picture = np.full((CELL, CELL, 3), np.rint(PALE + (DEEP - PALE) * share), np.uint8)
+        ink = (255, 255, 255) if share > 0.5 else INK
+        draw_text(picture, str(count), (CELL / 2, CELL / 2 - 14), size=0.9, ink=ink, bold=True)
+        draw_text(picture, f"{100 * share:.0f} %", (CELL / 2, CELL / 2 + 24), ink=ink)
+        return picture
+
     columns = [f"{name}: {total}" for name, total in zip(true_names, totals)]
-    labels = [f"called {name}" for name in names]
-    return sheet(pictures, columns=columns, labels=labels, title=title, side=CELL)
+    pictures = [[cell(*each) for each in zip(*row)] for row in zip(matrix, shares)]
+    return sheet(pictures, columns=columns, labels=[f"called {name}" for name in names], title=title, side=CELL)
