@@ -121,7 +121,7 @@ class HandTranslator:
 def hand_translator(
     net: nn.Module, options: Any, *, amp: Amp, device: torch.device, crop_to_hand: bool
 ) -> HandTranslator:
-    """A HandTranslator of a generator that was trained with these options (of models.config.Objective)."""
+    """A HandTranslator of a generator that was trained with these options."""
     paint = partial(translate, net, amp=amp, extend_colors=options.extend_colors, masked=False)
     return HandTranslator(paint, device, masked=options.mask, crop_to_hand=crop_to_hand)
 

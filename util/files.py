@@ -71,6 +71,11 @@ def strict(value: Any) -> Any:
     return json.loads(json.dumps(value), parse_constant=lambda _: None)
 
 
+def read_json(path: Path) -> dict | None:
+    """What write_json has written; None where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
 def write_json(path: Path, content: dict) -> None:
     """Write strict JSON, indented."""
     write_bytes(path, (json.dumps(strict(content), indent=2, allow_nan=False) + "\n").encode())

@@ -4,7 +4,6 @@ Every test is about these trainings: its interval covers the choice of images, n
 """
 
 import csv
-import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from scipy.stats import binomtest
 from models import MODELS
 from models.features.registry import load_feature_net
 from options.test_options import test_parser
+from util.files import read_json
 from util.images import ImageError, read_mask, read_rgb
 from util.runtime import resolve_device
 from util.scores.distances import Difference, frechet_difference, kernel_difference, mean_difference
@@ -166,15 +166,6 @@ def mixing_helps(paper: str, right: Mapping[str, Sequence[bool]]) -> Claim:
 
 
 # ------------------------------------------------------------------ results
-
-
-def read_json(path: Path) -> dict | None:
-    """A results file, None where there is none that can be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def test_folder(opt: Namespace, model: str) -> Path:

@@ -13,13 +13,11 @@ from util.errors import UsageError
 from util.files import write_bytes
 from util.images import read_mask, read_rgb
 from util.reproduce.claims import (
-    Claim,
     Comparison,
     classifier_claims,
     common_sources,
     deep_inside,
     model_claims,
-    read_json,
     table_rows,
     test_folder,
 )
@@ -64,24 +62,26 @@ def write_page(opt: Namespace, stages: list[Stage]) -> Path:
         "Downstream": (opt.folder / opt.figure_model / "downstream" / "segmentation", "downstream"),
     }
     claims = [*of_models, *classifier_claims(opt)]
+    lines = [[each.paper, f"**{each.verdict}**", each.measured.replace("; ", "<br>")] for each in claims]
     commands = "\n".join(workers.shell_line(stage.command) for stage in stages)
     parts = [
         f"# {TITLE}",
         "## Which of the paper's claims hold here",
-        table(["the paper", "verdict", "measured here"], [claim_row(each) for each in claims]),
+        table(["the paper", "verdict", "measured here"], lines),
         VERDICTS,
         *training_section(opt, rows),
         *table_one_section(rows, comparisons),
         *(figures[name] for name in ("fig1", "fig3", "masks", "fig4", "fig5")),
-        *(part for title, (folder, name) in studies.items() for part in (*study(title, folder), figures[name])),
+        *(part for title, (folder, name) in studies.items() for part in (f"## {title}", study(folder), figures[name])),
         f"## Commands\n\nWhat `python -m util.reproduce` ran, in order:\n\n```\n{commands}\n```",
     ]
     write_pages(opt.folder, "paper.md", title=TITLE, text="\n\n".join(part for part in parts if part) + "\n")
     return opt.folder / "index.html"
 
 
-def claim_row(claim: Claim) -> list[str]:
-    return [claim.paper, f"**{claim.verdict}**", claim.measured.replace("; ", "<br>")]
+def study(folder: Path) -> str:
+    """The table of a study."""
+    return (folder / "table.md").read_text(encoding="utf-8") if (folder / "table.md").exists() else "Not there yet."
 
 
 def training_section(opt: Namespace, rows: Mapping[str, dict]) -> list[str]:
@@ -132,12 +132,6 @@ def table_one_section(rows: Mapping[str, dict], comparisons: Sequence[Comparison
         parts.append("Differences between models (95 % interval); below zero, the first is better:")
         parts.append(table(["by", "difference"], [[each.measure, each.text()] for each in comparisons]))
     return parts
-
-
-def study(title: str, folder: Path) -> list[str]:
-    """The table of a study."""
-    there = read_json(folder / "metrics.json") and (folder / "table.md").exists()
-    return [f"## {title}", (folder / "table.md").read_text(encoding="utf-8") if there else "Not there yet."]
 
 
 # ------------------------------------------------------------------ figures

@@ -1,6 +1,5 @@
 """Runs stages, several side by side where asked, skips what is done, and takes up what was interrupted."""
 
-import json
 import logging
 import subprocess
 import time
@@ -8,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from util import workers
-from util.files import write_json
+from util.files import read_json, write_json
 from util.reproduce.stages import Stage
 from util.run import OPTIONS_FILE
 
@@ -31,11 +30,8 @@ class Runner:
         self.faults: dict[str, str] = {}  # why stages have not ended well
 
     def record(self, name: str) -> dict:
-        """The stage's record; {} where there is none that can be read."""
-        try:
-            return json.loads((self.folder / "stages" / f"{name}.json").read_text())
-        except (OSError, ValueError):
-            return {}
+        """The stage's record; {} where there is none."""
+        return read_json(self.folder / "stages" / f"{name}.json") or {}
 
     def log_of(self, stage: Stage) -> Path:
         """Where the stage's output goes."""
