@@ -94,7 +94,7 @@ class Objective:
     lr: float = option(
         1e-4,
         "learning rate of Adam",
-        paper=MODELS["mshgan4"].paper_lr,  # --model has its own: options.train_options.paper_rate
+        paper=MODELS["mshgan4"].paper_lr,  # other models have others: options.train_options
         silnet=1e-3,
         high=1,
         above=True,

@@ -1,6 +1,7 @@
 """The parser of all scripts: flags with two levels of help, argument types with ranges, and errors with suggestions."""
 
 import argparse
+import contextlib
 import difflib
 import os
 import re
@@ -31,8 +32,7 @@ RENAMED = {
     "--gan_mode --no_lsgan": "the adversarial loss is always LSGAN",
     "--niter --niter_decay --n_epochs_decay --lr_policy --lr_decay_iters": "use --n_epochs and --lr_decay",
     "--epoch_count": "use --continue_train, which goes on from the last save",
-    "--print_freq": "use --log_freq, in steps",
-    "--save_latest_freq --save_by_iter": "use --save_freq, in steps",
+    "--print_freq --save_latest_freq --save_by_iter": "use --log_freq and --save_freq, in steps",
     "--update_html_freq --no_html --display_id --display_ncols --display_port": "use --display_freq; 0: no pictures",
     "--use_wandb": "scalars and pictures go to TensorBoard",
     "--how_many --ntest": "use test.py --num_test",
@@ -53,10 +53,7 @@ def renamed(old: str) -> str | None:
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser with two levels of help, whose errors are a UsageError of one sentence.
-
-    The error for an unknown flag or choice suggests the nearest known one; for one of CycleGAN's, its replacement.
-    """
+    """An ArgumentParser with two levels of help, whose errors are a UsageError of one sentence, and suggest what was meant."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, add_help=False, **kwargs)
@@ -92,10 +89,8 @@ class Parser(argparse.ArgumentParser):
         return frozenset(action.dest for action in self.flags() if getattr(action, "may_change", False))
 
     def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
-        """Parse argv (None: the command line); `.explicit` lists the names of the flags in argv.
-
-        argparse leaves an attribute alone that the namespace has already. So those that still hold the marker were not given.
-        """
+        """Parse argv (None: the command line); `.explicit` lists the names of the flags in argv."""
+        # argparse leaves attributes alone that the namespace has: those that still hold the marker were not given.
         defaults, marker = {action.dest: action.default for action in self.flags()}, object()
         opt = vars(self.parse_args(argv, argparse.Namespace(**dict.fromkeys(defaults, marker))))
         given = {name: value for name, value in opt.items() if value is not marker}
@@ -208,25 +203,23 @@ def flags_of_file(content: dict[str, Any], parser: Parser, *, where: str) -> lis
 
 def integer(minimum: int, maximum: int = 2**31 - 1, *, step: int = 1) -> Callable[[str], int]:
     """An argument type: an integer in [minimum, maximum], a multiple of `step`."""
-    return number(minimum, maximum, step=step, kind=int)
+    return number(minimum, maximum, step=step)
 
 
-def number(minimum, maximum=1e6, *, above: bool = False, step: int = 0, kind: type = float) -> Callable[[str], float]:
-    """An argument type: a finite number in [minimum, maximum], or in (minimum, maximum] if `above`."""
+def number(minimum: float, maximum: float = 1e6, *, above: bool = False, step: int = 0) -> Callable[[str], float]:
+    """An argument type: a number in [minimum, maximum], or in (minimum, maximum] if `above`. step: see integer; 0: none."""
+    kind = int if step else float
 
     def convert(text: str) -> float:
-        try:
+        with contextlib.suppress(ValueError):
             value = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {'an integer' if kind is int else 'a number'}") from None
-        if not ((value > minimum if above else value >= minimum) and value <= maximum):  # nor does nan
-            limits = f"{'above' if above else 'at least'} {minimum:g} and at most {maximum:.10g}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {limits}")
-        if step and value % step:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a multiple of {step}")
-        return value
+            if minimum <= value <= maximum and not (above and value == minimum) and not (step and value % step):
+                return value
+        wanted = "an integer" if step == 1 else f"a multiple of {step}" if step else "a number"
+        limits = f"{'above' if above else 'at least'} {minimum:g} and at most {maximum:.10g}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted} {limits}")
 
-    convert.__name__ = "N" if kind is int else "X"  # its name in the help
+    convert.__name__ = "N" if step else "X"  # its name in the help
     return convert
 
 

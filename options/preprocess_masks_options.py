@@ -59,10 +59,7 @@ def kernel_size(text: str) -> int:
 
 
 def parse_preprocess_masks(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse argv (None: the command line); `.real_root` is resolved to a folder, `.frames` are RealHands'.
-
-    Raises UsageError if the folder holds no frames or limits contradict each other.
-    """
+    """Parse argv (None: the command line); `.real_root` is resolved, `.frames` are RealHands'. Raises UsageError."""
     opt = preprocess_masks_parser().parse(argv)
     refuse(not (opt.real_root or opt.dataroot), "no data given: pass --dataroot or --real_root")
     if not opt.real_root:

@@ -116,8 +116,7 @@ def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
     several = len(opt.name) > 1 and (opt.export or opt.input)
     refuse(several, f"--input and --export take one model, got {len(opt.name)} names; give one --name")
     refuse(len(set(opt.name)) < len(opt.name), f"--name names a run twice: {' '.join(opt.name)}")
-    whole = "annotations are in the pixels of the whole image; add --no-crop"
-    refuse(opt.annotations and opt.crop, f"--annotations with --crop: {whole}")
+    refuse(opt.annotations and opt.crop, "--annotations are in the pixels of whole images; add --no-crop")
     refuse(given("objects") and not opt.input, "--objects needs --input; a split has the frames of the run's training")
     refuse(opt.silnet and not opt.metrics, "--silnet scores translations, and --no-metrics scores nothing; drop one")
     return opt

@@ -159,36 +159,24 @@ def apply_segmenter_defaults(opt: argparse.Namespace, parser: Parser) -> None:
 def apply_translator_defaults(opt: argparse.Namespace) -> None:
     """Set a translator's defaults, some of which depend on the model. Raises UsageError for impossible combinations."""
     values = {name: option.paper if opt.paper else option.default for name, option in OPTIONS.items()}
-    values |= {name: getattr(MODELS[opt.model], name) for name in ("netG", "netD", "lambda_geo")}
-    apply_defaults(opt, values | {"lr": paper_rate(opt)} if opt.paper else values)
+    apply_defaults(opt, values | {name: getattr(MODELS[opt.model], name) for name in ("netG", "netD", "lambda_geo")})
+    if opt.paper:  # the published rates go by the discriminator, unless --model names one
+        alike = [entry for entry in MODELS.values() if entry.netD == opt.netD]
+        apply_defaults(opt, {"lr": (MODELS[opt.model] if "model" in opt.explicit else alike[0]).paper_lr})
     if opt.lambda_geo and not opt.silnet:
-        opt.silnet = known_silnet(opt)
+        opt.silnet, known = "silnet", opt.checkpoints_dir / "silnet"
+        root = f" --dataroot {opt.dataroot}" if "dataroot" in opt.explicit else ""
+        refuse(
+            not known.is_dir(),
+            f"--lambda_geo needs a SilNet, and there is no run {known}; give --silnet CHECKPOINT, or --lambda_geo 0 for the "
+            f"masked variant, or first train one:\n    python train.py --model silnet --name silnet{root}",
+        )
     if "mask" not in opt.explicit:
         opt.mask = not opt.lambda_geo  # as in GeoConGAN, where the loss replaces the mask
     if not opt.mask:
         without_masks(opt)
     odd = opt.netD == "perceptual" and opt.crop_size % 32
     refuse(odd, f"--crop_size {opt.crop_size} with --netD perceptual, which takes multiples of 32")
-
-
-def paper_rate(opt: argparse.Namespace) -> float:
-    """The published learning rate of --model or, if that is not given, of the model with the same D, and G if possible."""
-    if "model" in opt.explicit:
-        return MODELS[opt.model].paper_lr
-    netG, netD = opt.netG or MODELS[opt.model].netG, opt.netD or MODELS[opt.model].netD
-    alike = [entry for entry in MODELS.values() if entry.netD == netD]
-    return next((entry for entry in alike if entry.netG == netG), alike[0]).paper_lr
-
-
-def known_silnet(opt: argparse.Namespace) -> str:
-    """The run named silnet in --checkpoints_dir. Raises UsageError, with the commands that train one, if there is none."""
-    if (opt.checkpoints_dir / "silnet").is_dir():
-        return "silnet"
-    root = f" --dataroot {opt.dataroot}" if "dataroot" in opt.explicit else ""
-    raise UsageError(
-        f"--lambda_geo needs a SilNet, and there is no run {opt.checkpoints_dir / 'silnet'}; give --silnet CHECKPOINT, or "
-        f"--lambda_geo 0 for the masked variant, or first train one:\n    python train.py --model silnet --name silnet{root}"
-    )
 
 
 def without_masks(opt: argparse.Namespace) -> None:

@@ -80,7 +80,6 @@ def test_every_replacement_is_a_flag_that_some_script_has():
 @pytest.mark.parametrize(
     "command, words",
     [
-        ("train --gpu_ids 0,1", ["--device", "torchrun"]),
         ("train --niter=100", ["--n_epochs"]),
         ("train --direction AtoB", ["both directions"]),
         ("train --model cycle_gan", ["resnet_9blocks", "patch"]),
@@ -88,12 +87,11 @@ def test_every_replacement_is_a_flag_that_some_script_has():
         ("train --no_dropout", ["did you mean --no-dropout?"]),
         ("train --num_test 4", ["it is a flag of test.py"]),
         ("train --without common_masks", ["did you mean common_mask?"]),
-        ("train --gpu_ids 0 --load_size 286 --batchsize 4", ["--device", "--load_scale", "--batch_size"]),
+        ("train --gpu_ids 0,1 --load_size 286 --batchsize 4", ["--device", "torchrun", "--load_scale", "--batch_size"]),
         ("train --name x --continue_train=yes", ["takes no value", "'yes'", "--no-continue_train"]),
         ("train --name x --continue_train yes", ["unrecognized arguments: yes"]),
         ("test --direction AtoB", ["StoR"]),
         ("test --dataset_mode single", ["--input"]),
-        ("test --phase tset", ["did you mean test?"]),
         ("classify --experiment table2 --name a --gen_dir .", ["choose a run"]),
         ("train --name x --crop_size 48", ["multiples of 32"]),
         ("train --name x --model silnet --without common_mask", ["does not use them"]),
@@ -109,10 +107,9 @@ def test_wrong_flags_are_answered_in_a_sentence(command, words):
 
 def test_without_a_name_train_lists_the_runs_and_test_takes_the_newest_translator(tmp_path):
     where = ["--checkpoints_dir", str(tmp_path)]
-    with pytest.raises(UsageError, match=r"python train.py --name demo[^$]*none yet"):
-        parse_train(where)
-    with pytest.raises(UsageError, match="no translators"):
-        parse_test(where)
+    for parse, words in (parse_train, r"python train.py --name demo[^$]*none yet"), (parse_test, "no translators"):
+        with pytest.raises(UsageError, match=words):
+            parse(where)
     runs = ("damaged", "mshgan4", 2), ("silnet", "silnet", 1), ("newest", "mshgan4", 0), ("older", "mshgan4", -1)
     for name, model, hours in runs:
         (tmp_path / name).mkdir()
@@ -158,7 +155,6 @@ def test_a_run_s_own_options_start_another_one_alike(tmp_path, flags):
     "text, words",
     [
         ("learning_rate: 1", "no flag --learning_rate"),
-        ("batchsize: 1", "did you mean --batch_size"),
         ("lr: 3", "--lr: '3' is not"),
         ("mask: 1", "takes no value, got '1'"),
         ("common_mask: 1", "common_mask is neither true nor false"),

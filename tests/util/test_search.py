@@ -30,9 +30,8 @@ space:
 
 @pytest.fixture
 def space_file(tmp_path) -> Path:
-    path = tmp_path / "space.yaml"
-    path.write_text(SPACE)
-    return path
+    (tmp_path / "space.yaml").write_text(SPACE)
+    return tmp_path / "space.yaml"
 
 
 def options(space_file: Path, *more: object) -> Namespace:
@@ -82,7 +81,7 @@ def search(monkeypatch):
         ("space: {lr: {low: 2, high: 1}}", "with or without log: true"),
         ("space: {lr: 1}", "must be a list of values"),
         ("space: {lr: [1]}\nfixed: {lr: 2}", "lr stands in both"),
-        ("space: {lr: [3]}", "is not above 0 and at most 1"),
+        ("space: {lr: [3]}", "is not a number above 0 and at most 1"),
         ("fixed: {lr: 2}", "must hold a mapping `space:`"),
         ("space: [", "cannot be read"),
         ("space: {mask: [true, false], batch_size: {low: 1, high: 3}}", "holds 6 different settings"),

@@ -14,9 +14,8 @@ def parse_search(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse argv (None: the command line); `.folder` is RESULTS_DIR/search/NAME."""
     parser = Parser(
         prog="python -m util.search",
-        description="Search for good settings as the paper did (section IV.B): many short trainings, a selection by eye, then "
-        "validation scores. Without --keep: short trials and a contact sheet. With it: the kept trials go on under "
-        "successive halving, and the winner is trained and tested.",
+        description="Search for good settings as the paper did (section IV.B): many short trials and a contact sheet of them; "
+        "then, with --keep, successive halving of those that look right, and the winner's whole training and test.",
     )
     parser.add_argument(
         "space", type=existing_file, metavar="SPACE.yaml", help="flags of all trials, and those that vary"

@@ -1,8 +1,7 @@
-"""A search's trials: short ones of a space of flags, successive halving, the winner's whole training; and the search's files.
+"""A search: short trials of a space of flags, successive halving, the winner's whole training; and what is written of them.
 
-The first two stages are Optuna studies whose trials wait in a queue that several processes share. A trial's user attribute "run"
-is its number, and that of its run of train.py. Trials of a process that was killed are queued again, and go on from their
-checkpoints.
+The first two stages are Optuna studies, queues of trials that several processes share. A trial's user attribute "run" is its
+number, and that of its run of train.py. What a killed process left is queued again, and goes on from its checkpoint.
 """
 
 import json
@@ -31,16 +30,11 @@ from util.run import BEST, OPTIONS_FILE, read_mapping
 log = logging.getLogger("search")
 
 RESERVED = {"name", "checkpoints_dir", "continue_train", "max_steps", "options"}  # flags that the search sets itself
-HEARTBEAT, DEAD = 5, 20  # seconds between signs of life, and without one until a process counts as dead
-COLUMNS = 4  # of the contact sheet
 
 
 class Search:
-    """opt: parse_search's. short: the study of stage one; long: that of the kept trials, once halving has begun. fixed: flags
-    of all trials; varied: {flag: a list of values, or a range with low, high, log and step}.
-
-    Raises UsageError for a space, a setting or a storage that cannot be used, and for a search begun with another space.
-    """
+    """fixed: flags of all trials; varied: {flag: a list of values, or a range with low, high, log and step}. short: the study of
+    stage one; long: that of the kept trials, once halving has begun. Raises UsageError."""
 
     def __init__(self, opt: Namespace) -> None:
         content = read_mapping(opt.space, name=str(opt.space))
@@ -72,10 +66,10 @@ class Search:
                 if isinstance(ends, list):
                     values[flag] = trial.suggest_categorical(flag, ends)
                     continue
-                low, high = (float(ends[end]) if isinstance(ends[end], str) else ends[end] for end in ("low", "high"))
-                kind = trial.suggest_int if isinstance(low, int) and isinstance(high, int) else trial.suggest_float
-                values[flag] = kind(flag, **(ends | {"low": low, "high": high}))  # YAML reads 1e-4 as text
-            except (KeyError, TypeError, ValueError) as error:
+                ends = {key: float(end) if isinstance(end, str) else end for key, end in ends.items()}  # 1e-4 is a text
+                whole = isinstance(ends["low"], int) and isinstance(ends["high"], int)
+                values[flag] = (trial.suggest_int if whole else trial.suggest_float)(flag, **ends)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
                 wanted = "must be a list of values, or {low: ..., high: ...}, with or without log: true or step"
                 raise UsageError(f"{self.opt.space}: {flag} {wanted} ({first_lines(error)})") from error
         return values
@@ -85,7 +79,7 @@ class Search:
         url = self.opt.storage or f"sqlite:///{self.opt.folder / 'study.db'}"
         wait = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}  # one process writes at a time
         try:
-            storage = optuna.storages.RDBStorage(url, wait, heartbeat_interval=HEARTBEAT, grace_period=DEAD)
+            storage = optuna.storages.RDBStorage(url, wait, heartbeat_interval=5, grace_period=20)  # seconds
         except Exception as error:  # of the database's own driver
             raise UsageError(f"--storage {url} cannot be opened ({first_lines(error)})") from error
         study = optuna.create_study(study_name=name, storage=storage, pruner=pruner, load_if_exists=True)
@@ -101,8 +95,7 @@ class Search:
         self.work(self.short, self.settings, lambda run, trial: self.train(run, self.suggest(trial), self.opt.steps))
 
     def run_long(self) -> None:
-        """Stage two: the kept trials, the best first, get --reduction times as many steps, again and again, for as long as Optuna's
-        pruner finds them good enough. Raises UsageError if one has failed, or if others were kept before."""
+        """Stage two: the kept trials, the best first, train --reduction times as long, again and again, unless they are pruned."""
         opt, done = self.opt, latest(self.short)
         if failed := [str(n) for n in opt.keep if n not in done or done[n].state != TrialState.COMPLETE]:
             raise UsageError(f"trials {' '.join(failed)} have no score from stage one; keep others")
@@ -160,12 +153,10 @@ class Search:
                 return
 
     def train(self, run: int, values: dict[str, Any], steps: int) -> float:
-        """Train to this many steps, from the run's checkpoint if there is one, and validate at the last. Returns the score
-        that chooses best.pt. Raises RunError."""
+        """Start or continue a run, to this many steps, and validate at the last: the score that chooses best.pt."""
         log.info("trial %d: to step %d with %s", run, steps, values)
         self.run_train(run, {"val_interval": 10**5, "display_freq": steps} | values | {"max_steps": steps})
-        best = self.run_folder(run) / BEST
-        if not best.exists():
+        if not (best := self.run_folder(run) / BEST).exists():
             raise RunError(f"there is no {best}: give the run a val split (val_size) and a feature_net")
         return float(load_checkpoint(best)["score"])
 
@@ -209,7 +200,7 @@ class Search:
     def write_sheets(self) -> None:
         """Write trials.csv, contact_sheet.png, index.html and best.yaml."""
         opt, trials = self.opt, latest(self.short) | (latest(self.long) if self.long else {})
-        header, rows, cells = ["trial", "state", "score", *self.varied, "reason"], [], []
+        header, rows, cells = ["trial", "state", "score", *self.varied, "reason"], [], []  # cells: of the contact sheet
         for run, trial in trials.items():
             score, state = "" if trial.value is None else trial.value, trial.state.name.lower()
             values = [trial.params.get(flag, "") for flag in self.varied]
@@ -218,7 +209,7 @@ class Search:
             lines = [f"{run}: {shown(score)} {state}", *(f"{flag} {shown(v)}" for flag, v in trial.params.items())]
             image = read_rgb(picture) if picture else np.full((150, 300, 3), 235, np.uint8)
             cells.append((image, "\n".join(lines)))
-        columns = min(COLUMNS, len(cells))
+        columns = min(4, len(cells))
         cells += [(np.full((1, 1, 3), PAPER, np.uint8), "")] * (-len(cells) % columns)
         grid = [list(zip(*cells[i : i + columns])) for i in range(0, len(cells), columns)]
         picture = sheet([images for images, _ in grid], captions=[captions for _, captions in grid])
@@ -231,11 +222,10 @@ class Search:
             f"![All trials, by number](contact_sheet.png)\n\n{table(header, [[*map(shown, row)] for row in rows])}\n"
         )
         write_bytes(opt.folder / "index.html", html_page(f"Search {opt.name}", text).encode())
-        best = self.best()
-        if best is not None:
-            head = f"# trial {best.user_attrs['run']} of the search {opt.name}\n"
+        if best := self.best():
             flags = yaml.safe_dump(self.fixed | best.params, sort_keys=False)
-            write_bytes(opt.folder / "best.yaml", (head + flags).encode())
+            text = f"# trial {best.user_attrs['run']} of the search {opt.name}\n{flags}"
+            write_bytes(opt.folder / "best.yaml", text.encode())
 
 
 def latest(study: optuna.Study) -> dict[int, FrozenTrial]:
