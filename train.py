@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import logging
 import math
+from functools import partial
 
 from options.train_options import parse_train, train_parser, without_masks
 from util.errors import UsageError, parse_or_exit, run_command
@@ -20,16 +21,17 @@ from data.loader import stream_loader
 from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select, validated
 from data.unpaired import UnpairedHands
+from models import SEGMENTERS
 from models.graphs import GraphedStep
 from options.shared import reading
 from util import distributed
 from util.files import LOCK_FILE, locked
-from util.run import LATEST, environment, make_folder, open_run, plain_options, save_options
+from util.run import LATEST, environment, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device, seed_everything
-from util.training.checkpoints import Progress, can_resume, resume, save_latest
+from util.training.checkpoints import Progress, resume, save_latest
 from util.training.logger import RunLogger, setup_logging
 from util.training.loop import Schedule, fit
-from util.training.tasks import SilNetTask, TranslatorTask, task_of
+from util.training.tasks import SilNetTask, TranslatorTask, display_hands
 
 log = logging.getLogger("train")
 
@@ -45,7 +47,6 @@ def main(opt: argparse.Namespace | None = None) -> int:
         if here.rank == 0:
             folder, may_change = opt.checkpoints_dir / opt.name, train_parser().may_change()
             stored = open_run(folder, plain_options(opt), continue_train=opt.continue_train, may_change=may_change)
-            make_folder(folder, flag="--checkpoints_dir")
             lock = locked(folder / LOCK_FILE)
         with lock:
             return train(opt, here=here, device=device, stored=stored)
@@ -71,7 +72,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
 
     # Model
     amp = resolve_amp(opt.amp, device)
-    create_task = task_of(opt.model)
+    create_task = SilNetTask if opt.model in SEGMENTERS else TranslatorTask
     no_masks = all(frame.mask_kind == "none" for part in frames.values() for frame in part)
     if create_task is TranslatorTask and no_masks and "mask" not in opt.explicit:
         opt.mask = False
@@ -82,10 +83,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     model = task.model
     if stored:
         check_frozen(task.frozen, stored["resolved"])
-    progress = Progress()
-    if opt.continue_train and can_resume(folder):
-        progress = resume(folder, model)
-        log.info("continuing at step %d", progress.step)
+    progress = resume(folder, model) if opt.continue_train else Progress()
     if here.world_size > 1:
         model.distribute()
     if opt.compile:
@@ -110,14 +108,8 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         crop=task.training_crop(chosen["train"]),
         invalid=invalid,
     )
-    batches = stream_loader(
-        hands,
-        opt.batch_size,
-        num_workers=opt.num_workers,
-        start_step=progress.step,
-        rank=here.rank,
-        world_size=here.world_size,
-    )
+    place = {"start_step": progress.step, "rank": here.rank, "world_size": here.world_size}
+    batches = stream_loader(hands, opt.batch_size, num_workers=opt.num_workers, **place)
 
     # Validation, pictures, logs and options.yaml, by rank 0
     validate, display, logger = None, None, None
@@ -137,7 +129,8 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         if schedule.validate_every:
             validate, scored_by = task.create_validation(validated(chosen["val"], opt.val_size), folder)
             resolved |= scored_by
-        display = task.create_display(chosen["val"] if all(chosen["val"].values()) else chosen["train"])
+        shown = chosen["val"] if all(chosen["val"].values()) else chosen["train"]
+        display = partial(task.pictures, display_hands(shown, background=opt.background))
         started = stored["resolved"] if stored else resolved
         save_options(folder, plain_options(opt) | {"resolved": started | {"roots": resolved["roots"]}})
         sizes = ", ".join(f"{name} {count:,}" for name, count in resolved["parameters"].items())

@@ -13,7 +13,7 @@ from util.errors import run_command
 # What takes longest, so that no process is left alone with it at the end.
 FIRST = (
     "test_train.py", "test_kill.py", "test_reproduce.py", "test_step.py", "test_workers.py", "test_ranks.py",
-    "test_search.py", "test_export.py", "test_feature_nets.py", "test_distributed.py", "test_trust.py", "test_piped.py",
+    "test_search.py", "test_export.py", "test_feature_nets.py", "test_trust.py", "test_piped.py",
 )  # fmt: skip
 
 

@@ -22,9 +22,9 @@ def save_checkpoint(path: Path, content: dict) -> None:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
+        why = FULL.get(error.errno, error.strerror or error)
         raise RunError(
-            f"{path} could not be written ({FULL.get(error.errno, error.strerror or error)}); the last checkpoint is intact: mend that, then go "
-            "on with --continue_train"
+            f"{path} could not be written ({why}); the last checkpoint is intact: mend that, then go on with --continue_train"
         ) from error
 
 
@@ -34,13 +34,12 @@ def load_checkpoint(path: Path) -> dict:
         raise UsageError(f"there is no checkpoint {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        if "step" not in content:
+            raise KeyError("step")
     except Exception as error:  # damage raises errors of many kinds
         raise UsageError(
-            f"{path} cannot be read as a checkpoint: it is damaged, or holds more than tensors and plain values, which could "
-            "run code"
+            f"{path} cannot be read as a checkpoint: it is damaged, or holds more than this program writes, such as code"
         ) from error
-    if not isinstance(content, dict) or "step" not in content:
-        raise UsageError(f"{path} is no checkpoint of this program")
     return content
 
 

@@ -31,28 +31,22 @@ def place() -> Place:
 
     Clusters export WORLD_SIZE alone for jobs of a single process. Raises UsageError for values that make no sense.
     """
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+    rank, world_size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
+    if rank is None or world_size is None:
         return Place()
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    said = " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
-    try:
-        rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        local_rank = int(os.environ.get("LOCAL_RANK", rank % max(1, torch.cuda.device_count())))
-        here = Place(rank, world_size, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-        valid = 0 <= rank < world_size and local_rank >= 0 and here.local_world_size > 0
-    except ValueError:
-        valid = False
-    if not valid:
+    if not (rank.isdecimal() and world_size.isdecimal() and int(rank) < int(world_size)):
         raise UsageError(
-            f"{said} in the environment do not name a process; start with torchrun, or unset RANK and WORLD_SIZE"
+            f"RANK={rank} WORLD_SIZE={world_size} in the environment do not name a process; start with torchrun, or unset "
+            "RANK and WORLD_SIZE"
         )
-    return here
+    local_rank = os.environ.get("LOCAL_RANK", int(rank) % max(1, torch.cuda.device_count()))
+    return Place(int(rank), int(world_size), int(local_rank), int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def start(here: Place, device: torch.device) -> None:
-    """Join the other processes, if there are any. device: where this one trains; it must be torch's current device.
+    """Join the other processes, if there are any. Raises UsageError if they do not come.
 
-    Raises UsageError if the others do not come.
+    device: where this one trains; it must be torch's current device.
     """
     if here.world_size == 1 or dist.is_initialized():
         return
@@ -60,19 +54,12 @@ def start(here: Place, device: torch.device) -> None:
         store, *_ = next(dist.rendezvous("env://", here.rank, here.world_size, timeout=START_TIMEOUT))
     except (ValueError, dist.DistError) as error:
         raise UsageError(
-            f"RANK={here.rank} and WORLD_SIZE={here.world_size} say that {here.world_size} processes train together, and they "
-            f"did not come together at {os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} "
+            f"the processes of RANK={here.rank} and WORLD_SIZE={here.world_size} did not come together "
             f"({first_lines(error)}); start all of them with torchrun, or unset RANK and WORLD_SIZE for a single process"
         ) from error
-    on_gpu = device.type == "cuda"
-    dist.init_process_group(
-        "nccl" if on_gpu else "gloo",
-        store=store,
-        rank=here.rank,
-        world_size=here.world_size,
-        timeout=TIMEOUT,
-        device_id=device if on_gpu else None,
-    )
+    backend, device_id = ("nccl", device) if device.type == "cuda" else ("gloo", None)
+    group = {"store": store, "rank": here.rank, "world_size": here.world_size}
+    dist.init_process_group(backend, **group, timeout=TIMEOUT, device_id=device_id)
 
 
 def finish() -> None:
@@ -126,15 +113,13 @@ def gather(value: Any) -> list[Any] | None:
 
 
 def any_rank(*flags: bool) -> list[bool]:
-    """For each flag, whether any process raises it. All must call it after the same step; on GPUs it waits for the device."""
-    if not dist.is_initialized():
-        return list(flags)
+    """For each flag, whether any process raises it. All must call it after the same step. With NCCL it waits for the GPU."""
     return largest(torch.tensor(flags, dtype=torch.uint8, device=_device())).bool().tolist()
 
 
 def asks_after(step: int) -> bool:
-    """Whether the loop calls any_rank after this step: with NCCL only after each tenth, as it waits for the device."""
-    return not dist.is_initialized() or dist.get_backend() != "nccl" or step % 10 == 0
+    """Whether the loop calls any_rank after this step: with NCCL only after each tenth."""
+    return _device().type == "cpu" or step % 10 == 0
 
 
 def largest(value: torch.Tensor) -> torch.Tensor:
@@ -146,4 +131,4 @@ def largest(value: torch.Tensor) -> torch.Tensor:
 
 def _device() -> torch.device:
     """Where tensors must be to be exchanged."""
-    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+    return torch.device("cuda" if dist.is_initialized() and dist.get_backend() == "nccl" else "cpu")

@@ -1,6 +1,5 @@
 """A run's folder: its files, its stored options, and which of them may change when it is continued."""
 
-import os
 import platform
 import subprocess
 from argparse import Namespace
@@ -22,10 +21,9 @@ TRAINING_VERSION = 4
 
 def runs_in(checkpoints_dir: Path) -> list[Path]:
     """The folders of the runs in a folder, the one that was written last first."""
-    newest = {file.parent: 0.0 for file in checkpoints_dir.glob(f"*/{OPTIONS_FILE}")}
-    for folder in newest:
-        newest[folder] = max(file.stat().st_mtime for file in folder.iterdir() if file.is_file())
-    return sorted(newest, key=newest.__getitem__, reverse=True)
+    folders = (file.parent for file in checkpoints_dir.glob(f"*/{OPTIONS_FILE}"))
+    written = {folder: max(file.stat().st_mtime for file in folder.iterdir() if file.is_file()) for folder in folders}
+    return sorted(written, key=written.__getitem__, reverse=True)
 
 
 def make_folder(folder: Path, *, flag: str) -> None:
@@ -33,19 +31,16 @@ def make_folder(folder: Path, *, flag: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"the folder {folder} cannot be made ({error.strerror or error}); give another {flag}"
-        ) from error
+        raise UsageError(f"{folder} cannot be made ({error.strerror or error}); give another {flag}") from error
 
 
 def open_run(
     folder: Path, options: dict[str, Any], *, continue_train: bool, may_change: Collection[str]
 ) -> dict[str, Any] | None:
-    """Make sure that `folder` may be written by a run of these options, and make it.
+    """Make the folder of a new run, and return None; or return the stored options of the run that is continued.
 
-    Returns the stored options of the run that is continued, None for a new one. Raises UsageError for a new run if there is
-    one already; for a continued one if it is not there, is of another TRAINING_VERSION, or has other options, save for
-    `may_change`.
+    Raises UsageError for a new run if there is one already; for a continued one if it is not there, is of another
+    TRAINING_VERSION, or has other options, save for `may_change`.
     """
     if not (folder / OPTIONS_FILE).exists():
         if continue_train:
@@ -56,8 +51,7 @@ def open_run(
         raise UsageError(f"{folder} holds a run already; pass --continue_train to go on with it, or another --name")
     stored = load_options(folder)
     if stored.get("training_version") != TRAINING_VERSION:
-        resolved = stored.get("resolved")
-        commit = resolved.get("git_commit", "unknown") if isinstance(resolved, dict) else "unknown"
+        commit = stored.get("resolved", {}).get("git_commit", "unknown")
         raise UsageError(
             f"the run in {folder} was started by another version of this program (commit {commit}), which trains differently: "
             "continue it with that version, or start again under another --name; test.py still translates with it"
@@ -77,19 +71,18 @@ def open_run(
 
 def save_options(folder: Path, options: dict[str, Any]) -> None:
     """Write options.yaml, with the TRAINING_VERSION."""
-    options = {"training_version": TRAINING_VERSION} | options
-    write_bytes(
-        folder / OPTIONS_FILE, yaml.safe_dump(options, sort_keys=False, allow_unicode=False).encode(), sync=True
-    )
+    text = yaml.safe_dump({"training_version": TRAINING_VERSION} | options, sort_keys=False, allow_unicode=False)
+    write_bytes(folder / OPTIONS_FILE, text.encode(), sync=True)
 
 
 def load_options(folder: Path) -> dict[str, Any]:
     """Read options.yaml, as plain types only. Raises UsageError where it is missing or damaged."""
     file = folder / OPTIONS_FILE
-    if not os.path.exists(file):
-        runs = sorted(path.parent.name for path in folder.parent.glob(f"*/{OPTIONS_FILE}"))
-        known = f"; runs there: {', '.join(runs)}" if runs else ""
-        raise UsageError(f"there is no run in {folder} (no {OPTIONS_FILE}); check --name and --checkpoints_dir{known}")
+    if not file.exists():
+        known = ", ".join(sorted(run.name for run in runs_in(folder.parent))) or "none"
+        raise UsageError(
+            f"there is no run in {folder} (no {OPTIONS_FILE}); check --name and --checkpoints_dir; runs there: {known}"
+        )
     return read_mapping(file, name=str(file))
 
 
@@ -106,29 +99,19 @@ def read_mapping(file: Path, *, name: str) -> dict[Any, Any]:
 
 def plain_options(opt: Namespace) -> dict[str, Any]:
     """A command's options as options.yaml keeps them: paths as text."""
-    options = {flag: value for flag, value in vars(opt).items() if flag != "explicit"}
-    return {flag: str(value) if isinstance(value, Path) else value for flag, value in options.items()}
+    plain = {flag: str(value) if isinstance(value, Path) else value for flag, value in vars(opt).items()}
+    return {flag: value for flag, value in plain.items() if flag != "explicit"}
 
 
 def environment() -> dict[str, Any]:
-    """Versions and the commit that a run is made with."""
+    """Versions, and the commit: with "+changes" where files differ from it, "unknown" outside a checkout."""
     import torch  # not needed to find a run, and takes seconds
 
-    return {
-        "versions": {
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            **{package: version(package) for package in ("torchvision", "numpy", "scipy")},
-        },
-        "git_commit": git_commit(),
-    }
-
-
-def git_commit() -> str:
-    """The commit that this code is at, "+changes" where files differ from it, "unknown" outside a checkout."""
+    packages = {package: version(package) for package in ("torchvision", "numpy", "scipy")}
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__), **packages}
     describe = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
     try:
         done = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+        return {"versions": versions, "git_commit": "unknown"}
+    return {"versions": versions, "git_commit": done.stdout.strip() or "unknown"}

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from helpers import KEY, TINY, draw_hand, same, write_hands
+from helpers import KEY, TINY, command, draw_hand, same
 
 import test as test_script
 import train
 from data.demo import ensure_demo
+from data.frames import DOMAINS
 from models import MODELS
 from models.hgan import HGAN
 from util.checkpoint import load_checkpoint
@@ -25,19 +26,8 @@ METRICS = ("fd", "kid_mean", "kid_std", "kid_subset_size", "fd_patch", "feature_
 INSIDE = ("structure", "structure_chance", "new_edges", "texture", "tone", "fringe")
 
 
-@pytest.fixture
-def fit(run_main, hands_root, tmp_path):
-    """fit(*flags) -> (exit status, stderr) of a tiny train.py run called "run" in tmp_path."""
-
-    def run(*flags: object, name: str = "run", root: Path = hands_root) -> tuple[int, str]:
-        where = ("--name", name, "--dataroot", root, "--checkpoints_dir", tmp_path)
-        return run_main(train.main, *where, *TINY, *flags)
-
-    return run
-
-
 def test_a_run_leaves_the_files_of_the_contract(fit, tmp_path):
-    status, said = fit("--max_steps", 3, "--display_freq", 2)
+    status, said = fit("--max_steps", 3, "--display_freq", 2, "--netD", "perceptual")
     assert status == 0, said
     folder = tmp_path / "run"
     options = yaml.safe_load((folder / "options.yaml").read_text())
@@ -46,9 +36,7 @@ def test_a_run_leaves_the_files_of_the_contract(fit, tmp_path):
     assert options["resolved"]["vgg_weights"]["source"] == "random"
     assert set(options["resolved"]["versions"]) >= {"python", "torch", "numpy"}
     split = json.loads((folder / "splits.json").read_text())
-    assert {domain: set(parts) for domain, parts in split.items()} == dict.fromkeys(
-        ("synthetic", "real"), {"train", "val", "test"}
-    )
+    assert {domain: set(parts) for domain, parts in split.items()} == dict.fromkeys(DOMAINS, {"train", "val", "test"})
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
     for line in lines:
@@ -66,67 +54,56 @@ def test_a_run_leaves_the_files_of_the_contract(fit, tmp_path):
     assert any("options" in tag for tag in board.Tags()["tensors"])
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [(), ("--netD", "pixel", "--dropout", "--norm", "batch", "--batch_size", "2")],
-    ids=["plain", "dropout"],
-)
+@pytest.mark.parametrize("flags", ["--netD perceptual", "--dropout --norm batch --batch_size 2"])
 def test_resuming_is_exact(fit, tmp_path, flags):
     """Six steps straight, and three, resumed, and three more, end in equal checkpoints: networks, optimizers, scaler,
     averages, pools, random states. At a constant rate, for other rates depend on the run's length."""
-    flags = (*flags, "--lr_decay", "none")
-    assert fit("--max_steps", 6, *flags, name="straight")[0] == 0
-    assert fit("--max_steps", 3, *flags, name="resumed")[0] == 0
-    assert fit("--max_steps", 6, "--continue_train", *flags, name="resumed")[0] == 0
-    straight, resumed = (load_checkpoint(tmp_path / name / "latest.pt") for name in ("straight", "resumed"))
+    flags = (*flags.split(), "--lr_decay", "none")
+    assert fit("--max_steps", 6, *flags, "--name", "straight")[0] == 0
+    assert fit("--max_steps", 3, *flags)[0] == 0
+    assert fit("--max_steps", 6, "--continue_train", *flags)[0] == 0
+    straight, resumed = (load_checkpoint(tmp_path / name / "latest.pt") for name in ("straight", "run"))
     assert straight["step"] == resumed["step"] == 6
     assert same(straight, resumed)
-    logs = [
-        [
-            {k: v for k, v in json.loads(line).items() if k not in ("seconds", "images_per_second", "memory_gib")}
-            for line in (tmp_path / n / "log.jsonl").open()
-        ]
-        for n in ("straight", "resumed")
-    ]
+    logs = [list(map(json.loads, (tmp_path / name / "log.jsonl").open())) for name in ("straight", "run")]
+    for line in (*logs[0], *logs[1]):
+        assert all(line.pop(name) > 0 for name in ("seconds", "images_per_second", "memory_gib"))
     assert logs[0] == logs[1]
 
 
-def test_validation_keeps_the_best(fit, tmp_path):
-    status, said = fit("--max_steps", 4, "--val_interval", 0.1, "--val_size", 3)
+@pytest.mark.parametrize(("more", "chosen_by"), [((), "score"), (("--paper",), "fd")])
+def test_validation_keeps_the_best(fit, tmp_path, more, chosen_by):
+    status, said = fit("--max_steps", 4, "--val_interval", 0.1, "--val_size", 3, *more)
     assert status == 0, said
     folder = tmp_path / "run"
     scores = [line for line in map(json.loads, (folder / "log.jsonl").open()) if "fd" in line]
     assert [line["step"] for line in scores] == [1, 2, 3, 4]
-    best = min(scores, key=lambda line: line["score"])
-    assert load_checkpoint(folder / "best.pt")["step"] == best["step"]
+    best, stored = min(scores, key=lambda line: line[chosen_by]), load_checkpoint(folder / "best.pt")
+    assert stored["step"] == best["step"] and stored["score"] == best[chosen_by]
     assert list((folder / "features").glob("*.npz"))
     assert {"structure", "texture_6", "texture_24", "tone_L", "tone_b", "fringe"} <= set(scores[0])
 
 
-def test_the_distance_alone_can_choose_the_best(fit, tmp_path):
-    status, said = fit("--max_steps", 3, "--val_interval", 0.1, "--val_size", 3, "--paper")
-    assert status == 0, said
-    lines = map(json.loads, (tmp_path / "run" / "log.jsonl").open())
-    distances = {line["step"]: line["fd"] for line in lines if "fd" in line}
-    best = load_checkpoint(tmp_path / "run" / "best.pt")
-    assert best["score"] == min(distances.values()) and distances[best["step"]] == best["score"]
-
-
-def test_ctrl_c_saves_stops_and_the_name_alone_goes_on(fit, run_main, tmp_path, monkeypatch):
-    step = HGAN.training_step
+def test_ctrl_c_saves_stops_and_the_name_alone_goes_on_and_twice_quits_at_once(fit, run_main, tmp_path, monkeypatch):
+    step, presses = HGAN.training_step, [2, 1, 0]
 
     def step_and_signal(self, batch):
         if self.steps == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(presses[0]):
+                os.kill(os.getpid(), signal.SIGINT)
         return step(self, batch)
 
     monkeypatch.setattr(HGAN, "training_step", step_and_signal)
-    status, said = fit("--max_steps", 4, "--lambda_cycle", 3)
-    assert status == 130 and "--continue_train" in said
-    assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] == 3
-    monkeypatch.setattr(HGAN, "training_step", step)
-    status, said = run_main(train.main, "--name", "run", "--checkpoints_dir", tmp_path, "--continue_train")
-    assert status == 0 and load_checkpoint(tmp_path / "run" / "latest.pt")["step"] == 4, said
+    go_on = ("--name", "run", "--checkpoints_dir", tmp_path, "--continue_train")
+    for start, expected, words, steps in (
+        (lambda: fit("--max_steps", 4, "--lambda_cycle", 3), 130, "interrupted; what was saved before is intact", 0),
+        (lambda: run_main(train.main, *go_on), 130, "SIGINT: saved at step 3; go on with --continue_train", 3),
+        (lambda: run_main(train.main, *go_on), 0, "continuing at step 3", 4),
+    ):
+        status, said = start()
+        assert status == expected and words in said and "Traceback" not in said, said
+        assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] == steps
+        presses.pop(0)
 
 
 def test_the_smaller_of_two_lengths_decides(fit):
@@ -137,22 +114,14 @@ def test_the_smaller_of_two_lengths_decides(fit):
 # ------------------------------------------------------------------ refusals
 
 
-def test_a_finished_run_is_not_overwritten(fit, monkeypatch):
+def test_a_run_is_neither_overwritten_nor_continued_with_other_options_nor_where_there_is_none(fit, monkeypatch):
     assert fit("--max_steps", 1)[0] == 0
     monkeypatch.setattr(train, "open_frames", None)  # it is said before images are listed or drawn
     status, said = fit("--max_steps", 1)
     assert status == 2 and "--continue_train" in said
-
-
-def test_continuing_with_other_options_shows_the_difference(fit):
-    assert fit("--max_steps", 1)[0] == 0
     status, said = fit("--max_steps", 2, "--continue_train", "--lambda_cycle", 3)
     assert status == 2 and "lambda_cycle: was 10.0, now 3.0" in said and "max_steps" not in said
-
-
-def test_continuing_nothing_is_an_error(fit, monkeypatch):
-    monkeypatch.setattr(train, "open_frames", None)
-    status, said = fit("--continue_train")
+    status, said = fit("--continue_train", "--name", "other")
     assert status == 2 and "no run" in said
 
 
@@ -161,9 +130,9 @@ def test_continuing_nothing_is_an_error(fit, monkeypatch):
     [
         (("--netD", "pixels"), "did you mean pixel?"),
         (("--lr", "-1"), "above 0"),
-        (("--crop_size", "40"), "multiples of 32"),
+        (("--crop_size", "40", "--netD", "perceptual"), "multiples of 32"),
         (("--name", "../x"), "cannot name a run"),
-        (("--vgg_weights", "nowhere.pth"), "nowhere.pth"),
+        (("--vgg_weights", "nowhere.pth", "--netD", "perceptual"), "nowhere.pth"),
         (("--synth_root", "nowhere"), "--synth_root nowhere"),
         (("--amp", "fp16", "--device", "cpu"), "CUDA"),
         (("--feature_net", "random", "--inception_weights", "nowhere"), "nowhere"),
@@ -177,7 +146,7 @@ def test_mistakes_end_with_one_sentence_and_status_2(fit, flags, words):
 
 
 def test_a_missing_dataroot_shows_the_trees_expected(fit, tmp_path):
-    status, said = fit(root=tmp_path / "nowhere")
+    status, said = fit("--dataroot", tmp_path / "nowhere")
     assert status == 2 and "--dataroot" in said and "SynthHands_Release" in said and "trainA" in said
 
 
@@ -185,22 +154,12 @@ def test_a_missing_dataroot_shows_the_trees_expected(fit, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def trained(tmp_path_factory, hands_root) -> Path:
     """A folder of runs: one tiny run of every name of Table I, trained for a step."""
-    import sys
-
-    from util.errors import run_command
-
-    root = write_hands(tmp_path_factory.mktemp("hands"))
     runs = tmp_path_factory.mktemp("runs")
-    argv = sys.argv
     for model in MODELS:
-        where = ["--name", model, "--model", model, "--dataroot", str(root), "--checkpoints_dir", str(runs)]
-        sys.argv = ["train.py", *where, *TINY, "--max_steps", "1", "--crop_size", "64", "--lambda_geo", "0"]
-        with pytest.raises(SystemExit) as exit_:
-            run_command(train.main)
-        assert exit_.value.code == 0
-    sys.argv = argv
+        where = ("--name", model, "--model", model, "--dataroot", hands_root, "--checkpoints_dir", runs)
+        assert command(train.main, *where, *TINY, "--max_steps", 1, "--crop_size", 64, "--lambda_geo", 0) == 0
     return runs
 
 
@@ -220,8 +179,10 @@ def test_every_model_is_translated_with(translate, tmp_path, model):
     status, said = translate("--no-metrics", name=model)
     assert status == 0, said
     folder = tmp_path / model / "test"
-    generated = sorted(p.relative_to(folder / "generated") for p in (folder / "generated").rglob("*.png"))
-    sources = sorted(p.relative_to(folder / "synthetic") for p in (folder / "synthetic").rglob("*.png"))
+    generated, sources = (
+        sorted(path.relative_to(folder / kind) for path in (folder / kind).rglob("*.png"))
+        for kind in ("generated", "synthetic")
+    )
     assert generated == sources and generated
     for name in generated:
         made, source = read_rgb(folder / "generated" / name), read_rgb(folder / "synthetic" / name)
@@ -248,16 +209,18 @@ def test_metrics_and_comparison(translate, tmp_path):
 
 def test_a_run_finds_its_data_from_elsewhere(fit, run_main, hands_root, tmp_path, monkeypatch):
     monkeypatch.chdir(hands_root)
-    assert fit("--max_steps", 1, root=Path("."))[0] == 0
+    assert fit("--max_steps", 1, "--dataroot", ".")[0] == 0
     monkeypatch.chdir(tmp_path)
     where = ("--name", "run", "--checkpoints_dir", tmp_path, "--results_dir", tmp_path / "results")
     status, said = run_main(test_script.main, *where, "--no-metrics", "--num_workers", 0)
     assert status == 0, said
 
 
-def test_reverse_direction(translate, tmp_path):
+def test_the_reverse_direction_and_stale_results_that_are_removed(translate, tmp_path):
+    stale = tmp_path / "mshgan4" / "test_RtoS" / "generated" / "old.png"
+    write_png(stale, np.zeros((4, 4, 3), np.uint8))
     status, said = translate("--direction", "RtoS", "--no-metrics")
-    assert status == 0, said
+    assert status == 0 and not stale.exists(), said
     names = [p.name for p in (tmp_path / "mshgan4" / "test_RtoS" / "generated").rglob("*.png")]
     assert names and all(name.startswith("image_") for name in names)
 
@@ -280,19 +243,8 @@ def test_a_folder_of_whole_frames_keeps_names_sizes_and_annotations(translate, t
     assert read_rgb(out / "deep er" / "0001_color.png").shape == (87, 90, 3)
     assert read_rgb(out / "é.png").shape == (130, 130, 3)
     assert (out / "deep er" / "0001_joint_pos.txt").read_text() == "1,2,3"
-    assert sorted(p.name for p in (out / "deep er").iterdir()) == [
-        "0001.json",
-        "0001_color.png",
-        "0001_depth.png",
-        "0001_joint_pos.txt",
-    ]
-
-
-def test_stale_results_are_removed(translate, tmp_path):
-    stale = tmp_path / "mshgan4" / "test" / "generated" / "old.png"
-    write_png(stale, np.zeros((4, 4, 3), np.uint8))
-    assert translate("--no-metrics")[0] == 0
-    assert not stale.exists()
+    kept = ["0001.json", "0001_color.png", "0001_depth.png", "0001_joint_pos.txt"]
+    assert sorted(p.name for p in (out / "deep er").iterdir()) == kept
 
 
 def test_input_keeps_what_is_outside_the_hand_and_says_where_masks_are_from(translate, tmp_path):
@@ -311,12 +263,9 @@ def test_input_keeps_what_is_outside_the_hand_and_says_where_masks_are_from(tran
         before, after = (read_picture(folder / f"{name}.png").pixels for folder in (source, out))
         assert before.shape == after.shape and np.array_equal(before[~mask], after[~mask])
         assert (before[mask] != after[mask]).any(axis=-1).mean() > 0.5
-    told = next(line for line in said.splitlines() if line.startswith("masks:"))
-    assert sorted(told.removeprefix("masks: ").split(", ")) == [
-        "1 from <name>_mask files beside them",
-        "1 from alpha",
-        "1 from renders_masks/",
-    ]
+    told = next(line for line in said.splitlines() if line.startswith("masks: "))
+    sources = {"1 from <name>_mask files beside them", "1 from alpha", "1 from renders_masks/"}
+    assert set(told.removeprefix("masks: ").split(", ")) == sources
 
 
 @pytest.mark.parametrize(

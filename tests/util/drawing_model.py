@@ -10,14 +10,19 @@ CPU = torch.device("cpu")
 
 
 class Drawing:
-    """A step draws a number, as noise is drawn; its own part of the state is the list of what it drew."""
+    """A step draws a number, as noise is drawn; its own part of the state is the list of what it drew.
+
+    skipped: steps whose update is skipped. act is called before the step after step `at`, if that is not 0.
+    """
 
     PER_RANK = ("drawn",)
 
-    def __init__(self, *, skipped=()) -> None:
-        self.drawn, self.steps, self.skipped = [], 0, set(skipped)
+    def __init__(self, *, skipped=(), at: int = 0, act=None) -> None:
+        self.drawn, self.steps, self.skipped, self.at, self.act = [], 0, set(skipped), at, act
 
     def training_step(self, batch: dict) -> dict:
+        if self.at and self.steps == self.at:
+            self.act()
         self.drawn.append(torch.rand(()).item())
         self.steps += 1
         return {"loss": torch.tensor(1.0), "skipped": torch.tensor(float(self.steps in self.skipped))}

@@ -1,11 +1,8 @@
 """Checkpoints: written whole or not at all, and refused if they are damaged."""
 
-import contextlib
 import errno
 import os
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,18 +10,6 @@ import torch
 import test as test_script
 from util.checkpoint import load_checkpoint, save_checkpoint
 from util.errors import RunError
-
-
-@contextlib.contextmanager
-def mounted(folder: Path, options: str) -> Iterator[None]:
-    """An empty file system in memory, mounted with these options at a new folder; skips where that is not allowed."""
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("no right to mount a file system")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "no zip", "no checkpoint"])
@@ -36,10 +21,8 @@ def test_a_damaged_checkpoint_is_refused_in_one_sentence(fit, run_main, tmp_path
     if damage == "no checkpoint":
         torch.save([1, 2], latest)
     where = ("--checkpoints_dir", tmp_path, "--results_dir", tmp_path / "out", "--no-metrics", "--amp", "off")
-    for status, said in (
-        run_main(test_script.main, "--name", "run", *where),
-        fit("--max_steps", 2, "--continue_train"),
-    ):
+    tested, continued = run_main(test_script.main, "--name", "run", *where), fit("--max_steps", 2, "--continue_train")
+    for status, said in (tested, continued):
         assert status == 2 and "checkpoint" in said and "latest.pt" in said and "Traceback" not in said, said
 
 
@@ -53,22 +36,30 @@ def test_another_architecture_names_the_option(fit, run_main, tmp_path):
     assert status == 2 and "--ngf is 8 here, 4 there" in said
 
 
-def test_a_full_disk_keeps_the_last_good_checkpoint(fit, tmp_path):
-    """On a real file system without room: training ends with a sentence, and goes on when there is room again."""
-    small = tmp_path / "small"
-    with mounted(small, "size=12m"):
-        assert fit("--max_steps", 3, where=small)[0] == 0
-        step_of = lambda: load_checkpoint(small / "run" / "latest.pt")["step"]  # noqa: E731
-        assert step_of() == 3
-        with open(small / "filler", "wb", buffering=0) as filler, pytest.raises(OSError):
-            while True:
-                filler.write(bytes(4096))
-        status, said = fit("--max_steps", 6, "--save_freq", 1, "--continue_train", where=small)
-        assert status == 1 and "disk is full" in said and "--continue_train" in said and "Traceback" not in said, said
-        assert step_of() == 3
-        os.unlink(small / "filler")
-        assert fit("--max_steps", 6, "--continue_train", where=small)[0] == 0
-        assert step_of() == 6
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 12 MB in memory; skips where mounting is not allowed."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("no right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(fit, small_disk):
+    """Training ends with a sentence, and goes on when there is room again."""
+    latest = small_disk / "run" / "latest.pt"
+    assert fit("--max_steps", 3, where=small_disk)[0] == 0
+    with open(small_disk / "filler", "wb", buffering=0) as filler, pytest.raises(OSError):
+        while True:
+            filler.write(bytes(4096))
+    status, said = fit("--max_steps", 6, "--save_freq", 1, "--continue_train", where=small_disk)
+    assert status == 1 and "disk is full" in said and "--continue_train" in said and "Traceback" not in said, said
+    assert load_checkpoint(latest)["step"] == 3
+    os.unlink(small_disk / "filler")
+    assert fit("--max_steps", 6, "--continue_train", where=small_disk)[0] == 0
+    assert load_checkpoint(latest)["step"] == 6
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
@@ -82,10 +73,3 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, code):
     with pytest.raises(RunError, match="a.pt could not be written"):
         save_checkpoint(tmp_path / "a.pt", {"step": 2})
     assert load_checkpoint(tmp_path / "a.pt")["step"] == 1 and [path.name for path in tmp_path.iterdir()] == ["a.pt"]
-
-
-def test_a_read_only_folder_is_one_sentence(fit, tmp_path):
-    folder = tmp_path / "fixed"
-    with mounted(folder, "ro"):
-        status, said = fit("--max_steps", 1, where=folder)
-        assert status == 2 and "--checkpoints_dir" in said and "Traceback" not in said, said

@@ -14,7 +14,6 @@ import pytest
 from helpers import TINY, descendants, same, start_train, wait, write_hands
 
 from util.checkpoint import load_checkpoint
-from util.files import LOCK_FILE, locked
 
 KILLS = 10
 STEPS = 40
@@ -47,8 +46,7 @@ def small_root(tmp_path_factory) -> Path:
 
 
 def test_ten_kills_change_nothing(small_root, tmp_path):
-    """SIGKILL at 10 random moments, half of them as a checkpoint is written; the run ends bit for bit as one that was
-    left alone, having started again from a good file every time."""
+    """SIGKILL at 10 random moments, some as a checkpoint is written; the run ends bit for bit as one that was left alone."""
     log = tmp_path / "log"
     assert wait(start_train(flags(small_root, tmp_path, "straight", "--max_steps", STEPS), log)) == 0, log.read_text()
 
@@ -56,11 +54,14 @@ def test_ten_kills_change_nothing(small_root, tmp_path):
     part, latest = folder / ".latest.pt.part", folder / "latest.pt"
     draw = random.Random(20210315)
     kills, writes_hit, reached = 0, 0, []
-    while kills < KILLS:
+
+    def start() -> BaseProcess:
         more = ["--continue_train"] * (folder / "options.yaml").exists()
-        said = len(log.read_bytes())
-        stale = inode(part)
-        child = start_train(flags(small_root, tmp_path, "killed", "--max_steps", STEPS, *more), log)
+        return start_train(flags(small_root, tmp_path, "killed", "--max_steps", STEPS, *more), log)
+
+    while kills < KILLS:
+        said, stale = len(log.read_bytes()), inode(part)
+        child = start()
         # At any time after the start, or some saves later, at any time after one or while one is written.
         if kills % 3 == 0:
             ended = watch(child, lambda: False, seconds=draw.uniform(0, 0.6))
@@ -86,45 +87,26 @@ def test_ten_kills_change_nothing(small_root, tmp_path):
             reached.append(load_checkpoint(latest)["step"] if latest.exists() else 0)
     assert writes_hit >= 2 and len(set(reached)) >= 2, (writes_hit, reached)
 
-    more = ["--continue_train"] * (folder / "options.yaml").exists()
-    assert wait(start_train(flags(small_root, tmp_path, "killed", "--max_steps", STEPS, *more), log)) == 0, (
-        log.read_text()
-    )
+    assert wait(start()) == 0, log.read_text()
     straight, killed = (load_checkpoint(tmp_path / name / "latest.pt") for name in ("straight", "killed"))
     assert same(straight, killed)
     # Each logged step once; a mean covers the steps since the last start, so that values may differ.
-    steps = [[json.loads(line)["step"] for line in (tmp_path / n / "log.jsonl").open()] for n in ("straight", "killed")]
-    assert steps[0] == steps[1]
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("straight", "killed")]
+    assert [json.loads(line)["step"] for line in logs[0]] == [json.loads(line)["step"] for line in logs[1]]
 
 
-def test_a_second_process_is_refused_and_a_crash_releases(small_root, tmp_path):
-    log = tmp_path / "log"
-    folder = tmp_path / "run"
-    child = start_train(flags(small_root, tmp_path, "run", "--n_epochs", 100000), log)
-    try:
-        assert not watch(child, lambda: "step 3/" in log.read_text()), log.read_text()
-        second = tmp_path / "second"
-        status = wait(
-            start_train(flags(small_root, tmp_path, "run", "--max_steps", 100000, "--continue_train"), second)
-        )
-        assert status == 2 and f"{folder} is in use by another process" in second.read_text()
-    finally:
-        child.kill()
-        wait(child)
-    with locked(folder / LOCK_FILE):
-        pass
-
-
-def test_a_killed_worker_is_an_error_and_no_hang(small_root, tmp_path):
-    log = tmp_path / "log"
-    argv = flags(small_root, tmp_path, "run", "--n_epochs", 100000, "--num_workers", 2)
-    child = start_train(argv, log)
+def test_a_second_process_is_refused_and_a_killed_worker_is_an_error_and_no_hang(small_root, tmp_path):
+    log, second = tmp_path / "log", tmp_path / "second"
+    run = flags(small_root, tmp_path, "run", "--num_workers", 2)
+    child = start_train([*run, "--n_epochs", 100000], log)
     try:
         assert not watch(child, lambda: "step 6/" in log.read_text(), seconds=300), log.read_text()
+        assert wait(start_train([*run, "--max_steps", 100000, "--continue_train"], second)) == 2, second.read_text()
         os.kill(descendants(child.pid)[-1], signal.SIGKILL)
         status = wait(child, seconds=120)
     finally:
         child.kill()
+    assert f"{tmp_path / 'run'} is in use by another process" in second.read_text()
     said = log.read_text()
     assert status == 1 and "a worker process was lost" in said and "--num_workers" in said, said
     assert "Traceback" not in said

@@ -1,4 +1,4 @@
-"""train.py in several processes (gloo): what each draws and keeps, going on with another number of them, and signals."""
+"""Training in several processes (gloo): half a batch each, draws and state of their own, other numbers of them, signals."""
 
 import json
 import os
@@ -10,29 +10,97 @@ import time
 from functools import partial
 from pathlib import Path
 
+import pytest
+import torch
 from drawing_model import CPU, Drawing, train
-from helpers import ROOT, TINY, run_ranks, same, start_call, start_train, write_hands
+from helpers import ROOT, TINY, build, make_batch, run_ranks, same, start_call, start_train, to_double, write_hands
 
+from models.features.vgg16 import load_vgg16
 from util import distributed
 from util.checkpoint import load_checkpoint
-from util.training.checkpoints import Progress, can_resume, resume
+from util.training.checkpoints import resume
 from util.training.logger import RunLogger
 
+MODELS = ("mshgan4", "pixcyclegan4")
 
-def draw(folder: Path, steps: int, signal_at: int = 0, skipped: tuple = ()) -> None:
+# ------------------------------------------------------------------ half a batch each
+
+
+def create(name: str):
+    """In float64, where what rounding does to a gradient's sign is out of sight."""
+    vgg = load_vgg16("random", calibrated=True)[0] if name == "mshgan4" else None
+    return to_double(build(vgg, name, pool_size=50))
+
+
+def batch_of(seed: int) -> dict:
+    return {name: value.double() for name, value in make_batch(count=4, seed=seed).items()}
+
+
+def two_steps(model, *, rank: int, world_size: int) -> dict:
+    """Take two steps on this rank's share of each batch: every gradient, and losses, averaged."""
+    gradients, losses = [], []
+    for step in range(2):
+        found = model.training_step({name: value[rank::world_size] for name, value in batch_of(step).items()})
+        losses.append(distributed.mean({name: value.item() for name, value in found.items()}))
+        nets = model.networks.items()
+        gradients.append({name: torch.cat([p.grad.flatten() for p in net.parameters()]) for name, net in nets})
+    return {"gradients": gradients, "losses": losses, "model": model.state_dict()}
+
+
+def half_each(folder: Path) -> None:
+    """What one of two ranks does: train each model from one process's checkpoint."""
+    here = distributed.place()
+    distributed.start(here, CPU)
+    for name in MODELS:
+        model = create(name)
+        model.load_state_dict(torch.load(folder / f"{name}_start.pt", weights_only=True))
+        model.distribute()
+        found = two_steps(model, rank=here.rank, world_size=here.world_size)
+        if here.rank == 0:
+            torch.save(found, folder / f"{name}.pt")
+    distributed.finish()
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory) -> Path:
+    """A folder of one process's checkpoints after a step, and of what two processes made of them."""
+    folder = tmp_path_factory.mktemp("ranks")
+    for name in MODELS:
+        model = create(name)
+        model.training_step(batch_of(seed=9))
+        torch.save(model.state_dict(), folder / f"{name}_start.pt")
+    log = folder / "log"
+    assert run_ranks(2, partial(start_call, partial(half_each, folder)), log) == [0, 0], log.read_text()
+    return folder
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_two_halves_are_one_whole(halves, name):
+    """From one process's checkpoint: equal gradients, losses as they are logged, weights; and back into one process."""
+    model = create(name)
+    model.load_state_dict(torch.load(halves / f"{name}_start.pt", weights_only=True))
+    one, two = two_steps(model, rank=0, world_size=1), torch.load(halves / f"{name}.pt", weights_only=True)
+    for mine, theirs in zip(one["gradients"], two["gradients"]):
+        assert all((mine[net] - theirs[net]).norm() < 1e-9 * mine[net].norm() for net in mine)
+    for mine, theirs in zip(one["losses"], two["losses"]):
+        assert mine == pytest.approx(theirs, rel=1e-9)
+
+    model.load_state_dict(two["model"])
+    assert model.steps == 3 and same(model.state_dict()["networks"]["G_r"], two["model"]["networks"]["G_r"])
+    model.training_step(batch_of(seed=9))
+
+
+# ------------------------------------------------------------------ runs
+
+
+def draw(folder: Path, steps: int, signal_at: int = 0) -> None:
     """One rank of a run of Drawing to `steps`, going on from what the folder holds. signal_at: rank 1 gets SIGTERM then."""
     here = distributed.place()
     distributed.start(here, CPU)
-    model = Drawing(skipped=skipped)
-    progress = resume(folder, model) if can_resume(folder) else Progress()
-    if signal_at and here.rank == 1:
-        step = model.training_step
-        model.training_step = lambda batch: (
-            (os.kill(os.getpid(), signal.SIGTERM) if model.steps == signal_at else None) or step(batch)
-        )
-    logger = None
-    if here.rank == 0:
-        logger = RunLogger(folder, first_step=progress.step, total_steps=steps, steps_per_epoch=2, images_per_step=1)
+    model = Drawing(at=signal_at if here.rank == 1 else 0, act=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    progress = resume(folder, model)
+    length = {"first_step": progress.step, "total_steps": steps, "steps_per_epoch": 2, "images_per_step": 1}
+    logger = None if here.rank else RunLogger(folder, **length)
     train(model, folder, steps, progress=progress, logger=logger)
     distributed.finish()
 
@@ -47,13 +115,8 @@ def test_ranks_draw_differently_and_each_goes_on_with_its_own(tmp_path):
         folder.mkdir()
         for end in ends:
             assert ranks(folder, 2, end) == [0, 0], (folder / "log").read_text()
-    drawn = [part["drawn"] for part in load_checkpoint(straight / "latest.pt")["ranks"]]
-    assert len(drawn) == 2 and len({*drawn[0], *drawn[1]}) == 12
-    assert [part["drawn"] for part in load_checkpoint(halves / "latest.pt")["ranks"]] == drawn
-
-    assert ranks(halves, 1, 7) == [0] and ranks(halves, 4, 8) == [0] * 4, (halves / "log").read_text()
-    drawn = [part["drawn"] for part in load_checkpoint(halves / "latest.pt")["ranks"]]
-    assert [len(each) for each in drawn] == [8, 1, 1, 1]
+    drawn, again = ([part["drawn"] for part in load_checkpoint(f / "latest.pt")["ranks"]] for f in (straight, halves))
+    assert len(drawn) == 2 and len({*drawn[0], *drawn[1]}) == 12 and again == drawn
 
 
 def test_a_signal_to_one_rank_stops_all_at_the_same_saved_step(tmp_path):
@@ -65,9 +128,15 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_saved_step(tmp_path):
     assert content["step"] == step >= 6 and [len(part["drawn"]) for part in content["ranks"]] == [step, step]
 
 
-def test_a_model_goes_on_with_1_2_and_4_processes(tmp_path):
+@pytest.fixture
+def flags(tmp_path) -> list[str]:
+    """train.py's, of a run in tmp_path."""
     root = write_hands(tmp_path / "data", frames=1, size=48)
-    flags = [*f"--name run --dataroot {root} --checkpoints_dir {tmp_path} --netD pixel --device cpu".split(), *TINY]
+    where = f"--name run --dataroot {root} --checkpoints_dir {tmp_path} --netD pixel --device cpu"
+    return [*where.split(), *TINY]
+
+
+def test_a_model_goes_on_with_1_2_and_4_processes(flags, tmp_path):
     log = tmp_path / "log"
     for count, steps, more in ((2, 2, []), (1, 3, ["--continue_train"]), (4, 4, ["--continue_train"])):
         statuses = run_ranks(count, partial(start_train, [*flags, "--max_steps", steps, *more]), log)
@@ -76,17 +145,14 @@ def test_a_model_goes_on_with_1_2_and_4_processes(tmp_path):
         assert content["step"] == steps and len(content["ranks"]) == count
         pools = [part["pools"]["r"] for part in content["ranks"]]
         assert all(not same(pools[0], other) for other in pools[1:])
-    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").open()]
-    assert steps == [1, 2, 3, 4]
+    assert [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").open()] == [1, 2, 3, 4]
 
 
-def test_sigterm_to_torchrun_leaves_a_checkpoint_of_the_last_step(tmp_path):
-    root = write_hands(tmp_path / "data", frames=1, size=48)
-    where = f"--name run --dataroot {root} --checkpoints_dir {tmp_path} --netD pixel --device cpu --max_steps 1000000"
+def test_sigterm_to_torchrun_leaves_a_checkpoint_of_the_last_step(flags, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*torchrun, "train.py", *where.split(), *TINY]
     with open(tmp_path / "log", "wb") as log:
-        process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=log, stderr=log)
+        command = [*torchrun, "train.py", *flags, "--max_steps", "1000000"]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     lines = tmp_path / "run" / "log.jsonl"
     end = time.monotonic() + 180
     while not (lines.exists() and lines.stat().st_size) and time.monotonic() < end and process.poll() is None:
@@ -94,7 +160,7 @@ def test_sigterm_to_torchrun_leaves_a_checkpoint_of_the_last_step(tmp_path):
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=120)
     said = (tmp_path / "log").read_text()
-    (saved,) = map(int, re.findall(r"SIGTERM: saved at step (\d+)", said)) if "saved at" in said else (None,)
+    saved = {int(step) for step in re.findall(r"SIGTERM: saved at step (\d+)", said)}
     assert saved, said
     logged = [json.loads(line)["step"] for line in lines.open()]
-    assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] == saved == max(logged)
+    assert saved == {load_checkpoint(tmp_path / "run" / "latest.pt")["step"]} == {max(logged)}

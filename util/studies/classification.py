@@ -18,7 +18,7 @@ from util.files import as_utf8, csv_text, write_bytes
 from util.images import to_uint8
 from util.runtime import Amp, seed_everything
 from util.studies import train
-from util.training.checkpoints import can_resume, resume
+from util.training.checkpoints import resume
 from util.workers import progress
 
 
@@ -98,7 +98,7 @@ def run_training_set(
         log_every=opt.log_freq,
         seed=opt.seed,
         num_workers=opt.num_workers,
-        start=resume(folder, net) if opt.continue_train and can_resume(folder) else None,
+        start=resume(folder, net) if opt.continue_train else None,
         board=study / "tensorboard" / name,
         save_every=opt.save_freq,
     )

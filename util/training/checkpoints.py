@@ -1,5 +1,6 @@
 """The checkpoints of a run: latest.pt to go on from, best.pt to use, epoch_N.pt to keep."""
 
+import logging
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,14 +11,16 @@ from torch import Tensor
 from util import distributed
 from util.checkpoint import load_checkpoint, save_checkpoint
 from util.errors import UsageError, first_lines
-from util.run import BEST, LATEST
+from util.run import LATEST
+
+log = logging.getLogger(__name__)
 
 
 class Trainable(Protocol):
     """What the loop trains: H-GAN, SilNet, the classifier.
 
-    The parts of state_dict() that PER_RANK names (none if there is no such attribute) differ between the processes of a run;
-    the others are the same in all. inference_state() is what best.pt holds.
+    PER_RANK, if there is one, names the parts of state_dict() that differ between the processes of a run. inference_state()
+    is what best.pt holds.
     """
 
     def training_step(self, batch: dict) -> dict[str, Tensor]: ...
@@ -35,16 +38,13 @@ class Progress:
     validation_due: bool = False
 
 
-def can_resume(folder: Path) -> bool:
-    """Whether there is anything to resume from."""
-    return (folder / LATEST).exists()
-
-
 def resume(folder: Path, model: Trainable) -> Progress:
-    """Load latest.pt into the model. All processes must call it. Raises UsageError.
+    """Load latest.pt, if there is one, into the model. All processes must call it. Raises UsageError.
 
     The number of processes may differ from that of the save: each takes its own part of the state, or starts it anew.
     """
+    if not (folder / LATEST).exists():
+        return Progress()
     content = load_checkpoint(folder / LATEST)
     try:
         ranks, rank = content["ranks"], distributed.rank()
@@ -53,6 +53,7 @@ def resume(folder: Path, model: Trainable) -> Progress:
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder / LATEST} does not fit these options ({first_lines(error)})") from error
     distributed.barrier()
+    log.info("continuing at step %d", progress.step)
     return progress
 
 
@@ -70,15 +71,3 @@ def save_latest(folder: Path, model: Trainable, progress: Progress) -> None:
         state = {name: value for name, value in model.state_dict().items() if name not in ranks[0]}
         save_checkpoint(folder / LATEST, {**asdict(progress), "model": state, "ranks": ranks})
     distributed.barrier()
-
-
-def save_snapshot(folder: Path, model: Trainable, progress: Progress, *, epoch: int) -> None:
-    """Write epoch_N.pt: the state for inference, as in best.pt. Raises RunError."""
-    save_checkpoint(folder / f"epoch_{epoch}.pt", {"step": progress.step, "model": model.inference_state()})
-
-
-def keep_best(folder: Path, model: Trainable, progress: Progress, score: float) -> None:
-    """Write best.pt if the score is the lowest so far. Raises RunError."""
-    if score < progress.best_score:
-        save_checkpoint(folder / BEST, {"score": score, "step": progress.step, "model": model.inference_state()})
-        progress.best_score = score

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,11 @@ from util.errors import RunError
 from util.files import as_utf8, strict, write_bytes
 from util.images import write_png
 
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None
+
 LOG_FILE = "log.jsonl"
 DISTANCES = ("fd", "fid", "score")  # of a validation's scores
 NOT_JUDGED = ("structure_chance", "new_edges", "n_edges")  # they explain others; log.jsonl and TensorBoard have them
@@ -31,11 +35,8 @@ SKIPPED = "skipped"
 
 
 def setup_logging(*, quiet: bool = False) -> None:
-    """Send log records to stderr as plain lines; `quiet` (ranks other than 0) keeps warnings only.
-
-    File names that are not UTF-8 are written with backslash escapes, to stdout too.
-    """
-    for stream in (sys.stdout, sys.stderr):
+    """Send log records to stderr as plain lines; `quiet` (ranks other than 0) keeps warnings only."""
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold what is not UTF-8
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
@@ -46,45 +47,43 @@ class LossMeter:
     """Means of losses, fetched in batches to avoid GPU syncs, and the number of steps that were skipped."""
 
     def __init__(self) -> None:
-        self.in_a_row, self.broken = 0, False  # skipped steps up to the last that was read; whether they are too many
-        self._unread: list[tuple[int, dict, dict[str, Tensor]]] = []
+        self.broken = False  # MOST_SKIPPED steps in a row were skipped
+        self._in_a_row = 0
+        self._unread: list[tuple[int, str, dict[str, Tensor]]] = []
         self._read: list[dict[str, float]] = []  # of steps that were not skipped, since the last means
         self._skipped = 0  # steps since then
 
     def add(self, step: int, losses: dict[str, Tensor], batch: dict) -> None:
         """Add a step's losses: scalars, among them "skipped" (1.0 if the step changed nothing, else 0.0)."""
-        paths = {key: value for key, value in batch.items() if key.endswith("_path")}
-        self._unread.append((step, paths, losses))
+        files = ", ".join(path for key, paths in batch.items() if key.endswith("_path") for path in paths)
+        self._unread.append((step, files, losses))
         if len(self._unread) >= READ_EVERY:
             self.read()
 
     def means(self) -> dict[str, float]:
         """The losses' means since the last call, without skipped steps. "skipped", their number, is missing if it is 0."""
         self.read()
-        steps, skipped = self._read, self._skipped
+        steps, skipped = self._read, {SKIPPED: self._skipped} if self._skipped else {}
         self._read, self._skipped = [], 0
-        means = {name: fmean(losses[name] for losses in steps) for name in steps[0]} if steps else {}
-        return means | ({SKIPPED: skipped} if skipped else {})
+        return {name: fmean(losses[name] for losses in steps) for name in (steps[0] if steps else ())} | skipped
 
     def read(self) -> None:
         """Fetch what was added, and log skipped steps. Raises RunError for MOST_SKIPPED in a row."""
         unread, self._unread = self._unread, []
-        for step, paths, losses in unread:
+        for step, files, losses in unread:
             values = dict(zip(losses, torch.stack([loss.float() for loss in losses.values()]).tolist()))
             if not values.pop(SKIPPED):
-                self.in_a_row = 0
+                self._in_a_row = 0
                 self._read.append(values)
                 continue
-            self.in_a_row += 1
+            self._in_a_row += 1
             self._skipped += 1
-            files = ", ".join(path for each in paths.values() for path in each)
             logging.warning("step %d: loss or gradient not finite, update skipped; files: %s", step, files)
-            self.broken = self.in_a_row >= MOST_SKIPPED
+            self.broken = self._in_a_row >= MOST_SKIPPED
             if self.broken:
                 raise RunError(
-                    f"losses or gradients were not finite in {self.in_a_row} steps in a row, up to step {step} (files of the "
-                    f"last: {files}); go on from the last checkpoint with --amp off, if it was on, or start anew with a lower "
-                    "--lr"
+                    f"losses or gradients were not finite in {MOST_SKIPPED} steps in a row, up to step {step}; go on from the "
+                    "last checkpoint with --amp off, if it was on, or start anew with a lower --lr"
                 )
 
 
@@ -108,27 +107,21 @@ class RunLogger:
         self.folder, self.steps_per_epoch, self.images_per_step = folder, steps_per_epoch, images_per_step
         self.total_steps, self.step = total_steps, first_step
         _drop_repeated(folder, first_step, repeats_validation)
-        self._open = contextlib.ExitStack()
-        self._log = self._open.enter_context(open(folder / LOG_FILE, "a", encoding="utf-8"))
-        self._board = self._open.enter_context(
-            SummaryWriter(str(board or folder / "tensorboard"), purge_step=first_step + 1)
-        )
-        bar = tqdm(total=total_steps, initial=first_step, disable=None, dynamic_ncols=True, bar_format=BAR)
-        self._bar = self._open.enter_context(bar)
+        self._log = open(folder / LOG_FILE, "a", encoding="utf-8")
+        self._board = SummaryWriter(str(board or folder / "tensorboard"), purge_step=first_step + 1)
+        shown = {"disable": None, "dynamic_ncols": True, "bar_format": BAR}  # None: only on a terminal
+        self._bar = tqdm(total=total_steps, initial=first_step, **shown)
         self._since, self._since_step = time.perf_counter(), first_step
         self._paced_from: tuple[int, float] | None = None  # a step and when it ended
 
     def __enter__(self) -> "RunLogger":
-        self._open.enter_context(logging_redirect_tqdm())
+        self._open = contextlib.ExitStack()
+        for part in (self._log, self._board, self._bar, logging_redirect_tqdm()):
+            self._open.enter_context(part)
         return self
 
     def __exit__(self, *error) -> None:
         self._open.close()
-
-    @property
-    def epoch(self) -> float:
-        """Passes over the data so far."""
-        return self.step / self.steps_per_epoch
 
     def advance(self) -> None:
         """Count one more step."""
@@ -153,12 +146,12 @@ class RunLogger:
         shown = [f"{name} {value:.3f}" for name, value in values.items() if not name.endswith(("_real", "_fake"))]
         pace = f"ETA {self.time_left()}, {rate:.2f} images/s"
         self._bar.set_postfix_str(pace)
-        line = f"step {self.step}/{self.total_steps}  epoch {self.epoch:.2f}  {'  '.join(shown)}"
+        epoch = self.step / self.steps_per_epoch
+        line = f"step {self.step}/{self.total_steps}  epoch {epoch:.2f}  {'  '.join(shown)}"
         logging.info("%s", line if not self._bar.disable else f"{line}  {pace}")
 
     def time_left(self) -> str:
-        """hours:minutes:seconds to the end at the mean pace since the first step, which includes validation, pictures and
-        saving; "?" before the second."""
+        """hours:minutes:seconds to the end, at the mean pace since the first step, validation included; "?" before the second."""
         first, start = self._paced_from or (self.step, 0.0)
         if self.step == first:
             return "?"
@@ -188,7 +181,7 @@ class RunLogger:
 
     def _write(self, values: dict[str, float], tag: Callable[[str], str]) -> None:
         values = strict(values)
-        entry = {"step": self.step, "epoch": round(self.epoch, 4), **values}
+        entry = {"step": self.step, "epoch": round(self.step / self.steps_per_epoch, 4), **values}
         print(json.dumps(entry, allow_nan=False), file=self._log, flush=True)
         for name, value in values.items():
             if value is not None:
@@ -204,20 +197,16 @@ def loss_tag(name: str) -> str:
 
 
 def memory_gib() -> float:
-    """Peak memory so far: the GPU's if one is in use, else this process's."""
-    if torch.cuda.is_initialized():
+    """Peak memory so far: the GPU's if one is in use, else this process's, where the system tells."""
+    if torch.cuda.is_initialized() or not resource:
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (30 if sys.platform == "darwin" else 20)
 
 
 def read_log(run: Path) -> list[dict]:
     """The objects of a run's log.jsonl, without lines that are damaged or were cut short; [] where there is no log."""
-    try:
-        text = (run / LOG_FILE).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    entries = []
-    for line in text.splitlines():
+    log, entries = run / LOG_FILE, []
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else ():
         with contextlib.suppress(ValueError):
             entries.append(json.loads(line))
     return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("step"), int)]
@@ -225,8 +214,7 @@ def read_log(run: Path) -> list[dict]:
 
 def _drop_repeated(run: Path, step: int, repeats_validation: bool) -> None:
     """Remove the lines of what a resumed run repeats, and a last line that is incomplete."""
-    if (run / LOG_FILE).exists():
-        kept = [entry for entry in read_log(run) if entry["step"] <= step]
-        if repeats_validation:
-            kept = [entry for entry in kept if entry["step"] < step or "seconds" in entry]
-        write_bytes(run / LOG_FILE, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
+    kept = [entry for entry in read_log(run) if entry["step"] <= step]
+    if repeats_validation:
+        kept = [entry for entry in kept if entry["step"] < step or "seconds" in entry]
+    write_bytes(run / LOG_FILE, "".join(json.dumps(entry) + "\n" for entry in kept).encode())

@@ -13,21 +13,20 @@ import torch
 
 from data.loader import on_device
 from util import distributed
+from util.checkpoint import save_checkpoint
 from util.errors import Stopped, UsageError
+from util.run import BEST
 from util.runtime import seed_step
-from util.training.checkpoints import Progress, Trainable, keep_best, save_latest, save_snapshot
+from util.training.checkpoints import Progress, Trainable, save_latest
 from util.training.logger import LossMeter, RunLogger
 
 log = logging.getLogger(__name__)
 
-Validate = Callable[[], tuple[dict[str, float], float]]
-"""() -> (scores to log, the one to minimise)."""
-
-Display = Callable[[], dict[str, np.ndarray]]
-"""() -> {name: uint8 (H, W, 3) picture}."""
-
+Validate = Callable[[], tuple[dict[str, float], float]]  # () -> (scores to log, the one to minimise)
+Display = Callable[[], dict[str, np.ndarray]]  # () -> {name: uint8 (H, W, 3) picture}
 SAVE_SECONDS = 600  # between two saves of latest.pt, at most
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+# A cluster's manager sends SIGUSR1, a terminal that closes SIGHUP; Windows has neither.
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
 @dataclass(kw_only=True)
@@ -85,8 +84,8 @@ def fit(
     determines the random draws of a step. logger: None on ranks other than 0, which neither log nor validate.
 
     After a signal to any process, all of them finish the step or validation, save and raise Stopped. latest.pt is saved before a
-    validation, so a run that is killed in one repeats it. A single process also saves if anything but a step fails. Steps whose
-    losses or gradients are not finite change nothing and are logged; too many in a row raise RunError.
+    validation, so a run that is killed in one repeats it. A single process also saves if anything but a step fails. Too many
+    skipped steps in a row raise RunError.
     """
     on_batches, meter = on_device(batches, device), LossMeter()
     pause = logger.pause if logger else nullcontext
@@ -120,7 +119,8 @@ def fit(
                                 logger.image(name, picture)
                     if logger and schedule.snapshot_every and progress.step % schedule.snapshot_every == 0:
                         with pause():
-                            save_snapshot(folder, model, progress, epoch=progress.step // schedule.steps_per_epoch)
+                            file = folder / f"epoch_{progress.step // schedule.steps_per_epoch}.pt"
+                            save_checkpoint(file, {"step": progress.step, "model": model.inference_state()})
 
                 last = progress.step == schedule.total_steps and not progress.validation_due
                 due = last or progress.validation_due or schedule.at(progress.step, schedule.save_every)
@@ -151,4 +151,6 @@ def validate_once(model: Trainable, validate: Validate, *, folder: Path, progres
         log.warning("no validation at step %d: %s", progress.step, error)
         return
     logger.scores(scores)
-    keep_best(folder, model, progress, score)
+    if score < progress.best_score:
+        save_checkpoint(folder / BEST, {"score": score, "step": progress.step, "model": model.inference_state()})
+        progress.best_score = score

@@ -1,26 +1,40 @@
-"""What train.py trains: a translator, or SilNet."""
+"""What train.py trains, a translator or SilNet: how it is made, validated and shown."""
 
 from argparse import Namespace
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from data.crops import random_hand_crop, silhouette_crop
 from data.frames import Domains
+from data.hands import Hand
+from data.joints import region_depth
+from data.regions import HandRegions, readable
 from data.unpaired import Crop
-from models import DISCRIMINATORS, SEGMENTERS
+from models import DISCRIMINATORS
 from models.config import network_config, objective
 from models.features.registry import load_feature_net
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN
 from models.load import load_silnet
 from models.supervised import HandSegmenter
+from models.translation import translator_of
+from util.drawing import sheet, spread
 from util.errors import UsageError
+from util.images import ImageError
 from util.runtime import Amp
+from util.scores.appearance import hand_scale
+from util.scores.distances import frechet_distance
+from util.scores.features import extract_features
+from util.scores.metrics import Figures, View, best_score, entries, flat_entries, measure
 from util.scores.silhouettes import create_silnet_validation, silhouette_grids
-from util.training.loop import Display, Validate
-from util.training.validation import create_validation, display_grids, display_hands
+from util.scores.structure import SourceEdges
+from util.training.loop import Validate
+
+ROWS = 4  # hands in a picture
 
 
 class TranslatorTask:
@@ -38,37 +52,63 @@ class TranslatorTask:
         if DISCRIMINATORS[opt.netD].load().view == "vgg":
             vgg, weights = load_vgg16(opt.vgg_weights, calibrated=opt.normalize_features)
         if opt.silnet:
-            where = {"checkpoints_dir": opt.checkpoints_dir, "device": device}
-            silnet = load_silnet(opt.silnet, background=opt.background, **where)
-        frozen = {"vgg": vgg, "silnet": silnet and silnet.net}
-        self.model = HGAN(network_config(opt), objective(opt), **frozen, amp=amp, device=device, seed=opt.seed)
+            how = {"checkpoints_dir": opt.checkpoints_dir, "background": opt.background, "device": device}
+            silnet = load_silnet(opt.silnet, **how)
+        nets = {"vgg": vgg, "silnet": silnet and silnet.net}
+        self.model = HGAN(network_config(opt), objective(opt), **nets, amp=amp, device=device, seed=opt.seed)
         self.frozen = {"vgg_weights": weights, "silnet": silnet and silnet.record()}
         self.next_command = f"python test.py --name {opt.name}"
 
     def training_crop(self, frames: Domains) -> Crop:
-        """How training crops are cut."""
         return random_hand_crop
 
     def create_validation(self, frames: Domains, folder: Path) -> tuple[Validate, dict]:
-        """The validation, and what options.yaml records of the network behind it."""
-        opt = self.opt
+        """The validation (paper section IV.A), and what options.yaml records of the network behind it.
+
+        It compares translated with real hands on 256 regions. The scores: the distance, "fid" or "fd"; those of
+        util.scores.metrics; and "score", both in one. "score" chooses best.pt, with --paper the distance. The real side is
+        read once.
+        """
+        opt, threads = self.opt, {"num_workers": self.opt.num_workers}
         net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=self.model.device)
-        validate = create_validation(
-            self.model,
-            frames,
-            net,
-            background=opt.background,
-            crop_to_hand=opt.crop_to_hand,
-            by_distance=opt.paper,
-            cache_dir=folder / "features",
-            num_workers=opt.num_workers,
-        )
+        regions = {domain: HandRegions(part, background=opt.background) for domain, part in frames.items()}
+        hands = [hand for _, hand in readable(regions["real"], **threads)]
+        images = [hand.image for hand in hands]
+        real = extract_features(images, net, cache_dir=folder / "features", progress="real features")
+        sources = (hand.mask for _, hand in readable(regions["synthetic"], **threads))
+        scale = hand_scale([*(hand.mask for hand in hands), *sources])
+        photographs = [measure(View(hand.image, hand.mask, scale)) for hand in hands]
+        translator = translator_of(self.model, crop_to_hand=opt.crop_to_hand)
+
+        def translated(figures: list[Figures]) -> Iterator[np.ndarray]:
+            for each in translator.stream(regions["synthetic"], **threads):
+                depth = region_depth(frames["synthetic"][each.index].image, each.source.mask)
+                edges = SourceEdges(each.source.image, each.source.mask, depth, scale=scale)
+                figures.append(measure(View(each.image, each.source.mask, scale, edges)))
+                yield each.image
+
+        def validate() -> tuple[dict[str, float], float]:
+            figures: list[Figures] = []
+            distance = frechet_distance(real, extract_features(translated(figures), net))
+            pooled = entries(figures, photographs)
+            score = best_score(distance, pooled)
+            return {net.metric: distance, "score": score, **flat_entries(pooled)}, distance if opt.paper else score
+
         return validate, {"feature_net": {"name": net.name, "sha256": net.sha256}}
 
-    def create_display(self, frames: Domains) -> Display:
-        """What makes the pictures that training shows."""
-        hands = display_hands(frames, background=self.opt.background)
-        return lambda: display_grids(self.model, hands, crop_to_hand=self.opt.crop_to_hand)
+    def pictures(self, hands: dict[str, list[Hand]]) -> dict[str, np.ndarray]:
+        """{name: uint8 (H, W, 3) picture} for each direction: source | translated | cycle, one row a hand."""
+        pictures = {}
+        for source, there, back in (("synthetic", "StoR", "RtoS"), ("real", "RtoS", "StoR")):
+            columns = [[hand.image for hand in hands[source]]]
+            for direction in (there, back):
+                translator = translator_of(self.model, direction=direction, crop_to_hand=self.opt.crop_to_hand)
+                inputs = [Hand(image, hand.mask) for image, hand in zip(columns[-1], hands[source])]
+                columns.append(translator.images(inputs))
+            if hands[source]:
+                rows = list(zip(*columns))
+                pictures[f"{source}_translated_cycle"] = sheet(rows, columns=(source, "translated", "cycle"))
+        return pictures
 
 
 class SilNetTask:
@@ -95,11 +135,12 @@ class SilNetTask:
         settings = {"background": self.opt.background, "num_workers": self.opt.num_workers}
         return create_silnet_validation(self.model.probabilities, frames, device=self.model.device, **settings), {}
 
-    def create_display(self, frames: Domains) -> Display:
-        hands = display_hands(frames, background=self.opt.background)
-        return lambda: silhouette_grids(self.model.probabilities, hands, device=self.model.device)
+    def pictures(self, hands: dict[str, list[Hand]]) -> dict[str, np.ndarray]:
+        return silhouette_grids(self.model.probabilities, hands, device=self.model.device)
 
 
-def task_of(model: str) -> type[TranslatorTask] | type[SilNetTask]:
-    """The task of --model."""
-    return SilNetTask if model in SEGMENTERS else TranslatorTask
+def display_hands(frames: Domains, *, background: str) -> dict[str, list[Hand]]:
+    """ROWS hands of each domain, evenly spread over its frames, without those that cannot be read."""
+    regions = {domain: HandRegions(part, background=background) for domain, part in frames.items()}
+    hands = {domain: [part[place] for place in spread(len(part), ROWS)] for domain, part in regions.items()}
+    return {domain: [hand for hand in row if not isinstance(hand, ImageError)] for domain, row in hands.items()}
