@@ -52,8 +52,8 @@ def main(opt: argparse.Namespace | None = None) -> int:
         silnets = {name: known_silnet(opt, model) for name, model in models.items()}
     frames = frames_to_test(opt, models)
     tested = {name: translate_split(opt, name, each, frames[name], net, silnets[name]) for name, each in models.items()}
-    if len(tested) > 1 and (written := write_comparison(opt.results_dir / f"compare{way(opt)}", tested)):
-        log.info("compared: look at %s", ", ".join(map(str, written)))
+    if len(tested) > 1:
+        write_comparison(opt.results_dir / f"compare{way(opt)}", tested)
     return 0
 
 

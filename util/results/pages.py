@@ -64,10 +64,14 @@ def gallery(
     columns: (what stands over a picture, its folder relative to the page). names: files below each column's folder, one
     a row. scores: {label: one value, or None, a row}, to sort by. tables: {title: a ScoreRow a line}.
     """
+
+    def rounded(value: float | None) -> float | None:
+        return None if value is None or value != value else round(value, 4)
+
     data = {
         "columns": [[label, quote(folder)] for label, folder in columns],
         "rows": [[quote(os.fsencode(name)), printable(name)] for name in names],
-        "scores": {label: [_rounded(value) for value in values] for label, values in scores.items()},
+        "scores": {label: [rounded(value) for value in values] for label, values in scores.items()},
         "page": PAGE,
     }
     values = [(html.escape(key), html.escape(printable(str(value)))) for key, value in (options or {}).items()]
@@ -90,7 +94,3 @@ def _score_table(title: str, rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{label}</th>" for label in ("", "translated", "untranslated", "real", "better"))
     lines = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><caption>{html.escape(title)}</caption><tr>{head}</tr>{lines}</table>"
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or value != value else round(value, 4)

@@ -195,8 +195,7 @@ def translate(
     write.write_regions(folder, tested.written, "generated")
     log.info("%d of %d images translated: %s", len(tested.written), len(regions), folder / "generated")
     if opt.annotations:
-        count = write.link_annotations(folder / "generated", tested.written)
-        log.info("%d annotation files linked beside them", count)
+        write.link_annotations(folder / "generated", tested.written)
 
 
 def known_mask(region: Region) -> np.ndarray | None:

@@ -89,8 +89,8 @@ def write_regions(folder: Path, written: Sequence[Written], below: str = "") -> 
     write_json(folder / "regions.json", entries)
 
 
-def link_annotations(folder: Path, written: Sequence[Written]) -> int:
-    """Link the annotation files beside each source beside its translation; copy where links cannot be. Returns how many."""
+def link_annotations(folder: Path, written: Sequence[Written]) -> None:
+    """Link the annotation files beside each source beside its translation; copy where links cannot be."""
     count = 0
     for each in written:
         for file in annotation_files(each.frame.image):
@@ -103,7 +103,7 @@ def link_annotations(folder: Path, written: Sequence[Written]) -> int:
             except OSError:
                 shutil.copy2(file, link)
             count += 1
-    return count
+    log.info("%d annotation files linked beside them", count)
 
 
 def is_shown(index: int, places: deque[int]) -> bool:
@@ -112,15 +112,6 @@ def is_shown(index: int, places: deque[int]) -> bool:
         return False
     places.popleft()
     return True
-
-
-def write_scores(test: Tested) -> None:
-    """Write metrics.json and, where single images were scored, hand_metrics.csv."""
-    write_json(test.folder / "metrics.json", test.metrics)
-    if test.each:
-        values = [["" if value is None else round(value, 4) for value in row] for row in test.each.values()]
-        rows = zip((each.name for each in test.written), *values)
-        write_bytes(test.folder / "hand_metrics.csv", csv_text(("file", *test.each), rows).encode())
 
 
 def write_grid(test: Tested) -> Path:
@@ -132,6 +123,15 @@ def write_grid(test: Tested) -> Path:
         rows, labels, captions = [*rows, hands], [*labels, test.domains[1]], [*captions, below]
     write_png(test.folder / "grid.png", sheet(rows, labels=labels, captions=captions))
     return test.folder / "grid.png"
+
+
+def write_scores(test: Tested) -> None:
+    """Write metrics.json and, where single images were scored, hand_metrics.csv."""
+    write_json(test.folder / "metrics.json", test.metrics)
+    if test.each:
+        values = [["" if value is None else round(value, 4) for value in row] for row in test.each.values()]
+        rows = zip((each.name for each in test.written), *values)
+        write_bytes(test.folder / "hand_metrics.csv", csv_text(("file", *test.each), rows).encode())
 
 
 def write_page(folder: Path, tests: Mapping[str, Tested], options: Mapping[str, object] | None = None) -> Path:
@@ -168,21 +168,20 @@ def write_page(folder: Path, tests: Mapping[str, Tested], options: Mapping[str, 
     return folder / "index.html"
 
 
-def write_comparison(folder: Path, tests: dict[str, Tested]) -> list[Path]:
-    """Write and return grid.png (Fig. 5: a row an input, a column a run), index.html and, with scores, table.md (Table I)."""
+def write_comparison(folder: Path, tests: dict[str, Tested]) -> None:
+    """Write grid.png (Fig. 5: a row an input, a column a run), index.html and, with scores, table.md (Table I)."""
     for name in ("grid.png", "index.html", "table.md"):
         (folder / name).unlink(missing_ok=True)
     first, *others = tests.values()
     names = [each.name for each in first.written]
     if any([each.name for each in other.written] != names for other in others):
         log.warning("the runs could not read the same images; nothing is compared")
-        return []
+        return
     rows = [[each[0][1], *(sample[2] for sample in each)] for each in zip(*(test.samples for test in tests.values()))]
     captions = [[caption, *[""] * len(tests)] for caption, *_ in first.samples]
     write_png(folder / "grid.png", sheet(rows, columns=[first.domains[0], *tests], captions=captions))
-    written = [folder / "grid.png", write_page(folder, tests)]
-    if all("n_generated" in test.metrics for test in tests.values()):
-        text = comparison_table({name: test.metrics for name, test in tests.items()})
-        write_bytes(folder / "table.md", text.encode())
-        written.append(folder / "table.md")
-    return written
+    write_page(folder, tests)
+    scored = {name: test.metrics for name, test in tests.items() if "n_generated" in test.metrics}
+    if scored.keys() == tests.keys():
+        write_bytes(folder / "table.md", comparison_table(scored).encode())
+    log.info("compared: look at %s", ", ".join(map(str, sorted(folder.glob("*.*")))))
