@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, write_hands
+from helpers import TINY, command, write_hands
 
 from util import workers
-from util.errors import run_command
 
 # What takes longest, so that no process is left alone with it at the end.
 FIRST = (
@@ -74,16 +73,9 @@ def light_features(monkeypatch):
 
 
 @pytest.fixture
-def run_main(monkeypatch, capsys):
+def run_main(capsys):
     """Run a script's main function with arguments: run_main(train.main, "--name", "x") -> (exit status, stderr)."""
-
-    def run(main, *argv: object) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", [f"{main.__module__}.py", *map(str, argv)])
-        with pytest.raises(SystemExit) as exit_:
-            run_command(main)
-        return exit_.value.code, capsys.readouterr().err
-
-    return run
+    return lambda main, *argv: (command(main, *argv), capsys.readouterr().err)
 
 
 @pytest.fixture

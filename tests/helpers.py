@@ -1,17 +1,18 @@
 """What several tests share: small data roots made of drawn blobs, small models, and where the repository is."""
 
 import ast
-import contextlib
 import functools
 import importlib
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -139,14 +140,9 @@ def imports() -> dict[str, set[str]]:
     return found
 
 
-@contextlib.contextmanager
-def as_on_gpus() -> Iterator[None]:
+def as_on_gpus() -> AbstractContextManager:
     """A context in which networks on a CPU call the operators that they call on a GPU."""
-    layers._as_on_gpus = True
-    try:
-        yield
-    finally:
-        layers._as_on_gpus = False
+    return mock.patch.object(layers, "_as_on_gpus", True)
 
 
 def to_double(model: HGAN) -> HGAN:
@@ -181,8 +177,8 @@ def same(a, b) -> bool:
 
 def command(main: Callable[[], int | None], *argv: object) -> int:
     """Run a script's main function; returns its exit status. For fixtures; tests have run_main."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_:
-        patch.setattr("sys.argv", ["script", *map(str, argv)])
+    line = [f"{main.__module__}.py", *map(str, argv)]
+    with mock.patch("sys.argv", line), pytest.raises(SystemExit) as exit_:
         run_command(main)
     return exit_.value.code
 

@@ -18,13 +18,9 @@ class Amp:
 
     name: str
 
-    @property
-    def dtype(self) -> torch.dtype | None:
-        """What networks compute in under autocast; None without."""
-        return {"fp16": torch.float16, "bf16": torch.bfloat16, "off": None}[self.name]
-
     def autocast(self, device: torch.device) -> torch.autocast:
-        return torch.autocast(device.type, dtype=self.dtype, enabled=self.name != "off")
+        dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.name)
+        return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
     def grad_scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """A scaler that passes everything through unless this is fp16."""
@@ -80,8 +76,7 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
 
 
 def seed_step(seed: int, rank: int, step: int) -> None:
-    """Seed PyTorch on every device, so that what a step draws (dropout, say) depends on (seed, rank, step) alone, and a run
-    that goes on draws what it would have drawn."""
+    """Seed PyTorch on every device: what a step draws, as dropout does, depends on (seed, rank, step) alone, resumed or not."""
     (mixed,) = np.random.SeedSequence((seed, rank, step)).generate_state(1, np.uint64)
     torch.default_generator.manual_seed(int(mixed))
     if torch.cuda.is_initialized():

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import cycle, starmap
 from multiprocessing.context import BaseContext
-from multiprocessing.pool import AsyncResult, ThreadPool
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import TypeVar
 
@@ -70,7 +70,7 @@ def in_processes(
             pipe = next(turns)
             with contextlib.suppress(OSError):  # of a worker that is lost: its result will say so
                 pipe.send(task)
-            return partial(_receive, pipe, partial(name, task))
+            return partial(_result, pipe.poll, partial(_receive, pipe), partial(name, task))
 
         yield from _ahead(begin, tasks, TASKS * count)
     finally:
@@ -99,8 +99,7 @@ def _serve(function: Callable[..., Result], pipe: multiprocessing.connection.Con
             pipe.send((result, error))
 
 
-def _receive(pipe: multiprocessing.connection.Connection, name: Callable[[], str]) -> object:
-    _wait(pipe.poll, name)
+def _receive(pipe: multiprocessing.connection.Connection) -> object:
     try:
         result, error = pipe.recv()
     except (EOFError, OSError):
@@ -132,7 +131,9 @@ def in_threads(
 
     def begin(task: Task) -> Callable[[], Result]:
         result = pool.apply_async(function, (task,))
-        return partial(_get, result, partial(name, task)) if name else result.get
+        if name is None:
+            return result.get
+        return partial(_result, lambda seconds: result.wait(seconds) or result.ready(), result.get, partial(name, task))
 
     try:
         yield from _ahead(begin, tasks, TASKS * count)
@@ -140,11 +141,6 @@ def in_threads(
         pool.terminate()
         if name is None:  # the program must not end while a thread computes
             pool.join()
-
-
-def _get(result: AsyncResult, name: Callable[[], str]) -> object:
-    _wait(lambda seconds: result.wait(seconds) or result.ready(), name)
-    return result.get()
 
 
 def _ahead(begin: Callable[[Task], Callable[[], Result]], tasks: Iterable[Task], most: int) -> Iterator[Result]:
@@ -158,13 +154,14 @@ def _ahead(begin: Callable[[Task], Callable[[], Result]], tasks: Iterable[Task],
         yield under_way.popleft()()
 
 
-def _wait(ready: Callable[[float], bool], name: Callable[[], str]) -> None:
-    """Wait for a result by ready(seconds). The waits are counted, as a process may be stopped for hours and go on."""
+def _result(ready: Callable[[float], bool], get: Callable[[], Result], name: Callable[[], str]) -> Result:
+    """get(), after waiting by ready(seconds). The waits are counted, as a process may be stopped for hours and go on."""
     if not any(ready(POLL) for _ in range(max(1, STALLED // POLL))):
         raise RunError(
             f"no result has come for {STALLED} s: the work on {name()} hangs; see whether this file and its disk can be "
             f"read; {go_on()}, perhaps with --num_workers 0"
         )
+    return get()
 
 
 def worker_context() -> BaseContext:
@@ -194,7 +191,6 @@ def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, 
     parent dies: train.py then saves and ends.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    end_with_parent = partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM) if sys.platform == "linux" else None
     with open(log, "ab", buffering=0) as output:
         output.write(f"$ {shell_line(command)}\n".encode())
         return subprocess.Popen(
@@ -204,7 +200,7 @@ def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, 
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
-            preexec_fn=end_with_parent,
+            preexec_fn=partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM) if sys.platform == "linux" else None,
         )
 
 

@@ -6,18 +6,18 @@ import os
 import pickle
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, descendants, draw_hand, start_call, wait, write_hands
+from helpers import descendants, draw_hand, start_call, wait, write_hands
 from torch.utils.data import Dataset
 
 from data.composites.backgrounds import open_backgrounds
@@ -91,47 +91,45 @@ def test_classifying_with_spawned_workers(tmp_path):
     assert (tmp_path / "results" / "classify" / "table3" / "metrics.json").exists()
 
 
-READERS = """
-import sys, time, torch
-from pathlib import Path
-from torch.utils.data import Dataset
-from data.loader import stream_loader
-from util import workers
-from util.errors import run_command
 class Big(Dataset):
-    def __getitem__(self, k):
+    def __getitem__(self, k: int) -> dict:
         return {"value": torch.zeros(3, 500, 500)}
+
+
 class Stuck(Big):
-    def __getitem__(self, k):
+    """The third item never comes."""
+
+    def __getitem__(self, k: int) -> dict:
         return super().__getitem__(k) if k < 2 else time.sleep(600)
-    def files(self, k):
+
+    def files(self, k: int) -> list[Path]:
         return [Path(f"hand_{k}.png")]
-def main():
-    batches = stream_loader(Stuck() if "stuck" in sys.argv else Big(), 1, num_workers=3)
-    next(batches)
-    print("ready", flush=True)
-    if "stuck" in sys.argv:
-        workers.STALLED = workers.POLL = int(sys.argv[2])
-        next(batches), next(batches)
-    while "slow" in sys.argv:
-        time.sleep(1)
+
+
+def read_batches(how: str, noticed_after: int) -> None:
+    """Read by three processes. how: "slow", a batch a second; "busy", one and no more; "stuck", until one does not come."""
+
+    def main() -> None:
+        batches = stream_loader(Stuck() if how == "stuck" else Big(), 1, num_workers=3)
         next(batches)
-    time.sleep(600)
-if __name__ == "__main__":
+        print("ready")
+        pool.STALLED = pool.POLL = noticed_after
+        while how != "busy":
+            next(batches)
+            time.sleep(how == "slow")
+        time.sleep(600)
+
     run_command(main)
-"""
 
 
-def start_readers(folder: Path, *argv: object) -> subprocess.Popen:
-    """A command whose three readers have begun. "stuck", N: the third one hangs, which is noticed after N seconds. "slow": it
-    takes a batch a second; else it takes no more."""
-    script = folder / "readers.py"
-    script.write_text(READERS)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    command = [sys.executable, script, *map(str, argv)]
-    parent = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, **pipes)
-    assert parent.stdout.readline() == "ready\n", parent.communicate()
-    return parent
+def start_readers(log: Path, how: str, noticed_after: int = 600) -> tuple[BaseProcess, list[int]]:
+    """The command that reads, and its workers."""
+    parent = start_call(partial(read_batches, how, noticed_after), log)
+    assert within(60, lambda: "ready" in log.read_text()), log.read_text()
+    workers = descendants(parent.pid)
+    assert len(workers) >= 4  # with the server that they are forked from
+    time.sleep(0.5)  # the pipes fill up
+    return parent, workers
 
 
 def ended(process: int) -> bool:
@@ -155,40 +153,31 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="ne
 
 @needs_proc
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
-@pytest.mark.parametrize("readers", [(), ("stuck", 600)], ids=["busy", "stuck"])
-def test_no_worker_outlives_its_command(tmp_path, number, readers):
+@pytest.mark.parametrize("how", ["busy", "stuck"])
+def test_no_worker_outlives_its_command(tmp_path, number, how):
     """Also those that hang, and those that wait to write into a pipe that nobody reads any more."""
-    parent = start_readers(tmp_path, *readers)
-    time.sleep(0.5)  # the pipes fill up
-    workers = descendants(parent.pid)
-    assert len(workers) >= 4  # with the server that they are forked from
-    parent.send_signal(number)
-    parent.communicate(timeout=60)
-    assert parent.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 128 + signal.SIGTERM)
+    parent, workers = start_readers(tmp_path / "log", how)
+    os.kill(parent.pid, number)
+    assert wait(parent, seconds=60) == (-signal.SIGKILL if number == signal.SIGKILL else 128 + signal.SIGTERM)
     assert within(30, lambda: all(map(ended, workers)))
 
 
 @needs_proc
 @pytest.mark.parametrize(
-    ("readers", "sentence"),
+    ("how", "sentence"),
     [
-        (("stuck", 1), "error: no result has come for 1 s: the work on hand_2.png hangs;.*--num_workers 0"),
-        (("slow",), "error: a worker process was lost.*--num_workers"),
+        ("stuck", "error: no result has come for 1 s: the work on hand_2.png hangs;.*--num_workers 0"),
+        ("slow", "error: a worker process was lost.*--num_workers"),
     ],
 )
-def test_a_worker_that_hangs_or_is_killed_is_one_sentence(tmp_path, readers, sentence):
+def test_a_worker_that_hangs_or_is_killed_is_one_sentence(tmp_path, how, sentence):
     """Also one that leaves a part of a batch in its pipe."""
-    parent = start_readers(tmp_path, *readers)
-    try:
-        workers = descendants(parent.pid)
-        if readers == ("slow",):
-            time.sleep(0.5)  # the pipe fills up
-            os.kill(workers[-1], signal.SIGKILL)
-        _, said = parent.communicate(timeout=60)
-    finally:
-        parent.kill()
-    assert parent.returncode == 1 and "Traceback" not in said, said
-    assert re.match(sentence, said.splitlines()[-1])
+    log = tmp_path / "log"
+    parent, workers = start_readers(log, how, noticed_after=1 if how == "stuck" else 600)
+    if how == "slow":
+        os.kill(workers[-1], signal.SIGKILL)
+    assert wait(parent, seconds=60) == 1 and "Traceback" not in log.read_text(), log.read_text()
+    assert re.match(sentence, log.read_text().splitlines()[-1])
     assert within(30, lambda: all(map(ended, workers)))
 
 
