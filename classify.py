@@ -28,14 +28,7 @@ from util.studies.classification import (
     training_samples,
     write_predictions,
 )
-from util.studies.classification_report import (
-    answer,
-    called_real,
-    draw_confusion,
-    reports,
-    study_markdown,
-    wilson_interval,
-)
+from util.studies.classification_report import answer, called_real, draw_confusion, reports, study_markdown
 from util.training.logger import setup_logging
 
 log = logging.getLogger("classify")
@@ -93,14 +86,12 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     used = " ".join([f"{counts['train']} training and {counts['test']} test images a class.", *notes])
     table = study_markdown(results, used=f"{sentence}\n\n{used}")
     write_bytes(folder / "table.md", table.encode())
-    real, total = called_real(first)
-    low, high = wilson_interval(real, total)
     metrics = {
         "experiment": opt.experiment,
         "images_per_class": counts,
         "results": results,
         "answer": sentence,
-        "generated_called_real": {"count": real, "total": total, "share": real / total, "low": low, "high": high},
+        "generated_called_real": called_real(first, "generated"),
         "notes": notes,
     }
     write_json(folder / METRICS_FILE, metrics)

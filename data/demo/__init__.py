@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data.demo.hand import Skin, build_skin, draw_person
 from data.demo.render import CAMERA, KEY_COLOUR, SIDE, Geometry, draw_frame, shade_synthetic
-from data.demo.skeleton import draw_person
 from data.demo.skin import SKINS, paint_skin, record, shade_real, spoil_mask
-from data.demo.surface import Skin, build_skin
 from data.joints import joint_file
 from util.errors import UsageError
 from util.files import write_bytes, write_json

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from data.demo.skeleton import draw_pose, unit
-from data.demo.surface import Skin, arm_depth, pose_skin, vertex_normals
+from data.demo.hand import Skin, arm_depth, draw_pose, pose_skin, unit, vertex_normals
 from data.joints import Camera, project
 
 CAMERA, SIDE = Camera(fx=330.0, fy=330.0, cx=128.0, cy=128.0), 256  # SIDE: pixels of the square picture
@@ -32,10 +31,8 @@ class Geometry:
 
 
 def draw_frame(skin: Skin, rng: np.random.Generator, *, long_arm: bool) -> Geometry:
-    """Draw a pose and a view of a left or right hand, all joints in the picture, and find what each pixel sees.
-
-    long_arm: the forearm reaches out of the picture; otherwise it is a stump.
-    """
+    """Draw a pose and a view of a left or right hand, all joints in the picture, and find what each pixel sees. long_arm: the
+    forearm reaches out of the picture."""
     arm_mm = rng.uniform(250, 300) if long_arm else rng.uniform(15, 90)
     vertices, joints = pose_skin(skin, *draw_pose(skin.person, rng), arm_mm=arm_mm)
     palm, right = rng.random() < 0.55, rng.random() < 0.5
@@ -62,9 +59,8 @@ def draw_frame(skin: Skin, rng: np.random.Generator, *, long_arm: bool) -> Geome
     normals, paint, points = (
         np.einsum("pij,pi->pj", each[triangle], weight) for each in (vertex_normals(vertices, faces), paint, vertices)
     )
-    depth = np.zeros(SIDE * SIDE, np.float32)
-    depth[pixel] = points[:, 2]
-    depth = depth.reshape(SIDE, SIDE)
+    depth = np.zeros((SIDE, SIDE), np.float32)
+    depth.flat[pixel] = points[:, 2]
     return Geometry(depth > 0, depth, points, unit(normals), paint, joints + offset, vertices, faces)
 
 
@@ -123,10 +119,8 @@ def highlight(geometry: Geometry, light: np.ndarray, *, power: float) -> np.ndar
 
 
 def shade_synthetic(geometry: Geometry, albedo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The synthetic look, uint8 RGB (H, W, 3) on KEY_COLOUR: flat albedo, one hard light, a break at the wrist.
-
-    albedo: (3,) in [0, 1], sRGB. No pixel of the hand gets KEY_COLOUR, and the border is not blended with it.
-    """
+    """The synthetic look, uint8 RGB (H, W, 3) on KEY_COLOUR, which no pixel of the hand gets: flat albedo, (3,) in [0, 1], one
+    hard light, a break at the wrist."""
     light = unit(np.array([rng.uniform(-0.9, 0.9), rng.uniform(-1.0, 0.1), -1.0]))
     facing, lit = np.clip(geometry.normals @ light, 0, 1), lit_part(geometry, light, np.zeros((1, 2)))
     tone = rng.uniform(0.40, 0.50) + rng.uniform(0.60, 0.72) * facing * lit

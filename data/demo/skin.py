@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 from scipy.interpolate import make_interp_spline
 
+from data.demo.hand import CHAINS, Person, smoothstep, unit
 from data.demo.render import SIDE, Geometry, highlight, lit_part
-from data.demo.skeleton import CHAINS, Person, unit
-from data.demo.surface import smoothstep
 
 SKINS = (  # sRGB of the back and of the palm of the hand, fair to dark
     ((233, 194, 174), (236, 189, 172)),
@@ -42,9 +41,7 @@ def _draw(layer: np.ndarray, points: np.ndarray, strength: float, width: int = 1
 
 def paint_skin(person: Person, number: int, rng: np.random.Generator, *, palm: bool) -> np.ndarray:
     """One side of the resting hand of a person with SKINS[number], seen from above: linear RGB, float32 (rows, columns, 3).
-
-    Rows go towards the fingers. Tips and knuckles are red, joints creased; the palm has lines, the back veins and nails.
-    """
+    Rows go towards the fingers."""
     back_colour, palm_colour = (np.float32(SKINS[number]) / 255) ** 2.2
     fair = 1 - number / (len(SKINS) - 1)
     red, crease, vein = np.zeros((3, *_SHAPE), np.float32)
@@ -53,8 +50,8 @@ def paint_skin(person: Person, number: int, rng: np.random.Generator, *, palm: b
         bones, radii = person.chain(chain)[:, :2], person.radii[chain]
         along = unit(bones[3] - bones[1])
         across = np.array([along[1], -along[0]])
-        for joint in (3,) if palm else range(4):
-            _draw(red, bones[[joint]], 0.9, 26)
+        for bone in bones[3:] if palm else bones:
+            _draw(red, [bone], 0.9, 26)
         web = bones[0] + 0.47 * (bones[1] - bones[0])  # where a finger leaves the palm
         for place, half in zip((*bones[1:3], web), radii[[1, 2, 0]][: 3 if palm and chain else 2]):
             for shift in np.linspace(-1.3, 1.3, 2) if palm else np.linspace(-3, 3, 6):

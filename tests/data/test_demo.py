@@ -15,7 +15,7 @@ from data.demo import (
     is_demo,
     true_pair,
 )
-from data.demo.surface import surface_nets
+from data.demo.hand import surface_nets
 from data.joints import BONES, joint_file, project, read_joints
 from util.errors import UsageError
 from util.images import read_rgb

@@ -136,10 +136,8 @@ def write_predictions(
     write_bytes(path, as_utf8(csv_text(header, rows)).encode())
 
 
-def sample_sheet(hands: Mapping[str, Sequence[HandFile]], opt: Namespace, *, columns: int = 8) -> np.ndarray:
+def sample_sheet(hands: Mapping[str, Sequence[HandFile]], opt: Namespace) -> np.ndarray:
     """Fig. 6: the first test hands of each kind as the classifier sees them, a row a kind, uint8 RGB."""
-    rows = []
-    for kind in KINDS:
-        shown = dataset([Sample(file, kind, 0) for file in hands[kind][:columns]], opt, "test")
-        rows.append([to_uint8(shown[k]["image"]) for k in range(len(shown))])
+    shown = {kind: dataset([Sample(file, kind, 0) for file in hands[kind][:8]], opt, "test") for kind in KINDS}
+    rows = [[to_uint8(each[k]["image"]) for k in range(len(each))] for each in shown.values()]
     return sheet(rows, labels=KINDS)

@@ -80,10 +80,12 @@ def reports(experiment: Experiment, by_kind: np.ndarray) -> dict[str, dict]:
     return results
 
 
-def called_real(by_kind: np.ndarray, kind: str = "generated") -> tuple[int, int]:
-    """How many hands of a kind were predicted real, and how many there are."""
+def called_real(by_kind: np.ndarray, kind: str) -> dict[str, float]:
+    """How many hands of a kind were predicted real: count, total, share, and the share's interval from low to high."""
     column = by_kind[:, KINDS.index(kind)]
-    return int(column[KINDS.index("real")]), int(column.sum())
+    count, total = int(column[KINDS.index("real")]), int(column.sum())
+    low, high = wilson_interval(count, total)
+    return {"count": count, "total": total, "share": count / total, "low": low, "high": high}
 
 
 def answer(name: str, by_kind: np.ndarray) -> str:
@@ -93,17 +95,15 @@ def answer(name: str, by_kind: np.ndarray) -> str:
     synthetic hands, and rejects the answer if it cannot tell these two apart better than chance.
     """
     who = "never saw one" if name == "table2" else "was taught to tell the three apart"
-    calls = {kind: called_real(by_kind, kind) for kind in KINDS}
-    share = {kind: percent(real / total, total) for kind, (real, total) in calls.items()}
-    count, total = calls["generated"]
-    low, high = (percent(bound, total) for bound in wilson_interval(count, total))
+    synthetic, real, generated = (called_real(by_kind, kind) for kind in KINDS)
+    share, low, high = (percent(generated[key], generated["total"]) for key in ("share", "low", "high"))
     text = (
-        f"{share['generated']} % of generated hands ({count} of {total}) were taken for real by a classifier that {who} "
-        f"(95 % confidence interval {low} to {high} %). It called {share['real']} % of real hands and "
-        f"{share['synthetic']} % of synthetic hands real."
+        f"{share} % of generated hands ({generated['count']} of {generated['total']}) were taken for real by a classifier that "
+        f"{who} (95 % confidence interval {low} to {high} %). It called {percent(real['share'], real['total'])} % of real "
+        f"hands and {percent(synthetic['share'], synthetic['total'])} % of synthetic hands real."
     )
-    (right, reals), (wrong, synthetics) = calls["real"], calls["synthetic"]
-    if wilson_interval(right + synthetics - wrong, reals + synthetics)[0] > 0.5:
+    right = real["count"] + synthetic["total"] - synthetic["count"]
+    if wilson_interval(right, real["total"] + synthetic["total"])[0] > 0.5:
         return text
     return (
         "The classifier has learnt nothing: it does not tell real from synthetic hands better than chance, so that its "
