@@ -44,10 +44,7 @@ def place() -> Place:
 
 
 def start(here: Place, device: torch.device) -> None:
-    """Join the other processes, if there are any. Raises UsageError if they do not come.
-
-    device: where this one trains; it must be torch's current device.
-    """
+    """Join the others, if any, to train on `device`, torch's current one. Raises UsageError if they do not come."""
     if here.world_size == 1 or dist.is_initialized():
         return
     try:

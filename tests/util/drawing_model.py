@@ -42,10 +42,6 @@ def endless():
         yield {"synthetic_path": ["a.png"]}
 
 
-def schedule(steps: int, **changes) -> Schedule:
-    return Schedule(**{"total_steps": steps, "steps_per_epoch": 2, "log_every": 3} | changes)
-
-
 def train(model, folder, steps: int, *, progress=None, logger=None, batches=None, validate=None, **changes) -> Progress:
     progress = progress or Progress()
     fit(
@@ -54,7 +50,7 @@ def train(model, folder, steps: int, *, progress=None, logger=None, batches=None
         folder=folder,
         device=CPU,
         seed=7,
-        schedule=schedule(steps, **changes),
+        schedule=Schedule(total_steps=steps, steps_per_epoch=2, log_every=3, **changes),
         progress=progress,
         logger=logger if distributed.rank() == 0 else None,
         validate=validate,

@@ -1,4 +1,4 @@
-"""The training loop, with a model that only draws numbers: saving, skipped steps, snapshots, and what draws depend on."""
+"""The training loop, with a model that only draws numbers: saving, skipped steps, snapshots, signals."""
 
 import json
 import os
@@ -10,7 +10,6 @@ from helpers import same
 
 from util.checkpoint import load_checkpoint
 from util.errors import RunError, Stopped
-from util.runtime import seed_step
 from util.training import logger as logging_
 from util.training import loop
 from util.training.checkpoints import Progress, resume
@@ -63,19 +62,6 @@ def test_snapshots_hold_what_using_the_model_takes(tmp_path, logger):
     snapshots = {path.name: load_checkpoint(path) for path in tmp_path.glob("epoch_*.pt")}
     assert {name: content["step"] for name, content in snapshots.items()} == {"epoch_2.pt": 4, "epoch_4.pt": 8}
     assert snapshots["epoch_2.pt"]["model"] == {"steps": 4}
-
-
-def test_a_step_draws_by_seed_rank_and_number_alone(tmp_path, logger):
-    straight, resumed = Drawing(), Drawing()
-    train(straight, tmp_path, 8, logger=logger)
-    train(Drawing(), tmp_path, 3, logger=logger)
-    torch.manual_seed(99)
-    progress = resume(tmp_path, resumed)
-    assert progress.step == 3
-    train(resumed, tmp_path, 8, progress=progress, logger=logger)
-    assert resumed.drawn == straight.drawn and len(set(straight.drawn)) == 8
-    seed_step(7, 1, 0)
-    assert torch.rand(()).item() not in straight.drawn
 
 
 @pytest.mark.parametrize("number", loop.STOP_SIGNALS, ids=lambda number: number.name)

@@ -1,4 +1,4 @@
-"""Broken steps, failures from outside, bad images and long runs: what is there stays, and the user is told."""
+"""Broken steps and checkpoints, failures from outside, bad images, long runs: what is there stays, and the user is told."""
 
 import errno
 import json
@@ -17,8 +17,8 @@ import test as test_script
 import train
 from models.hgan import HGAN
 from util import errors
-from util.checkpoint import load_checkpoint
-from util.errors import UsageError, run_command
+from util.checkpoint import load_checkpoint, save_checkpoint
+from util.errors import RunError, UsageError, run_command
 from util.files import strict, write_json
 from util.images import write_png
 from util.training import logger, tasks
@@ -80,18 +80,6 @@ def test_a_failed_validation_does_not_end_a_run(fit, tmp_path, monkeypatch):
     assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] == 3
 
 
-def test_threads_read_validations_images(fit, monkeypatch, light_features):
-    readers = []
-
-    def read(regions, *, num_workers):
-        readers.append(num_workers)
-        return [regions[index] for index in range(len(regions))]
-
-    monkeypatch.setattr("data.regions.ordered_items", read)
-    assert fit("--max_steps", 1, "--val_interval", 1, "--val_size", 3, "--num_workers", 1)[0] == 0
-    assert set(readers) == {1}
-
-
 # ------------------------------------------------------------------ failures from outside
 
 
@@ -105,6 +93,7 @@ def test_threads_read_validations_images(fit, monkeypatch, light_features):
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "the GPU failed"),
         (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer"), "another process of this run"),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "/a/b"), "/a/b: the disk quota is used up"),
+        (RunError("the disk is full"), "error: the disk is full"),
         (UsageError("no"), "error: no"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
@@ -132,6 +121,46 @@ def test_advice_on_memory_names_the_commands_own_flags(monkeypatch, script, word
     monkeypatch.setattr("sys.argv", [f"/somewhere/{script}"])
     message = errors.explain(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
     assert all(word in message for word in words) and not any(word in message for word in lacks)
+
+
+# ------------------------------------------------------------------ checkpoints
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "no zip", "no checkpoint"])
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(fit, run_main, tmp_path, damage):
+    assert fit("--max_steps", 1)[0] == 0
+    latest = tmp_path / "run" / "latest.pt"
+    data = latest.read_bytes()
+    latest.write_bytes({"cut": data[:-100], "empty": b"", "no zip": b"x" * 1000}.get(damage, data))
+    if damage == "no checkpoint":
+        torch.save([1, 2], latest)
+    where = ("--checkpoints_dir", tmp_path, "--results_dir", tmp_path / "out", "--no-metrics", "--amp", "off")
+    tested, continued = run_main(test_script.main, "--name", "run", *where), fit("--max_steps", 2, "--continue_train")
+    for status, said in (tested, continued):
+        assert status == 2 and "checkpoint" in said and "latest.pt" in said and "Traceback" not in said, said
+
+
+def test_another_architecture_names_the_option(fit, run_main, tmp_path):
+    assert fit("--max_steps", 1)[0] == 0
+    options = tmp_path / "run" / "options.yaml"
+    options.write_text(options.read_text().replace("ngf: 4\n", "ngf: 8\n"))
+    status, said = run_main(test_script.main, "--name", "run", "--checkpoints_dir", tmp_path, "--amp", "off")
+    assert status == 2 and "--ngf is 8 here, 4 there" in said and "norm" not in said
+    status, said = fit("--max_steps", 2, "--continue_train", "--ngf", 8)
+    assert status == 2 and "--ngf is 8 here, 4 there" in said
+
+
+@pytest.mark.parametrize(("code", "words"), [(errno.ENOSPC, "the disk is full"), (errno.EIO, "Input/output error")])
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, code, words):
+    save_checkpoint(tmp_path / "a.pt", {"step": 1, "x": torch.ones(9)})
+
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(RunError, match=f"a.pt could not be written .*{words}.* --continue_train"):
+        save_checkpoint(tmp_path / "a.pt", {"step": 2})
+    assert load_checkpoint(tmp_path / "a.pt")["step"] == 1 and [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
 
 # ------------------------------------------------------------------ data, figures
