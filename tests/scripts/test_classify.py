@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import itertools
 import json
 import logging
 from argparse import SUPPRESS
@@ -51,10 +52,9 @@ def write_hand(path: Path, kind: str, seed: int) -> None:
 
 
 def write_hands(root: Path, count: int) -> dict[str, Path]:
-    for kind in KINDS:
-        for i in range(count):
-            folder = "user01/color" if kind == "real" else f"female_noobject/seq0{i % 3}"
-            write_hand(root / kind / folder / f"{i:03d}_color.png", kind, 3 * i + KINDS.index(kind))
+    for kind, i in itertools.product(KINDS, range(count)):
+        folder = "user01/color" if kind == "real" else f"female_noobject/seq0{i % 3}"
+        write_hand(root / kind / folder / f"{i:03d}_color.png", kind, 3 * i + KINDS.index(kind))
     return {kind: root / kind for kind in KINDS}
 
 
@@ -64,22 +64,23 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def small_vit(monkeypatch):
+def run(monkeypatch):
+    """run(folders, results, flags): classify.py with a small ViT."""
     monkeypatch.setitem(VITS, "tiny", {"width": 32, "depth": 2, "heads": 2})
 
+    def call(folders: dict[str, Path], results: Path, flags: str) -> None:
+        argv = ["--synth_dir", folders["synthetic"], "--real_dir", folders["real"], "--gen_dir", folders["generated"]]
+        small = f"--vit tiny --img_size 32 --batch_size 12 --lr 3e-3 --num_workers 0 --device cpu --amp off {flags}"
+        argv = ["classify.py", "--results_dir", results, *argv, *small.split()]
+        monkeypatch.setattr("sys.argv", [str(each) for each in argv])
+        assert classify.main() == 0
 
-def run(monkeypatch, folders: dict[str, Path], results: Path, *flags: str) -> int:
-    argv = ["--synth_dir", folders["synthetic"], "--real_dir", folders["real"], "--gen_dir", folders["generated"]]
-    argv += ["--vit", "tiny", "--img_size", "32", "--batch_size", "12", "--lr", "3e-3", "--num_workers", "0"]
-    argv += ["--results_dir", results, "--device", "cpu", "--amp", "off", *flags]
-    monkeypatch.setattr("sys.argv", ["classify.py", *map(str, argv)])
-    return classify.main()
+    return call
 
 
 @pytest.mark.parametrize("experiment", ["table2", "table3"])
-def test_a_study_writes_all_it_promises(experiment, folders, tmp_path, monkeypatch, small_vit, capsys) -> None:
-    flags = ("--experiment", experiment, "--max_steps", "3", "--train_per_class", "30", "--test_per_class", "12")
-    assert run(monkeypatch, folders, tmp_path, *flags) == 0
+def test_a_study_writes_all_it_promises(experiment, folders, tmp_path, run, capsys) -> None:
+    run(folders, tmp_path, f"--experiment {experiment} --max_steps 3 --train_per_class 30 --test_per_class 12")
     study = tmp_path / "classify" / experiment
     printed = capsys.readouterr().out
     metrics = json.loads((study / "metrics.json").read_text())
@@ -87,8 +88,7 @@ def test_a_study_writes_all_it_promises(experiment, folders, tmp_path, monkeypat
     assert metrics["answer"] in table and metrics["answer"] in printed and "% of generated hands" in metrics["answer"]
     assert "*published*" in table and "29 training images a class, not the 30" in table  # 40 divided as 30 : 12
     assert metrics["images_per_class"] == {"train": 29, "test": 11}
-    for name in ("confusion.png", "samples.png", "options.yaml"):
-        assert (study / name).stat().st_size > 100
+    assert all((study / name).stat().st_size > 100 for name in ("confusion.png", "samples.png", "options.yaml"))
     assert list((study / "tensorboard").rglob("events.out*"))
 
     classes = list(EXPERIMENTS[experiment].classes)
@@ -106,34 +106,33 @@ def test_a_study_writes_all_it_promises(experiment, folders, tmp_path, monkeypat
             assert report(matrix, classes) == ours
 
 
-def test_a_stopped_study_goes_on_exactly_and_is_not_overwritten(folders, tmp_path, monkeypatch, small_vit) -> None:
-    flags = ("--experiment", "table3", "--train_per_class", "20", "--test_per_class", "8", "--max_steps")
-    assert run(monkeypatch, folders, tmp_path / "straight", *flags, "6") == 0
-
+def test_a_stopped_study_goes_on_exactly_and_is_not_overwritten(folders, tmp_path, monkeypatch, run) -> None:
+    flags = "--experiment table3 --train_per_class 20 --test_per_class 8 --save_freq 3"
+    six, stopped = f"{flags} --max_steps 6", (folders, tmp_path / "stopped")
+    run(folders, tmp_path / "straight", six)
     with monkeypatch.context() as patch:  # as if the machine had died after the save of step 3
-        real_step = HandClassifier.training_step
-        step = Mock(side_effect=[DEFAULT] * 3 + [KeyboardInterrupt], wraps=real_step)
+        step = Mock(side_effect=[DEFAULT] * 3 + [KeyboardInterrupt], wraps=HandClassifier.training_step)
         patch.setattr(HandClassifier, "training_step", lambda self, batch: step(self, batch))
         with pytest.raises(KeyboardInterrupt):
-            run(patch, folders, tmp_path / "stopped", *flags, "6", "--save_freq", "3")
+            run(*stopped, six)
     with pytest.raises(UsageError, match="unfinished.*--continue_train"):
-        run(monkeypatch, folders, tmp_path / "stopped", *flags, "6", "--save_freq", "3")
+        run(*stopped, six)
     with pytest.raises(UsageError, match="lr: was 0.003, now 0.5"):
-        run(monkeypatch, folders, tmp_path / "stopped", *flags, "6", "--continue_train", "--lr", "0.5")
-    assert run(monkeypatch, folders, tmp_path / "stopped", *flags, "6", "--save_freq", "3", "--continue_train") == 0
+        run(*stopped, f"{six} --continue_train --lr 0.5")
+    run(*stopped, f"{six} --continue_train")
 
     studies = [tmp_path / name / "classify" / "table3" for name in ("straight", "stopped")]
     straight, resumed = (load_checkpoint(each / "runs/syn_rea_gen/latest.pt")["model"]["networks"] for each in studies)
     assert same(straight, resumed)
     assert studies[0].joinpath("predictions.csv").read_bytes() == studies[1].joinpath("predictions.csv").read_bytes()
-    assert run(monkeypatch, folders, tmp_path / "stopped", *flags, "2") == 0  # a finished one is replaced
+    run(*stopped, f"{flags} --max_steps 2")  # a finished one is replaced
 
 
-def test_it_learns_hands_and_neither_backgrounds_nor_shuffled_labels(tmp_path, monkeypatch, small_vit) -> None:
+def test_it_learns_hands_and_neither_backgrounds_nor_shuffled_labels(tmp_path, monkeypatch, run) -> None:
     hands = write_hands(tmp_path / "hands", 80)
     one = dataclasses.replace(EXPERIMENTS["table2"], training_sets={"syn_rea": {"synthetic": 1.0, "real": 1.0}})
     monkeypatch.setitem(EXPERIMENTS, "table2", one)
-    flags = ("--experiment", "table2", "--max_steps", "60", "--train_per_class", "50", "--test_per_class", "30")
+    flags = "--experiment table2 --max_steps 60 --train_per_class 50 --test_per_class 30"
     accuracy = {}
 
     def shuffled_labels(*which) -> list[Sample]:
@@ -148,7 +147,7 @@ def test_it_learns_hands_and_neither_backgrounds_nor_shuffled_labels(tmp_path, m
     ):
         with monkeypatch.context() as patch:
             patch.setattr(name, other)
-            assert run(patch, hands, tmp_path / control, *flags) == 0
+            run(hands, tmp_path / control, flags)
         metrics = json.loads((tmp_path / control / "classify" / "table2" / "metrics.json").read_text())
         accuracy[control] = metrics["results"]["syn_rea"]["syn_rea"]["accuracy"]
     # 60 hands: chance stays within four deviations of a half, 0.26
@@ -157,35 +156,29 @@ def test_it_learns_hands_and_neither_backgrounds_nor_shuffled_labels(tmp_path, m
 
 
 def test_generated_hands_go_where_their_sources_go() -> None:
-    names = {f"seq/{i:03d}" for i in range(100)}
-    pool = {kind: {name: HandFile(Path(kind, name), None) for name in names} for kind in KINDS}
+    pool = {kind: {f"seq/{i:03d}": HandFile(Path(kind, str(i)), None) for i in range(100)} for kind in KINDS}
     pool["generated"].pop("seq/007")
     parts = divide(pool, seed=0, test_share=0.25)
     assert all(set(part["generated"]) == set(part["synthetic"]) - {"seq/007"} for part in parts.values())
     assert {part: len(parts[part]["real"]) for part in parts} == {"train": 75, "test": 25}
-    for kind in KINDS:
-        assert not set(parts["train"][kind]) & set(parts["test"][kind])
+    assert not any(parts["train"][kind].keys() & parts["test"][kind].keys() for kind in KINDS)
     assert parts == divide(pool, seed=0, test_share=0.25) != divide(pool, seed=1, test_share=0.25)
 
 
 def test_a_run_is_divided_as_its_split_says(tmp_path, caplog) -> None:
-    split = {
-        domain: {"train": [f"u/{i}.jpg" for i in range(4)], "val": ["u/4.jpg"], "test": ["u/5.jpg", "u/6.jpg"]}
-        for domain in ("synthetic", "real")
-    }
+    names = [f"u/{i}.jpg" for i in range(7)]
+    split = dict.fromkeys(("synthetic", "real"), {"train": names[:4], "val": names[4:5], "test": names[5:]})
     with pytest.raises(UsageError, match="test.py --name msh4 --phase all"):
         pools_of_run(tmp_path / "msh4", split, seed=0, test_share=0.25)
     for phase, numbers in (("all", range(7)), ("test", (5, 6))):
-        for kind in KINDS:
-            for i in numbers:
-                write_hand(tmp_path / "msh4" / phase / kind / f"u/{i}.png", kind, i)
+        for kind, i in itertools.product(KINDS, numbers):
+            write_hand(tmp_path / "msh4" / phase / kind / f"u/{i}.png", kind, i)
     parts = pools_of_run(tmp_path / "msh4", split, seed=0, test_share=0.25)
     for kind in KINDS:
         assert sorted(parts["train"][kind]) == ["u/0", "u/1", "u/2", "u/3"]
         assert sorted(parts["test"][kind]) == ["u/5", "u/6"]
     assert not caplog.records
-    for kind in KINDS:
-        (tmp_path / "msh4/all" / kind).rename(tmp_path / kind)
+    (tmp_path / "msh4/all").rename(tmp_path / "all")
     parts = pools_of_run(tmp_path / "msh4", split, seed=0, test_share=0.5)
     assert [len(parts[part]["generated"]) for part in ("train", "test")] == [1, 1]
     assert "all is missing" in caplog.text
@@ -208,8 +201,8 @@ def test_classes_are_balanced_and_faulty_files_counted(tmp_path, caplog) -> None
     folders = write_hands(tmp_path, 20)
     damaged = sorted(folders["real"].rglob("*.png"))
     damaged[0].write_bytes(b"no image")
-    write_png(damaged[1], np.full((48, 48, 3), 255, np.uint8))
-    write_png(damaged[2], np.full((48, 48, 3), 90, np.uint8))
+    for path, grey in zip(damaged[1:3], (255, 90)):
+        write_png(path, np.full((48, 48, 3), grey, np.uint8))
     pool = {kind: find_hands(folders[kind], kind) for kind in KINDS}
     with caplog.at_level(logging.WARNING):
         hands = draw_balanced(pool, per_class=18, seed=0)
@@ -243,8 +236,7 @@ def test_masks_beside_the_folders_are_used(tmp_path) -> None:
 
 def test_training_sets_of_table_2_are_balanced() -> None:
     hands = {kind: [HandFile(Path(kind, str(i)), None) for i in range(11)] for kind in KINDS}
-    expected = {"syn_rea": (11, 11, 0), "syn_gen": (11, 0, 11), "syn_half": (11, 5, 6)}
-    for name, counts in expected.items():
+    for name, counts in (("syn_rea", (11, 11, 0)), ("syn_gen", (11, 0, 11)), ("syn_half", (11, 5, 6))):
         samples = training_samples(EXPERIMENTS["table2"], name, hands)
         assert tuple(sum(sample.kind == kind for sample in samples) for kind in KINDS) == counts
         assert all(sample.label == (sample.kind != "synthetic") for sample in samples)
@@ -261,9 +253,8 @@ def stream(folders, *, train: bool, flip_labels: bool = False) -> HandsOnBackgro
 def test_the_stream_passes_over_all_hands_and_repeats_itself(folders) -> None:
     first, again = stream(folders, train=True), stream(folders, train=True)
     items = [first[k] for k in range(20)]
-    for start in (0, 10):
-        assert len({item["hand_path"] for item in items[start : start + 10]}) == 10
-    assert [item["hand_path"] for item in items[:10]] != [item["hand_path"] for item in items[10:]]
+    one, two = ([item["hand_path"] for item in part] for part in (items[:10], items[10:]))
+    assert len(set(one)) == 10 and set(one) == set(two) and one != two
     assert torch.equal(again[17]["image"], items[17]["image"])  # whatever was asked before
     assert items[0]["image"].shape == (3, 32, 32) and items[0]["image"].abs().max() <= 1
     assert all(item["label"].item() == ("real" in item["hand_path"]) for item in items)
