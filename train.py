@@ -15,12 +15,11 @@ if __name__ == "__main__":
 
 import torch
 
-from data.checks import SKIPPED_FILE, SkippedImages, check_images
+from data.checks import open_frames
 from data.frames import Domains
 from data.loader import stream_loader
-from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select, validated
-from data.unpaired import UnpairedHands
+from data.unpaired import UnpairedHands, report_skipped
 from models import SEGMENTERS
 from models.graphs import GraphedStep
 from options.shared import reading
@@ -68,7 +67,6 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     distributed.barrier()
     split = load_split(folder / SPLIT_FILE)
     chosen = {phase: select(frames, split, phase, whole=True) for phase in ("train", "val")}
-    invalid = check_images(chosen["train"], crop_size=opt.crop_size, batch_size=opt.batch_size)
 
     # Model
     amp = resolve_amp(opt.amp, device)
@@ -106,7 +104,6 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         background=opt.background,
         flips=create_task is SilNetTask,
         crop=task.training_crop(chosen["train"]),
-        invalid=invalid,
     )
     place = {"start_step": progress.step, "rank": here.rank, "world_size": here.world_size}
     batches = stream_loader(hands, opt.batch_size, num_workers=opt.num_workers, **place)
@@ -150,11 +147,10 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     if progress.step == 0:
         save_latest(folder, model, progress)  # from here on there is always something to continue from
 
-    skipped = SkippedImages(invalid, folder=folder if here.rank == 0 else None)
     with logger or contextlib.nullcontext():
         fit(
             model,
-            skipped.watch(batches),
+            report_skipped(batches, folder if here.rank == 0 else None),
             folder=folder,
             device=device,
             seed=opt.seed,
@@ -164,8 +160,6 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
             validate=validate,
             display=display,
         )
-    if skipped.reasons:
-        log.warning("%d images were skipped, see %s", len(skipped.reasons), folder / SKIPPED_FILE)
     log.info("done: %s; now: %s", folder / LATEST, task.next_command)
     return 0
 

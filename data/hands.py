@@ -53,16 +53,12 @@ def read_source(frame: Frame) -> Source:
         sizes = "{1}x{0} for an image of {3}x{2}".format(*mask.shape, *picture.pixels.shape[:2])
         raise ImageError(f"{printable(frame.mask)}: a mask of {sizes}")
     source = _scaled(Source(picture.pixels, mask, origin), frame.scale)
-    if reason := too_small(source.mask.shape):
-        raise ImageError(f"{printable(frame.image)}: {reason}")
+    height, width = source.mask.shape
+    if min(height, width) < MIN_SIDE:
+        raise ImageError(f"{printable(frame.image)}: {width}x{height} pixels; at least {MIN_SIDE} a side are needed")
     if not source.mask.any():
         raise ImageError(f"{printable(frame.image)}: no hand in it (its mask is empty)")
     return source
-
-
-def too_small(shape: tuple[int, int]) -> str | None:
-    """Why an image of (height, width), once scaled, cannot be used; None if it can."""
-    return f"{shape[1]}x{shape[0]} pixels; at least {MIN_SIDE} a side are needed" if min(shape) < MIN_SIDE else None
 
 
 def whiten(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Training samples: a synthetic hand with an unrelated real one."""
 
-from collections.abc import Callable, Collection
+import logging
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from torch.utils.data import Dataset
 from data.crops import flip, random_hand_crop
 from data.frames import DOMAINS, Domains, Frame
 from data.hands import Hand, read_hand
-from util.files import printable
+from util.files import printable, write_bytes
 from util.images import ImageError, mask_to_tensor, to_tensor
 
+log = logging.getLogger(__name__)
+
+SKIPPED_FILE = "skipped.txt"
 MAX_TRIES = 1000  # frames looked at for one sample
 
 Crop = Callable[[Hand, int, np.random.Generator], Hand]
@@ -38,8 +42,8 @@ class UnpairedHands(Dataset):
     anew in each of its own passes, independently of the other.
 
     A sample is {"synthetic", "real"}: (3, size, size) in [-1, 1]; {"synthetic_mask", "real_mask"}: (1, size, size) in
-    {0, 1}; {"synthetic_path", "real_path"}: str; "skipped": {relative path: reason} of the unusable frames it met. Unusable
-    frames are replaced by the next in the shuffle, those in `invalid` without being read.
+    {0, 1}; {"synthetic_path", "real_path"}: str; "skipped": {relative path: reason} of the unusable frames it met, which
+    are replaced by the next in the shuffle.
     """
 
     def __init__(
@@ -51,10 +55,9 @@ class UnpairedHands(Dataset):
         background: str = "white",
         flips: bool = True,
         crop: Crop = random_hand_crop,
-        invalid: Collection[Frame] = (),
     ) -> None:
         self.frames, self.crop_size, self.seed = frames, crop_size, seed
-        self.background, self.flips, self.crop, self._invalid = background, flips, crop, set(invalid)
+        self.background, self.flips, self.crop, self._invalid = background, flips, crop, set()
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str | dict]:
         sample = {"skipped": {}}
@@ -90,6 +93,19 @@ class UnpairedHands(Dataset):
         raise ImageError(
             f"{attempt + 1} {domain} images in a row cannot be used (the last one: {printable(frame.image)}); check --dataroot"
         )
+
+
+def report_skipped(batches: Iterator[dict], folder: Path | None) -> Iterator[dict]:
+    """The batches without "skipped"; each unusable file is named once, and listed in the folder's SKIPPED_FILE."""
+    reasons = {}
+    for batch in batches:
+        met = {name: reason for each in batch.pop("skipped") for name, reason in each.items()}
+        for name in met.keys() - reasons.keys():
+            reasons[name] = met[name]
+            log.warning("skipped: %s (%d so far, see %s)", met[name], len(reasons), SKIPPED_FILE)
+            if folder:
+                write_bytes(folder / SKIPPED_FILE, "".join(f"{each}\n" for each in reasons.values()).encode())
+        yield batch
 
 
 def collate(samples: list[dict]) -> dict:

@@ -14,7 +14,7 @@ BASIC, LATER, TRANSLATORS = {"basic": True}, {"may_change": True}, {"translators
 
 
 def add_data_flags(add: Callable[..., None], *, default_root: Path | None) -> None:
-    """Add the flags of the data. data.roots checks that the roots exist, and makes the demo if none is given."""
+    """Add the flags of the data. data.checks makes the demo if none is given."""
     roots = "folder of SynthHands_Release/ and RealHands/, or of trainA/ and trainB/ (A synthetic, B real)"
     add("dataroot", Path, default_root, roots, **BASIC, **LATER)
     add("synth_root", Path, None, "SynthHands_Release, if it is elsewhere", **LATER)

@@ -14,8 +14,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from data.checks import open_frames
 from data.loader import stream_loader
-from data.roots import open_frames
 from data.unpaired import UnpairedHands
 from models import MODELS
 from models.graphs import WARM_UP, GraphedStep

@@ -5,7 +5,6 @@ A user's folder may have any name and lie at any depth; a color/ folder makes it
 
 import contextlib
 import csv
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,14 +94,15 @@ def _rank(photograph: Path) -> tuple:
 
 
 def read_report(root: Path) -> dict[str, Verdict]:
-    """{report_key: Verdict} of masks_report.csv in the root, up to a row that was cut short; {} where there is none."""
-    rows = {}
+    """{report_key: Verdict} of masks_report.csv in the root; {} where there is none that can be read."""
     with contextlib.suppress(OSError, ValueError, csv.Error):
-        text = (root / REPORT_NAME).read_text(encoding="utf-8", errors="replace").replace("\0", "")
-        for file, verdict, source, before, after, contours, change in csv.reader(io.StringIO(text, newline="")):
-            if file != "file":
-                rows[file] = Verdict(verdict, source, float(before), float(after), int(contours), float(change))
-    return rows
+        with open(root / REPORT_NAME, encoding="utf-8", newline="") as file:
+            _, *lines = csv.reader(file)
+        return {
+            key: Verdict(verdict, source, float(before), float(after), int(contours), float(change))
+            for key, verdict, source, before, after, contours, change in lines
+        }
+    return {}
 
 
 def usable_frames(root: Path) -> tuple[list[RealFrame], list[RealFrame]]:

@@ -1,11 +1,5 @@
-"""preprocess_masks.py: a photograph and its raw mask give a refined mask or a reason to drop the frame.
+"""preprocess_masks.py: a photograph and its raw mask give a refined mask or a reason to drop the frame."""
 
-masks_report.csv grows frame by frame, and is what a rerun goes by: a frame is done if the report says that it was kept and
-its refined mask is newer than its sources.
-"""
-
-import csv
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,7 +12,7 @@ from data.masks.values import Ranges, read_levels
 from util.drawing import draw_outline, sheet
 from util.drawing import fit as fit_picture
 from util.errors import UsageError
-from util.files import LOCK_FILE, csv_text, locked, printable, write_bytes
+from util.files import LOCK_FILE, csv_text, locked, printable, read_json, strict, write_bytes, write_json
 from util.images import ImageError, Picture, read_mask, read_picture, write_png
 from util.workers import in_processes, progress
 
@@ -172,68 +166,58 @@ def refine_tree(
 ) -> tuple[dict[str, Verdict], int]:
     """Refine every frame that is not done yet, and write the report: {report_key: Verdict}, and how many were done before.
 
-    Raises UsageError where the masks there were made with other options (unless overwrite), and where another run is at
-    work on the tree.
+    A frame is done if its refined mask is newer than its sources, or not of this program's making. The report is written at
+    the end, even of an interrupted run. Raises UsageError where the masks there were made with other options (unless
+    overwrite), and where another run is at work on the tree.
     """
     with locked(root / LOCK_FILE):
-        adopt = not _store_options(root / OPTIONS_NAME, options, overwrite=overwrite)
-        rows = {} if overwrite else _done(root, frames, adopt=adopt)
-        todo, n_done = [frame for frame in frames if report_key(frame, root) not in rows], len(rows)
+        _store_options(root / OPTIONS_NAME, options, overwrite=overwrite)
         for folder in {refined_path(frame).parent for frame in frames}:
             for part in folder.glob(".part-*"):  # of a run that was killed
                 part.unlink(missing_ok=True)
+        rows, done = read_report(root), set()
+        for frame in frames:
+            key = report_key(frame, root)
+            if overwrite:
+                refined_path(frame).unlink(missing_ok=True)  # so that an interrupted run can go on without --overwrite
+            elif frame.refined and (key not in rows or _is_newer(frame)):
+                done.add(frame)
+                if key not in rows or rows[key].verdict != KEPT:
+                    rows[key] = Verdict(KEPT, "refined mask found")
+        todo = [frame for frame in frames if frame not in done]
         verdicts = in_processes(
             refine_frame,
             ((frame, options) for frame in todo),
             count=num_workers if len(todo) > FEW else 0,
             name=lambda task: printable(task[0].image),
         )
-        _write_report(root, rows)
-        with open(root / REPORT_NAME, "a", encoding="utf-8", newline="") as file:
+        try:
             for frame, verdict in zip(todo, progress(verdicts, total=len(todo), unit="mask", desc="refining")):
                 rows[report_key(frame, root)] = verdict
-                csv.writer(file, lineterminator="\n").writerow(_line(report_key(frame, root), verdict))
-                file.flush()
-        _write_report(root, {key: rows[key] for frame in frames if (key := report_key(frame, root))})
-    return read_report(root), n_done
+        finally:
+            lines = [_line(key, rows[key]) for frame in frames if (key := report_key(frame, root)) in rows]
+            write_bytes(root / REPORT_NAME, csv_text(["file", *Verdict.__dataclass_fields__], lines).encode())
+    return read_report(root), len(done)
 
 
-def _store_options(file: Path, options: RefineOptions, *, overwrite: bool) -> bool:
-    """Whether a run before stored these options; stores them. Raises UsageError for others, unless overwrite."""
-    wanted = json.loads(json.dumps(asdict(options)))  # tuples as the lists that come back
-    try:
-        before = dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):
-        before = None
-    if before not in (None, wanted) and not overwrite:
-        changes = [
-            f"--{name} {before.get(name)} (now {now})" for name, now in wanted.items() if before.get(name) != now
-        ]
+def _store_options(file: Path, options: RefineOptions, *, overwrite: bool) -> None:
+    """Store the options of the masks beside them. Raises UsageError if others are there, unless overwrite."""
+    wanted = strict(asdict(options))
+    before = wanted if overwrite else read_json(file) or wanted
+    if changes := [
+        f"--{name} {before.get(name)} (now {now})" for name, now in wanted.items() if before.get(name) != now
+    ]:
         raise UsageError(
             f"the masks under {file.parent} were refined with {', '.join(changes)}; pass --overwrite to redo them all, or "
             "the same options as then"
         )
-    write_bytes(file, json.dumps(wanted).encode())
-    return before == wanted
+    write_json(file, wanted)
 
 
-def _done(root: Path, frames: list[RealFrame], *, adopt: bool) -> dict[str, Verdict]:
-    """The rows of frames that need no work. adopt: keep any refined mask that is there."""
-    rows, report = {}, read_report(root)
-    for frame in frames:
-        key = report_key(frame, root)
-        if adopt and frame.refined:
-            rows[key] = Verdict(KEPT, "refined mask found")
-        elif frame.refined and key in report and report[key].verdict == KEPT:
-            made = frame.refined.stat()
-            if made.st_size and made.st_mtime_ns >= max(p.stat().st_mtime_ns for p in (frame.image, frame.mask) if p):
-                rows[key] = report[key]
-    return rows
-
-
-def _write_report(root: Path, rows: dict[str, Verdict]) -> None:
-    lines = [_line(key, verdict) for key, verdict in rows.items()]
-    write_bytes(root / REPORT_NAME, csv_text(["file", *Verdict.__dataclass_fields__], lines).encode())
+def _is_newer(frame: RealFrame) -> bool:
+    """Whether the refined mask is whole, and newer than its sources."""
+    made = frame.refined.stat()
+    return made.st_size > 0 and made.st_mtime_ns >= max(p.stat().st_mtime_ns for p in (frame.image, frame.mask) if p)
 
 
 def _line(key: str, verdict: Verdict) -> list:

@@ -13,13 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from data.checks import SkippedImages, check_images, invalid
 from data.crops import box_around, centred_hand_crop, cut, flip, random_hand_crop
 from data.frames import Frame, find_frames
 from data.hands import Hand, read_hand
 from data.loader import on_device, stream_loader
 from data.regions import HandRegions, readable, same_sized_batches
-from data.unpaired import UnpairedHands
+from data.unpaired import UnpairedHands, report_skipped
 from models.translation import hand_bounds
 from util.images import ImageError, write_png
 
@@ -27,25 +26,23 @@ from util.images import ImageError, write_png
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason", "in_header"),
+    ("spoil", "reason"),
     [
-        (lambda path: path.write_bytes(b""), "an empty file", True),
-        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "truncated", False),
-        (lambda path: path.write_bytes(b"GIF89a" + bytes(50)), "not an image of a known format", True),
-        (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40)), "damaged", True),
-        (lambda path: path.write_bytes(sized_anew(path, 1 << 20)), "at most 67,108,864", True),
-        (lambda path: (path.unlink(), path.symlink_to("/nowhere")), "No such file", True),
-        (lambda path: write_png(path, np.ones((20, 30), bool)), "a mask of 30x20 for an image of 96x96", True),
+        (lambda path: path.write_bytes(b""), "an empty file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "truncated"),
+        (lambda path: path.write_bytes(b"GIF89a" + bytes(50)), "not an image of a known format"),
+        (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40)), "damaged"),
+        (lambda path: path.write_bytes(sized_anew(path, 1 << 20)), "at most 67,108,864"),
+        (lambda path: (path.unlink(), path.symlink_to("/nowhere")), "No such file"),
+        (lambda path: write_png(path, np.ones((20, 30), bool)), "a mask of 30x20 for an image of 96x96"),
     ],
     ids=["empty", "truncated", "gif", "png", "bomb", "link", "size"],
 )
-def test_each_fault_has_its_reason(tmp_path, spoil, reason, in_header):
+def test_each_fault_has_its_reason(tmp_path, spoil, reason):
     write_hands(tmp_path, frames=1)
     frame = find_frames(dataroot=tmp_path)["real"][0]
-    assert invalid(frame) is None
+    read_hand(frame)
     spoil(frame.mask)
-    if in_header:
-        assert reason in invalid(frame) and str(frame.mask) in invalid(frame)
     with pytest.raises(ImageError, match="image_0_mask.png") as error:
         read_hand(frame)
     assert reason in str(error.value)
@@ -64,7 +61,7 @@ def test_a_camera_s_bytes_behind_a_jpeg_are_no_fault(tmp_path):
     frame, whole = Frame(path, "a.jpg", "", "none"), path.read_bytes()
     for tail in (b"", bytes(10), bytes(200_000)):
         path.write_bytes(whole + tail)
-        assert invalid(frame) is None and read_hand(frame).image.shape == (96, 96, 3)
+        assert read_hand(frame).image.shape == (96, 96, 3)
     path.write_bytes(whole[:-30])
     with pytest.raises(ImageError, match="truncated"):
         read_hand(frame)
@@ -173,27 +170,22 @@ def test_each_pass_shows_every_image_once_and_pairs_afresh(hands_root):
 
 
 def test_an_unreadable_image_is_replaced_and_reported_once(tmp_path, caplog):
-    """Found by the scan or when it is read, by one process or by several: the samples are the same."""
+    """Read by one process or by several: the samples are the same."""
     write_hands(tmp_path, frames=1)
     bad, blank = sorted((tmp_path / "SynthHands_Release").rglob("*_color.png"))[:2]
     bad.write_bytes(b"\x89PNG")
-    write_png(blank, np.full((96, 96, 3), KEY, np.uint8))  # whole, but without a hand: no header tells
-    found = check_images(find_frames(dataroot=tmp_path), crop_size=32, batch_size=1)
-    assert [frame.image for frame in found] == [bad]
+    write_png(blank, np.full((96, 96, 3), KEY, np.uint8))  # whole, but without a hand
     streams = []
-    for known, workers in ((found, 0), ({}, 0), (found, 2), ({}, 2)):
+    for workers in (0, 2):
         caplog.clear()
-        loader = iter(stream_loader(make_stream(tmp_path, invalid=known), 2, num_workers=workers))
-        streams.append([batch for _, batch in zip(range(6), SkippedImages({}, folder=tmp_path).watch(loader))])
+        loader = iter(stream_loader(make_stream(tmp_path), 2, num_workers=workers))
+        streams.append([batch for _, batch in zip(range(6), report_skipped(loader, tmp_path))])
         told = [record.message for record in caplog.records if record.message.startswith("skipped")]
-        assert sum(str(bad) in message for message in told) == (not known)
-        assert sum(str(blank) in message for message in told) == 1
+        assert [sum(str(path) in message for message in told) for path in (bad, blank)] == [1, 1]
         assert (tmp_path / "skipped.txt").read_text().count("\n") == len(told)
-    for batches in zip(*streams):
-        assert not {str(bad), str(blank)} & set(batches[0]["synthetic_path"])
-        for other in batches[1:]:
-            assert torch.equal(batches[0]["synthetic"], other["synthetic"])
-            assert batches[0]["real_path"] == other["real_path"]
+    for one, other in zip(*streams):
+        assert not {str(bad), str(blank)} & set(one["synthetic_path"])
+        assert torch.equal(one["synthetic"], other["synthetic"]) and one["real_path"] == other["real_path"]
 
 
 def test_ranks_and_resumed_streams_share_out_the_samples():

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 from helpers import KEY, PHOTO, draw_hand, photographed_hands, write_hands, write_unaligned
 
-from data.checks import invalid
 from data.frames import Frame, Reading, find_frames, frames_in_folder
 from data.hands import read_hand, read_source
 from data.masks.sources import MaskFolders
 from data.regions import HandRegions, compose
 from data.splits import load_split, make_split, save_split, select, validated
 from util.errors import UsageError
-from util.images import read_picture, write_png
+from util.images import ImageError, read_picture, write_png
 from util.results.write import output_names
 
 IMAGE, MASK = photographed_hands(1)[0]
@@ -131,7 +130,9 @@ def test_odd_names_and_folders(tmp_path, caplog):
     (frame,) = (frame for frame in frames if frame.image.parent == odd)
     assert len(frames) == 5 and "gone_color.png" in caplog.text and "leads nowhere" in caplog.text
     (odd / "0_color.png").write_bytes(b"")
-    assert "\n" not in invalid(frame) and invalid(frame).encode()
+    with pytest.raises(ImageError) as error:
+        read_hand(frame)
+    assert "\n" not in str(error.value) and str(error.value).encode()
 
 
 # ------------------------------------------------------------------ folders to translate

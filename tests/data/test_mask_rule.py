@@ -11,13 +11,13 @@ import pytest
 from helpers import KEY, draw_hand, photographed_hands, write_hands, write_image, write_mask, write_unaligned
 from PIL import Image
 
-from data.checks import check_images, check_masks
+from data.checks import check_masks
 from data.frames import Reading, find_frames, frames_in_folder
 from data.hands import read_hand, read_source
 from data.masks.sources import names_of_mask, sentence
 from data.masks.values import hand_of, parse_values, read_values
 from util.errors import UsageError
-from util.images import ImageError, read_rgb, write_png
+from util.images import ImageError, write_png
 
 
 def masks_as(values, suffix: str = "png") -> object:
@@ -80,7 +80,6 @@ def test_masks_of_every_kind_are_found_and_read_exactly(tmp_path, case, caplog):
     caplog.set_level(logging.INFO)
     root = write_unaligned(tmp_path, *CASES[case])
     frames = find_frames(dataroot=root)
-    assert not check_images(frames, crop_size=32, batch_size=1)
     for domain in ("synthetic", "real"):
         assert len(frames[domain]) == 3
         assert len(check_masks({domain: frames[domain]})[domain]) == 3
@@ -96,7 +95,6 @@ def test_photographs_with_an_orientation_tag(tmp_path, upright):
     masks = masks_as(lambda m: (m[:48] if upright else np.rot90(m[:48]).copy()) * 255)
     images = by_pillow(on_its_side, "jpg", exif=ON_ITS_SIDE, quality=100)
     frames = find_frames(dataroot=write_unaligned(tmp_path, images, masks))
-    assert not check_images(frames, crop_size=32, batch_size=1)
     for frame, (image, mask) in zip(frames["real"], photographed_hands()):
         hand = read_hand(frame, background="keep")
         assert np.array_equal(hand.mask, mask[:48])
@@ -235,14 +233,3 @@ def test_a_key_colour_lost_to_jpeg_is_named(tmp_path):
     image = draw_hand(np.random.default_rng(0))[1]
     write_png(frames[0].image.with_name("00000000_mask.png"), image)  # a mask of its own mends it
     assert np.array_equal(read_hand(find_frames(dataroot=tmp_path)["synthetic"][0]).mask, image)
-
-
-def test_fringes_of_the_key_colour_are_named(tmp_path, caplog):
-    write_hands(tmp_path, frames=1)
-    frames = find_frames(dataroot=tmp_path)["synthetic"]
-    check_masks({"synthetic": frames})
-    assert "fringe" not in caplog.text
-    for frame in frames:
-        write_png(frame.image, cv2.resize(read_rgb(frame.image), (70, 70), interpolation=cv2.INTER_AREA))
-    check_masks({"synthetic": frames})
-    assert "4 of 4 images looked at have a fringe of the key colour" in caplog.text

@@ -9,8 +9,8 @@ from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
+from data.checks import open_frames
 from data.frames import DOMAINS, Domains, Reading
-from data.roots import open_frames
 from data.splits import SPLIT_FILE, load_split, select
 from models.load import Translator
 from options.shared import reading
