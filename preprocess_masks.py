@@ -3,8 +3,8 @@
 import re
 from collections import Counter
 
-from data.masks.realhands import KEPT, REFINED_FOLDER, REPORT_NAME, Verdict
-from data.masks.refine import PREVIEW_NAME, refine_tree, write_preview
+from data.masks import KEPT, Verdict
+from data.realhands import PREVIEW_NAME, REFINED_FOLDER, REPORT_NAME, refine_tree, write_preview
 from options.preprocess_masks_options import parse_preprocess_masks, refine_options
 from util.errors import run_command
 

@@ -18,8 +18,8 @@ import torch
 from data.checks import open_frames
 from data.frames import Domains
 from data.loader import stream_loader
+from data.samples import UnpairedHands, report_skipped
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select, validated
-from data.unpaired import UnpairedHands, report_skipped
 from models import SEGMENTERS
 from models.graphs import GraphedStep
 from options.shared import reading

@@ -11,8 +11,8 @@ from data import DEMO_ROOT
 from data.demo import ensure_demo, is_demo
 from data.frames import Domains, Frame, Reading, evenly, find_frames, has_alpha
 from data.hands import read_source
-from data.masks.sources import WHOLE, plural, sentence
-from data.masks.values import classes_of, covers, refusal
+from data.listing import WHOLE, plural, sentence
+from data.mask_values import classes_of, covers, refusal
 from util import distributed
 from util.errors import UsageError
 from util.images import ImageError

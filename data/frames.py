@@ -6,10 +6,18 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from data.listing import images_below, warn_skipped
-from data.masks.realhands import usable_frames
-from data.masks.sources import ON_DEPTH, MaskFolders, is_mask_of_another, names_of_mask, normal, plural
-from data.masks.values import Ranges
+from data.listing import (
+    ON_DEPTH,
+    MaskFolders,
+    images_below,
+    is_mask_of_another,
+    names_of_mask,
+    normal,
+    plural,
+    warn_skipped,
+)
+from data.mask_values import Ranges
+from data.realhands import usable_frames
 from util.errors import UsageError
 from util.files import printable
 from util.images import FORMATS, ImageError, read_header
@@ -34,7 +42,7 @@ class Frame:
     test.py's output. sequence: frames that share it show one person or one recording. mask_kind: "file" (the file
     `mask`), "raw" (the same, cleaned when read), "key" (alpha where it varies, else all but SynthHands' key colour),
     "auto" (as "key", else the whole image) or "none" (the whole image). phase: the split that the data root puts the frame
-    in; None: it is drawn. mask_origin: where `mask` lies, for people. mask_values: see data.masks.values. scale: image and
+    in; None: it is drawn. mask_origin: where `mask` lies, for people. mask_values: see data.mask_values. scale: image and
     mask are scaled by it when they are read.
     """
 

@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 
 from data.frames import Frame
-from data.masks.ops import key_colour_mask
-from data.masks.refine import RefineOptions, refine_mask
-from data.masks.sources import ALPHA, KEY, WHOLE
-from data.masks.values import read_levels
+from data.listing import ALPHA, KEY, WHOLE
+from data.mask_values import read_levels
+from data.masks import RefineOptions, key_colour_mask, refine_mask
 from util.files import printable
 from util.images import ImageError, Picture, read_picture, to_bytes
 
@@ -73,7 +72,7 @@ def key_or_whole(rgb: np.ndarray) -> np.ndarray:
 
 
 def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
-    """(mask, origin) by the rule of data.masks.sources."""
+    """(mask, origin) by the rule of data.listing."""
     if frame.mask_kind in ("file", "raw"):
         raw = frame.mask_kind == "raw"
         levels = read_levels(frame.mask, picture, frame.mask_values, raw=raw)

@@ -1,11 +1,27 @@
-"""Which files of a folder are images to use."""
+"""Which files of a folder are images to use, and where an image's mask comes from: one rule for all commands and layouts.
+
+The first of these that there is:
+
+1. a file in the folder of --masks, under the image's relative path or its name
+2. <name>_mask.* beside the image
+3. a file in the sibling folder <folder>_masks/; of a folder color/, in mask_refined/, mask/ or masks/ beside it
+4. the image's alpha channel, where it varies
+5. the key colour (14, 255, 14), where the image has it
+6. none: the whole image is taken
+
+Files of 1 to 3 are found here; data.hands reads 4 and 5 from the pixels. Names match whatever their case, suffix,
+Unicode form and endings _color and _mask: trainA_masks/Hand1_mask.PNG is the mask of trainA/hand1_color.jpg.
+"""
 
 import logging
 import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from util.files import printable
 from util.images import FORMATS, IMAGE_SUFFIXES
@@ -65,3 +81,115 @@ def warn_skipped(reasons: list[str], *, what: str) -> None:
 def _warn_unreadable(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):  # optional folders may be missing
         log.warning("skipped: %s: a folder that cannot be read (%s)", printable(error.filename), error.strerror)
+
+
+# ------------------------------------------------------------------ masks
+
+ALPHA, KEY, WHOLE = "alpha", "the key colour", "none"
+OF_COLOUR_FOLDER = ("mask_refined", "mask", "masks")  # RealHands' own names, the best first
+ON_DEPTH = "_color_on_depth"
+
+
+class MaskFile(NamedTuple):
+    """A mask's file, and where it lies, in a few words: "trainA_masks/"."""
+
+    path: Path
+    origin: str
+
+
+class MaskFolders:
+    """Finds the mask files of the images below `root`; each folder is listed once. explicit: the folder of --masks, or one
+    file. of_colour: the folders of masks beside a folder color/, the best first."""
+
+    def __init__(self, root: Path, explicit: Path | None = None, of_colour: tuple[str, ...] = OF_COLOUR_FOLDER) -> None:
+        self.root, self.explicit, self.of_colour = root, explicit, of_colour
+        self._index, self._beside, self.siblings = map(cache, (_masks_below, _masks_beside, self._find_siblings))
+
+    def find(self, image: Path) -> MaskFile | None:
+        """The mask file of an image below the root, by steps 1 to 3 of the rule; None where there is none."""
+        if given := self.given(image):
+            return given
+        mask = _first(self._beside(image.parent), names_of_mask(image.name, beside=True))
+        if mask and mask != image:
+            return MaskFile(mask, "<name>_mask files beside them")
+        for start, folder in self.siblings(image.parent):
+            if mask := _first(self._index(folder), names_of_mask(image.relative_to(start).as_posix())):
+                return MaskFile(mask, f"{folder.name}/")
+        return None
+
+    def given(self, image: Path) -> MaskFile | None:
+        """The mask file that --masks names for an image, by step 1 of the rule alone."""
+        if self.explicit is None:
+            return None
+        names = [*names_of_mask(image.relative_to(self.root).as_posix()), *names_of_mask(image.name)]
+        mask = self.explicit if self.explicit.is_file() else _first(self._index(self.explicit), names)
+        return mask and MaskFile(mask, f"--masks {self.explicit.name}")
+
+    def is_of_masks(self, folder: Path) -> bool:
+        """Whether a folder below the root, or one above it, holds masks alone: renders_masks/ beside renders/, or --masks."""
+        names = {each: each.name.removesuffix("_masks") for each in self._up(folder)}
+        return self.explicit in names or any(
+            name not in ("", each.name) and each.with_name(name).is_dir() for each, name in names.items()
+        )
+
+    def _find_siblings(self, parent: Path) -> list[tuple[Path, Path]]:
+        """(folder, its folder of masks) for an image's own folder and each one above it up to the root."""
+        places = []
+        for folder in filter(lambda each: each.name, self._up(parent)):
+            names = [f"{folder.name}_masks", *(self.of_colour if folder.name.casefold() == "color" else ())]
+            places += [(folder, folder.with_name(name)) for name in names if self._index(folder.with_name(name))]
+        return places
+
+    def _up(self, folder: Path) -> list[Path]:
+        return [each for each in (folder, *folder.parents) if each.is_relative_to(self.root)]
+
+
+def _masks_below(folder: Path) -> dict[str, Path]:
+    return _by_name(folder, images_below(folder)) if folder.is_dir() else {}
+
+
+def _masks_beside(folder: Path) -> dict[str, Path]:
+    """The <name>_mask files of a folder itself. Names are enough: a data set's folders hold thousands of files."""
+    masks = (Path(folder, name) for name in os.listdir(folder) if "_mask." in name.casefold() and not is_hidden(name))
+    return _by_name(folder, (path for path in masks if path.suffix.lower() in IMAGE_SUFFIXES))
+
+
+def _by_name(folder: Path, files: Iterable[Path]) -> dict[str, Path]:
+    """{normal form of a file's path below the folder, without its suffix: the file}; PNG wins over other formats."""
+    files = sorted(files, key=lambda path: path.suffix.lower() == ".png")
+    return {normal(path.relative_to(folder).as_posix()): path for path in files}
+
+
+def _first(index: dict[str, Path], names: list[str]) -> Path | None:
+    return next((index[name] for name in names if name in index), None)
+
+
+def normal(path: str) -> str:
+    """A file's path without its suffix, in one Unicode form (NFC) and one case: how names are compared."""
+    return unicodedata.normalize("NFC", os.path.splitext(path)[0]).casefold()
+
+
+def names_of_mask(image: str, *, beside: bool = False) -> list[str]:
+    """The names, in normal form, that the mask of an image may have, the best first. beside: in the image's own folder,
+    where they must end in _mask."""
+    stems = list(dict.fromkeys([normal(image), normal(image).removesuffix("_color")]))
+    masks = [f"{each}_mask" for each in stems]
+    return masks if beside else [stems[0], *masks, *stems[1:]]
+
+
+def is_mask_of_another(image: Path, names: set[tuple[Path, str]]) -> bool:
+    """Whether a file is the <name>_mask of another image of its folder; names: (folder, name in normal form) of all."""
+    bare = normal(image.name).removesuffix("_mask")
+    return bare != normal(image.name) and not names.isdisjoint({(image.parent, bare), (image.parent, f"{bare}_color")})
+
+
+def sentence(counts: Counter, *, what: str = "masks") -> str:
+    """{origin: how many} -> "masks: 480 from alpha, 20 from renders_masks/; 3 images have none: taken whole"."""
+    held = [f"{count} from {origin}" for origin, count in counts.most_common() if origin != WHOLE and count]
+    bare = plural(counts[WHOLE], "image has", "images have") + " none:" if held else plural(counts[WHOLE], "image")
+    return f"{what}: {', '.join(held) or 'none'}" + (f"; {bare} taken whole" if counts[WHOLE] else "")
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """ "1 image", "2 images"."""
+    return f"{count} {one if count == 1 else many or one + 's'}"

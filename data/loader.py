@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.unpaired import collate
 from util.files import printable
 from util.workers import in_processes, in_threads
 
@@ -36,6 +35,12 @@ def _read(dataset: Dataset, samples: range) -> dict:
 
 def _name(dataset: Dataset, task: tuple[range]) -> str:
     return ", ".join(printable(file) for k in task[0][:4] for file in dataset.files(k))
+
+
+def collate(samples: list[dict]) -> dict:
+    """Stack the tensors of samples along a new first dimension; all else becomes lists."""
+    lists = {key: [sample[key] for sample in samples] for key in samples[0]}
+    return {key: torch.stack(values) if isinstance(values[0], Tensor) else values for key, values in lists.items()}
 
 
 def ordered_items(dataset: Dataset, *, num_workers: int) -> Iterator[Any]:

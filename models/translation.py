@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from data.hands import Hand
-from data.regions import HandRegions, Region, readable, same_sized_batches, stack
+from data.samples import HandRegions, Region, readable, same_sized_batches, stack
 from models import GENERATOR
 from models.hgan import HGAN, translate
 from util.images import to_uint8

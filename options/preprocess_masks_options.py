@@ -5,9 +5,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import fields
 
-from data.masks.realhands import EXPECTED_TREE, find_real_frames
-from data.masks.refine import RefineOptions
-from data.masks.values import parse_values
+from data.mask_values import parse_values
+from data.masks import RefineOptions
+from data.realhands import EXPECTED_TREE, find_real_frames
 from options.parsing import Parser, existing_dir, integer, number, refuse
 from options.shared import BASIC, add_mask_flags
 

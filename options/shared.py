@@ -26,7 +26,7 @@ def add_data_flags(add: Callable[..., None], *, default_root: Path | None) -> No
 
 
 def add_mask_flags(add: Callable[..., None]) -> None:
-    """Add the flags of mask files; see data.masks.sources and data.masks.values."""
+    """Add the flags of mask files; see data.listing and data.mask_values."""
     folder = "folder of masks, under the images' relative paths or names (default: beside the images; see docs/data.md)"
     add("masks", existing_path, None, folder)
     add("mask_values", mask_values, None, "their values that mean hand, such as 2-33,40 (default: the higher of two)")
@@ -34,7 +34,7 @@ def add_mask_flags(add: Callable[..., None]) -> None:
 
 def mask_values(text: str) -> str:
     """An argument type: values of a mask file that mean hand, such as 1 or 2-33,40."""
-    from data.masks.values import parse_values  # loads OpenCV
+    from data.mask_values import parse_values  # loads OpenCV
 
     parse_values(text)
     return text
@@ -43,7 +43,7 @@ def mask_values(text: str) -> str:
 def reading(opt: argparse.Namespace):
     """The data.frames.Reading in options. Raises UsageError if the folder of masks does not exist."""
     from data.frames import Reading
-    from data.masks.values import parse_values
+    from data.mask_values import parse_values
 
     masks = Path(str(opt.masks)) if opt.masks else None
     moved = masks and not os.path.exists(masks)

@@ -16,7 +16,7 @@ from torch import nn
 
 from data.checks import open_frames
 from data.loader import stream_loader
-from data.unpaired import UnpairedHands
+from data.samples import UnpairedHands
 from models import MODELS
 from models.graphs import WARM_UP, GraphedStep
 from models.hgan import HGAN

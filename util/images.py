@@ -147,7 +147,7 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
-    """Read a mask that this project wrote (0 and 255) as bool (H, W). Masks that people bring: data.masks.values."""
+    """Read a mask that this project wrote (0 and 255) as bool (H, W). Masks that people bring: data.mask_values."""
     return read_rgb(path)[..., 0] > 127
 
 

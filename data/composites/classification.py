@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 from data.composites.backgrounds import Background
 from data.composites.composite import Placement, composite, mask_of_crop, random_placement
 from data.listing import images_below, warn_skipped
+from data.samples import shuffled_index
 from data.splits import Split, shuffled
-from data.unpaired import shuffled_index
 from util.errors import UsageError
 from util.files import printable
 from util.images import ImageError, read_mask, read_rgb, to_tensor

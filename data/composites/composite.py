@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from data.crops import window
-from data.masks.ops import SYNTHETIC_KEY
+from data.masks import SYNTHETIC_KEY
 
 WINDOW = 2.1  # side of the crop over the root of the hand's area: the hand covers 1 / 2.1^2 = 23 % of the output
 

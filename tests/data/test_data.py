@@ -17,8 +17,7 @@ from data.crops import box_around, centred_hand_crop, cut, flip, random_hand_cro
 from data.frames import Frame, find_frames
 from data.hands import Hand, read_hand
 from data.loader import on_device, stream_loader
-from data.regions import HandRegions, readable, same_sized_batches
-from data.unpaired import UnpairedHands, report_skipped
+from data.samples import HandRegions, UnpairedHands, readable, report_skipped, same_sized_batches
 from models.translation import hand_bounds
 from util.images import ImageError, write_png
 

@@ -13,8 +13,8 @@ from helpers import KEY, PHOTO, draw_hand, photographed_hands, write_hands, writ
 
 from data.frames import Frame, Reading, find_frames, frames_in_folder
 from data.hands import read_hand, read_source
-from data.masks.sources import MaskFolders
-from data.regions import HandRegions, compose
+from data.listing import MaskFolders
+from data.samples import HandRegions, compose
 from data.splits import load_split, make_split, save_split, select, validated
 from util.errors import UsageError
 from util.images import ImageError, read_picture, write_png
@@ -225,7 +225,7 @@ def test_masks_are_looked_up_once_a_folder(tmp_path, monkeypatch):
     (tmp_path / "x").mkdir()
     write_png(tmp_path / "x_masks" / "7.png", MASK)
     folders = MaskFolders(tmp_path / "x")
-    monkeypatch.setattr("data.masks.sources.images_below", lambda folder: listed.append(folder) or folder.iterdir())
+    monkeypatch.setattr("data.listing.images_below", lambda folder: listed.append(folder) or folder.iterdir())
     assert sum(folders.find(image) is not None for image in images) == 1 and len(listed) <= 2
 
 

@@ -10,7 +10,7 @@ from helpers import draw_hand
 from data.frames import Reading, find_frames
 from data.hands import read_hand
 from data.joints import SYNTHHANDS, Camera, into_region, joint_file, load_regions, project, read_joints
-from data.regions import HandRegions
+from data.samples import HandRegions
 from util.images import write_png
 from util.results.write import Written, write_regions
 

@@ -14,8 +14,8 @@ from PIL import Image
 from data.checks import check_masks
 from data.frames import Reading, find_frames, frames_in_folder
 from data.hands import read_hand, read_source
-from data.masks.sources import names_of_mask, sentence
-from data.masks.values import hand_of, parse_values, read_values
+from data.listing import names_of_mask, sentence
+from data.mask_values import hand_of, parse_values, read_values
 from util.errors import UsageError
 from util.images import ImageError, write_png
 

@@ -1,4 +1,4 @@
-"""data/masks/ops.py and data/masks/refine.py: hand-worked arrays, properties, and recovery of known masks."""
+"""data/masks.py and data/realhands.py: hand-worked arrays, properties, and recovery of known masks."""
 
 import cv2
 import numpy as np
@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from data.masks import ops as masks
-from data.masks.realhands import KEPT
-from data.masks.refine import RefineOptions, refine_mask
+from data import masks
+from data.masks import KEPT, RefineOptions, refine_mask
 
 SIDES = st.integers(1, 40)
 BOOL_IMAGES = arrays(bool, st.tuples(st.integers(3, 24), st.integers(3, 24)))

@@ -1,4 +1,4 @@
-"""preprocess_masks.py and data/masks/realhands.py: trees good and bad, resuming, options, exit statuses."""
+"""preprocess_masks.py and data/realhands.py: trees good and bad, resuming, options, exit statuses."""
 
 import fcntl
 import os
@@ -15,9 +15,9 @@ import pytest
 from drawn_hands import draw_hand, spoil
 from helpers import ROOT
 
-from data.masks import ops as masks
-from data.masks.realhands import KEPT, find_real_frames, read_report, usable_frames
-from data.masks.refine import RefineOptions, judge_frame, refine_tree
+from data import masks
+from data.masks import KEPT, RefineOptions
+from data.realhands import find_real_frames, judge_frame, read_report, refine_tree, usable_frames
 from options.preprocess_masks_options import parse_preprocess_masks, preprocess_masks_parser, refine_options
 from util.errors import UsageError
 from util.files import LOCK_FILE

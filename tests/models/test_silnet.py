@@ -14,7 +14,7 @@ import train
 from data.crops import silhouette_crop
 from data.frames import find_frames
 from data.hands import Hand
-from data.regions import HandRegions
+from data.samples import HandRegions
 from models.load import TrainedSilNet, load_silnet
 from models.losses import geometric_loss
 from models.networks.silnet import SilNet

@@ -12,7 +12,7 @@ from helpers import CPU, build, draw_hand
 
 from data.frames import frames_in_folder
 from data.hands import Hand
-from data.regions import HandRegions, stack
+from data.samples import HandRegions, stack
 from models import translation
 from models.hgan import translate
 from models.translation import HandTranslator, hand_bounds, paint_in_tiles, tiles, translator_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import imports, nodes
 
-from data.masks.refine import RefineOptions
+from data.masks import RefineOptions
 from models import MODELS
 from models.config import SAME, options_of
 from options.parsing import SCRIPTS, existing_dir, existing_file, existing_path, integer, number, parser_of, run_name

@@ -16,7 +16,7 @@ from data.composites.downstream import AnnotatedHands, background_bank, cut_out,
 from data.demo import ensure_demo
 from data.hands import Hand
 from data.joints import read_joints
-from data.unpaired import collate
+from data.loader import collate
 from models.supervised import SIGMA, TASKS, DownstreamNet, keypoint_loss, locate
 from options.test_options import parse_test
 from util.errors import UsageError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.masks.ops import iou
+from data.masks import iou
 from util.scores.silhouettes import boundary, boundary_f
 
 

@@ -24,8 +24,7 @@ from data.composites.backgrounds import open_backgrounds
 from data.composites.downstream import background_bank
 from data.frames import find_frames, frames_in_folder
 from data.loader import ordered_batches, stream_loader
-from data.regions import HandRegions, readable
-from data.unpaired import UnpairedHands
+from data.samples import HandRegions, UnpairedHands, readable
 from util import workers as pool
 from util.errors import run_command
 from util.images import write_png

@@ -16,8 +16,8 @@ from data.demo import is_demo, true_pair
 from data.frames import DOMAINS, Domains, frames_in_folder
 from data.hands import Hand, whiten
 from data.joints import region_depth
-from data.masks.sources import WHOLE, sentence
-from data.regions import TEST_CROP, HandRegions, Region, compose, readable
+from data.listing import WHOLE, sentence
+from data.samples import TEST_CROP, HandRegions, Region, compose, readable
 from models.features.registry import FeatureNet
 from models.load import TrainedSilNet, Translator
 from models.translation import Translation, composite

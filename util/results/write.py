@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from data.crops import Box
 from data.frames import Frame, annotation_files
-from data.regions import Region
+from data.samples import Region
 from util.drawing import sheet
 from util.files import csv_text, write_bytes, write_json
 from util.images import write_png

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from data.masks.ops import bounding_box
+from data.masks import bounding_box
 
 REGION = 256  # pixels: the region of the paper's validation and test
 

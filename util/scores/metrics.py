@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data.masks.ops import iou
+from data.masks import iou
 from util.scores.appearance import BANDS, band_strengths, fringe_chroma, mean_colour, psnr, ssim
 from util.scores.silhouettes import boundary_f
 from util.scores.structure import SourceEdges, Structure

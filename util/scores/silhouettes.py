@@ -9,8 +9,8 @@ from torch import Tensor
 
 from data.frames import DOMAINS, Domains
 from data.hands import Hand
-from data.masks.ops import iou
-from data.regions import HandRegions, readable, same_sized_batches, stack
+from data.masks import iou
+from data.samples import HandRegions, readable, same_sized_batches, stack
 from models.translation import Translation
 from util.drawing import sheet
 

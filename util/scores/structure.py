@@ -16,7 +16,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from data.joints import has_depth
-from data.masks.ops import bounding_box
+from data.masks import bounding_box
 from util.scores.appearance import distance_inside, lab
 
 TOLERANCE = 2  # pixels, at every scale, by which an edge may have moved

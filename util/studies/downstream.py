@@ -18,8 +18,8 @@ from data.frames import Domains, Frame
 from data.hands import Hand
 from data.joints import draw_skeleton, joint_file, project, read_joints
 from data.loader import ordered_batches, to_device
-from data.masks.ops import iou
-from data.regions import HandRegions, readable
+from data.masks import iou
+from data.samples import HandRegions, readable
 from models.load import Translator
 from models.supervised import DownstreamNet
 from util.drawing import sheet, spread

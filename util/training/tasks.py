@@ -12,8 +12,7 @@ from data.crops import random_hand_crop, silhouette_crop
 from data.frames import Domains
 from data.hands import Hand
 from data.joints import region_depth
-from data.regions import HandRegions, readable
-from data.unpaired import Crop
+from data.samples import Crop, HandRegions, readable
 from models import DISCRIMINATORS
 from models.config import network_config, objective
 from models.features.registry import load_feature_net

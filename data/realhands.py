@@ -1,14 +1,21 @@
-"""preprocess_masks.py: a photograph and its raw mask give a refined mask or a reason to drop the frame."""
+"""RealHands on disk: photographs, raw masks, and what preprocess_masks.py adds: refined masks and masks_report.csv.
 
+A user's folder may have any name and lie at any depth; a color/ folder makes it one.
+"""
+
+import contextlib
+import csv
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from data.masks import ops as masks
-from data.masks.realhands import KEPT, REPORT_NAME, RealFrame, Verdict, read_report, refined_path, report_key
-from data.masks.values import Ranges, read_levels
+from data import masks
+from data.listing import MaskFolders, folders_below, images_below
+from data.mask_values import Ranges, read_levels
+from data.masks import KEPT, RefineOptions, Verdict, refine_mask
 from util.drawing import draw_outline, sheet
 from util.drawing import fit as fit_picture
 from util.errors import UsageError
@@ -16,83 +23,97 @@ from util.files import LOCK_FILE, csv_text, locked, printable, read_json, strict
 from util.images import ImageError, Picture, read_mask, read_picture, write_png
 from util.workers import in_processes, progress
 
+COLOUR_FOLDER = "color"
+MASK_FOLDERS = ("mask", "masks")
+REFINED_FOLDER = "mask_refined"
+REPORT_NAME = "masks_report.csv"
 OPTIONS_NAME = "masks_options.json"
 PREVIEW_NAME = "masks_preview.png"
-MARGIN = 24  # pixels around the hand in which its surroundings' colour is measured
-PIECE = 0.01  # of the largest component: smaller ones are blobs, larger ones may be a finger that a fault cut off
-CUT = 6  # pixels that such a cut may be wide
 FEW = 16  # frames for which no processes are started, which takes seconds
 COLUMNS, SIDE = 5, 320  # of the preview: pictures a row, pixels of a picture's longer side
 RAW_COLOUR, REFINED_COLOUR = (255, 40, 40), (0, 90, 255)
 
+EXPECTED_TREE = """\
+<root>/<user>/color/<name>_color.png        photographs (<name>.png, .jpg and .jpeg are read too)
+<root>/<user>/mask/<name>_mask.png          raw masks (mask/ or masks/; <name>.png, .jpg, .jpeg)"""
 
-@dataclass(frozen=True, kw_only=True)
-class RefineOptions:
-    """The steps' parameters; the flags of preprocess_masks.py of the same names explain them.
 
-    The paper's steps are median, largest component, closing and erosion. It does not give their sizes: these are the least
-    that remove speckle, join cracks and take a pixel off the border. Limits of area and contours are the released code's.
+@dataclass(frozen=True)
+class RealFrame:
+    """One photograph, its raw and its refined mask. user: the user's folder below the root; name: the file's stem without
+    "_color". (user, name) is unique within a root."""
+
+    image: Path
+    mask: Path | None
+    refined: Path | None
+    user: str
+    name: str
+
+
+def refined_path(frame: RealFrame) -> Path:
+    """Where the frame's refined mask lies, or would lie."""
+    return frame.image.parent.parent / REFINED_FOLDER / f"{frame.name}_mask.png"
+
+
+def report_key(frame: RealFrame, root: Path) -> str:
+    """The frame's name in masks_report.csv: its photograph's path below the root, printable."""
+    return printable(frame.image.relative_to(root).as_posix())
+
+
+def find_real_frames(root: Path, masks: Path | None = None) -> list[RealFrame]:
+    """All photographs below the root, sorted by user and name; an unreadable or missing folder counts as empty.
+
+    masks: a folder whose masks go before all others (--masks). Of several photographs of one name the one with "_color"
+    counts, then PNG before JPEG.
     """
-
-    median: int = 5
-    threshold: int = 0
-    close: int = 3
-    erode: int = 3
-    snap: int = 8
-    max_hole: float = 0.008
-    min_area: float = 0.05
-    max_area: float = 0.50
-    max_contours: int = 60
-    mask_values: Ranges | None = None
-    fallback: bool = True
-    key_low: tuple[int, int, int] = masks.GREEN_LOW
-    key_high: tuple[int, int, int] = masks.GREEN_HIGH
-
-
-def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
-    """Refine one mask: (bool (H, W), or None where it is not plausible; verdict).
-
-    grey: uint8 (H, W), a raw mask. rgb: uint8 (H, W, 3), its photograph, or None to do without.
-    """
-    before = masks.binarise(grey, options.threshold)
-    filtered = cv2.medianBlur(grey, options.median) if options.median > 1 else grey
-    mask = masks.binarise(filtered, options.threshold)
-    if mask.all() or not mask.any():
-        return None, Verdict("all hand" if mask.all() else "no hand", "mask", float(before.mean()))
-    contours = masks.count_contours(mask)
-    verdict = Verdict(KEPT, "mask", float(before.mean()), contours=contours)
-    if contours > options.max_contours:
-        return None, replace(verdict, verdict=f"{contours} contours, more than {options.max_contours}")
-    mask = masks.large_components(mask, PIECE)
-
-    # All that follows happens around the hand.
-    window = masks.bounding_box(mask, MARGIN)
-    refined = np.zeros_like(mask)
-    refined[window] = _refine_hand(mask[window], None if rgb is None else rgb[window], options)
-
-    area = float(refined.mean())
-    if options.min_area <= area <= options.max_area:
-        return refined, replace(verdict, area_after=area, change=1.0 - masks.iou(before, refined))
-    limit = f"less than {options.min_area:.1%}" if area < options.min_area else f"more than {options.max_area:.1%}"
-    return None, replace(verdict, verdict=f"hand covers {area:.1%} of the frame, {limit}")
+    folders = MaskFolders(root, masks, of_colour=MASK_FOLDERS)
+    frames = []
+    for folder, subfolders, _ in folders_below(root):
+        if COLOUR_FOLDER in subfolders:
+            user = Path(folder)
+            paths = [path for path in images_below(user / COLOUR_FOLDER) if path.parent == user / COLOUR_FOLDER]
+            photographs = {_name(path): path for path in sorted(paths, key=_rank)}  # the last of a name counts
+            refined = {path.name: path for path in images_below(user / REFINED_FOLDER)}
+            for name, image in photographs.items():
+                mask, label = folders.find(image), user.relative_to(root).as_posix()
+                frames.append(RealFrame(image, mask and mask.path, refined.get(f"{name}_mask.png"), label, name))
+            # A user's own folders hold files, no further users.
+            subfolders[:] = sorted({*subfolders} - {COLOUR_FOLDER, REFINED_FOLDER, *MASK_FOLDERS})
+    return sorted(frames, key=lambda frame: (frame.user, frame.name))
 
 
-def _refine_hand(mask: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> np.ndarray:
-    """The steps from the largest component on."""
-    main = masks.largest_component(mask)
-    likeness = masks.hand_likeness(rgb, main) if options.snap and rgb is not None else None
-    mask = main if likeness is None else masks.rejoin(main, mask & ~main, likeness, CUT)
-    holes = masks.genuine_holes(mask, options.max_hole, likeness)
-    mask = masks.fill_holes(mask)[0] & ~holes
-    if likeness is not None:
-        snapped = masks.snap_to_edges(mask, likeness, options.snap)
-        # A narrow hole may be lost to the filter, and a glint near the outline may become one.
-        labels, areas = masks.label_holes(mask)
-        still_open = np.bincount(labels[~snapped], minlength=len(areas)) > 0
-        snapped &= still_open[labels] | ~holes
-        mask, holes = masks.fill_holes(masks.largest_component(snapped), holes)
-    mask = masks.close_gaps(mask, options.close, keep=holes)
-    return masks.largest_component(masks.erode(mask, options.erode)) if options.erode else mask
+def _name(photograph: Path) -> str:
+    return re.sub("(?<=.)_color$", "", photograph.stem, flags=re.IGNORECASE)
+
+
+def _rank(photograph: Path) -> tuple:
+    png = photograph.suffix == ".png", photograph.suffix.lower() == ".png"
+    return _name(photograph) != photograph.stem, *png, photograph.name
+
+
+def read_report(root: Path) -> dict[str, Verdict]:
+    """{report_key: Verdict} of masks_report.csv in the root; {} where there is none that can be read."""
+    with contextlib.suppress(OSError, ValueError, csv.Error):
+        with open(root / REPORT_NAME, encoding="utf-8", newline="") as file:
+            _, *lines = csv.reader(file)
+        return {
+            key: Verdict(verdict, source, float(before), float(after), int(contours), float(change))
+            for key, verdict, source, before, after, contours, change in lines
+        }
+    return {}
+
+
+def usable_frames(root: Path) -> tuple[list[RealFrame], list[RealFrame]]:
+    """The frames to train on, and the others: those that masks_report.csv dropped, those without a mask, and those of a
+    user with refined masks that have none themselves."""
+    frames, report = find_real_frames(root), read_report(root)
+    refined_users = {frame.user for frame in frames if frame.refined}
+    usable, unusable = [], []
+    for frame in frames:
+        row = report.get(report_key(frame, root))
+        masked = frame.refined or (frame.mask and frame.user not in refined_users)
+        (usable if masked and (row is None or row.verdict == KEPT) else unusable).append(frame)
+    return usable, unusable
 
 
 # ------------------------------------------------------------------ one frame
@@ -125,7 +146,7 @@ def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | 
 def read_raw_mask(path: Path | None, picture: Picture, values: Ranges | None) -> tuple[np.ndarray | None, str]:
     """Read a raw mask for a photograph: (uint8 (H, W) of its size or None, remark or fault).
 
-    A mask of the same proportions is scaled to fit; any other is of no use. values: see data.masks.values.
+    A mask of the same proportions is scaled to fit; any other is of no use. values: see data.mask_values.
     """
     if path is None:
         return None, "missing"

@@ -5,8 +5,12 @@ looks like the hand. A hole is a set of background pixels, joined by their edges
 the hand's pixels are joined by edges or corners. Kernel sizes are in pixels, odd, and 0 turns a step off.
 """
 
+from dataclasses import dataclass, replace
+
 import cv2
 import numpy as np
+
+from data.mask_values import Ranges
 
 SYNTHETIC_KEY = (14, 255, 14)  # SynthHands' background, RGB
 GREEN_LOW, GREEN_HIGH = (30, 30, 40), (90, 255, 255)  # RealHands' green screen, OpenCV HSV (released code)
@@ -198,3 +202,96 @@ def _bytes(mask: np.ndarray) -> np.ndarray:
 
 def _disc(size: int) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+
+
+# ------------------------------------------------------------------ refinement
+
+MARGIN = 24  # pixels around the hand in which its surroundings' colour is measured
+PIECE = 0.01  # of the largest component: smaller ones are blobs, larger ones may be a finger that a fault cut off
+CUT = 6  # pixels that such a cut may be wide
+KEPT = "kept"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineOptions:
+    """The steps' parameters; the flags of preprocess_py of the same names explain them.
+
+    The paper's steps are median, largest component, closing and erosion. It does not give their sizes: these are the least
+    that remove speckle, join cracks and take a pixel off the border. Limits of area and contours are the released code's.
+    """
+
+    median: int = 5
+    threshold: int = 0
+    close: int = 3
+    erode: int = 3
+    snap: int = 8
+    max_hole: float = 0.008
+    min_area: float = 0.05
+    max_area: float = 0.50
+    max_contours: int = 60
+    mask_values: Ranges | None = None
+    fallback: bool = True
+    key_low: tuple[int, int, int] = GREEN_LOW
+    key_high: tuple[int, int, int] = GREEN_HIGH
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one mask: a row of masks_report.csv.
+
+    verdict: "kept", or what is wrong with it. source: "mask" or "chroma key", with a remark. area_before, area_after: of the
+    raw and of the refined mask, as fractions of the frame. contours: after the median filter. change: 1 - IoU of the two.
+    """
+
+    verdict: str
+    source: str
+    area_before: float = 0.0
+    area_after: float = 0.0
+    contours: int = 0
+    change: float = 0.0
+
+
+def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
+    """Refine one mask: (bool (H, W), or None where it is not plausible; verdict).
+
+    grey: uint8 (H, W), a raw mask. rgb: uint8 (H, W, 3), its photograph, or None to do without.
+    """
+    before = binarise(grey, options.threshold)
+    filtered = cv2.medianBlur(grey, options.median) if options.median > 1 else grey
+    mask = binarise(filtered, options.threshold)
+    if mask.all() or not mask.any():
+        return None, Verdict("all hand" if mask.all() else "no hand", "mask", float(before.mean()))
+    contours = count_contours(mask)
+    verdict = Verdict(KEPT, "mask", float(before.mean()), contours=contours)
+    if contours > options.max_contours:
+        return None, replace(verdict, verdict=f"{contours} contours, more than {options.max_contours}")
+    mask = large_components(mask, PIECE)
+
+    # All that follows happens around the hand.
+    window = bounding_box(mask, MARGIN)
+    refined = np.zeros_like(mask)
+    refined[window] = _refine_hand(mask[window], None if rgb is None else rgb[window], options)
+
+    area = float(refined.mean())
+    if options.min_area <= area <= options.max_area:
+        return refined, replace(verdict, area_after=area, change=1.0 - iou(before, refined))
+    limit = f"less than {options.min_area:.1%}" if area < options.min_area else f"more than {options.max_area:.1%}"
+    return None, replace(verdict, verdict=f"hand covers {area:.1%} of the frame, {limit}")
+
+
+def _refine_hand(mask: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> np.ndarray:
+    """The steps from the largest component on."""
+    main = largest_component(mask)
+    likeness = hand_likeness(rgb, main) if options.snap and rgb is not None else None
+    mask = main if likeness is None else rejoin(main, mask & ~main, likeness, CUT)
+    holes = genuine_holes(mask, options.max_hole, likeness)
+    mask = fill_holes(mask)[0] & ~holes
+    if likeness is not None:
+        snapped = snap_to_edges(mask, likeness, options.snap)
+        # A narrow hole may be lost to the filter, and a glint near the outline may become one.
+        labels, areas = label_holes(mask)
+        still_open = np.bincount(labels[~snapped], minlength=len(areas)) > 0
+        snapped &= still_open[labels] | ~holes
+        mask, holes = fill_holes(largest_component(snapped), holes)
+    mask = close_gaps(mask, options.close, keep=holes)
+    return largest_component(erode(mask, options.erode)) if options.erode else mask
