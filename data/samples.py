@@ -58,7 +58,7 @@ class UnpairedHands(Dataset):
         crop_size: int,
         seed: int,
         background: str = "white",
-        flips: bool = True,
+        flips: bool = False,
         crop: Crop = random_hand_crop,
     ) -> None:
         self.frames, self.crop_size, self.seed = frames, crop_size, seed

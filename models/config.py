@@ -114,7 +114,9 @@ class Objective:
     )
     beta1: float = option(0.5, "decay of Adam's first moment", silnet=0.9, high=0.9999, group="training")
     lambda_gan: float = option(1.0, "weight of the adversarial loss (Eq. 1)", group="losses", basic=True)
-    lambda_cycle: float = option(10.0, "weight of the cycle consistency loss", group="losses", basic=True)
+    lambda_cycle: float = option(
+        10.0, "weight of the cycle consistency loss; the identity loss scales with it", group="losses", basic=True
+    )
     lambda_identity: float = option(
         0.5, "weight of the identity loss relative to --lambda_cycle", group="losses", basic=True
     )

@@ -123,11 +123,3 @@ def _tone(values: Tensor, mask: Tensor) -> Tensor:
         return F.interpolate(cells, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
     return spread(values * mask) / spread(mask).clamp(min=1e-6) * mask
-
-
-def linear_decay(step: int, total_steps: int | None) -> float:
-    """The factor on the learning rate in the step numbered `step`, from 0, with lr_decay: CycleGAN's schedule.
-
-    1 for the first half of a run, then falling linearly to 0 at its end; 1 in an endless run (None).
-    """
-    return min(1.0, max(0.0, 2 * (total_steps - step) / total_steps)) if total_steps else 1.0

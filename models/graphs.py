@@ -12,7 +12,7 @@ WARM_UP = 3  # steps before the recording, on a side stream, as PyTorch's docume
 class GraphedStep:
     """Replaces a model's training_step. CUDA only, without --amp fp16, in one process, for batches of one shape.
 
-    The first steps run normally; then one is recorded. Later ones copy their batch and exchanges into the recording's memory
+    The first steps run normally; then one is recorded. Later ones copy their batch and planss into the recording's memory
     and replay it. One recording holds the updates of generators and discriminators. The learning rate is a tensor that
     begin_step writes. Loading a state drops the recording. Raises UsageError if the model cannot be recorded.
     """
@@ -34,20 +34,20 @@ class GraphedStep:
     def __call__(self, batch: dict) -> dict[str, Tensor]:
         """training_step(batch). Raises ValueError for a batch of another shape than the recorded one."""
         batch = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
-        exchange = self.model.begin_step(batch)
+        plans = self.model.begin_step(batch)
         if self.taken < WARM_UP:
             self.taken += 1
             self.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.stream):
-                losses = self.step(batch, exchange)
+                losses = self.step(batch, plans)
             torch.cuda.current_stream().wait_stream(self.stream)
             return losses
-        inputs = batch | {"exchange": exchange}
+        inputs = batch | {"plans": plans}
         if self.graph is None:
             self.inputs = {name: value.clone() for name, value in inputs.items()}
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # loaders use CUDA in other threads
-                self.losses = self.step(self.inputs, self.inputs["exchange"])
+                self.losses = self.step(self.inputs, self.inputs["plans"])
         for name, value in inputs.items():
             if value.shape != self.inputs[name].shape:
                 raise ValueError(

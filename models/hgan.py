@@ -15,9 +15,9 @@ from models.features.vgg16 import VGG16Features
 from models.image_pool import ImagePool, finite_or_white
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, mean_of_maps
 from models.networks.layers import init_weights
-from models.optimization import create_adam, load_optimizer, load_scaler, step_if_finite
+from models.optimization import create_adam, linear_decay, load_optimizer, load_scaler, step_if_finite
 from util import distributed
-from util.checkpoint import check_config
+from util.checkpoint_file import check_config
 from util.runtime import Amp
 
 RISE_STEPS = 1000  # in which the learning rate may rise from 0 to its full height, if a run becomes longer
@@ -119,22 +119,43 @@ class HGAN:
 
     # ------------------------------------------------------------------ training
 
-    def training_step(self, batch: dict, exchange: Tensor | None = None) -> dict[str, Tensor]:
+    def begin_step(self, batch: dict) -> Tensor:
+        """Prepare a step on the host: set the learning rate, count the step, plan what the pools exchange.
+
+        Returns the plans of both pools, stacked. They depend on (seed, rank, step) alone, so a resumed run makes the same.
+        """
+        for net in (self.G_r, self.G_s):
+            net.train()  # `translate` may have set eval mode
+        lr = self.objective.lr
+        decay = linear_decay(self.steps, self.total_steps) if self.objective.lr_decay == "linear" else 1.0
+        # Where a run that had come to an end goes on to a greater length, the rate rises steadily to what is planned.
+        self.learning_rate = min(lr * decay, self.learning_rate + lr / RISE_STEPS)
+        for optimizer in (self.optimizer_G, self.optimizer_D):
+            for group in optimizer.param_groups:
+                group["lr"].fill_(self.learning_rate)
+        choices = random.Random(str((self.seed, distributed.rank(), self.steps)))
+        self.steps += 1
+        plans = torch.stack([pool.plan(len(batch["real"]), choices) for pool in (self.pool_r, self.pool_s)])
+        # A copy to a GPU does not wait for it.
+        return plans.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else plans
+
+    def training_step(self, batch: dict, plans: Tensor | None = None) -> dict[str, Tensor]:
         """One update of the generators, then one of the discriminators (section III.C).
 
         batch: "synthetic" and "real" (N, 3, H, W) in [-1, 1] with "synthetic_mask" and "real_mask" (N, 1, H, W) in
-        {0, 1}, on this model's device. exchange: the result of `begin_step`, if that was called already. Returns the losses
+        {0, 1}, on this model's device. plans: the result of `begin_step`, if that was called already. Returns the losses
         and the discriminators' means, detached scalars, and whether an update was skipped because a loss or a gradient was not
         finite ("skipped", 0 or 1).
         """
-        exchange = self.begin_step(batch) if exchange is None else exchange
+        plans = self.begin_step(batch) if plans is None else plans
         goal = self.objective
         s, mask_s, r, mask_r = (batch[name] for name in ("synthetic", "synthetic_mask", "real", "real_mask"))
         sources, masks = torch.cat([s, r]), torch.cat([mask_s, mask_r])
         overlap = mask_s * mask_r > 0.5 if goal.common_mask else None
         same_s, same_r = ([(s, mask_s)], [(r, mask_r)]) if goal.lambda_identity else ([], [])
 
-        # Generators. With masks, fakes are composited; cycles and identities are not.
+        # Generators. With masks, fakes are composited; cycles and identities are not. The discriminators are frozen, and called
+        # without the wrappers of distribute(), which would wait for their gradients.
         for net in (self.D_r, self.D_s):
             net.requires_grad_(False)
         with self.amp.autocast(self.device):
@@ -174,7 +195,7 @@ class HGAN:
         with self.amp.autocast(self.device):
             with torch.no_grad():
                 shown_r, shown_s = finite_or_white(shown.detach()).chunk(2)
-                past_r, past_s = self.pool_r.query(shown_r, exchange[0]), self.pool_s.query(shown_s, exchange[1])
+                past_r, past_s = self.pool_r.query(shown_r, plans[0]), self.pool_s.query(shown_s, plans[1])
                 real_s, real_r = departures.show_overlap(sources, overlap).chunk(2)
                 view_r, view_s = halves(self.view(torch.cat([real_r, past_r, real_s, past_s])))
             on_real_r, on_past_r = self._judge("D_r", view_r)
@@ -189,26 +210,6 @@ class HGAN:
         losses |= {"D_s_real": mean_of_maps(on_real_s), "D_s_fake": mean_of_maps(on_past_s)}
         losses["skipped"] = torch.maximum(skipped_G, skipped_D)
         return {name: value.detach() for name, value in losses.items()}
-
-    def begin_step(self, batch: dict) -> Tensor:
-        """Prepare the next step on the host: set the learning rate, count the step, choose the pools' exchanges.
-
-        Returns the plans of both pools, stacked. They depend on (seed, rank, step) alone, so a resumed run makes the same.
-        """
-        for net in (self.G_r, self.G_s):
-            net.train()  # `translate` may have set eval mode
-        lr = self.objective.lr
-        decay = departures.linear_decay(self.steps, self.total_steps) if self.objective.lr_decay == "linear" else 1.0
-        # Where a run that had come to an end goes on to a greater length, the rate rises steadily to what is planned.
-        self.learning_rate = min(lr * decay, self.learning_rate + lr / RISE_STEPS)
-        for optimizer in (self.optimizer_G, self.optimizer_D):
-            for group in optimizer.param_groups:
-                group["lr"].fill_(self.learning_rate)
-        choices = random.Random(str((self.seed, distributed.rank(), self.steps)))
-        self.steps += 1
-        plans = torch.stack([pool.plan(len(batch["real"]), choices) for pool in (self.pool_r, self.pool_s)])
-        # A copy to a GPU does not wait for it.
-        return plans.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else plans
 
     def _paint(self, name: str, *hands: tuple[Tensor, Tensor]) -> Iterable[Tensor]:
         """Apply a generator to several batches of (images, masks), in one call. Returns images (N, 3, H, W) in [-1, 1] for each."""

@@ -18,7 +18,7 @@ from models.hgan import create_generator
 from models.networks.silnet import SilNet
 from models.supervised import segment
 from models.translation import HandTranslator, composite, hand_translator
-from util.checkpoint import check_config, load_checkpoint
+from util.checkpoint_file import check_config, load_checkpoint
 from util.errors import UsageError, first_lines
 from util.pretrained import sha256
 from util.run import BEST, LATEST, load_options

@@ -1,4 +1,4 @@
-"""The optimizers: creating them, skipping updates that are not finite, and loading their state on another device."""
+"""The optimizers and their learning rate: creating them, skipping updates that are not finite, and loading their state on another device."""
 
 import math
 from collections.abc import Iterable
@@ -16,6 +16,14 @@ def create_adam(
     # CUDA's kernel reads float32; on a CPU the rate is as exact as a Python number.
     rate = torch.tensor(lr, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
     return torch.optim.Adam(parameters, lr=rate, betas=(beta1, 0.999), fused=True, capturable=device.type == "cuda")
+
+
+def linear_decay(step: int, total_steps: int | None) -> float:
+    """The factor on the learning rate in the step numbered `step`, from 0, with lr_decay: CycleGAN's schedule.
+
+    1 for the first half of a run, then falling linearly to 0 at its end; 1 in an endless run (None).
+    """
+    return min(1.0, max(0.0, 2 * (total_steps - step) / total_steps)) if total_steps else 1.0
 
 
 def step_if_finite(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, loss: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from models.networks.layers import at_least_float32
 from models.networks.silnet import SilNet
 from models.networks.vit import create_vit
 from models.optimization import load_optimizer, load_scaler, step_if_finite
-from util.checkpoint import check_config
+from util.checkpoint_file import check_config
 from util.runtime import Amp
 
 AVERAGE_DECAY = 0.98  # of SilNet's weights: single steps can be bad; some label the white background as hand

@@ -20,7 +20,7 @@ from models.features.vgg16 import load_vgg16
 from models.graphs import GraphedStep
 from models.hgan import HGAN
 from options.train_options import parse_train
-from util.checkpoint import load_checkpoint
+from util.checkpoint_file import load_checkpoint
 from util.runtime import Amp, seed_step
 
 # Relative to losses of order one: sums in another order, and some 30 layers of 11 and of 8 bits.

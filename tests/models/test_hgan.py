@@ -10,6 +10,7 @@ from helpers import build, make_batch
 from models import departures
 from models.hgan import HGAN, composite, translate
 from models.image_pool import ImagePool
+from models.optimization import linear_decay
 
 
 def test_compositing_leaves_the_background_to_the_last_bit():
@@ -73,7 +74,7 @@ def test_another_length_lets_no_rate_rise_suddenly(at, total):
     for step in range(at, (total or at + 50) + 1):
         new.begin_step(make_batch())
         path.append(new.learning_rate)
-        assert path[-1] == pytest.approx(min(departures.linear_decay(step, total), path[-2] + 1e-3))
+        assert path[-1] == pytest.approx(min(linear_decay(step, total), path[-2] + 1e-3))
     if total and total > at:
         assert path[-1] == 0
 

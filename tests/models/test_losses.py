@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from models import departures
-from models.departures import BAND, FADE, detail_loss, edge_loss, edge_share, extend_colors, linear_decay
+from models.departures import BAND, FADE, detail_loss, edge_loss, edge_share, extend_colors
 from models.losses import lsgan_discriminator_loss, lsgan_generator_loss
+from models.optimization import linear_decay
 
 
 def test_least_squares_by_hand():

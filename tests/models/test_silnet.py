@@ -20,7 +20,7 @@ from models.losses import geometric_loss
 from models.networks.silnet import SilNet
 from models.translation import HandTranslator, Translation
 from options.train_options import parse_train
-from util.checkpoint import load_checkpoint
+from util.checkpoint_file import load_checkpoint
 from util.errors import UsageError
 from util.images import read_rgb, write_png
 from util.scores.metrics import View, entries, measure

@@ -33,7 +33,7 @@ from data.composites.classification import (
 from models import VITS
 from models.supervised import HandClassifier
 from options.classify_options import classify_parser
-from util.checkpoint import load_checkpoint
+from util.checkpoint_file import load_checkpoint
 from util.errors import UsageError
 from util.images import write_png
 from util.studies.classification import EXPERIMENTS, confusion_by_kind, training_samples

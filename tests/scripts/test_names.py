@@ -9,7 +9,7 @@ from helpers import TINY, write_hands
 
 import train
 from data.composites.classification import HandFile, Sample
-from util.checkpoint import load_checkpoint
+from util.checkpoint_file import load_checkpoint
 from util.run import load_options
 from util.studies.classification import EXPERIMENTS, write_predictions
 

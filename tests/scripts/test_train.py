@@ -18,7 +18,7 @@ from data.demo import ensure_demo
 from data.frames import DOMAINS
 from models import MODELS
 from models.hgan import HGAN
-from util.checkpoint import load_checkpoint
+from util.checkpoint_file import load_checkpoint
 from util.images import read_mask, read_picture, read_rgb, write_png
 
 pytestmark = pytest.mark.usefixtures("light_features")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from helpers import TINY, descendants, same, start_train, wait, write_hands
 
-from util.checkpoint import load_checkpoint
+from util.checkpoint_file import load_checkpoint
 
 KILLS = 10
 STEPS = 40

@@ -8,7 +8,7 @@ import torch
 from drawing_model import Drawing, train
 from helpers import same
 
-from util.checkpoint import load_checkpoint
+from util.checkpoint_file import load_checkpoint
 from util.errors import RunError, Stopped
 from util.training import logger as logging_
 from util.training import loop

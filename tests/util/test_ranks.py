@@ -17,7 +17,7 @@ from helpers import ROOT, TINY, build, make_batch, run_ranks, same, start_call, 
 
 from models.features.vgg16 import load_vgg16
 from util import distributed
-from util.checkpoint import load_checkpoint
+from util.checkpoint_file import load_checkpoint
 from util.training.checkpoints import resume
 from util.training.logger import RunLogger
 

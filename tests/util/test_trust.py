@@ -17,7 +17,7 @@ import test as test_script
 import train
 from models.hgan import HGAN
 from util import errors
-from util.checkpoint import load_checkpoint, save_checkpoint
+from util.checkpoint_file import load_checkpoint, save_checkpoint
 from util.errors import RunError, UsageError, run_command
 from util.files import strict, write_json
 from util.images import write_png

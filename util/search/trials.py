@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from options.train_options import parse_train
 from util import workers
-from util.checkpoint import load_checkpoint
+from util.checkpoint_file import load_checkpoint
 from util.drawing import PAPER, sheet
 from util.errors import RunError, UsageError, first_lines
 from util.files import LOCK_FILE, csv_text, locked, write_bytes

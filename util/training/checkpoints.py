@@ -9,9 +9,9 @@ from typing import Protocol
 from torch import Tensor
 
 from util import distributed
-from util.checkpoint import load_checkpoint, save_checkpoint
+from util.checkpoint_file import load_checkpoint, save_checkpoint
 from util.errors import UsageError, first_lines
-from util.run import LATEST
+from util.run import BEST, LATEST
 
 log = logging.getLogger(__name__)
 
@@ -71,3 +71,15 @@ def save_latest(folder: Path, model: Trainable, progress: Progress) -> None:
         state = {name: value for name, value in model.state_dict().items() if name not in ranks[0]}
         save_checkpoint(folder / LATEST, {**asdict(progress), "model": state, "ranks": ranks})
     distributed.barrier()
+
+
+def save_if_best(folder: Path, model: Trainable, progress: Progress, score: float) -> None:
+    """Write best.pt, what translates, if this validation score is the lowest so far. Raises RunError."""
+    if score < progress.best_score:
+        save_checkpoint(folder / BEST, {"score": score, "step": progress.step, "model": model.inference_state()})
+        progress.best_score = score
+
+
+def save_snapshot(folder: Path, model: Trainable, progress: Progress, *, epoch: int) -> None:
+    """Write epoch_N.pt, what translates. Raises RunError."""
+    save_checkpoint(folder / f"epoch_{epoch}.pt", {"step": progress.step, "model": model.inference_state()})

@@ -13,11 +13,9 @@ import torch
 
 from data.loader import on_device
 from util import distributed
-from util.checkpoint import save_checkpoint
 from util.errors import Stopped, UsageError
-from util.run import BEST
 from util.runtime import seed_step
-from util.training.checkpoints import Progress, Trainable, save_latest
+from util.training.checkpoints import Progress, Trainable, save_if_best, save_latest, save_snapshot
 from util.training.logger import LossMeter, RunLogger
 
 log = logging.getLogger(__name__)
@@ -119,8 +117,7 @@ def fit(
                                 logger.image(name, picture)
                     if logger and schedule.snapshot_every and progress.step % schedule.snapshot_every == 0:
                         with pause():
-                            file = folder / f"epoch_{progress.step // schedule.steps_per_epoch}.pt"
-                            save_checkpoint(file, {"step": progress.step, "model": model.inference_state()})
+                            save_snapshot(folder, model, progress, epoch=progress.step // schedule.steps_per_epoch)
 
                 last = progress.step == schedule.total_steps and not progress.validation_due
                 due = last or progress.validation_due or schedule.at(progress.step, schedule.save_every)
@@ -151,6 +148,4 @@ def validate_once(model: Trainable, validate: Validate, *, folder: Path, progres
         log.warning("no validation at step %d: %s", progress.step, error)
         return
     logger.scores(scores)
-    if score < progress.best_score:
-        save_checkpoint(folder / BEST, {"score": score, "step": progress.step, "model": model.inference_state()})
-        progress.best_score = score
+    save_if_best(folder, model, progress, score)
