@@ -24,27 +24,11 @@ def main() -> int:
 
 
 def summary(rows: dict[str, Verdict], n_done: int) -> str:
-    """Lines that say how many frames were kept, by what means, and why the others were dropped, with three examples each."""
-    kept = [row for row in rows.values() if row.verdict == KEPT]
-    dropped = {file: row for file, row in rows.items() if row.verdict != KEPT}
-    lines = [f"{len(rows)} frames: {len(kept)} kept, {len(dropped)} dropped"]
-    if n_done:
-        lines[0] += f" ({n_done} of them done before)"
-    rescued = sum(row.source.startswith("chroma key") for row in kept)
-    if rescued:
-        lines.append(f"  {rescued} of the kept by chroma key, their masks being missing or of no use")
-    for reason, count in Counter(_kind(row.verdict) for row in dropped.values()).most_common():
-        files = [file for file, row in dropped.items() if _kind(row.verdict) == reason]
-        more = ", ..." if count > 3 else ""
-        lines.append(f"  {count} dropped: {reason} ({', '.join(ascii(file)[1:-1] for file in files[:3])}{more})")
-    if not kept:
-        lines.append("nothing was kept: see the report for each frame's reason, and --min_area, --max_area, --key_low")
-    return "\n".join(lines)
-
-
-def _kind(verdict: str) -> str:
-    """The verdict with N for each number, so that verdicts of one kind can be counted together."""
-    return re.sub(r"\d+", "N", verdict)
+    """Lines that say how many frames were kept, and why the others were dropped; verdicts that differ in numbers are one."""
+    dropped = Counter(re.sub(r"\d+", "N", row.verdict) for row in rows.values() if row.verdict != KEPT)
+    before = f" ({n_done} of them done before)" if n_done else ""
+    lines = [f"{len(rows)} frames: {len(rows) - dropped.total()} kept, {dropped.total()} dropped{before}"]
+    return "\n".join(lines + [f"  {count} dropped: {reason}" for reason, count in dropped.most_common()])
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ from data.listing import (
     ON_DEPTH,
     MaskFolders,
     images_below,
-    is_mask_of_another,
     names_of_mask,
     normal,
     plural,
     warn_skipped,
 )
 from data.mask_values import Ranges
-from data.realhands import usable_frames
+from data.masks import KEPT
+from data.realhands import find_real_frames, read_report, report_key
 from util.errors import UsageError
 from util.files import printable
 from util.images import FORMATS, ImageError, read_header
@@ -93,7 +93,7 @@ def find_frames(
         found = [_unaligned_frames(dataroot, letter, reading) for letter in "AB"]
     else:
         roots = synth_root or dataroot / SYNTH_FOLDER, real_root or dataroot / REAL_FOLDER
-        found = _synthetic_frames(roots[0], reading), _real_frames(roots[1], reading)
+        found = _synthetic_frames(roots[0], reading), real_frames(roots[1], reading)
     domains = {}
     for domain, root, frames in zip(DOMAINS, roots, found):
         if not frames:
@@ -108,14 +108,10 @@ def find_frames(
 
 
 def _detect_layout(root: Path) -> str:
-    there = [name for name in ("trainA", "trainB", SYNTH_FOLDER, REAL_FOLDER) if (root / name).is_dir()]
-    for layout, names in (("unaligned", {"trainA", "trainB"}), ("hands", {SYNTH_FOLDER, REAL_FOLDER})):
-        if names.issubset(there):
+    for layout, names in (("unaligned", ("trainA", "trainB")), ("hands", (SYNTH_FOLDER, REAL_FOLDER))):
+        if all((root / name).is_dir() for name in names):
             return layout
-    raise UsageError(
-        f"--dataroot {root} must hold trainA/ and trainB/, or {SYNTH_FOLDER}/ and {REAL_FOLDER}/; it holds "
-        f"{' and '.join(there) or 'none of them'}. Expected one of\n{EXPECTED_TREE}"
-    )
+    raise UsageError(f"--dataroot {root} holds neither layout. Expected one of\n{EXPECTED_TREE}")
 
 
 def evenly(items: list, most: int) -> list:
@@ -155,20 +151,24 @@ def _synthetic_frames(root: Path, reading: Reading) -> list[Frame]:
     return [_frame(path, root, masks, "key", "/".join(path.relative_to(root).parts[:-1][:2])) for path in paths]
 
 
-def _real_frames(root: Path, reading: Reading) -> list[Frame]:
-    """RealHands' photographs that have a mask and were not dropped by preprocess_masks.py."""
-    masks, frames = MaskFolders(root, reading.masks), []
-    usable, dropped = usable_frames(root)
-    for real in [*usable, *(real for real in dropped if not (real.mask or real.refined))]:
+def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
+    """RealHands' photographs that have a mask and were not dropped by preprocess_masks.py. Of a user with refined masks, only
+    the photographs that have one are taken."""
+    masks, report, frames = MaskFolders(root, reading.masks), read_report(root), []
+    photographs = find_real_frames(root)
+    refined_users = {real.user for real in photographs if real.refined}
+    for real in photographs:
+        row = report.get(report_key(real, root))
+        own = real.refined if real.user in refined_users else real.mask
         if given := masks.given(real.image):
-            kind, mask, origin = "file", given.path, given.origin
-        elif mask := real.refined or real.mask:
-            kind, origin = "file" if real.refined else "raw", f"{mask.parent.name}/"
+            kind, mask, origin = "file", *given
+        elif own and (row is None or row.verdict == KEPT):
+            kind, mask, origin = "file" if real.refined else "raw", own, f"{own.parent.name}/"
         else:
             continue
         relative = real.image.relative_to(root).as_posix()
         frames.append(Frame(real.image, relative, real.user, kind, mask, mask_origin=origin))
-    skipped = len(usable) + len(dropped) - len(frames)
+    skipped = len(photographs) - len(frames)
     if skipped and not frames:
         raise UsageError(
             f"{root} holds {plural(skipped, 'photograph')}, and none has a mask that may be used; masks go to "
@@ -187,12 +187,10 @@ def _unaligned_frames(root: Path, letter: str, reading: Reading) -> list[Frame]:
     masks, frames = MaskFolders(root, reading.masks), []
     for phase in PHASES:
         folder = root / f"{phase}{letter}"
-        paths = list(images_below(folder))
-        names = {(path.parent, normal(path.name)) for path in paths}
         found = [
             _frame(path, root, masks, "auto", path.parent.relative_to(folder).as_posix(), phase)
-            for path in paths
-            if not is_mask_of_another(path, names)
+            for path in images_below(folder)
+            if not normal(path.name).endswith("_mask")
         ]
         expected = reading.masks or masks.siblings(folder)
         bare = [frame for frame in found if expected and not frame.mask and not has_alpha(frame.image)]

@@ -177,12 +177,6 @@ def names_of_mask(image: str, *, beside: bool = False) -> list[str]:
     return masks if beside else [stems[0], *masks, *stems[1:]]
 
 
-def is_mask_of_another(image: Path, names: set[tuple[Path, str]]) -> bool:
-    """Whether a file is the <name>_mask of another image of its folder; names: (folder, name in normal form) of all."""
-    bare = normal(image.name).removesuffix("_mask")
-    return bare != normal(image.name) and not names.isdisjoint({(image.parent, bare), (image.parent, f"{bare}_color")})
-
-
 def sentence(counts: Counter, *, what: str = "masks") -> str:
     """{origin: how many} -> "masks: 480 from alpha, 20 from renders_masks/; 3 images have none: taken whole"."""
     held = [f"{count} from {origin}" for origin, count in counts.most_common() if origin != WHOLE and count]

@@ -16,7 +16,7 @@ from data import masks
 from data.listing import MaskFolders, folders_below, images_below
 from data.mask_values import Ranges, read_levels
 from data.masks import KEPT, RefineOptions, Verdict, refine_mask
-from util.drawing import draw_outline, sheet
+from util.drawing import draw_outline, sheet, spread
 from util.drawing import fit as fit_picture
 from util.errors import UsageError
 from util.files import LOCK_FILE, csv_text, locked, printable, read_json, strict, write_bytes, write_json
@@ -30,7 +30,7 @@ REPORT_NAME = "masks_report.csv"
 OPTIONS_NAME = "masks_options.json"
 PREVIEW_NAME = "masks_preview.png"
 FEW = 16  # frames for which no processes are started, which takes seconds
-COLUMNS, SIDE = 5, 320  # of the preview: pictures a row, pixels of a picture's longer side
+COLUMNS, ROWS, SIDE = 5, 3, 320  # of the preview: pictures a row, rows, pixels of a picture's longer side
 RAW_COLOUR, REFINED_COLOUR = (255, 40, 40), (0, 90, 255)
 
 EXPECTED_TREE = """\
@@ -66,13 +66,17 @@ def find_real_frames(root: Path, masks: Path | None = None) -> list[RealFrame]:
     masks: a folder whose masks go before all others (--masks). Of several photographs of one name the one with "_color"
     counts, then PNG before JPEG.
     """
+
+    def rank(path: Path) -> tuple:
+        return _name(path) != path.stem, path.suffix.lower() == ".png", path.name
+
     folders = MaskFolders(root, masks, of_colour=MASK_FOLDERS)
     frames = []
     for folder, subfolders, _ in folders_below(root):
         if COLOUR_FOLDER in subfolders:
             user = Path(folder)
             paths = [path for path in images_below(user / COLOUR_FOLDER) if path.parent == user / COLOUR_FOLDER]
-            photographs = {_name(path): path for path in sorted(paths, key=_rank)}  # the last of a name counts
+            photographs = {_name(path): path for path in sorted(paths, key=rank)}  # the last of a name counts
             refined = {path.name: path for path in images_below(user / REFINED_FOLDER)}
             for name, image in photographs.items():
                 mask, label = folders.find(image), user.relative_to(root).as_posix()
@@ -86,11 +90,6 @@ def _name(photograph: Path) -> str:
     return re.sub("(?<=.)_color$", "", photograph.stem, flags=re.IGNORECASE)
 
 
-def _rank(photograph: Path) -> tuple:
-    png = photograph.suffix == ".png", photograph.suffix.lower() == ".png"
-    return _name(photograph) != photograph.stem, *png, photograph.name
-
-
 def read_report(root: Path) -> dict[str, Verdict]:
     """{report_key: Verdict} of masks_report.csv in the root; {} where there is none that can be read."""
     with contextlib.suppress(OSError, ValueError, csv.Error):
@@ -101,19 +100,6 @@ def read_report(root: Path) -> dict[str, Verdict]:
             for key, verdict, source, before, after, contours, change in lines
         }
     return {}
-
-
-def usable_frames(root: Path) -> tuple[list[RealFrame], list[RealFrame]]:
-    """The frames to train on, and the others: those that masks_report.csv dropped, those without a mask, and those of a
-    user with refined masks that have none themselves."""
-    frames, report = find_real_frames(root), read_report(root)
-    refined_users = {frame.user for frame in frames if frame.refined}
-    usable, unusable = [], []
-    for frame in frames:
-        row = report.get(report_key(frame, root))
-        masked = frame.refined or (frame.mask and frame.user not in refined_users)
-        (usable if masked and (row is None or row.verdict == KEPT) else unusable).append(frame)
-    return usable, unusable
 
 
 # ------------------------------------------------------------------ one frame
@@ -246,22 +232,17 @@ def _line(key: str, verdict: Verdict) -> list:
 
 
 def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict]) -> bool:
-    """Draw masks_preview.png in the root from the kept frames; False, and no file, if there are none."""
+    """Draw masks_preview.png in the root, kept frames from the most changed to the least; False, and no file, if none is."""
     changes = {frame: row.change for frame in frames if (row := rows[report_key(frame, root)]).verdict == KEPT}
     kept = sorted(changes, key=changes.get, reverse=True)
     (root / PREVIEW_NAME).unlink(missing_ok=True)
     if kept:
-        n = min(COLUMNS, len(kept))
-        middle = (len(kept) - n) // 2
-        groups = [kept[:n], kept[middle : middle + n], kept[-n:]]
-        picture = sheet(
-            [[_picture(frame) for frame in group] for group in groups],
-            labels=["largest changes", "median changes", "smallest changes"],
-            captions=[[f"{frame.user}/{frame.name}  {changes[frame]:.3f}" for frame in group] for group in groups],
-            title="raw masks in red, refined masks in blue",
-            side=SIDE,
-        )
-        write_png(root / PREVIEW_NAME, picture)
+        shown = [kept[place] for place in spread(len(kept), COLUMNS * ROWS)]
+        rows_shown = [shown[place : place + COLUMNS] for place in range(0, len(shown), COLUMNS)]
+        captions = [[f"{each.user}/{each.name}  {changes[each]:.3f}" for each in row] for row in rows_shown]
+        title = "raw masks in red, refined masks in blue, from the largest change to the smallest"
+        pictures = [[_picture(each) for each in row] for row in rows_shown]
+        write_png(root / PREVIEW_NAME, sheet(pictures, captions=captions, title=title, side=SIDE))
     return bool(kept)
 
 

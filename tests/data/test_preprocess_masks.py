@@ -16,8 +16,9 @@ from drawn_hands import draw_hand, spoil
 from helpers import ROOT
 
 from data import masks
+from data.frames import real_frames
 from data.masks import KEPT, RefineOptions
-from data.realhands import find_real_frames, judge_frame, read_report, refine_tree, usable_frames
+from data.realhands import find_real_frames, judge_frame, read_report, refine_tree
 from options.preprocess_masks_options import parse_preprocess_masks, preprocess_masks_parser, refine_options
 from util.errors import UsageError
 from util.files import LOCK_FILE
@@ -101,8 +102,8 @@ def test_undecodable_names_survive(tmp_path, hands):
     refine(tmp_path)
     verdicts = {file: row.verdict for file, row in read_report(tmp_path).items()}
     assert verdicts == {"u/color/caf\\xe9 \\n1_color.png": KEPT}
-    frames, dropped = usable_frames(tmp_path)
-    assert len(frames) == 1 and not dropped and read_mask(frames[0].refined).any()
+    (frame,) = real_frames(tmp_path)
+    assert frame.mask_origin == "mask_refined/" and read_mask(frame.mask).any()
 
 
 def test_a_tree_is_refined_and_its_sources_are_left_alone(tmp_path, hands):
@@ -125,8 +126,7 @@ def test_a_tree_is_refined_and_its_sources_are_left_alone(tmp_path, hands):
     assert (root / "masks_report.csv").read_text().splitlines()[0] == columns
     assert read_rgb(root / "masks_preview.png").shape[1] > 1000
     assert not list(root.glob("**/.part-*"))
-    usable, dropped = usable_frames(root)
-    assert len(usable) == 8 and not dropped and all(frame.refined for frame in usable)
+    assert [frame.mask_origin for frame in real_frames(root)] == ["mask_refined/"] * 8
 
 
 def spoilt_masks(raw: np.ndarray, true: np.ndarray) -> dict[str, tuple[bytes | None, str]]:
@@ -188,8 +188,7 @@ def test_bad_masks_are_replaced_by_the_green_screen_or_drop_their_frames(tmp_pat
     assert verdicts["u/color/missing_color.png"] == "mask: missing; chroma key: all hand"
     assert verdicts["u/color/torn_color.png"].startswith("photograph unreadable")
     assert not (user / "mask_refined/white_mask.png").exists()
-    usable, dropped = usable_frames(tmp_path / "white")
-    assert len(dropped) == len(expected) and len(usable) == len(verdicts) - len(dropped)
+    assert len(real_frames(tmp_path / "white")) == len(verdicts) - len(expected)
 
 
 def test_a_rerun_keeps_what_is_there(tmp_path, hands):
