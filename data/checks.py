@@ -47,10 +47,14 @@ def check_masks(frames: Domains) -> Domains:
     for domain, part in frames.items():
         _check_classes([frame for frame in part if frame.mask], domain)
         bare = [frame for frame in part if not frame.mask]
-        looked = list(in_threads(_origin, evenly(bare, SAMPLE), count=THREADS))
-        seen = Counter(origin for origin in looked if not isinstance(origin, ImageError))
-        if looked and not seen and bare[0].mask_kind == "key":
-            raise UsageError(f"none of {plural(len(looked), f'{domain} image')} looked at can be used: {looked[0]}")
+        seen, faults = Counter(), []
+        for frame in evenly(bare, SAMPLE):
+            try:
+                seen[read_source(frame).origin] += 1
+            except ImageError as error:
+                faults.append(error)
+        if faults and not seen and bare[0].mask_kind == "key":
+            raise UsageError(f"none of {plural(len(faults), f'{domain} image')} looked at can be used: {faults[0]}")
         origins[domain] = Counter(frame.mask_origin for frame in part if frame.mask)
         for origin, count in seen.items():  # extrapolated from the sample
             origins[domain][origin] += round(count * len(bare) / seen.total())
@@ -65,20 +69,10 @@ def check_masks(frames: Domains) -> Domains:
     return checked
 
 
-def _origin(frame: Frame) -> str | ImageError:
-    """Where a frame's mask is from, or why it cannot be read."""
-    try:
-        return read_source(frame).origin
-    except ImageError as error:
-        return error
-
-
 def _check_classes(frames: list[Frame], domain: str) -> None:
     """Refuse mask files that hold more classes than hand and background, or none of --mask_values."""
     sample = evenly(frames, SAMPLE)
-    classes = in_threads(
-        lambda frame: classes_of(frame.mask, frame.mask_values, raw=frame.mask_kind == "raw"), sample, count=THREADS
-    )
+    classes = [classes_of(frame.mask, frame.mask_values, raw=frame.mask_kind == "raw") for frame in sample]
     held = [values for values in classes if values is not None]
     if not held:
         return

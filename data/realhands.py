@@ -231,8 +231,8 @@ def _line(key: str, verdict: Verdict) -> list:
     return [key, *(f"{value:.6f}" if isinstance(value, float) else value for value in vars(verdict).values())]
 
 
-def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict]) -> bool:
-    """Draw masks_preview.png in the root, kept frames from the most changed to the least; False, and no file, if none is."""
+def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict]) -> None:
+    """Draw masks_preview.png in the root, kept frames from the most changed to the least; no file, if none is."""
     changes = {frame: row.change for frame in frames if (row := rows[report_key(frame, root)]).verdict == KEPT}
     kept = sorted(changes, key=changes.get, reverse=True)
     (root / PREVIEW_NAME).unlink(missing_ok=True)
@@ -243,7 +243,6 @@ def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict])
         title = "raw masks in red, refined masks in blue, from the largest change to the smallest"
         pictures = [[_picture(each) for each in row] for row in rows_shown]
         write_png(root / PREVIEW_NAME, sheet(pictures, captions=captions, title=title, side=SIDE))
-    return bool(kept)
 
 
 def _picture(frame: RealFrame) -> np.ndarray:
