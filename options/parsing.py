@@ -1,4 +1,4 @@
-"""The parser of all scripts: flags with two levels of help, argument types with ranges, and errors with suggestions."""
+"""The parser of all scripts: flags with two levels of help, argument types with ranges, and errors of one sentence."""
 
 import argparse
 import contextlib
@@ -6,54 +6,16 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 from util.errors import UsageError
 
-SCRIPTS = ("train.py", "test.py", "classify.py", "preprocess_masks.py")
-
-# Flags, and values of flags, of junyanz/pytorch-CycleGAN-and-pix2pix, and what to use here.
-RENAMED = {
-    "--gpu_ids": "use --device; CUDA_VISIBLE_DEVICES=0 chooses the GPU, torchrun trains on several",
-    "--num_threads --nThreads": "use --num_workers",
-    "--load_size --loadSize": "use --load_scale, a factor; by default hands keep their own size",
-    "--fineSize --preprocess --resize_or_crop": "crops of --crop_size are cut from images at their own size",
-    "--serial_batches": "images are always paired at random; --seed repeats the draws",
-    "--no_flip": "translators do not flip crops",
-    "--input_nc --output_nc": "images are RGB",
-    "--which_direction --model_suffix": "use test.py --direction StoR (synthetic to real) or RtoS",
-    "--direction": "train.py trains both directions; test.py --direction chooses one",
-    "--use_masks": "masks are used by default; --no-mask trains without",
-    "--lambda_A --lambda_B": "use --lambda_cycle, the same for both directions",
-    "--gan_mode --no_lsgan": "the adversarial loss is always LSGAN",
-    "--niter --niter_decay --n_epochs_decay --lr_policy --lr_decay_iters": "use --n_epochs and --lr_decay",
-    "--epoch_count": "use --continue_train, which goes on from the last save",
-    "--print_freq --save_latest_freq --save_by_iter": "use --log_freq and --save_freq, in steps",
-    "--update_html_freq --no_html --display_id --display_ncols --display_port": "use --display_freq; 0: no pictures",
-    "--use_wandb": "scalars and pictures go to TensorBoard",
-    "--how_many --ntest": "use test.py --num_test",
-    "--which_epoch --load_iter": "use test.py --epoch",
-    "--eval": "generators always run in eval mode outside training",
-    "--direction=AtoB --direction=BtoA": "A is synthetic and B real: AtoB is StoR, BtoA is RtoS",
-    "--dataset_mode=single": "test.py --input DIR translates a folder",
-    "--dataset_mode=aligned": "there are no pairs: use unaligned",
-    "--which_model_netG --which_model_netD --n_layers_D --model=cycle_gan": "CycleGAN's networks are --netG resnet_9blocks --netD patch",
-    "--netG=unet_256 --netG=unet_128": "generators are ResNets: use resnet_9blocks",
-    "--netD=basic --netD=n_layers": "use patch",
-}
-
-
-def renamed(old: str) -> str | None:
-    """What to use in the place of one of CycleGAN's flags, or "--flag=value"; None for any other."""
-    return next((use for flags, use in RENAMED.items() if old in flags.split()), None)
-
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser with two levels of help, whose errors are a UsageError of one sentence, and suggest what was meant."""
+    """An ArgumentParser with two levels of help, whose errors are a UsageError of one sentence."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, add_help=False, **kwargs)
@@ -97,32 +59,16 @@ class Parser(argparse.ArgumentParser):
         return argparse.Namespace(**defaults | given, explicit=sorted(given))
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
-        """As argparse's, but reports unknown flags before missing ones, with a suggestion."""
+        """As argparse's, but reports an unknown flag before a missing one, with the most similar flag there is."""
         args = sys.argv[1:] if args is None else list(args)
-        flags = [word.partition("=")[0] for word in args if re.match(r"--?[A-Za-z]", word)]
-        unknown = [flag for flag in flags if flag not in self._option_string_actions]
-        if unknown:
-            self.error(". ".join(map(self._explain_unknown, dict.fromkeys(unknown))))
+        for flag in (word.partition("=")[0] for word in args if re.match(r"--?[A-Za-z]", word)):
+            if flag not in self._option_string_actions:
+                near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
+                self.error(f"there is no flag {flag}" + f": did you mean {near[0]}?" * len(near))
         return super().parse_known_args(args, namespace)
 
-    def _explain_unknown(self, flag: str) -> str:
-        reason = renamed(flag)
-        if not reason:
-            elsewhere = [script for script in SCRIPTS if flag in parser_of(script)._option_string_actions]
-            near = nearest(flag, self._option_string_actions)
-            reason = f"it is a flag of {' and '.join(elsewhere)}" if elsewhere else near and f"did you mean {near}?"
-        return f"{self.prog} has no flag {flag}" + (f": {reason}" if reason else "")
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            near = nearest(str(value), map(str, action.choices))
-            hint = renamed(f"--{action.dest}={value}") or (near and f"did you mean {near}?")
-            message = f"{value!r} is not one of {', '.join(map(str, action.choices))}" + (f"; {hint}" if hint else "")
-            raise argparse.ArgumentError(action, message)
-
     def error(self, message: str) -> NoReturn:
-        message = re.sub(r"(\S{200})\S+", r"\1...", message).replace("ignored explicit argument", "takes no value, got")
-        raise UsageError(f"{message} (see {self.prog} --help)")
+        raise UsageError(f"{message[:1000]} (see {self.prog} --help)")
 
     def format_help(self, *, everything: bool = True) -> str:
         """The help text. everything: all flags; else the basic ones, if the script has any."""
@@ -157,18 +103,6 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         return getattr(action.type, "__name__", "NAME").upper()
-
-
-def parser_of(script: str) -> Parser:
-    """The parser of a script, one of SCRIPTS."""
-    name = Path(script).stem
-    return getattr(import_module(f"options.{name}_options"), f"{name}_parser")()
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is most similar to `word`; None if none is similar."""
-    words = {each.lower(): each for each in known}
-    return next((words[each] for each in difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.6)), None)
 
 
 def refuse(wrong: object, message: str) -> None:

@@ -113,10 +113,6 @@ def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
         idle = given(*NOT_OF_A_FOLDER)
         refuse(idle, f"--input translates a folder, not a split; drop {idle}")
     refuse(opt.export and opt.input, "--export writes a generator and translates nothing; drop --input")
-    several = len(opt.name) > 1 and (opt.export or opt.input)
-    refuse(several, f"--input and --export take one model, got {len(opt.name)} names; give one --name")
-    refuse(len(set(opt.name)) < len(opt.name), f"--name names a run twice: {' '.join(opt.name)}")
+    refuse(len(opt.name) > 1 and (opt.export or opt.input), "--input and --export take one model; give one --name")
     refuse(opt.annotations and opt.crop, "--annotations are in the pixels of whole images; add --no-crop")
-    refuse(given("objects") and not opt.input, "--objects needs --input; a split has the frames of the run's training")
-    refuse(opt.silnet and not opt.metrics, "--silnet scores translations, and --no-metrics scores nothing; drop one")
     return opt

@@ -24,7 +24,6 @@ from options.shared import (
     add_machine_flags,
 )
 from util.errors import UsageError
-from util.files import as_utf8, printable
 from util.run import OPTIONS_FILE, read_mapping, runs_in
 
 __all__ = ["network_config", "objective", "parse_train", "train_parser", "without_masks"]
@@ -123,8 +122,6 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if opt.max_steps and "n_epochs" not in opt.explicit:
         opt.n_epochs = None
     parts = {name: stored[name] for name in PARTS if name in stored} | dict.fromkeys(opt.without, False)
-    unclear = ", ".join(name for name, value in parts.items() if not isinstance(value, bool))
-    refuse(unclear, f"{where}: {unclear} is neither true nor false")
     vars(opt).update(parts)
     opt.explicit = sorted({*opt.explicit, *parts} - {"options"})
     if opt.name is None:
@@ -139,8 +136,6 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
         apply_translator_defaults(opt)
     roots = "--synth_root and --real_root belong to --dataset_mode hands; the unaligned layout has --dataroot"
     refuse(opt.dataset_mode == "unaligned" and (opt.synth_root or opt.real_root), roots)
-    odd = as_utf8(str(opt.checkpoints_dir)) != str(opt.checkpoints_dir)
-    refuse(odd, f"--checkpoints_dir {printable(opt.checkpoints_dir)}: TensorBoard takes UTF-8 paths only")
     for name in ("options", "without"):  # what they say is now in the others
         vars(opt).pop(name, None)
     return opt

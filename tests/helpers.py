@@ -23,6 +23,7 @@ from models import MODELS
 from models.config import NetworkConfig, Objective, options_of
 from models.hgan import HGAN
 from models.networks import layers
+from options.parsing import Parser
 from util import workers
 from util.errors import run_command
 from util.images import write_png
@@ -30,6 +31,7 @@ from util.runtime import Amp
 from util.workers import worker_context
 
 ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ("train.py", "test.py", "classify.py", "preprocess_masks.py")
 TOPS = ("util", "options", "models", "data")  # folders of the product's code
 CPU = torch.device("cpu")
 KEY = (14, 255, 14)
@@ -109,6 +111,12 @@ def build(vgg, model: str = "mshgan4", **changes) -> HGAN:
     amp = Amp(changes.get("amp", "off"))
     arguments = {name: changes[name] for name in ("silnet", "total_steps", "seed") if name in changes}
     return HGAN(NetworkConfig(**network), Objective(**goal), vgg=vgg, amp=amp, device=CPU, **arguments)
+
+
+def parser_of(script: str) -> Parser:
+    """The parser of a script, one of SCRIPTS."""
+    name = script.removesuffix(".py")
+    return getattr(importlib.import_module(f"options.{name}_options"), f"{name}_parser")()
 
 
 @functools.cache

@@ -6,12 +6,12 @@ import functools
 from pathlib import Path
 
 import pytest
-from helpers import imports, nodes
+from helpers import SCRIPTS, imports, nodes, parser_of
 
 from data.masks import RefineOptions
 from models import MODELS
 from models.config import SAME, options_of
-from options.parsing import SCRIPTS, existing_dir, existing_file, existing_path, integer, number, parser_of, run_name
+from options.parsing import existing_dir, existing_file, existing_path, integer, number, run_name
 from options.train_options import parse_train
 from util.errors import UsageError
 
@@ -49,12 +49,6 @@ def test_every_flag_is_read_by_its_own_script_and_explained(script):
         assert action.help, f"{action.option_strings} has no help"
     if script == "train.py":
         assert options_of().keys() <= read
-
-
-def test_a_flag_that_only_another_script_reads_is_seen():
-    assert "annotations" in options_read("test.py") and "annotations" not in options_read("train.py")
-    assert "gen_dir" in options_read("classify.py") and "gen_dir" not in options_read("test.py")
-    assert "overwrite" in options_read("preprocess_masks.py") and "overwrite" not in options_read("classify.py")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

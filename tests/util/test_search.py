@@ -1,23 +1,20 @@
 """util.search: its space, halving and state; processes that die; and what it says without Optuna."""
 
 import csv
-import importlib
 import json
-import sys
 from argparse import Namespace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from helpers import start_call, start_child, wait, write_hands
+from helpers import start_child, write_hands
 
 from options.train_options import parse_train
-from util.errors import RunError, UsageError, run_command
+from util import search as command
+from util.errors import RunError, UsageError
 from util.images import read_rgb, write_png
-from util.search import __main__ as command
-from util.search.__main__ import parse_search
+from util.search import parse_search
 
 SPACE = """
 fixed: {dataroot: hands, crop_size: 64, common_mask: false}
@@ -39,25 +36,16 @@ def options(space_file: Path, *more: object) -> Namespace:
     return parse_search([str(word) for word in words])
 
 
-def search_without_optuna(space_file: Path) -> None:
-    assert "optuna" not in sys.modules  # nor did the server need it, from which this process comes
-    sys.modules["optuna"] = None
-    for name in ("train", "test"):
-        importlib.import_module(name)
-    run_command(lambda: command.main(options(space_file)))
-
-
-def test_without_optuna_the_rest_works_and_the_error_says_what_to_install(space_file, tmp_path):
-    log = tmp_path / "log"
-    assert wait(start_call(partial(search_without_optuna, space_file), log)) == 2
-    assert "pip install optuna" in log.read_text() and "Traceback" not in log.read_text()
+def test_without_optuna_the_error_says_what_to_install(space_file, run_main, monkeypatch):
+    monkeypatch.setattr(command, "optuna", None)
+    status, said = run_main(lambda: command.main(options(space_file)))
+    assert status == 2 and "pip install optuna" in said and "Traceback" not in said
 
 
 @pytest.fixture
 def search(monkeypatch):
     """The modules that need Optuna, with a training that writes a score made of the trial's flags."""
     optuna = pytest.importorskip("optuna")
-    from util.search import trials
 
     trained, errors = [], {}
 
@@ -68,9 +56,9 @@ def search(monkeypatch):
         write_png(self.run_folder(run) / "synthetic_translated_cycle.png", np.full((40, 60, 3), 10 * run, np.uint8))
         return values["lr"] * 1000 + values["batch_size"] + 1 / steps
 
-    monkeypatch.setattr(trials.Search, "train", train)
-    monkeypatch.setattr(trials.time, "sleep", lambda _: None)
-    return Namespace(trained=trained, errors=errors, latest=trials.latest, optuna=optuna, Search=trials.Search)
+    monkeypatch.setattr(command.Search, "train", train)
+    monkeypatch.setattr(command.time, "sleep", lambda _: None)
+    return Namespace(trained=trained, errors=errors, latest=command.latest, optuna=optuna, Search=command.Search)
 
 
 @pytest.mark.parametrize(

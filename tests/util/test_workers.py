@@ -1,12 +1,10 @@
 """Worker processes and threads: results in order, a parent that is killed, a worker that is lost, a disk that hangs."""
 
-import importlib
 import multiprocessing
 import os
 import pickle
 import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -67,27 +65,6 @@ def test_all_that_workers_are_sent_can_be_sent(tmp_path):
         assert np.array_equal(source(np.random.default_rng(3)), again(np.random.default_rng(3)))
     stream = UnpairedHands(frames, crop_size=32, seed=0)
     assert torch.equal(pickle.loads(pickle.dumps(stream))[1]["real"], stream[1]["real"])
-
-
-def classify_by_spawn(argv: list[str]) -> None:
-    multiprocessing.get_all_start_methods = lambda: ["spawn"]  # a system without forkserver
-    sys.argv = ["classify.py", *argv]
-    run_command(importlib.import_module("classify").main)
-
-
-def test_classifying_with_spawned_workers(tmp_path):
-    folders = {flag: tmp_path / flag for flag in ("--synth_dir", "--real_dir", "--gen_dir")}
-    for folder in folders.values():
-        for i in range(6):
-            hand = np.full((24, 18 + i, 3), 99, np.uint8)
-            write_png(folder / f"{i}.png", np.pad(hand, ((9, 9), (9, 9), (0, 0)), constant_values=255))
-    small = "--experiment table3 --train_per_class 3 --test_per_class 2 --max_steps 1 --vit tiny --img_size 32"
-    machine = "--batch_size 2 --num_workers 1 --device cpu --amp off"
-    places = [str(each) for pair in ({"--results_dir": tmp_path / "results"} | folders).items() for each in pair]
-    log = tmp_path / "log"
-    call = partial(classify_by_spawn, [*small.split(), *machine.split(), *places])
-    assert wait(start_call(call, log)) == 0, log.read_text()
-    assert (tmp_path / "results" / "classify" / "table3" / "metrics.json").exists()
 
 
 class Big(Dataset):
@@ -245,11 +222,3 @@ def test_a_thread_that_hangs_is_one_sentence_and_holds_up_nothing(tmp_path, noti
     stalled = 1, f"error: no result has come for 1 s: the work on {tmp_path / 'c.png'} hangs;"
     expected, sentence = stalled if noticed_after == 1 else (128 + signal.SIGTERM, "terminated;")
     assert status == expected and log.read_text().startswith(f"0\n1\n{sentence}") and log.read_text().count("\n") == 3
-
-
-def signal_handlers() -> list:
-    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-
-
-def test_workers_leave_signals_to_the_main_process():
-    assert list(in_processes(signal_handlers, [()], count=1, name=str)) == [[signal.SIG_IGN] * 2]

@@ -9,7 +9,7 @@ from pathlib import Path
 from models import MODELS
 from options.parsing import Parser, existing_dir, integer, refuse
 from util.errors import parse_or_exit, run_command
-from util.reproduce.stages import GROUPS, choose, create_stages, masks_wanted, real_root
+from util.reproduce.stages import GROUPS, Runner, choose, create_stages, masks_wanted, places_for, real_root
 
 log = logging.getLogger("reproduce")
 
@@ -23,8 +23,6 @@ def reproduce_parser() -> Parser:
     )
     add = parser.group("data, for all trainings")
     add("dataroot", existing_dir, None, "as train.py's (default: the demo)", metavar="DIR")
-    add("synth_root", existing_dir, None, "as train.py's", metavar="DIR")
-    add("real_root", existing_dir, None, "as train.py's", metavar="DIR")
     add("split_by", ("frame", "sequence"), None, "as train.py's")
     add("val_size", integer(0), None, "as train.py's")
     add("test_size", integer(0), None, "as train.py's")
@@ -33,8 +31,14 @@ def reproduce_parser() -> Parser:
     add = parser.group("what to do")
     groups = "; ".join(f"{name}: {text}" for name, text in GROUPS.items())
     add("only", None, [], f"only these stages, by name or group ({groups})", nargs="+", metavar="STAGE")
-    add("models", tuple(MODELS), list(MODELS), "models of Table I", nargs="+", metavar="MODEL")
-    add("figure_model", tuple(MODELS), "mshgan4", "model of the figures and studies")
+    add(
+        "models",
+        tuple(MODELS),
+        list(MODELS),
+        "models of Table I; the first is that of figures and studies",
+        nargs="+",
+        metavar="MODEL",
+    )
     add("dry_run", bool, False, "print the plan, and do nothing else")
 
     add = parser.group("budget, the same for every training")
@@ -81,7 +85,6 @@ def main(opt: argparse.Namespace | None = None) -> int:
     """Print the plan, run the stages and write the page. Returns the exit status: 1 where a stage has failed."""
     opt = opt or parse_reproduce()
     from util.reproduce.page import write_page  # it imports PyTorch, which takes seconds
-    from util.reproduce.runner import Runner, places_for
     from util.training.logger import setup_logging
 
     setup_logging()

@@ -21,8 +21,7 @@ from util.reproduce.claims import (
     table_rows,
     test_folder,
 )
-from util.reproduce.runner import duration
-from util.reproduce.stages import SILNET, Stage, real_root
+from util.reproduce.stages import SILNET, Stage, duration, real_root
 from util.results.pages import table, write_pages
 from util.results.tables import comparison_table
 from util.run import load_options
@@ -59,7 +58,7 @@ def write_page(opt: Namespace, stages: list[Stage]) -> Path:
     studies = {
         "Table II": (opt.folder / "classify" / "table2", "fig6"),
         "Table III": (opt.folder / "classify" / "table3", "fig7"),
-        "Downstream": (opt.folder / opt.figure_model / "downstream" / "segmentation", "downstream"),
+        "Downstream": (opt.folder / opt.models[0] / "downstream" / "segmentation", "downstream"),
     }
     claims = [*of_models, *classifier_claims(opt)]
     lines = [[each.paper, f"**{each.verdict}**", each.measured.replace("; ", "<br>")] for each in claims]
@@ -95,7 +94,7 @@ def training_section(opt: Namespace, rows: Mapping[str, dict]) -> list[str]:
     if not lines:
         return []
     header = ["run", "steps", "time of its steps", "crops", "images syn / real", "VGG16", "device", "settings"]
-    data = "two roots" if opt.synth_root and opt.real_root else opt.dataroot or "the demo data"
+    data = opt.dataroot or "the demo data"
     steps = ", ".join(map(str, sorted({row["step"] for row in rows.values()})))
     nets = ", ".join(sorted({row["feature_net"] for row in rows.values()}))
     notes = f"The checkpoints scored are of step {steps}, by features of {nets}." if rows else ""
@@ -152,12 +151,12 @@ def figure(path: Path, image: np.ndarray | None) -> str:
 
 def draw_figures(opt: Namespace, models: list[str]) -> dict[str, np.ndarray]:
     """{figure: its picture} of every figure whose hands are there."""
-    shown, back = test_folder(opt, opt.figure_model), opt.folder / opt.figure_model / "test_RtoS"
+    shown, back = test_folder(opt, opt.models[0]), opt.folder / opt.models[0] / "test_RtoS"
     drawn = {}
     names = common_sources(opt, models)
     if names:
         drawn["fig5"] = model_figure(opt, models, some_of(names, ROWS))
-    if opt.figure_model in models and names:
+    if opt.models[0] in models and names:
         labels = ["synthetic", "translated"]
         drawn["fig1"] = pair_figure(shown, some_of(names, COLUMNS), labels)
         drawn["fig3"] = pair_figure(shown, strongest_shading(shown, names, COLUMNS), labels)
@@ -167,7 +166,7 @@ def draw_figures(opt: Namespace, models: list[str]) -> dict[str, np.ndarray]:
     copies = {
         "fig6": opt.folder / "classify" / "table2" / "samples.png",
         "fig7": opt.folder / "classify" / "table3" / "confusion.png",
-        "downstream": opt.folder / opt.figure_model / "downstream" / "segmentation" / "samples.png",
+        "downstream": opt.folder / opt.models[0] / "downstream" / "segmentation" / "samples.png",
         "masks": (real_root(opt) or Path()) / "masks_preview.png",
     }
     return drawn | {name: read_rgb(path) for name, path in copies.items() if path.exists()}

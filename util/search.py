@@ -1,31 +1,41 @@
-"""A search: short trials of a space of flags, successive halving, the winner's whole training; and what is written of them.
+"""Search for settings: python -m util.search SPACE.yaml --name NAME --trials N --steps N
 
-The first two stages are Optuna studies, queues of trials that several processes share. A trial's user attribute "run" is its
-number, and that of its run of train.py. What a killed process left is queued again, and goes on from its checkpoint.
+Short trials of a space of flags, successive halving, the winner's whole training; and what is written of them. The first two stages
+are Optuna studies, queues of trials that several processes share. A trial's user attribute "run" is its number, and that of its
+run of train.py. What a killed process left is queued again, and goes on from its checkpoint.
 """
+
+from __future__ import annotations  # Optuna's classes are named in signatures, and it may not be installed
 
 import json
 import logging
 import time
+import warnings
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import yaml
-from optuna.trial import FrozenTrial, Trial, TrialState
 
+from options.parsing import Parser, existing_file, integer, run_name
 from options.train_options import parse_train
 from util import workers
 from util.checkpoint_file import load_checkpoint
 from util.drawing import PAPER, sheet
-from util.errors import RunError, UsageError, first_lines
+from util.errors import RunError, UsageError, first_lines, parse_or_exit, run_command
 from util.files import LOCK_FILE, csv_text, locked, write_bytes
 from util.images import read_rgb, write_png
 from util.results.pages import html_page, table
 from util.run import BEST, OPTIONS_FILE, read_mapping
+from util.training.logger import setup_logging
+
+try:
+    import optuna
+    from optuna.trial import FrozenTrial, Trial, TrialState
+except ImportError:
+    optuna = None
 
 log = logging.getLogger("search")
 
@@ -237,3 +247,53 @@ def latest(study: optuna.Study) -> dict[int, FrozenTrial]:
 def shown(value: object) -> str:
     """A value for people: four digits of a number."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def parse_search(argv: Sequence[str] | None = None) -> Namespace:
+    """Parse argv (None: the command line); `.folder` is RESULTS_DIR/search/NAME."""
+    parser = Parser(
+        prog="python -m util.search",
+        description="Search for good settings as the paper did (section IV.B): many short trials and a contact sheet of them; "
+        "then, with --keep, successive halving of those that look right, and the winner's whole training and test.",
+    )
+    parser.add_argument(
+        "space", type=existing_file, metavar="SPACE.yaml", help="flags of all trials, and those that vary"
+    )
+    add = parser.group("search")
+    add("name", run_name, None, "name of the search; its files go to RESULTS_DIR/search/NAME", required=True)
+    add("trials", integer(1, 10000), None, "short trials", required=True)
+    add("steps", integer(1), None, "steps of each short trial", required=True)
+    add("keep", integer(0, 10000), None, "trials that go on", nargs="+", metavar="TRIAL")
+    add("reduction", integer(2, 100), 3, "halving: about one trial in N goes on, for N times the steps")
+    add("full_steps", integer(0), None, "steps of the winner's whole training (default: train.py's epochs); 0: none")
+    add("seed", integer(0, 2**31 - 1), 0, "seed of the draws from the space")
+    add("storage", None, None, "Optuna's storage, such as postgresql://... (default: SQLite in the search's folder)")
+    add("results_dir", Path, Path("results"), "results go to RESULTS_DIR/search/NAME")
+    opt = parser.parse_args(argv)
+    opt.folder = opt.results_dir / "search" / opt.name
+    return opt
+
+
+def main(opt: Namespace | None = None) -> int:
+    """All stages that opt asks for, shared with other processes of the same command. Returns the exit status."""
+    opt = opt or parse_search()
+    if optuna is None:
+        raise UsageError("python -m util.search needs Optuna, which is not installed: pip install optuna")
+    setup_logging()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are
+    search = Search(opt)
+    search.run_short()
+    if not opt.keep:
+        logging.info("look at %s, then go on with --keep", opt.folder / "index.html")
+        return 0
+    search.run_long()
+    winner = search.best().user_attrs["run"]
+    logging.info("best: trial %d, %s", winner, opt.folder / "best.yaml")
+    if opt.full_steps != 0:
+        search.finish(winner)
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(parse_or_exit(parse_search)))
