@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models import PATCH_SIZE, VITS
-from options.parsing import Parser, existing_dir, integer, number, refuse, run_name
+from options.parsing import Parser, existing_path, integer, number, refuse, run_name
 from options.shared import BASIC, LATER, add_machine_flags
 
 
@@ -19,11 +19,11 @@ def classify_parser() -> Parser:
     hands = parser.group("study of a translated run, or of three folders", **BASIC)
     hands("experiment", ("table2", "table3"), None, "which table to reproduce", required=True)
     hands("name", run_name, None, "run whose results/NAME/all, else results/NAME/test, and splits.json are used")
-    hands("synth_dir", existing_dir, None, "folder of synthetic hands (with --real_dir, --gen_dir)")
-    hands("real_dir", existing_dir, None, "folder of real hands")
-    hands("gen_dir", existing_dir, None, "folder of translated hands, named as their sources")
+    hands("synth_dir", existing_path, None, "folder of synthetic hands (with --real_dir, --gen_dir)")
+    hands("real_dir", existing_path, None, "folder of real hands")
+    hands("gen_dir", existing_path, None, "folder of translated hands, named as their sources")
     hands("results_dir", Path, Path("results"), "results go to RESULTS_DIR/classify/EXPERIMENT")
-    hands("background_root", existing_dir, None, "folder of background photographs (default: drawn rooms)")
+    hands("background_root", existing_path, None, "folder of background photographs (default: drawn rooms)")
     hands("train_per_class", integer(1), 10500, "most training images a class")
     hands("test_per_class", integer(1), 3500, "most test images a class")
 

@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
         for flag in (word.partition("=")[0] for word in args if re.match(r"--?[A-Za-z]", word)):
             if flag not in self._option_string_actions:
                 near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
-                self.error(f"there is no flag {flag}" + f": did you mean {near[0]}?" * len(near))
+                self.error(f"there is no flag {flag}" + "".join(f": did you mean {each}?" for each in near))
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -165,18 +165,8 @@ def run_name(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{text!r} cannot name a run: use {allowed}")
 
 
-def _existing(exists: Callable[[str], bool], name: str, failure: str) -> Callable[[str], Path]:
-    """An argument type: a path that passes the test, one of os.path's, as pathlib's raise for invalid names."""
-
-    def convert(text: str) -> Path:
-        if not exists(text):
-            raise argparse.ArgumentTypeError(f"{text!r} is {failure}")
-        return Path(text)
-
-    convert.__name__ = name
-    return convert
-
-
-existing_dir = _existing(os.path.isdir, "dir", "not a folder")
-existing_path = _existing(os.path.exists, "path", "neither a folder nor a file")
-existing_file = _existing(os.path.isfile, "file", "not a file")
+def existing_path(text: str) -> Path:
+    """An argument type: a folder or file that exists."""
+    if not os.path.exists(text):  # pathlib's raises for invalid names
+        raise argparse.ArgumentTypeError(f"{text!r} does not exist")
+    return Path(text)

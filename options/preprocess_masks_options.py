@@ -8,7 +8,7 @@ from dataclasses import fields
 from data.mask_values import parse_values
 from data.masks import RefineOptions
 from data.realhands import EXPECTED_TREE, find_real_frames
-from options.parsing import Parser, existing_dir, integer, number, refuse
+from options.parsing import Parser, existing_path, integer, number, refuse
 from options.shared import BASIC, add_mask_flags
 
 
@@ -20,8 +20,8 @@ def preprocess_masks_parser() -> Parser:
         "are not changed.",
     )
     where = parser.group("where")
-    where("dataroot", existing_dir, None, "folder that holds RealHands/, or is RealHands itself", **BASIC)
-    where("real_root", existing_dir, None, "RealHands itself (instead of --dataroot)", **BASIC)
+    where("dataroot", existing_path, None, "folder that holds RealHands/, or is RealHands itself", **BASIC)
+    where("real_root", existing_path, None, "RealHands itself (instead of --dataroot)", **BASIC)
     add_mask_flags(where)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     where("num_workers", integer(0, 256), cores, "number of processes; 0: the main process only")

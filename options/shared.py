@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models import FEATURE_NETS
 from models.config import options_of
-from options.parsing import existing_file, existing_path, integer, number, refuse
+from options.parsing import existing_path, integer, number, refuse
 
 # Marks of flags; see Parser.group.
 BASIC, LATER, TRANSLATORS = {"basic": True}, {"may_change": True}, {"translators_only": True}
@@ -67,4 +67,4 @@ def add_feature_net_flags(add: Callable[..., None], **marks: bool) -> None:
     net = "network that compares images: inception gives FID, others an FD; auto: inception, else effnet_lite0"
     add("feature_net", ("auto", *FEATURE_NETS), "auto", net, basic=True, **marks)
     weights = "the FID network's weights (default: torch.hub's cache, else their download)"
-    add("inception_weights", existing_file, None, weights, **marks)
+    add("inception_weights", existing_path, None, weights, **marks)

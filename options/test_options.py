@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models import GENERATOR, SEGMENTERS
-from options.parsing import Parser, apply_defaults, existing_dir, existing_path, integer, number, refuse, run_name
+from options.parsing import Parser, apply_defaults, existing_path, integer, number, refuse, run_name
 from options.shared import BASIC, add_data_flags, add_feature_net_flags, add_machine_flags
 from util.errors import UsageError
 from util.run import load_options, runs_in
@@ -66,7 +66,7 @@ def test_parser() -> Parser:
     study("downstream_size", integer(64), None, "side of an image in pixels (default: the task's)")
     study("downstream_width", integer(1), 16, "first width of the network")
     study("downstream_lr", number(0, above=True), None, "Adam's first learning rate (default: the task's)")
-    study("background_root", existing_dir, None, "folder of background photographs (default: drawn rooms)")
+    study("background_root", existing_path, None, "folder of background photographs (default: drawn rooms)")
 
     machine = parser.group("machine")
     add_machine_flags(machine)

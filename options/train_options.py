@@ -14,7 +14,7 @@ from typing import Any
 from data import DEMO_ROOT
 from models import MODELS, SEGMENTERS, VGG_SOURCES
 from models.config import SAME, Option, network_config, objective, options_of
-from options.parsing import Parser, apply_defaults, existing_file, flags_of_file, integer, number, refuse, run_name
+from options.parsing import Parser, apply_defaults, existing_path, flags_of_file, integer, number, refuse, run_name
 from options.shared import (
     BASIC,
     LATER,
@@ -23,8 +23,7 @@ from options.shared import (
     add_feature_net_flags,
     add_machine_flags,
 )
-from util.errors import UsageError
-from util.run import OPTIONS_FILE, read_mapping, runs_in
+from util.run import OPTIONS_FILE, read_mapping
 
 __all__ = ["network_config", "objective", "parse_train", "train_parser", "without_masks"]
 
@@ -47,7 +46,7 @@ def train_parser() -> Parser:
     run("n_epochs", integer(1), 10, "passes over the larger domain (default: 10, unless --max_steps is given)", **LATER)
     run("max_steps", integer(0), 0, "stop after N steps; 0: no limit", **LATER)
     run("continue_train", bool, False, "continue the run NAME from its last save", **LATER)
-    run("options", existing_file, None, "YAML file of flags, or a run's options.yaml; flags given here win")
+    run("options", existing_path, None, "YAML file of flags, or a run's options.yaml; flags given here win")
     run("checkpoints_dir", Path, Path("checkpoints"), "folder of all runs", basic=False, **LATER)
     run("seed", integer(0, 2**31 - 1), 0, "seed of every random choice", basic=False)
     run("deterministic", bool, False, "make CUDA results reproducible bit for bit; slower", basic=False)
@@ -124,12 +123,7 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parts = {name: stored[name] for name in PARTS if name in stored} | dict.fromkeys(opt.without, False)
     vars(opt).update(parts)
     opt.explicit = sorted({*opt.explicit, *parts} - {"options"})
-    if opt.name is None:
-        runs = ", ".join(run.name for run in runs_in(opt.checkpoints_dir)) or "there are none yet"
-        raise UsageError(
-            "--name is required; to train on the demo data, which is made on first use:\n"
-            f"    python train.py --name demo --max_steps 300\nruns in {opt.checkpoints_dir}: {runs}"
-        )
+    refuse(opt.name is None, "--name is required, as in: python train.py --name demo --max_steps 300")
     if opt.model in SEGMENTERS:
         apply_segmenter_defaults(opt, parser)
     else:
@@ -160,11 +154,10 @@ def apply_translator_defaults(opt: argparse.Namespace) -> None:
         apply_defaults(opt, {"lr": (MODELS[opt.model] if "model" in opt.explicit else alike[0]).paper_lr})
     if opt.lambda_geo and not opt.silnet:
         opt.silnet, known = "silnet", opt.checkpoints_dir / "silnet"
-        root = f" --dataroot {opt.dataroot}" if "dataroot" in opt.explicit else ""
         refuse(
             not known.is_dir(),
-            f"--lambda_geo needs a SilNet, and there is no run {known}; give --silnet CHECKPOINT, or --lambda_geo 0 for the "
-            f"masked variant, or first train one:\n    python train.py --model silnet --name silnet{root}",
+            f"--lambda_geo needs a SilNet, and there is no run {known}; first run python train.py --model silnet --name silnet, or "
+            "give --silnet CHECKPOINT, or --lambda_geo 0 for the masked variant",
         )
     if "mask" not in opt.explicit:
         opt.mask = not opt.lambda_geo  # as in GeoConGAN, where the loss replaces the mask

@@ -1,7 +1,7 @@
 """How long training takes, in milliseconds: python -m util.benchmark [flags of train.py]
 
-A step of every model (or of --model), recorded as a CUDA graph, too, on a GPU; the parts of a step; and the loader's batches from
---dataroot with --num_workers. Steps run on noise, as their time does not depend on the images. Medians of --max_steps (20).
+A step of every model (or of --model), recorded as a CUDA graph, too, on a GPU; and the loader's batches from --dataroot with
+--num_workers. Steps run on noise, as their time does not depend on the images. Medians of --max_steps (20).
 """
 
 import statistics
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import nn
 
 from data.checks import open_frames
 from data.loader import stream_loader
@@ -40,7 +39,6 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{name}; PyTorch {torch.__version__}; {size}\n\n| what | ms | peak MiB |\n| --- | ---: | ---: |")
     for model in (opt.model,) if "model" in opt.explicit else MODELS:
         print_rows(step_rows(parse_flags([*flags, "--model", model]), device, amp), opt, device)
-    print_rows(part_rows(opt, device, amp), opt, device)
     print_rows(loader_rows(opt), opt, device)
 
 
@@ -49,37 +47,22 @@ def parse_flags(flags: list[str]) -> Namespace:
     return parse_train(["--name", "benchmark", "--vgg_weights", "random", "--lambda_geo", "0", *flags])
 
 
-def create_model(opt: Namespace, device: torch.device, amp: Amp) -> HGAN:
-    """A model at the beginning of a long run."""
-    model = TranslatorTask(opt, amp=amp, device=device).model
-    model.total_steps = 1_000_000
-    return model
-
-
 def step_rows(opt: Namespace, device: torch.device, amp: Amp) -> dict[str, Callable[[], object]]:
     """{"MODEL, step": a training step, "MODEL, recorded step": one that replays a CUDA graph}."""
+
+    def create_model() -> HGAN:
+        model = TranslatorTask(opt, amp=amp, device=device).model
+        model.total_steps = 1_000_000  # as at the beginning of a long run
+        return model
+
     batch = noise(opt.batch_size, opt.crop_size, device)
-    rows = {f"{opt.model}, step": partial(create_model(opt, device, amp).training_step, batch)}
+    rows = {f"{opt.model}, step": partial(create_model().training_step, batch)}
     if device.type == "cuda":
-        recorded = partial(GraphedStep(create_model(opt, device, amp)), batch)
+        recorded = partial(GraphedStep(create_model()), batch)
         for _ in range(WARM_UP):
             recorded()
         rows[f"{opt.model}, recorded step"] = recorded
     return rows
-
-
-def part_rows(opt: Namespace, device: torch.device, amp: Amp) -> dict[str, Callable[[], object]]:
-    """The networks of a step, forward and backward, on one image a domain."""
-    model = create_model(opt, device, amp)
-    image = noise(opt.batch_size, opt.crop_size, device)["synthetic"].requires_grad_()
-
-    def run(net: nn.Module) -> None:
-        with amp.autocast(device):
-            outputs = net(image)
-        sum(output.float().mean() for output in outputs).backward()
-
-    nets = {"G_r": model.G_r, "D_r with its view": nn.Sequential(model.view, model.D_r)}
-    return {f"{opt.model}, {name}, forward and backward": partial(run, net) for name, net in nets.items()}
 
 
 def loader_rows(opt: Namespace) -> dict[str, Callable[[], object]]:

@@ -1,7 +1,6 @@
 """How commands end: with one sentence for usage errors, external failures and signals."""
 
 import argparse
-import errno
 import logging
 import multiprocessing
 import signal
@@ -87,17 +86,6 @@ def parse_or_exit(parse: Callable[[], argparse.Namespace]) -> argparse.Namespace
 
 # ------------------------------------------------------------------ external failures
 
-FULL = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file is too large",
-}
-LESS_MEMORY = {  # by command
-    "train": "lower --batch_size, --crop_size or --num_workers",
-    "test": "lower --batch_size or --num_workers, or keep --crop",
-    "classify": "lower --batch_size, --img_size or --num_workers, or choose a smaller --vit",
-    "preprocess_masks": "lower --num_workers",
-}
 # What happened: (kinds of error, by name, as not every command imports PyTorch; signs in a RuntimeError's message).
 EXTERNAL = {
     "out of memory": (
@@ -115,16 +103,10 @@ EXTERNAL = {
 }
 
 
-def _command() -> str:
-    """The command that runs: train, test, classify ..."""
-    return Path(sys.argv[0]).stem if sys.argv else ""
-
-
 def go_on() -> str:
     """How to go on after a failure of this command."""
-    if _command() in ("train", "classify"):
-        return "what was saved before is intact; go on with --continue_train"
-    return "what was done is kept, run it again to go on" if _command() == "preprocess_masks" else "run it again"
+    resumes = Path(sys.argv[0]).stem in ("train", "classify")
+    return "what was saved before is intact; go on with --continue_train" if resumes else "run it again to go on"
 
 
 def explain(error: BaseException) -> str | None:
@@ -133,11 +115,10 @@ def explain(error: BaseException) -> str | None:
     if kinds & {"UsageError", "RunError", "ImageError"}:
         return str(error)
     if isinstance(error, OSError):
-        said = f"{FULL[error.errno]}; free some space; {go_on()}" if error.errno in FULL else error.strerror or error
-        return f"{error.filename}: {said}" if error.filename else str(said)
+        said = error.strerror or str(error)
+        return f"{error.filename}: {said}" if error.filename else said
     for happened, (names, signs) in EXTERNAL.items():
         if kinds & names or "RuntimeError" in kinds and any(sign in str(error) for sign in signs):
-            less = LESS_MEMORY.get(_command(), "lower --batch_size or --num_workers")
-            advice = f"{less}; {go_on()}" if happened == "out of memory" else go_on()
-            return f"{happened} ({first_lines(error)}); {advice}"
+            less = "lower --batch_size, --num_workers or the images' size; " if happened == "out of memory" else ""
+            return f"{happened} ({first_lines(error)}); {less}{go_on()}"
     return None

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from options.parsing import Parser, existing_file, integer, run_name
+from options.parsing import Parser, existing_path, integer, run_name
 from options.train_options import parse_train
 from util import workers
 from util.checkpoint_file import load_checkpoint
@@ -49,10 +49,8 @@ class Search:
     def __init__(self, opt: Namespace) -> None:
         content = read_mapping(opt.space, name=str(opt.space))
         self.opt, self.fixed, self.varied = opt, content.get("fixed") or {}, content.get("space")
-        if set(content) - {"fixed", "space"} or not (isinstance(self.fixed, dict) and isinstance(self.varied, dict)):
-            raise UsageError(
-                f"{opt.space} must hold a mapping `space:` of flags that vary, and may hold `fixed:` of others"
-            )
+        if not isinstance(self.varied, dict):
+            raise UsageError(f"{opt.space} must hold a mapping `space:` of flags that vary")
         if wrong := (RESERVED & {*self.fixed, *self.varied}) | (set(self.fixed) & set(self.varied)):
             raise UsageError(f"{opt.space}: {', '.join(wrong)} stands in both, or is set by the search itself")
         drawing, tries = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=opt.seed)), 0
@@ -88,10 +86,7 @@ class Search:
         """The study with this name. Raises UsageError unless `begun` is as when it was begun."""
         url = self.opt.storage or f"sqlite:///{self.opt.folder / 'study.db'}"
         wait = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}  # one process writes at a time
-        try:
-            storage = optuna.storages.RDBStorage(url, wait, heartbeat_interval=5, grace_period=20)  # seconds
-        except Exception as error:  # of the database's own driver
-            raise UsageError(f"--storage {url} cannot be opened ({first_lines(error)})") from error
+        storage = optuna.storages.RDBStorage(url, wait, heartbeat_interval=5, grace_period=20)  # seconds
         study = optuna.create_study(study_name=name, storage=storage, pruner=pruner, load_if_exists=True)
         for key, value in json.loads(json.dumps(begun)).items():
             was = study.user_attrs.get(key, value)
@@ -257,7 +252,7 @@ def parse_search(argv: Sequence[str] | None = None) -> Namespace:
         "then, with --keep, successive halving of those that look right, and the winner's whole training and test.",
     )
     parser.add_argument(
-        "space", type=existing_file, metavar="SPACE.yaml", help="flags of all trials, and those that vary"
+        "space", type=existing_path, metavar="SPACE.yaml", help="flags of all trials, and those that vary"
     )
     add = parser.group("search")
     add("name", run_name, None, "name of the search; its files go to RESULTS_DIR/search/NAME", required=True)

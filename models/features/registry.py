@@ -63,15 +63,12 @@ def load_feature_net(
     inception_weights: a file to use instead of the cached or downloaded one. Raises UsageError, naming the alternatives.
     """
     path, device = Path(inception_weights) if inception_weights else None, torch.device(device)
-    if path and name not in ("auto", "inception"):
-        raise UsageError(f"--inception_weights {path} is not used with --feature_net {name}: drop one of the two")
     try:
         return FEATURE_NETS["inception" if name == "auto" else name](path, device)
     except pretrained.Unavailable as reason:
         if name != "auto":
             raise UsageError(
-                f"--feature_net {name} is not available ({reason}): give a file with --inception_weights, put "
-                f"{INCEPTION_FILES[0]} or {EFFNET_LITE0_FILE} into {pretrained.cache_dir()}, choose another "
+                f"--feature_net {name} is not available ({reason}): give a file with --inception_weights, choose another "
                 "--feature_net, or do without (test.py --no-metrics, train.py --val_interval 0)"
             ) from None
         log.warning("the FID network is not available (%s); EfficientNet-Lite0 scores instead: fd, not fid", reason)

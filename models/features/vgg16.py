@@ -156,8 +156,7 @@ def _find_weights(source: str) -> tuple[str, Path]:
         except pretrained.Unavailable as error:
             reasons.append(str(error))
     raise UsageError(
-        f"no pretrained VGG16 weights: {'; '.join(reasons)}. Connect once, or copy {Path(_IMAGENET_URL).name} into "
-        f"{pretrained.cache_dir()}, or pass --vgg_weights PATH (or, for tests only, --vgg_weights random)"
+        f"no pretrained VGG16 weights: {'; '.join(reasons)}. Connect once, or give --vgg_weights PATH (for tests: random)"
     )
 
 

@@ -18,8 +18,7 @@ from data.samples import HandRegions
 from models.load import TrainedSilNet, load_silnet
 from models.losses import geometric_loss
 from models.networks.silnet import SilNet
-from models.translation import HandTranslator, Translation
-from options.train_options import parse_train
+from models.translation import HandTranslator
 from util.checkpoint_file import load_checkpoint
 from util.errors import UsageError
 from util.images import read_rgb, write_png
@@ -30,11 +29,9 @@ SMALL = ["--model=silnet", "--ngf=8", "--crop_size=48", "--batch_size=2", "--lr=
 SMALL += ["--log_freq=1", "--display_freq=0", "--val_interval=0"]
 
 
-@pytest.mark.parametrize("levels", [1, 2, 3, 4])
-@pytest.mark.parametrize("size", [(32, 32), (37, 50), (9, 8)])
-def test_any_size_and_any_number_of_channels(levels, size):
-    net = SilNet(in_channels=4, out_channels=5, base=2, levels=levels).eval()
-    out = net(torch.rand(2, 4, *size))
+@pytest.mark.parametrize("size", [(37, 50), (9, 8)])
+def test_any_size_and_any_number_of_channels(size):
+    out = SilNet(in_channels=4, out_channels=5, base=2, levels=4).eval()(torch.rand(2, 4, *size))
     assert out.shape == (2, 5, *size) and out.dtype == torch.float32
 
 
@@ -190,12 +187,6 @@ def test_the_measures_see_spoilt_shapes_and_no_others(shape_of, crop_to_hand):
     assert shape_of(recoloured, crop_to_hand=crop_to_hand)["shape_iou"] > ceiling["shape_iou"] - 0.03
 
 
-def test_images_without_a_mask_have_no_shape(silnet):
-    black = np.zeros((40, 40, 3), np.uint8)
-    hand = Translation(0, Hand(black, np.ones((40, 40), bool)), black, black)
-    assert shapes(silnet.segment, hand, CPU) == [None, None]
-
-
 # ------------------------------------------------------------------ the geometrically consistent loss
 
 
@@ -236,20 +227,6 @@ def test_runs_with_it_resume_exactly_and_are_scored(run_main, light_features, ro
     assert status == 2 and "another --silnet" in said
 
 
-MISTAKES = {
-    "--lambda_geo 1": "--lambda_geo needs a SilNet",
-    "--lambda_geo 1 --silnet nosuch": "nosuch is neither",
-    "--model silnet --netD pixel --lambda_geo 1": "--netD, --lambda_geo: --model silnet does not use them",
-}
-
-
-@pytest.mark.parametrize("flags", MISTAKES)
-def test_mistakes_of_training(run_main, root, tmp_path, flags):
-    where = ("--name", "run", "--dataroot", root, "--checkpoints_dir", tmp_path)
-    status, said = run_main(train.main, *where, *flags.split())
-    assert status == 2 and MISTAKES[flags] in said and "Traceback" not in said
-
-
 def test_a_silnet_translates_nothing(run_main, runs, tmp_path):
     status, said = run_main(test_script.main, "--name", "silnet", "--checkpoints_dir", runs, "--results_dir", tmp_path)
     assert status == 2 and "translates nothing" in said
@@ -261,12 +238,3 @@ def test_without_masks_there_is_nothing_to_learn(run_main, tmp_path):
     where = ("--name", "run", "--dataroot", tmp_path, "--checkpoints_dir", tmp_path)
     status, said = run_main(train.main, *where, *SMALL, "--max_steps", 1)
     assert status == 2 and "have none" in said
-
-
-def test_the_loss_takes_the_mask_s_place():
-    """As in GeoConGAN; a flag given wins."""
-    for flags in ("", "--silnet s", "--lambda_geo 1 --silnet s --mask", "--lambda_geo 1 --silnet s"):
-        opt = parse_train(["--name", "x", *flags.split()])
-        assert opt.mask is opt.crop_to_hand is (flags != "--lambda_geo 1 --silnet s")
-    opt = parse_train(["--name", "x", "--model", "silnet"])
-    assert (opt.lr, opt.beta1, opt.batch_size, opt.ngf) == (1e-3, 0.9, 4, 64)

@@ -11,7 +11,7 @@ from helpers import SCRIPTS, imports, nodes, parser_of
 from data.masks import RefineOptions
 from models import MODELS
 from models.config import SAME, options_of
-from options.parsing import existing_dir, existing_file, existing_path, integer, number, run_name
+from options.parsing import existing_path, integer, number, run_name
 from options.train_options import parse_train
 from util.errors import UsageError
 
@@ -57,7 +57,7 @@ def test_every_number_has_a_range(script):
     for action in parser_of(script).flags():
         if isinstance(action.default, (int, float)) and not isinstance(action.default, bool):
             assert action.type not in (None, int, float), f"{action.option_strings} takes any number"
-        if action.type in (None, Path, run_name, existing_dir, existing_file, existing_path):
+        if action.type in (None, Path, run_name, existing_path):
             continue
         for text in ("nan", "inf", "-inf", "1e999", "-1", "9" * 20, "9" * 5000, "", "x"):
             with pytest.raises((argparse.ArgumentTypeError, ValueError, UsageError)):
@@ -114,8 +114,8 @@ def test_paper_rate_follows_the_discriminator_unless_a_model_is_named():
 @pytest.mark.parametrize("paper", [[], ["--paper"]], ids=["ours", "paper"])
 def test_geocongan_is_silnet_s_loss_without_masks(paper, tmp_path):
     where = ["--name", "geo", "--model", "geocongan", "--checkpoints_dir", str(tmp_path), *paper]
-    with pytest.raises(UsageError, match=f"python train.py --model silnet --name silnet --dataroot {tmp_path}"):
-        parse_train([*where, "--dataroot", str(tmp_path)])
+    with pytest.raises(UsageError, match="python train.py --model silnet --name silnet"):
+        parse_train(where)
     opt = parse_train([*where, "--silnet", "elsewhere"])
     assert (opt.lambda_geo, opt.mask, opt.silnet) == (1.0, False, "elsewhere")
     masked = parse_train([*where, "--lambda_geo", "0"])

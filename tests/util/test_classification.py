@@ -132,7 +132,7 @@ HERE = "--synth_dir . --gen_dir ."
         (f"{HERE} --real_dir .", "same folder"),
         ("--name msh4 --img_size 100", "not a multiple of 16"),
         ("--name msh4 --experiment table4", "table2"),
-        ("--name msh4 --background_root none", "is not a folder"),
+        ("--name msh4 --background_root none", "does not exist"),
         ("--name msh4 --lr 0", "above 0"),
     ],
 )

@@ -1,8 +1,5 @@
 """Files of every kind and format are read as other programs read them, or named; images go to tensors and back."""
 
-import struct
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -21,8 +18,6 @@ from util.images import (
     to_uint8,
     write_png,
 )
-
-OPACITY = np.repeat(np.array([0, 1, 100, 254, 255], np.uint8)[None], 7, 0)
 
 
 @pytest.fixture
@@ -46,35 +41,6 @@ def test_pngs_with_alpha_or_16_bits(tmp_path, rgb):
     cv2.imwrite(str(tmp_path / "deep.png"), bgr.astype(np.uint16) * 257)
     assert np.array_equal(read_rgb(tmp_path / "rgba.png"), rgb)  # alpha is dropped, not blended
     assert np.array_equal(read_rgb(tmp_path / "deep.png"), rgb)
-
-
-def write_tiff(path: Path, colours: np.ndarray, kind: int) -> None:
-    """An RGBA TIFF by Pillow; kind: of its alpha, 0 unspecified, 1 colours are multiplied by it, 2 they are not."""
-    Image.fromarray(np.dstack([colours, OPACITY])).save(path)
-    entry = struct.pack("<HHI", 338, 3, 1)
-    assert entry in path.read_bytes()
-    path.write_bytes(path.read_bytes().replace(entry + b"\2", entry + bytes([kind])))
-
-
-@pytest.mark.parametrize("kind", [0, 2, np.uint8, np.uint16])
-def test_alpha_of_a_tiff_does_not_darken(tmp_path, rgb, kind):
-    """Pillow's TIFFs name their fourth channel; one that is not said to be alpha is none. OpenCV's do not."""
-    path = tmp_path / "a.tif"
-    if kind in (0, 2):
-        write_tiff(path, rgb, kind)
-    else:
-        cv2.imwrite(str(path), np.dstack([rgb[..., ::-1], OPACITY]).astype(kind) * (np.iinfo(kind).max // 255))
-    picture = read_picture(path)
-    assert np.array_equal(picture.rgb, rgb)
-    assert picture.alpha is None if kind == 0 else np.array_equal(picture.alpha, OPACITY)
-
-
-def test_colours_that_a_tiff_stores_multiplied_by_alpha_come_back(tmp_path, rgb):
-    write_tiff(tmp_path / "a.tif", np.rint(rgb * (OPACITY[..., None] / 255)).astype(np.uint8), 1)
-    picture = read_picture(tmp_path / "a.tif")
-    assert np.array_equal(picture.alpha, OPACITY)
-    assert np.abs(picture.rgb[:, 2:].astype(int) - rgb[:, 2:]).max() <= 2
-    assert np.array_equal(picture.rgb[:, 4], rgb[:, 4]) and not picture.rgb[:, 0].any()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

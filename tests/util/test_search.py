@@ -154,14 +154,12 @@ def test_a_failed_trial_is_told_and_cannot_be_kept(space_file, search):
         one.run_long()
 
 
-def test_another_space_or_storage_is_refused_and_more_trials_are_added(space_file, search):
+def test_another_length_is_refused_and_more_trials_are_added(space_file, search):
     search.Search(options(space_file)).run_short()
     with pytest.raises(UsageError, match="was begun with steps 10"):
         search.Search(options(space_file, "--steps", 11))
     search.Search(options(space_file, "--trials", 14)).run_short()
     assert search.trained == [(number, 10) for number in range(14)]
-    with pytest.raises(UsageError, match="--storage sqlite:////no/such/folder/x.db cannot be opened"):
-        search.Search(options(space_file, "--storage", "sqlite:////no/such/folder/x.db"))
 
 
 def test_real_trainings_from_the_first_trial_to_the_winners_test(tmp_path, monkeypatch, run_main):

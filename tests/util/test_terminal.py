@@ -111,15 +111,6 @@ def test_piped_progress_is_a_line_now_and_then(caplog, monkeypatch):
     assert list(progress(range(3), desc="reading")) == [0, 1, 2] and len(caplog.messages) == 3
 
 
-def test_a_validations_line_says_which_way_is_better(tmp_path, caplog):
-    caplog.set_level("INFO")
-    with logger_in(tmp_path, first_step=7) as logger:
-        logger.scores({"fd": 86.64, "score": 114.0, "structure": 0.9759, "n_edges": 7717, "fringe": 0.7446})
-    expected = "fd 86.64  score 114 (lower is better);  structure 0.976  fringe 0.745 (best is 1; of fringe, 1 or less)"
-    assert caplog.messages == [f"validation at step 7: {expected}"]
-    assert '"n_edges": 7717' in (tmp_path / "log.jsonl").read_text()
-
-
 def test_time_left_counts_validation_and_the_rate_does_not(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("util.training.logger.time.perf_counter", lambda: now[0])

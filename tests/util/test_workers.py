@@ -5,7 +5,6 @@ import os
 import pickle
 import re
 import signal
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -176,16 +175,6 @@ def test_an_error_is_raised_in_its_turn(start):
     with pytest.raises(ZeroDivisionError):
         next(results)
     assert not multiprocessing.active_children()
-
-
-def test_threads_work_a_few_tasks_ahead_and_end_with_their_reader():
-    begun = []
-    before = threading.active_count()
-    results = in_threads(lambda k: begun.append(k) or 2 * k, range(1000), count=2, name=str)
-    assert [next(results) for _ in range(10)] == list(range(0, 20, 2))
-    assert len(begun) < 20 and threading.active_count() > before
-    results.close()
-    assert within(30, lambda: threading.active_count() == before)
 
 
 def read_from_a_dead_disk(folder: Path, noticed_after: int) -> None:

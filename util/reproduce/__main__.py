@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models import MODELS
-from options.parsing import Parser, existing_dir, integer, refuse
+from options.parsing import Parser, existing_path, integer, refuse
 from util.errors import parse_or_exit, run_command
 from util.reproduce.stages import GROUPS, Runner, choose, create_stages, masks_wanted, places_for, real_root
 
@@ -22,7 +22,7 @@ def reproduce_parser() -> Parser:
         "RESULTS_DIR/paper/index.html and paper.md. Stages that are done are skipped.",
     )
     add = parser.group("data, for all trainings")
-    add("dataroot", existing_dir, None, "as train.py's (default: the demo)", metavar="DIR")
+    add("dataroot", existing_path, None, "as train.py's (default: the demo)", metavar="DIR")
     add("split_by", ("frame", "sequence"), None, "as train.py's")
     add("val_size", integer(0), None, "as train.py's")
     add("test_size", integer(0), None, "as train.py's")
