@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from util.errors import FULL, RunError, UsageError
+from util.errors import RunError, UsageError
 
 
 def save_checkpoint(path: Path, content: dict) -> None:
@@ -22,9 +22,8 @@ def save_checkpoint(path: Path, content: dict) -> None:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        why = FULL.get(error.errno, error.strerror or error)
         raise RunError(
-            f"{path} could not be written ({why}); the last checkpoint is intact: mend that, then go on with --continue_train"
+            f"{path} could not be written ({error.strerror or error}); the last checkpoint is intact: mend that, then go on with --continue_train"
         ) from error
 
 
