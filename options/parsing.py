@@ -71,16 +71,13 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message[:1000]} (see {self.prog} --help)")
 
     def format_help(self, *, everything: bool = True) -> str:
-        """The help text. everything: all flags; else the basic ones, if the script has any."""
-        helps = {action: action.help for action in self.flags() if not getattr(action, "basic", False)}
-        if everything or len(helps) == len(self.flags()):
+        """The help text. everything: all flags; else the basic ones, from now on, if the script has any."""
+        others = [action for action in self.flags() if not getattr(action, "basic", False)]
+        if everything or len(others) == len(self.flags()):
             return super().format_help()
-        for action in helps:
+        for action in others:
             action.help = argparse.SUPPRESS
-        text = super().format_help()
-        for action, help in helps.items():
-            action.help = help
-        return f"{text}\n{len(helps)} more flags: python {self.prog} --help-all\n"
+        return f"{super().format_help()}\n{len(others)} more flags: python {self.prog} --help-all\n"
 
 
 class _Help(argparse.Action):
@@ -92,7 +89,7 @@ class _Help(argparse.Action):
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds the default to every help line, unless it is None or told, and names values by their types."""
+    """Adds the default to every help line, unless it is None or told."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34)
@@ -100,9 +97,6 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
         told = action.default is None or "default" in (action.help or "")
         return action.help if told else super()._get_help_string(action)
-
-    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        return getattr(action.type, "__name__", "NAME").upper()
 
 
 def refuse(wrong: object, message: str) -> None:
@@ -153,7 +147,6 @@ def number(minimum: float, maximum: float = 1e6, *, above: bool = False, step: i
         limits = f"{'above' if above else 'at least'} {minimum:g} and at most {maximum:.10g}"
         raise argparse.ArgumentTypeError(f"{text!r} is not {wanted} {limits}")
 
-    convert.__name__ = "N" if step else "X"  # its name in the help
     return convert
 
 

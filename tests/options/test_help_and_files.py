@@ -42,7 +42,7 @@ def test_flags_are_read_without_pytorch(script):
 
 def test_the_short_help_of_train_shows_what_a_newcomer_sets():
     parser = train_parser()
-    short, long = parser.format_help(everything=False), parser.format_help(everything=True)
+    long, short = parser.format_help(everything=True), parser.format_help(everything=False)
     basic = [action for action in parser.flags() if action.basic]
     assert 20 <= len(basic) <= 30 and 50 < len(parser.flags()) <= 59
     for action in parser.flags():

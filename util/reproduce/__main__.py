@@ -9,7 +9,7 @@ from pathlib import Path
 from models import MODELS
 from options.parsing import Parser, existing_path, integer, refuse
 from util.errors import parse_or_exit, run_command
-from util.reproduce.stages import GROUPS, Runner, choose, create_stages, masks_wanted, places_for, real_root
+from util.reproduce.stages import GROUPS, Runner, choose, create_stages, places_for
 
 log = logging.getLogger("reproduce")
 
@@ -91,8 +91,6 @@ def main(opt: argparse.Namespace | None = None) -> int:
     stages = create_stages(opt)
     chosen = choose(stages, opt.only)
     runner = Runner(opt.folder, places_for(gpus=opt.gpus, jobs=opt.jobs), stages)
-    if real_root(opt) and not masks_wanted(opt):
-        log.warning("%s cannot be written: its masks are taken as they are, not refined", real_root(opt))
     if opt.dry_run:
         print(runner.plan(chosen))
         return 0

@@ -137,8 +137,7 @@ def called_real(confusion: Sequence[Sequence[int]], column: int) -> tuple[int, i
 
 def majority(interval: tuple[float, float]) -> str:
     """Whether a share is more than a half."""
-    low, high = interval
-    return HOLDS if low > 0.5 else FAILS if high < 0.5 else OPEN
+    return HOLDS if interval[0] > 0.5 else FAILS if interval[1] < 0.5 else OPEN
 
 
 def in_percent(interval: tuple[float, float]) -> str:

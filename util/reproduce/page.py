@@ -9,7 +9,6 @@ import numpy as np
 
 from util import workers
 from util.drawing import sheet, spread
-from util.errors import UsageError
 from util.files import write_bytes
 from util.images import read_mask, read_rgb
 from util.reproduce.claims import (
@@ -24,7 +23,7 @@ from util.reproduce.claims import (
 from util.reproduce.stages import SILNET, Stage, duration, real_root
 from util.results.pages import table, write_pages
 from util.results.tables import comparison_table
-from util.run import load_options
+from util.run import OPTIONS_FILE, load_options
 from util.training.logger import read_log
 
 TITLE = "H-GAN, reproduced"
@@ -85,12 +84,8 @@ def study(folder: Path) -> str:
 
 def training_section(opt: Namespace, rows: Mapping[str, dict]) -> list[str]:
     """What was trained, on what, for how long, and with which frozen networks."""
-    lines = []
-    for name in (SILNET, *opt.models):
-        try:
-            lines.append([name, *training_row(opt.checkpoints_dir / name)])
-        except UsageError:  # not trained yet
-            continue
+    runs = [opt.checkpoints_dir / name for name in (SILNET, *opt.models)]
+    lines = [training_row(run) for run in runs if (run / OPTIONS_FILE).exists()]
     if not lines:
         return []
     header = ["run", "steps", "time of its steps", "crops", "images syn / real", "VGG16", "device", "settings"]
@@ -102,7 +97,7 @@ def training_section(opt: Namespace, rows: Mapping[str, dict]) -> list[str]:
 
 
 def training_row(run: Path) -> list[str]:
-    """A run in the table of trainings. Raises UsageError where there is none."""
+    """A run in the table of trainings."""
     options = load_options(run)
     resolved = options["resolved"]
     step, seconds = 0, 0.0
@@ -112,6 +107,7 @@ def training_row(run: Path) -> list[str]:
             step = entry["step"]
     images = resolved["images"]["train"]
     return [
+        run.name,
         str(step),
         duration(seconds),
         f"{options['crop_size']} px, batch {options['batch_size']}",

@@ -51,8 +51,8 @@ class Stage:
 def create_stages(opt: Namespace) -> list[Stage]:
     """All stages for these options, each after those that it reads."""
     stages = [_train(opt, model) for model in (SILNET, *opt.models)] + [_translate(opt, model) for model in opt.models]
-    if masks_wanted(opt):
-        root = real_root(opt)
+    root = real_root(opt)
+    if root and any(root.iterdir()) and os.access(root, os.W_OK):  # else its masks are taken as they are
         command = ("preprocess_masks.py", "--real_root", str(root))
         stages.insert(0, Stage(name="masks", command=command, output=root / "masks_report.csv"))
     return stages + _studies(opt, opt.models[0])
@@ -62,12 +62,6 @@ def real_root(opt: Namespace) -> Path | None:
     """RealHands, where the data is in the hands layout."""
     root = opt.dataroot and opt.dataroot / "RealHands"
     return root if root and root.is_dir() else None
-
-
-def masks_wanted(opt: Namespace) -> bool:
-    """Whether there are RealHands whose masks can be refined: in a folder that may be written."""
-    root = real_root(opt)
-    return root is not None and any(root.iterdir()) and os.access(root, os.W_OK)
 
 
 def _flags(opt: Namespace, *names: str) -> list[str]:
@@ -167,16 +161,9 @@ class Runner:
         )
 
     def plan(self, stages: Sequence[Stage]) -> str:
-        """The stages with their states and commands; a stage that has run says how long it took."""
-        again: set[str] = set()
-        lines = []
-        for stage in stages:
-            if again.isdisjoint(stage.after) and self.is_done(stage):
-                lines.append(f"{stage.name}: done in {duration(self.record(stage.name)['seconds'])}")
-            else:
-                again.add(stage.name)
-                lines.append(f"{stage.name}: to do\n    {workers.shell_line(stage.command)}")
-        return "\n".join(lines)
+        """The stages with their states and commands."""
+        states = ((stage, "done" if self.is_done(stage) else "to do") for stage in stages)
+        return "\n".join(f"{stage.name}: {state}\n    {workers.shell_line(stage.command)}" for stage, state in states)
 
     def run(self, stages: Sequence[Stage]) -> dict[str, str]:
         """Run the stages. Returns {stage: why it has not ended well}.
