@@ -54,5 +54,4 @@ def parse_classify(argv: Sequence[str] | None = None) -> argparse.Namespace:
     all_of = ", ".join(folders)
     refuse(opt.name and given, f"--name is given, and some of {all_of}: choose a run, or the three folders")
     refuse(missing and not opt.name, f"{missing} missing; give all of {all_of}, or --name of a translated run")
-    refuse(len({*given}) < len(given), f"two of {all_of} are the same folder")
     return opt

@@ -30,7 +30,6 @@ def preprocess_masks_parser() -> Parser:
     default = RefineOptions()
     steps = parser.group("steps, in their order (kernel sizes in pixels, odd, 0 = off)", **BASIC)
     steps("median", kernel_size, default.median, "median filter against speckle")
-    steps("threshold", integer(0, 254), default.threshold, "hand is brighter than this; 0: Otsu", basic=False)
     holes = "fill holes smaller than this fraction of the hand, unless background shows in them (where --snap is on)"
     steps("max_hole", number(0, 1), default.max_hole, holes)
     window = "radius in pixels of the window in which the outline follows the photograph's edges; 0: the mask alone"
@@ -42,11 +41,13 @@ def preprocess_masks_parser() -> Parser:
     drop("min_area", number(0, 1), default.min_area, "smallest fraction of the frame")
     drop("max_area", number(0, 1), default.max_area, "largest fraction of the frame")
     drop("max_contours", integer(1), default.max_contours, "most outlines, holes included, after the median filter")
-    key = parser.group("chroma key, the mask of frames whose own is missing, damaged or implausible")
-    key("fallback", bool, default.fallback, "use it")
-    hsv = {"nargs": 3, "metavar": ("H", "S", "V")}
-    key("key_low", integer(0, 255), default.key_low, "the screen's lowest hue (up to 179), saturation and value", **hsv)
-    key("key_high", integer(0, 255), default.key_high, "the screen's highest ones", **hsv)
+    drop(
+        "fallback",
+        bool,
+        default.fallback,
+        "take the chroma key where a mask is missing, damaged or implausible",
+        basic=False,
+    )
     return parser
 
 
@@ -68,13 +69,10 @@ def parse_preprocess_masks(argv: Sequence[str] | None = None) -> argparse.Namesp
     opt.frames = find_real_frames(opt.real_root, opt.masks)
     refuse(not opt.frames, f"no photographs under {opt.real_root}; expected is\n{EXPECTED_TREE}")
     refuse(opt.min_area >= opt.max_area, f"--min_area {opt.min_area:g} must be below --max_area {opt.max_area:g}")
-    wrong = any(low > high for low, high in zip(opt.key_low, opt.key_high))
-    refuse(wrong, f"--key_low {opt.key_low} must not exceed --key_high {opt.key_high} in any of hue, s, v")
     return opt
 
 
 def refine_options(opt: argparse.Namespace) -> RefineOptions:
     """The RefineOptions in the flags."""
-    values = {field.name: getattr(opt, field.name) for field in fields(RefineOptions)}
-    values["mask_values"] = parse_values(opt.mask_values)
-    return RefineOptions(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    values = {field.name: getattr(opt, field.name) for field in fields(RefineOptions) if field.name in opt}
+    return RefineOptions(**values | {"mask_values": parse_values(opt.mask_values)})

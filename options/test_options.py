@@ -1,14 +1,12 @@
 """Flags of test.py."""
 
 import argparse
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from models import GENERATOR, SEGMENTERS
 from options.parsing import Parser, apply_defaults, existing_path, integer, number, refuse, run_name
 from options.shared import BASIC, add_data_flags, add_feature_net_flags, add_machine_flags
-from util.errors import UsageError
 from util.run import load_options, runs_in
 
 NOT_OF_A_FOLDER = ("phase", "num_test", "dataroot", "synth_root", "real_root", "dataset_mode", "silnet")
@@ -76,12 +74,10 @@ def test_parser() -> Parser:
 
 def newest_translator(checkpoints_dir: Path) -> str:
     """The name of the newest run of a translator. Raises UsageError if there is none."""
-    for folder in runs_in(checkpoints_dir):
-        with contextlib.suppress(UsageError):  # damaged runs are skipped
-            if load_options(folder).get("model") not in SEGMENTERS:
-                return folder.name
-    ways = "train one (python train.py --name NAME), or give --checkpoints_dir"
-    raise UsageError(f"there are no translators in {checkpoints_dir}; {ways}")
+    names = (run.name for run in runs_in(checkpoints_dir) if load_options(run).get("model") not in SEGMENTERS)
+    newest = next(names, None)
+    refuse(newest is None, f"there are no translators in {checkpoints_dir}; train one, or give --checkpoints_dir")
+    return newest
 
 
 def epoch(text: str) -> str:

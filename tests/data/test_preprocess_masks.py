@@ -253,7 +253,6 @@ def test_defaults_of_flags_and_limits_that_contradict_each_other(tmp_path, hands
     assert parse_preprocess_masks(["--dataroot", str(root)]).real_root == root
     for match, flags in (
         ("--min_area 0.6 must be below --max_area 0.5", ["--real_root", str(root), "--min_area", "0.6"]),
-        ("--key_low", ["--real_root", str(root), "--key_low", "100", "0", "0"]),
         ("--dataroot", []),
         ("--median", ["--real_root", str(root), "--median", "4"]),
     ):

@@ -75,7 +75,6 @@ def parse_reproduce(argv: Sequence[str] | None = None) -> argparse.Namespace:
     unknown = " ".join(name for name in opt.only if name not in known)
     refuse(unknown, f"--only {unknown}: no such stage; known are {', '.join(dict.fromkeys(known))}")
     refuse(opt.gpus and opt.jobs, "--gpus runs a command a GPU, --jobs a command a CPU thread: give one of them")
-    refuse(opt.gpus and opt.device == "cpu", "--gpus with --device cpu: drop one of them, or give --jobs")
     if opt.jobs and opt.device == "auto":
         opt.device = "cpu"
     return opt
