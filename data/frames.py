@@ -20,7 +20,7 @@ from data.masks import KEPT
 from data.realhands import find_real_frames, read_report, report_key
 from util.errors import UsageError
 from util.files import printable
-from util.images import FORMATS, ImageError, read_header
+from util.images import FORMATS, ImageError, header_has_alpha
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def evenly(items: list, most: int) -> list:
 def has_alpha(path: Path) -> bool:
     """Whether a file's header says that it has an alpha channel; False for what cannot be read."""
     with contextlib.suppress(ImageError):
-        return read_header(path).alpha
+        return header_has_alpha(path)
     return False
 
 
@@ -218,7 +218,7 @@ def frames_in_folder(root: Path, reading: Reading = Reading()) -> list[Frame]:
     masks = MaskFolders(base, reading.masks)
     if root.is_file():
         try:
-            paths, _ = [root], read_header(root)
+            paths, _ = [root], header_has_alpha(root)
         except ImageError as error:
             raise UsageError(f"--input {error}; give an image ({FORMATS}) or a folder") from error
     else:

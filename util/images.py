@@ -40,14 +40,6 @@ class ImageError(Exception):
     """A file that is missing, damaged, too large or not an image; the message names it."""
 
 
-class Header(NamedTuple):
-    """size: (width, height) as shown; stored: the same before the file is turned upright."""
-
-    size: tuple[int, int]
-    stored: tuple[int, int]
-    alpha: bool
-
-
 class Picture(NamedTuple):
     """A decoded file. pixels: uint8 or uint16 RGB or RGBA (H, W, 3 or 4), turned upright by the EXIF tag `orientation` from
     (height, width) `stored`. grey: (H, W), of a grey file; indices: uint8 (H, W), of a palette file. lossy: as JPEG is."""
@@ -97,11 +89,10 @@ def _orientation(image: Image.Image) -> int:
     return tag if tag in range(1, 9) else 1
 
 
-def read_header(path: str | os.PathLike) -> Header:
-    """Read a file's header. Raises ImageError."""
+def header_has_alpha(path: str | os.PathLike) -> bool:
+    """Whether a file has alpha, by its header. Raises ImageError."""
     with _opened(path) as image:
-        size = image.size[::-1] if _orientation(image) >= 5 else image.size
-        return Header(size, image.size, image.has_transparency_data)
+        return image.has_transparency_data
 
 
 def read_picture(path: str | os.PathLike) -> Picture:

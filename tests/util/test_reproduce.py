@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from pathlib import Path
 
 import cv2
@@ -87,10 +86,6 @@ def test_mistaken_hands_count_only_with_a_classifier_that_can_tell(confusion, ve
 def test_mixing_helps_only_where_hands_are_gained(right, verdict):
     sets = zip(("syn_half", "syn_rea", "syn_gen"), right)
     assert claims.mixing_helps("x", {name: [True] * n + [False] * (100 - n) for name, n in sets}).verdict == verdict
-
-
-def test_without_classifications_nothing_is_claimed_of_them(tmp_path):
-    assert {claim.verdict for claim in claims.classifier_claims(Namespace(folder=tmp_path))} == {UNTESTED}
 
 
 def test_sharpness_and_shading_see_what_they_are_for_and_not_the_outline():
