@@ -129,7 +129,6 @@ HERE = "--synth_dir . --gen_dir ."
         ("", "--synth_dir, --real_dir, --gen_dir missing"),
         (HERE, "--real_dir missing"),
         ("--name msh4 --gen_dir .", "choose a run"),
-        (f"{HERE} --real_dir .", "same folder"),
         ("--name msh4 --img_size 100", "not a multiple of 16"),
         ("--name msh4 --experiment table4", "table2"),
         ("--name msh4 --background_root none", "does not exist"),
