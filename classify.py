@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from data.composites.classification import KINDS, PARTS, Sample, draw_balanced, pools_of_folders, pools_of_run
+from data.composites.labelled_hands import KINDS, PARTS, Sample, draw_balanced, pools_of_folders, pools_of_run
 from data.splits import SPLIT_FILE, load_split
 from util.files import locked, write_bytes, write_json
 from util.images import write_png
@@ -22,13 +22,16 @@ from util.run import OPTIONS_FILE, environment, make_folder, open_run, plain_opt
 from util.runtime import resolve_amp, resolve_device
 from util.studies.classification import (
     EXPERIMENTS,
+    answer,
     confusion_by_kind,
+    draw_confusion,
+    reports,
     run_training_set,
     sample_sheet,
+    study_markdown,
     training_samples,
     write_predictions,
 )
-from util.studies.classification_report import answer, called_real, draw_confusion, reports, study_markdown
 from util.training.logger import setup_logging
 
 log = logging.getLogger("classify")
@@ -81,8 +84,8 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
         for name, each in confusions.items()
     ]
     write_png(folder / "confusion.png", np.vstack(figures))
-    first = next(iter(confusions.values()))  # of Table II's training sets, the one without generated hands
-    sentence = answer(opt.experiment, first)
+    # Of Table II's training sets, the first has no generated hands.
+    sentence = answer(opt.experiment, next(iter(confusions.values())))
     used = " ".join([f"{counts['train']} training and {counts['test']} test images a class.", *notes])
     table = study_markdown(results, used=f"{sentence}\n\n{used}")
     write_bytes(folder / "table.md", table.encode())
@@ -91,7 +94,6 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
         "images_per_class": counts,
         "results": results,
         "answer": sentence,
-        "generated_called_real": called_real(first, "generated"),
         "notes": notes,
     }
     write_json(folder / METRICS_FILE, metrics)

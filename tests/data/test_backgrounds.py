@@ -4,8 +4,17 @@ import cv2
 import numpy as np
 import pytest
 
-from data.composites.backgrounds import draw_room, open_backgrounds, random_crop
-from data.composites.composite import WINDOW, Placement, composite, mask_of_crop, place_hand, random_placement
+from data.composites.pasting import (
+    WINDOW,
+    Placement,
+    composite,
+    draw_room,
+    mask_of_crop,
+    open_backgrounds,
+    place_hand,
+    random_crop,
+    random_placement,
+)
 from util.errors import UsageError
 from util.images import write_png
 

@@ -16,8 +16,7 @@ import torch
 from helpers import ROOT, same
 
 import classify
-from data.composites.backgrounds import open_backgrounds
-from data.composites.classification import (
+from data.composites.labelled_hands import (
     KINDS,
     HandFile,
     HandsOnBackgrounds,
@@ -30,14 +29,14 @@ from data.composites.classification import (
     pools_of_run,
     read_hand_file,
 )
+from data.composites.pasting import open_backgrounds
 from models import VITS
 from models.supervised import HandClassifier
 from options.classify_options import classify_parser
 from util.checkpoint_file import load_checkpoint
 from util.errors import UsageError
 from util.images import write_png
-from util.studies.classification import EXPERIMENTS, confusion_by_kind, training_samples
-from util.studies.classification_report import report
+from util.studies.classification import EXPERIMENTS, confusion_by_kind, report, training_samples
 
 COLOURS = {"synthetic": (230, 60, 60), "real": (40, 80, 220), "generated": (60, 90, 200)}  # generated look nearly real
 
@@ -142,7 +141,7 @@ def test_it_learns_hands_and_neither_backgrounds_nor_shuffled_labels(tmp_path, m
 
     for control, name, other in (
         ("hands", "classify.training_samples", training_samples),
-        ("backgrounds", "data.composites.classification.composite", lambda image, mask, background, **_: background),
+        ("backgrounds", "data.composites.labelled_hands.composite", lambda image, mask, background, **_: background),
         ("shuffled", "classify.training_samples", shuffled_labels),
     ):
         with monkeypatch.context() as patch:
@@ -184,15 +183,11 @@ def test_a_run_is_divided_as_its_split_says(tmp_path, caplog) -> None:
     assert "all is missing" in caplog.text
 
 
-def test_folders_are_read_without_annotations_and_masks(tmp_path, caplog) -> None:
+def test_folders_are_read_without_annotations_and_masks(tmp_path) -> None:
     folders = write_hands(tmp_path, 3)
     write_png(folders["synthetic"] / "female_noobject/seq00/000_depth.png", np.zeros((8, 8), np.uint8))
     write_png(folders["real"] / "user01/mask/000_mask.png", np.zeros((8, 8), np.uint8))
     assert [len(find_hands(folders[kind], kind)) for kind in KINDS] == [3, 3, 3]
-    write_hand(folders["generated"] / "stranger.png", "generated", 0)
-    with caplog.at_level(logging.WARNING):
-        pools_of_folders(folders, seed=0, test_share=0.3)
-    assert "1 of 4 generated hands are not named as any synthetic one" in caplog.text
     with pytest.raises(UsageError, match="--gen_dir .*empty holds no image"):
         pools_of_folders(folders | {"generated": tmp_path / "empty"}, seed=0, test_share=0.3)
 

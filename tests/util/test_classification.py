@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn
 
-from data.composites.classification import KINDS
+from data.composites.labelled_hands import KINDS
 from options.classify_options import parse_classify
 from util.errors import UsageError
-from util.studies.classification_report import (
+from util.studies.classification import (
     DEEP,
     PALE,
     PUBLISHED_TABLE2,
@@ -94,11 +94,11 @@ def test_the_answer_in_words() -> None:
         "95.5 % of generated hands (3344 of 3500) were taken for real by a classifier that never saw one"
     )
     assert "94.8 to 96.2 %" in text
-    few = answer("table3", np.array([[6, 0, 1], [0, 6, 2], [0, 0, 3]]))  # six images have no decimals
-    assert few.startswith("33 % of generated hands (2 of 6) were taken for real by a classifier that was taught")
+    few = answer("table3", np.array([[6, 0, 1], [0, 6, 2], [0, 0, 3]]))
+    assert few.startswith("33.3 % of generated hands (2 of 6) were taken for real by a classifier that was taught")
     good = np.array([[96, 10, 17], [4, 90, 83]])
-    assert {key: called_real(good, "generated")[key] for key in ("count", "total")} == {"count": 83, "total": 100}
-    assert "90 % of real hands and 4 % of synthetic hands real" in answer("table2", good)
+    assert called_real(good, 2) == (83, 100)
+    assert "90.0 % of real hands and 4.0 % of synthetic hands real" in answer("table2", good)
     blind = answer("table2", np.array([[0, 0, 0], [100, 100, 100]]))  # it calls everything real
     assert blind.startswith("The classifier has learnt nothing") and "worth nothing" in blind
     assert "not tell real from synthetic hands better than chance" in blind and "worth nothing" not in text

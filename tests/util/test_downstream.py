@@ -10,9 +10,9 @@ from helpers import CPU, TINY, command, draw_hand
 
 import test as test_script
 import train
-from data.composites import downstream as annotated
-from data.composites.composite import Placement, place_hand, place_points, random_placement
-from data.composites.downstream import AnnotatedHands, background_bank, cut_out, motion_matrix, move, photograph
+from data.composites import annotated_hands as annotated
+from data.composites.annotated_hands import AnnotatedHands, background_bank, cut_out, motion_matrix, move, photograph
+from data.composites.pasting import Placement, place_hand, place_points, random_placement
 from data.demo import ensure_demo
 from data.hands import Hand
 from data.joints import read_joints
@@ -22,7 +22,7 @@ from options.test_options import parse_test
 from util.errors import UsageError
 from util.images import ImageError, read_rgb
 from util.runtime import Amp
-from util.studies.downstream import draw_joints, draw_mask, gap_closed, predict, score
+from util.studies.downstream import OUTLINE, draw, gap_closed, predict, score
 
 
 @pytest.fixture(autouse=True)
@@ -45,21 +45,21 @@ def test_scores_by_hand():
 
 def test_share_of_the_gap_by_hand():
     closed = gap_closed([0.60, 0.62], [0.66, 0.70], [0.70, 0.72])
-    assert (closed.share, closed.gap, closed.spread) == (pytest.approx(0.7), pytest.approx(0.1), pytest.approx(0.04))
-    assert closed.verdict == "translation closes 70 % of the gap (60 % to 80 % over 2 seeds)"
-    errors = gap_closed([10.0, 11.0], [9.0, 10.0], [6.0, 7.0], lower_is_better=True)
-    assert errors.share == pytest.approx(0.25) and errors.gap == pytest.approx(4)
-    assert gap_closed([0.6, 0.6], [0.55, 0.62], [0.7, 0.7]).share == pytest.approx(-0.15)
+    assert [closed[key] for key in ("share", "gap", "spread")] == pytest.approx([0.7, 0.1, 0.04])
+    assert closed["verdict"] == "translation closes 70 % of the gap (60 % to 80 % over 2 seeds)"
+    errors = gap_closed([10.0, 11.0], [9.0, 10.0], [6.0, 7.0], sign=-1)
+    assert errors["share"] == pytest.approx(0.25) and errors["gap"] == pytest.approx(4)
+    assert gap_closed([0.6, 0.6], [0.55, 0.62], [0.7, 0.7])["share"] == pytest.approx(-0.15)
     single = gap_closed([0.5], [0.6], [0.7])
-    assert single.share == pytest.approx(0.5) and "by one seed" in single.verdict
+    assert single["share"] == pytest.approx(0.5) and "by one seed" in single["verdict"]
 
 
 def test_no_share_of_a_gap_that_may_be_chance():
     narrow = gap_closed([0.60, 0.70], [0.66, 0.70], [0.65, 0.75])  # 0.05 wide, seeds differ by 0.10
-    assert narrow.share is None and "no wider than the spread" in narrow.verdict
-    assert narrow.gain == pytest.approx(0.03) and narrow.verdict.endswith("by 1 of 2 seeds")
-    assert gap_closed([0.0, 0.6], [0.5, 0.5], [1.0, 0.6]).share is None  # wide, but one seed finds none
-    assert gap_closed([0.7], [0.6], [0.6]).share is None
+    assert narrow["share"] is None and "no wider than the spread" in narrow["verdict"]
+    assert narrow["gain"] == pytest.approx(0.03) and narrow["verdict"].endswith("by 1 of 2 seeds")
+    assert gap_closed([0.0, 0.6], [0.5, 0.5], [1.0, 0.6])["share"] is None  # wide, but one seed finds none
+    assert gap_closed([0.7], [0.6], [0.6])["share"] is None
 
 
 def dotted_hand(seed: int = 0) -> tuple[Hand, np.ndarray]:
@@ -171,11 +171,11 @@ def test_pictures():
     image = np.full((32, 32, 3), 128, np.uint8)
     mask = np.zeros((32, 32), bool)
     mask[:, 16:] = True
-    drawn = draw_mask(image, mask)
-    assert (drawn[:, :80] == 128).all() and (drawn[:, 80:] != 128).any(-1).all()
+    outlined = (draw(image, mask) == OUTLINE).all(-1)
+    assert outlined[:, 80].all() and not outlined[:, :80].any() and not outlined[1:-1, 81:-1].any()
     joints = np.tile([16.0, 16.0], (21, 1))
     joints[4] = 30, 30
-    assert (draw_joints(image, joints) != draw_joints(image, joints, np.zeros(21, bool))).any()
+    assert (draw(image, joints) != draw(image, joints, np.zeros(21, bool))).any()
 
 
 RUN = ("--name", "run", "--checkpoints_dir")

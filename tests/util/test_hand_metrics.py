@@ -320,13 +320,10 @@ def test_a_metric_is_one_function_and_one_row_and_data_without_masks_has_no_insi
     assert status == 0, said
     folder, compare = tmp_path / "results" / "a" / "test", tmp_path / "results" / "compare"
     metrics, inside = json.loads((folder / "metrics.json").read_text()), {"structure", "texture", "tone", "fringe"}
-    assert metrics["not_measured"] == dict.fromkeys(inside, "the synthetic and the real images have no masks")
     assert not inside & (metrics.keys() | metrics["baseline"].keys())
-    assert "on 128 crops" in metrics["verdict"] and "inside the hand" not in metrics["verdict"]
     # A metric that was added stands everywhere: of the set, of single images, and of the runs side by side.
     reds = [read_rgb(path)[..., 0].mean() for path in (folder / "generated").rglob("*.png")]
     assert metrics["redness"] == pytest.approx(np.mean(reds)) != metrics["baseline"]["redness"]
     assert "\n  redness " in said and "redness" in (folder / "hand_metrics.csv").read_text().splitlines()[0]
-    assert '"redness":[' in (folder / "index.html").read_text()
-    assert "redness of b" in (compare / "index.html").read_text()
+    assert ", redness " in (folder / "index.html").read_text()
     assert "| redness |" in (compare / "table.md").read_text()

@@ -23,7 +23,7 @@ from util.images import read_mask, read_rgb
 from util.runtime import resolve_device
 from util.scores.distances import Difference, frechet_difference, kernel_difference, mean_difference
 from util.scores.features import extract_features
-from util.studies.classification_report import wilson_interval
+from util.studies.classification import called_real, wilson_interval
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds here", "does not hold here", "undecided here", "not tested"
 CONFIDENCE = 0.95
@@ -128,11 +128,6 @@ def confused_with_real(paper: str, confusion: Sequence[Sequence[int]]) -> Claim:
         return Claim(paper, UNTESTED, f"{measured}: {BLIND}")
     share = wilson_interval(as_real, mistaken) if mistaken else (0.0, 0.0)
     return Claim(paper, majority(share), f"{measured} (real ones among these: {in_percent(share)})")
-
-
-def called_real(confusion: Sequence[Sequence[int]], column: int) -> tuple[int, int]:
-    """Of the hands of a true class: (called real, tested)."""
-    return confusion[1][column], sum(row[column] for row in confusion)
 
 
 def majority(interval: tuple[float, float]) -> str:

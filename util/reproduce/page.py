@@ -21,8 +21,7 @@ from util.reproduce.claims import (
     test_folder,
 )
 from util.reproduce.stages import SILNET, Stage, duration, real_root
-from util.results.pages import table, write_pages
-from util.results.tables import comparison_table
+from util.results.pages import comparison_table, table, write_pages
 from util.run import OPTIONS_FILE, load_options
 from util.training.logger import read_log
 

@@ -1,15 +1,14 @@
-"""Pages: Markdown and HTML made from it, and index.html of a results folder, to look through its images in a browser."""
+"""Tables and pages: the verdict and the table of scores of one run, Table I of several, Markdown tables, and HTML pages."""
 
 import html
-import json
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
-from urllib.parse import quote
+from pathlib import Path
 
 import markdown
 
-from util.files import printable, write_bytes
+from models import MODELS
+from util.files import write_bytes
+from util.scores.metrics import METRICS
 
 STYLE = """
 body { max-width: 85rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #222; }
@@ -19,26 +18,29 @@ th { background: #f3f3f3; }
 img { max-width: 100%; }
 pre, code { background: #f6f6f6; }
 pre { padding: .6rem; overflow-x: auto; }
+figure { display: flex; flex-wrap: wrap; gap: 6px; margin: 1rem 0; content-visibility: auto; contain-intrinsic-height: 16rem; }
+figure img { width: 14rem; height: 14rem; object-fit: contain; background: #eee; }
+figcaption { width: 100%; font-size: 14px; overflow-wrap: anywhere; }
 """
-PAGE = 100  # images a page of a gallery
+SCORES = ["", "translated", "untranslated", "real", "better"]  # the columns of score_rows
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; columns of numbers are flush right. A pipe in a cell is escaped."""
 
-    def line(cells: list[str]) -> str:
+    def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
     numeric = [all(not cell or cell[0] in "-+.0123456789" for cell in column) for column in zip(*rows)]
     return "\n".join([line(header), line(["---:" if each else "---" for each in numeric]), *map(line, rows)])
 
 
-def html_page(title: str, text: str) -> str:
-    """A whole page, which needs no other file but its pictures, from Markdown with tables."""
+def html_page(title: str, text: str, below: str = "") -> str:
+    """A whole page, which needs no other file but its pictures, from Markdown with tables. below: HTML that follows it."""
     body = markdown.markdown(text, extensions=["tables", "fenced_code", "sane_lists"])
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<style>{STYLE}</style>\n</head>\n<body>\n{body}\n{below}\n</body>\n</html>\n"
     )
 
 
@@ -48,49 +50,117 @@ def write_pages(folder: Path, name: str, *, title: str, text: str) -> None:
     write_bytes(folder / "index.html", html_page(title, text).encode())
 
 
-def gallery(
-    title: str,
-    *,
-    verdicts: Sequence[str],
-    columns: Sequence[tuple[str, str]],
-    names: Sequence[PurePath],
-    scores: Mapping[str, Sequence[float | None]],
-    tables: Mapping[str, Sequence[Sequence[str]]],
-    options: Mapping[str, object] | None = None,
-    notes: Sequence[str] = (),
-) -> str:
-    """A page of many images that needs no network: the browser draws 100 rows and asks for an image when it comes near.
-
-    columns: (what stands over a picture, its folder relative to the page). names: files below each column's folder, one
-    a row. scores: {label: one value, or None, a row}, to sort by. tables: {title: a ScoreRow a line}.
-    """
-
-    def rounded(value: float | None) -> float | None:
-        return None if value is None or value != value else round(value, 4)
-
-    data = {
-        "columns": [[label, quote(folder)] for label, folder in columns],
-        "rows": [[quote(os.fsencode(name)), printable(name)] for name in names],
-        "scores": {label: [rounded(value) for value in values] for label, values in scores.items()},
-        "page": PAGE,
-    }
-    values = [(html.escape(key), html.escape(printable(str(value)))) for key, value in (options or {}).items()]
-    listed = "".join(f"<dt>{key}</dt><dd>{value}</dd>" for key, value in values)
-    parts = {
-        "title": html.escape(title),
-        "verdict": "".join(f'<p class="verdict">{html.escape(text)}</p>' for text in verdicts),
-        "tables": "".join(_score_table(title, rows) for title, rows in tables.items() if rows),
-        "options": f"<details><summary>options</summary><dl>{listed}</dl></details>" if listed else "",
-        "notes": "".join(f"<p>{html.escape(note)}</p>" for note in notes),
-        "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-    }
-    text = Path(__file__).with_name("gallery.html").read_text(encoding="utf-8")
-    for key, value in parts.items():
-        text = text.replace(f"<!--{key}-->", value)
-    return text
+def gallery(rows: Sequence[tuple[str, Mapping[str, str]]]) -> str:
+    """HTML of many pictures, which a browser loads when they come near: for each row its caption and {label: a picture's
+    URL}."""
+    lines = []
+    for caption, pictures in rows:
+        images = (
+            f'<a href="{url}"><img src="{url}" alt="{label}" title="{label}" loading="lazy"></a>'
+            for label, url in ((html.escape(label), url) for label, url in pictures.items())
+        )
+        lines.append(f"<figure>{''.join(images)}<figcaption>{html.escape(caption)}</figcaption></figure>")
+    return "\n".join(lines)
 
 
-def _score_table(title: str, rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{label}</th>" for label in ("", "translated", "untranslated", "real", "better"))
-    lines = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><caption>{html.escape(title)}</caption><tr>{head}</tr>{lines}</table>"
+def metric_name(metrics: Mapping) -> str | None:
+    """ "fid" or "fd", by which of them was measured; None without scores."""
+    return next((name for name in ("fid", "fd") if name in metrics), None)
+
+
+def verdict(metrics: Mapping) -> str:
+    """One sentence on a metrics.json with distances: whether translations are better than the untranslated sources, as the
+    95 % interval of the whole images' distance decides."""
+    name = metric_name(metrics)
+    base, (low, high), patch = metrics["baseline"], metrics[f"{name}_ci"], f"{name}_patch"
+    figures = f"{name.upper()} {metrics[name]:.1f} against {base[name]:.1f}"
+    inside = f"inside the hand {metrics[patch]:.1f} against {base[patch]:.1f}"
+    if high < base[name]:
+        worse_inside = ": there it is worse, look at the images" if metrics[patch] > base[patch] else ""
+        return f"better than untranslated: {figures}; {inside}{worse_inside}"
+    if low > base[name]:
+        return f"worse than untranslated: {figures}; {inside}: train longer"
+    return f"not clearly better or worse than untranslated: {figures} (95 % interval {low:.1f} to {high:.1f}); {inside}"
+
+
+def score_rows(metrics: Mapping) -> list[list[str]]:
+    """The cells under SCORES of one run's metrics.json: the distances, then each of METRICS that was measured."""
+    name = metric_name(metrics)
+    title = name.upper()
+    rows = [
+        [label, *_figures(metrics, key, form), f"{metrics[floor]:.2f}" if floor else "", better]
+        for label, key, form, floor, better in (
+            (title, name, "{:.2f}", "floor", "lower"),
+            ("  95 % interval", f"{name}_ci", "{0[0]:.1f} to {0[1]:.1f}", None, ""),
+            (f"{title} inside the hand", f"{name}_patch", "{:.2f}", "floor_patch", "lower"),
+            ("KID", "kid_mean", "{:.4f}", None, "lower"),
+        )
+    ]
+    return rows + hand_rows(metrics)
+
+
+def hand_rows(metrics: Mapping) -> list[list[str]]:
+    """The cells under SCORES of each of METRICS that was measured, or of each of its parts."""
+    rows = []
+    for metric in METRICS:
+        value = metrics.get(metric.key)
+        for part in value if isinstance(value, dict) else () if value is None else (None,):
+            figures = _figures(metrics, metric.key, metric.form, part)
+            rows.append([metric.label.format(part), *figures, metric.real, metric.better])
+    return rows
+
+
+def _figures(metrics: Mapping, key: str, form: str, part: str | None = None) -> list[str]:
+    """An entry, or a part of it, of the translations and of the baseline; "" where it was not measured."""
+    values = [side.get(key) for side in (metrics, metrics["baseline"])]
+    values = values if part is None else [value and value.get(part) for value in values]
+    return ["" if value is None else form.format(value) for value in values]
+
+
+def as_text(rows: Sequence[Sequence[str]]) -> str:
+    """A table in plain text, one line a row, in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def comparison_table(runs: Mapping[str, Mapping]) -> str:
+    """{run: its metrics.json} in Markdown: Table I with the published figures beside, and a table of all METRICS."""
+    first = next(iter(runs.values()))
+    name = metric_name(first)
+    title = name.upper()
+
+    def distances(scores: Mapping) -> list[str]:
+        low, high = scores[f"{name}_ci"]
+        kid = f"{scores['kid_mean']:.4f} ± {scores['kid_std']:.4f}"
+        return [f"{scores[name]:.2f} ({low:.1f} to {high:.1f})", f"{scores[f'{name}_patch']:.2f}", kid]
+
+    header = ["run", "model", "generator", "discriminator", "steps", f"{title} (95 % interval)"]
+    header += [f"{title} inside the hand", "KID", "published FID", "published KID"]
+    lines = [["untranslated", "", "", "", "", *distances(first["baseline"]), "", ""]]
+    for run, scores in runs.items():
+        entry, published = MODELS.get(scores["model"]), ["", ""]
+        if entry and (entry.netG, entry.netD) == (scores["netG"], scores["netD"]):
+            published = [f"{entry.fid:.3f}", f"{entry.kid[0]:.4f} ± {entry.kid[1]:.4f}"]
+        made = [run, scores["model"], scores["netG"], scores["netD"], str(scores["step"])]
+        lines.append([*made, *distances(scores), *published])
+    rows = {run: {label: cells for label, *cells in hand_rows(scores)} for run, scores in runs.items()}
+    known = {label: cells for each in reversed(rows.values()) for label, cells in each.items()}
+    of_hands = [
+        [
+            label.strip(),
+            known[label][1],
+            *(each[label][0] if label in each else "" for each in rows.values()),
+            *known[label][2:],
+        ]
+        for label in dict.fromkeys(label for each in rows.values() for label in each)
+    ]
+    meaning = "Inception features" if name == "fid" else f"{first['feature_net']} features, which is not FID"
+    text = [
+        table(header, lines),
+        f"{title}: Fréchet distance of {meaning}. {first['n_generated']} generated against {first['n_real']} real images; real "
+        f"against real (halves of {first['floor_n']}) scores {first['floor']:.1f}, inside the hand {first['floor_patch']:.1f}.",
+        "Published: Table I of the paper, FID and KID by Inception on 2000 images a side of SynthHands and RealHands; "
+        "comparable with no figure that was measured on other data, with other features or on fewer images.",
+        table(["", "untranslated", *runs, "real", "better"], of_hands) if of_hands else "",
+    ]
+    return "\n\n".join(text).rstrip() + "\n"

@@ -5,7 +5,6 @@ Each region passes once: it is read, translated, written and measured in memory.
 
 import logging
 from argparse import Namespace
-from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -21,12 +20,11 @@ from data.samples import TEST_CROP, HandRegions, Region, compose, readable
 from models.features.registry import FeatureNet
 from models.load import TrainedSilNet, Translator
 from models.translation import Translation, composite
-from util.drawing import spread
 from util.errors import UsageError
 from util.images import FORMATS, write_png
 from util.results import write
+from util.results.pages import SCORES, as_text, score_rows, verdict
 from util.results.selection import data_reading, data_roots, open_folder, results_folder
-from util.results.tables import as_text, score_rows, verdict
 from util.results.write import Tested, Written
 from util.scores import metrics
 from util.scores.appearance import hand_scale
@@ -37,9 +35,6 @@ from util.scores.structure import SourceEdges
 from util.workers import in_threads, progress
 
 log = logging.getLogger(__name__)
-
-GRID = 6  # hands in a grid
-INSIDE = ("structure", "texture", "tone", "fringe")  # what looks at the inside of hands, and so needs masks
 
 
 class Measures:
@@ -73,13 +68,12 @@ class Measures:
         def compare(part: str) -> dict:
             whole, patch = rows[part]
             inside = score(real_patch, patch, self.net, **self.kid)
-            patches = {f"{metric}_patch": metric, f"{metric}_patch_ci": f"{metric}_ci", "floor_patch": "floor"}
-            found = score(real, whole, self.net, **self.kid) | {key: inside[name] for key, name in patches.items()}
+            patches = {f"{metric}_patch": inside[metric], "floor_patch": inside["floor"]}
+            found = score(real, whole, self.net, **self.kid) | patches
             return found | metrics.entries(self.figures[part], self.figures["real"])
 
-        distances = np.linalg.norm(rows["generated"][0] - real.mean(0), axis=1).tolist()
         found = compare("generated") | {"hand_scale": self.scale, "baseline": compare("source")}
-        return found, metrics.single(self.figures["generated"]) | {"distance": distances}
+        return found, metrics.single(self.figures["generated"])
 
 
 def translate_split(
@@ -103,7 +97,7 @@ def translate_split(
         measures = Measures(opt, net, silnet, scale=hand_scale(hand.mask for hand in hands), demo=demo)
     translate(opt, model, sources, tested, measures)
     write_target(opt, targets, tested, measures)
-    grid = write.write_grid(tested)
+    write.write_grid(tested)
     tested.metrics = {
         "model": run.model,
         "netG": run.netG,
@@ -120,15 +114,12 @@ def translate_split(
         scores, tested.each = measures.entries()
         if shaped := sum(value is not None for value in tested.each.get("shape_iou", ())):
             scores |= {"n_shape": shaped, "silnet": silnet.record()}
-        parts = {domain: sources, other: targets}
-        if unmasked := [each for each in DOMAINS if set(parts[each].origins) == {WHOLE}]:
-            reason = f"the {' and the '.join(unmasked)} images have no masks"
-            scores["not_measured"] = dict.fromkeys(INSIDE if domain in unmasked else INSIDE[1:], reason)
         tested.metrics |= scores | {"verdict": verdict(scores)}
-        log.info("%s: %s\n%s", name, tested.metrics["verdict"], as_text(score_rows(scores)))
+        log.info("%s: %s\n%s", name, tested.metrics["verdict"], as_text([SCORES, *score_rows(scores)]))
         log.info("%d translated against %d %s images", scores["n_generated"], scores["n_real"], other)
     write.write_scores(tested)
-    log.info("look at %s and %s", write.write_page(tested.folder, {name: tested}, vars(opt)), grid)
+    write.write_page(tested.folder, {name: tested})
+    log.info("look at %s/index.html and grid.png", tested.folder)
     return tested
 
 
@@ -147,15 +138,16 @@ def translate_folder(opt: Namespace, name: str, model: Translator) -> None:
     open_folder(tested.folder, opt.input)
     translate(opt, model, regions, tested)
     log.info("%s", sentence(regions.origins))
-    grid = write.write_grid(tested)
-    log.info("look at %s and %s", write.write_page(tested.folder, {name: tested}, vars(opt)), grid)
+    write.write_grid(tested)
+    write.write_page(tested.folder, {name: tested})
+    log.info("look at %s/index.html and grid.png", tested.folder)
 
 
 def translate(
     opt: Namespace, model: Translator, regions: HandRegions, tested: Tested, measures: Measures | None = None
 ) -> None:
     """Translate regions, write and measure them; link --annotations."""
-    background = opt.background or ("keep" if opt.input else None)  # None: what the networks saw, and are scored on
+    background = tested.background = opt.background or ("keep" if opt.input else None)
     folder, domain, names = tested.folder, tested.domains[0], write.output_names(regions.frames)
     segment = measures.silnet.segment if measures and measures.silnet else None
 
@@ -182,14 +174,11 @@ def translate(
     hands = model.hands(crop_to_hand=opt.crop_to_hand)
     translations = hands.stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     tasks = ((each, shapes(segment, each, model.device)) for each in translations)
-    places = deque(spread(len(regions), GRID))
     done = in_threads(finish, tasks, count=opt.num_workers)
     for each, image, figures in progress(done, total=len(regions), desc="translating"):
         for part, picture, of_hand in zip(("generated", "source"), (image, each.source.image), figures):
             measures.add(part, picture, each.source.mask, of_hand)
         tested.written.append(Written(names[each.index], regions.frames[each.index], each.source.box))
-        if write.is_shown(each.index, places):
-            tested.samples.append((regions.frames[each.index].image.stem, each.source.image, image))
     if not tested.written:
         raise UsageError(f"none of the {len(regions)} {domain} images could be read")
     write.write_regions(folder, tested.written, "generated")
@@ -205,7 +194,7 @@ def known_mask(region: Region) -> np.ndarray | None:
 
 def write_target(opt: Namespace, regions: HandRegions, tested: Tested, measures: Measures | None) -> None:
     """Write and measure the regions of the target domain; write their masks, and <domain>/regions.json."""
-    folder, domain, names, written = tested.folder, tested.domains[1], write.output_names(regions.frames), []
+    folder, domain, names = tested.folder, tested.domains[1], write.output_names(regions.frames)
 
     def finish(item: tuple[int, Region]) -> tuple[int, Region, Figures]:
         index, region = item
@@ -214,14 +203,11 @@ def write_target(opt: Namespace, regions: HandRegions, tested: Tested, measures:
         return index, region, metrics.measure(view) if view else {}
 
     hands = readable(regions, num_workers=opt.num_workers)
-    places = deque(spread(len(regions), len(tested.samples)))
     done = in_threads(finish, hands, count=opt.num_workers)
     for index, region, figures in progress(done, total=len(regions), desc=f"{domain} images"):
         if measures:
             measures.add("real", region.image, region.mask, figures)
-        written.append(Written(names[index], regions.frames[index], region.box))
-        if write.is_shown(index, places):
-            tested.target.append((regions.frames[index].image.stem, region.image))
-    if not written:
+        tested.target.append(Written(names[index], regions.frames[index], region.box))
+    if not tested.target:
         raise UsageError(f"none of the {len(regions)} {domain} images could be read")
-    write.write_regions(folder / domain, written)
+    write.write_regions(folder / domain, tested.target)

@@ -11,21 +11,22 @@ grid.png, index.html, table.md        to look at
 import logging
 import os
 import shutil
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
 
 from data.crops import Box
 from data.frames import Frame, annotation_files
 from data.samples import Region
-from util.drawing import sheet
-from util.files import csv_text, write_bytes, write_json
-from util.images import write_png
-from util.results.pages import gallery
-from util.results.tables import comparison_table, score_rows
-from util.scores.metrics import METRICS
+from util.drawing import sheet, spread
+from util.files import csv_text, printable, write_bytes, write_json
+from util.images import read_mask, read_rgb, write_png
+from util.results.pages import SCORES, comparison_table, gallery, html_page, score_rows, table
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,9 @@ class Tested:
     name: str
     folder: Path
     domains: tuple[str, str]  # of the sources, of the target
+    background: str | None = None  # what is written outside the hand; None: what the networks saw
     written: list[Written] = field(default_factory=list)  # the translations, below generated/
-    samples: list[tuple] = field(default_factory=list)  # of grid.png: (caption, source, translation)
-    target: list[tuple] = field(default_factory=list)  # of grid.png: (caption, hand of the target domain)
+    target: list[Written] = field(default_factory=list)  # the hands of the target domain, below its folder
     metrics: dict[str, Any] = field(default_factory=dict)  # what metrics.json holds; empty for --input
     each: dict[str, list[float | None]] = field(default_factory=dict)  # {key of a metric: one for each translation}
 
@@ -106,23 +107,27 @@ def link_annotations(folder: Path, written: Sequence[Written]) -> None:
     log.info("%d annotation files linked beside them", count)
 
 
-def is_shown(index: int, places: deque[int]) -> bool:
-    """Whether a grid shows frame `index`: one of the places, or the next that could be read in the place of one."""
-    if not places or index < places[0]:
-        return False
-    places.popleft()
-    return True
+def samples(test: Tested, part: str, most: int = 6) -> tuple[list[np.ndarray], list[str]]:
+    """Pictures of a part and their captions, evenly spread; all on the background that the networks saw."""
+    written = test.target if part == test.domains[1] else test.written
+    chosen = [written[place] for place in spread(len(written), most)]
+    pictures = [read_rgb(test.folder / part / each.name) for each in chosen]
+    if part == "generated" and test.background:
+        source = test.domains[0]
+        masks = [read_mask(test.folder / "masks" / source / each.name)[..., None] for each in chosen]
+        pictures = [np.where(*each) for each in zip(masks, pictures, samples(test, source)[0])]
+    return pictures, [each.frame.image.stem for each in chosen]
 
 
-def write_grid(test: Tested) -> Path:
+def write_grid(test: Tested) -> None:
     """grid.png like the paper's Fig. 1 and 4: sources, their translations and, below them, hands of the target domain."""
-    captions, *rows = zip(*test.samples)
-    captions, labels = [captions, [""] * len(captions)], [test.domains[0], "translated"]
-    if len(test.target) == len(test.samples):
-        below, hands = zip(*test.target)
-        rows, labels, captions = [*rows, hands], [*labels, test.domains[1]], [*captions, below]
-    write_png(test.folder / "grid.png", sheet(rows, labels=labels, captions=captions))
-    return test.folder / "grid.png"
+    source, target = test.domains
+    sources, captions = samples(test, source)
+    rows, below = [sources, samples(test, "generated")[0]], [captions, [""] * len(captions)]
+    targets, captions = samples(test, target, len(sources))
+    if len(targets) == len(sources):
+        rows, below = [*rows, targets], [*below, captions]
+    write_png(test.folder / "grid.png", sheet(rows, labels=[source, "translated", target][: len(rows)], captions=below))
 
 
 def write_scores(test: Tested) -> None:
@@ -134,38 +139,31 @@ def write_scores(test: Tested) -> None:
         write_bytes(test.folder / "hand_metrics.csv", csv_text(("file", *test.each), rows).encode())
 
 
-def write_page(folder: Path, tests: Mapping[str, Tested], options: Mapping[str, object] | None = None) -> Path:
-    """Write index.html of one run or of several, which have translated the same images. options: test.py's flags."""
+def write_page(folder: Path, tests: Mapping[str, Tested]) -> None:
+    """Write index.html of one run or of several, which have translated the same images: scores, and every image."""
     first, alone = next(iter(tests.values())), len(tests) == 1
     domain = first.domains[0]
-    parts = [(domain, first, domain)]
-    parts += [("translated" if alone else name, test, "generated") for name, test in tests.items()]
-    if any(each.frame.mask_kind != "none" for each in first.written):
-        parts.append(("mask", first, f"masks/{domain}"))
+    parts = {domain: first.folder / domain}
+    parts |= {"translated" if alone else name: test.folder / "generated" for name, test in tests.items()}
+    parts |= {"mask": first.folder / "masks" / domain}
     if (first.folder / "true_pairs").is_dir():
-        parts.append(("true pair", first, "true_pairs"))
-    labels = {metric.key: metric.label for metric in METRICS if metric.better in ("higher", "lower")}
-    labels["distance"] = "distance to the real mean"
-    scores = {
-        labels[key] + ("" if alone else f" of {name}"): values
-        for name, test in tests.items()
-        for key, values in test.each.items()
-        if key in labels
-    }
-    verdicts = {name: test.metrics["verdict"] for name, test in tests.items() if test.metrics.get("verdict")}
-    step = f", step {first.metrics['step']:,}" if "step" in first.metrics else ""
-    text = gallery(
-        f"{first.name}{step}: {folder.name}" if alone else f"{' | '.join(tests)}: compared",
-        verdicts=[said if alone else f"{name}: {said}" for name, said in verdicts.items()],
-        columns=[(label, Path(os.path.relpath(test.folder / part, folder)).as_posix()) for label, test, part in parts],
-        names=[each.name for each in first.written],
-        scores=scores,
-        tables={"scores" if alone else name: score_rows(test.metrics) for name, test in tests.items()},
-        options={key: value for key, value in sorted((options or {}).items()) if key not in ("explicit", "name")},
-        notes=[] if alone else [f"{len(first.written)} images that every run has translated and none was trained on."],
-    )
-    write_bytes(folder / "index.html", text.encode())
-    return folder / "index.html"
+        parts["true pair"] = first.folder / "true_pairs"
+    roots = {label: quote(Path(os.path.relpath(part, folder)).as_posix()) for label, part in parts.items()}
+    rows = []
+    for i, each in enumerate(first.written):
+        file = quote(os.fsencode(each.name))
+        scores = (
+            [f"{key} {values[i]:.3f}" for key, values in first.each.items() if values[i] is not None] if alone else []
+        )
+        caption = f"{printable(each.name)}: {', '.join([*parts, *scores])}"
+        rows.append((caption, {label: f"{root}/{file}" for label, root in roots.items()}))
+    title = " | ".join(tests)
+    text = [f"# {title}: {folder.name}"]
+    for name, test in tests.items():
+        if "verdict" in test.metrics:
+            text.append(f"**{name}, step {test.metrics['step']:,}: {test.metrics['verdict']}**")
+            text.append(table(SCORES, score_rows(test.metrics)))
+    write_bytes(folder / "index.html", html_page(title, "\n\n".join(text), gallery(rows)).encode())
 
 
 def write_comparison(folder: Path, tests: dict[str, Tested]) -> None:
@@ -177,11 +175,13 @@ def write_comparison(folder: Path, tests: dict[str, Tested]) -> None:
     if any([each.name for each in other.written] != names for other in others):
         log.warning("the runs could not read the same images; nothing is compared")
         return
-    rows = [[each[0][1], *(sample[2] for sample in each)] for each in zip(*(test.samples for test in tests.values()))]
-    captions = [[caption, *[""] * len(tests)] for caption, *_ in first.samples]
-    write_png(folder / "grid.png", sheet(rows, columns=[first.domains[0], *tests], captions=captions))
+    sources, captions = samples(first, first.domains[0])
+    columns = [sources, *(samples(test, "generated")[0] for test in tests.values())]
+    below = [[caption, *[""] * len(tests)] for caption in captions]
+    write_png(folder / "grid.png", sheet(list(zip(*columns)), columns=[first.domains[0], *tests], captions=below))
     write_page(folder, tests)
-    scored = {name: test.metrics for name, test in tests.items() if "n_generated" in test.metrics}
-    if scored.keys() == tests.keys():
-        write_bytes(folder / "table.md", comparison_table(scored).encode())
+    if "n_generated" in first.metrics:
+        write_bytes(
+            folder / "table.md", comparison_table({name: test.metrics for name, test in tests.items()}).encode()
+        )
     log.info("compared: look at %s", ", ".join(map(str, sorted(folder.glob("*.*")))))

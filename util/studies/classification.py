@@ -1,4 +1,9 @@
-"""The classification study (paper, section IV.D): train on each training set, test, and count what is taken for what."""
+"""The classification study (paper, section IV.D): train on each training set, test, count what is taken for what, and say so
+in Tables II and III, beside the published numbers, and in Fig. 7.
+
+Confusion matrices have predicted classes as rows and true classes as columns, as Fig. 7 has them; scikit-learn's are
+the transpose. A ratio whose denominator is zero counts as 0, as in scikit-learn.
+"""
 
 import math
 from argparse import Namespace
@@ -8,18 +13,45 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 
-from data.composites.backgrounds import open_backgrounds
-from data.composites.classification import KINDS, HandFile, HandsOnBackgrounds, Sample
+from data.composites.labelled_hands import KINDS, HandFile, HandsOnBackgrounds, Sample
+from data.composites.pasting import open_backgrounds
 from data.loader import ordered_batches, to_device
 from models.supervised import HandClassifier
-from util.drawing import sheet
+from util.drawing import INK, SIZE, draw_text, sheet
 from util.files import as_utf8, csv_text, write_bytes
 from util.images import to_uint8
+from util.results.pages import table
 from util.runtime import Amp, seed_everything
 from util.studies import train
 from util.training.checkpoints import resume
 from util.workers import progress
+
+CELL = 150  # pixels of the confusion matrix's cells
+PALE, DEEP = np.array([247.0, 251.0, 255.0]), np.array([8.0, 69.0, 148.0])  # cells of 0 and of 100 %
+
+SCORES = ("precision", "recall", "f1")
+TRAINING_SETS = {"syn_rea": "syn | rea", "syn_gen": "syn | gen", "syn_half": "syn | (½ rea, ½ gen)"}
+TEST_SETS = {"syn_rea": "syn, rea", "syn_gen": "syn, gen"}
+
+# Table II, in percent: precision, recall and F1, each of synthetic and of real hands, and accuracy.
+PUBLISHED_TABLE2 = {
+    ("syn_rea", "syn_rea"): (94.51, 97.38, 97.46, 94.34, 95.96, 95.84, 95.90),
+    ("syn_rea", "syn_gen"): (95.62, 97.18, 97.23, 95.54, 96.42, 96.35, 96.39),
+    ("syn_gen", "syn_rea"): (95.29, 92.65, 92.43, 95.43, 93.84, 94.02, 93.93),
+    ("syn_gen", "syn_gen"): (98.91, 93.60, 93.23, 98.97, 95.98, 96.21, 96.10),
+    ("syn_half", "syn_rea"): (94.83, 96.96, 97.03, 94.71, 95.92, 95.82, 95.87),
+    ("syn_half", "syn_gen"): (97.25, 97.15, 97.14, 97.26, 97.20, 97.20, 97.20),
+}
+
+# Table III: precision, recall, F1 by class, and accuracy.
+PUBLISHED_TABLE3 = {
+    "synthetic": (0.9540, 0.9546, 0.9543),
+    "real": (0.7930, 0.8329, 0.8124),
+    "generated": (0.8468, 0.8037, 0.8247),
+    "accuracy": (0.8637,),
+}
 
 
 @dataclass(frozen=True)
@@ -141,3 +173,118 @@ def sample_sheet(hands: Mapping[str, Sequence[HandFile]], opt: Namespace) -> np.
     shown = {kind: dataset([Sample(file, kind, 0) for file in hands[kind][:8]], opt, "test") for kind in KINDS}
     rows = [[to_uint8(each[k]["image"]) for k in range(len(each))] for each in shown.values()]
     return sheet(rows, labels=KINDS)
+
+
+def report(matrix: np.ndarray, names: Sequence[str]) -> dict:
+    """The scores of one test, as metrics.json holds them. matrix: integers (C, C); support: how many have the class."""
+    hits, given, having = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    scores = {
+        "precision": hits / np.maximum(given, 1),
+        "recall": hits / np.maximum(having, 1),
+        "f1": 2 * hits / np.maximum(given + having, 1),
+        "support": having,
+    }
+    return {
+        "accuracy": float(hits.sum() / max(matrix.sum(), 1)),
+        "n": int(matrix.sum()),
+        "classes": list(names),
+        "confusion": matrix.tolist(),
+        "per_class": {name: {key: values[i].item() for key, values in scores.items()} for i, name in enumerate(names)},
+    }
+
+
+def wilson_interval(successes: int, total: int) -> tuple[float, float]:
+    """The 95 % score interval of a binomial share (Wilson 1927), which stays sensible near 0 and 1 and for small totals."""
+    interval = binomtest(successes, total).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def reports(experiment: Experiment, by_kind: np.ndarray) -> dict[str, dict]:
+    """{test set: its report}, for one training set's confusion_by_kind."""
+    results = {}
+    for name, kinds in experiment.test_sets.items():
+        matrix = np.zeros((len(experiment.classes),) * 2, np.int64)
+        for kind in kinds:
+            matrix[:, experiment.label(kind)] += by_kind[:, KINDS.index(kind)]
+        results[name] = report(matrix, experiment.classes)
+    return results
+
+
+def called_real(confusion: Sequence[Sequence[int]], column: int) -> tuple[int, int]:
+    """Of the hands of a column's kind: (called real, tested)."""
+    return int(confusion[1][column]), int(sum(row[column] for row in confusion))
+
+
+def answer(name: str, by_kind: np.ndarray) -> str:
+    """The experiment's result on generated hands in words, by the confusion_by_kind of its first training set.
+
+    A classifier that calls everything real takes all of them for real. So the text adds its shares of real and of
+    synthetic hands, and rejects the answer if it cannot tell these two apart better than chance.
+    """
+    who = "never saw one" if name == "table2" else "was taught to tell the three apart"
+    (as_real, synthetic), (hits, real), (count, total) = (called_real(by_kind, column) for column in range(len(KINDS)))
+    low, high = wilson_interval(count, total)
+    text = (
+        f"{100 * count / total:.1f} % of generated hands ({count} of {total}) were taken for real by a classifier that "
+        f"{who} (95 % confidence interval {100 * low:.1f} to {100 * high:.1f} %). It called {100 * hits / real:.1f} % of real "
+        f"hands and {100 * as_real / synthetic:.1f} % of synthetic hands real."
+    )
+    if wilson_interval(hits + synthetic - as_real, real + synthetic)[0] > 0.5:
+        return text
+    return (
+        "The classifier has learnt nothing: it does not tell real from synthetic hands better than chance, so that its "
+        "opinion of generated ones is worth nothing. Train it longer (--n_epochs), on more hands, or at a higher "
+        f"--lr. {text}"
+    )
+
+
+def table2(results: Mapping[str, Mapping[str, Mapping]]) -> str:
+    """Table II as Markdown, in percent, from {training set: {test set: report of synthetic and real hands}}."""
+    header = ["#", "train set", "test set", "", "precision syn / rea", "recall syn / rea", "F1 syn / rea", "accuracy"]
+
+    def pairs(values: Sequence[float]) -> list[str]:
+        return [f"{values[i]:.2f} / {values[i + 1]:.2f}" for i in (0, 2, 4)] + [f"{values[6]:.2f}"]
+
+    rows = []
+    for number, (trained, tests) in enumerate(results.items(), start=1):
+        for test, scores in tests.items():
+            ours = [scores["per_class"][name][key] for key in SCORES for name in KINDS[:2]] + [scores["accuracy"]]
+            ours = pairs([100 * value for value in ours])
+            rows.append([str(number), TRAINING_SETS[trained], TEST_SETS[test], "ours", *ours])
+            rows.append(["", "", "", "*published*", *pairs(PUBLISHED_TABLE2[trained, test])])
+    return table(header, rows)
+
+
+def table3(scores: Mapping) -> str:
+    """Table III as Markdown, ours beside the published, from one report over KINDS."""
+    ours = {name: [scores["per_class"][name][key] for key in SCORES] for name in KINDS}
+    ours["accuracy"] = [scores["accuracy"]]
+    rows = [
+        [name, *(f"{value:.4f}" for pair in zip(values, PUBLISHED_TABLE3[name]) for value in pair)]
+        for name, values in ours.items()
+    ]
+    rows[-1] += [""] * 4
+    return table(["class", "precision", "*published*", "recall", "*published*", "F1", "*published*"], rows)
+
+
+def study_markdown(results: Mapping[str, Mapping[str, Mapping]], *, used: str) -> str:
+    """table.md. results: {training set: {test set: report}}; used: the answer and what it rests on, in words."""
+    if "syn_rea_gen" in results:
+        return f"{used}\n\nTable III.\n\n{table3(results['syn_rea_gen']['syn_rea_gen'])}\n"
+    return f"{used}\n\nTable II, in percent. Generated hands count as real, in training and in testing.\n\n{table2(results)}\n"
+
+
+def draw_confusion(matrix: np.ndarray, names: Sequence[str], true_names: Sequence[str], *, title: str) -> np.ndarray:
+    """Fig. 7, uint8 RGB: counts and percent of the column; darker is more. matrix: integers (R, C), R names, C true_names."""
+    totals = matrix.sum(axis=0)
+
+    def cell(count: int, total: int) -> np.ndarray:
+        share = count / max(total, 1)
+        picture = np.full((CELL, CELL, 3), np.rint(PALE + (DEEP - PALE) * share), np.uint8)
+        for text, below, size in ((str(count), -14, 0.9), (f"{100 * share:.0f} %", 24, SIZE)):
+            draw_text(picture, text, (CELL / 2, CELL / 2 + below), size=size, ink=INK if share <= 0.5 else (255,) * 3)
+        return picture
+
+    pictures = [[cell(*each) for each in zip(row, totals)] for row in matrix]
+    columns = [f"{name}: {total}" for name, total in zip(true_names, totals)]
+    return sheet(pictures, columns=columns, labels=[f"called {name}" for name in names], title=title, side=CELL)

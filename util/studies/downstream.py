@@ -6,13 +6,11 @@ import shutil
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 
-from data.composites.downstream import AnnotatedHand, AnnotatedHands, background_bank, cut_out
+from data.composites.annotated_hands import AnnotatedHand, AnnotatedHands, background_bank, cut_out
 from data.demo import CAMERA
 from data.frames import Domains, Frame
 from data.hands import Hand
@@ -22,10 +20,10 @@ from data.masks import iou
 from data.samples import HandRegions, readable
 from models.load import Translator
 from models.supervised import DownstreamNet
-from util.drawing import sheet, spread
+from util.drawing import draw_outline, fit, sheet, spread
 from util.errors import UsageError
 from util.files import write_bytes, write_json
-from util.images import ImageError, to_uint8, write_png
+from util.images import to_uint8, write_png
 from util.results.pages import table
 from util.run import LATEST
 from util.runtime import seed_everything
@@ -38,21 +36,14 @@ SAMPLES = 6  # rows of samples.png
 TEST_SEED = 0  # every network is tested on the same pictures
 SETS = {"synthetic": "(a) synthetic", "translated": "(b) translated", "real": "(c) real"}
 SHOWN = 160  # pixels: side of a picture in samples.png
-TINT = (255, 60, 150)  # of what is taken for hand: a colour that hands and rooms do not have
+OUTLINE = (255, 60, 150)  # of what is taken for hand: a colour that hands and rooms do not have
 PCK_SHARE = 0.05  # of the picture's side, within which a joint counts as correct
 
 
-class Measure(NamedTuple):
-    """One column of the table: its name, how a value is written, and which way it is better."""
-
-    name: str
-    form: str
-    lower_is_better: bool = False
-
-
+# {task: {measure: (its name in the table, how a value is written, 1 if more is better, else -1)}}
 MEASURES = {
-    "segmentation": {"iou": Measure("IoU", "{:.3f}")},
-    "keypoints": {"pck": Measure("PCK", "{:.3f}"), "error": Measure("mean error, pixels", "{:.2f}", True)},
+    "segmentation": {"iou": ("IoU", "{:.3f}", 1)},
+    "keypoints": {"pck": ("PCK", "{:.3f}", 1), "error": ("mean error, pixels", "{:.2f}", -1)},
 }
 
 
@@ -82,13 +73,10 @@ def study(opt: Namespace, model: Translator, train_frames: Domains, test_frames:
             predicted, truth = predict(opt, net, testing)
             for name, value in score(opt.downstream, predicted, truth, size=size).items():
                 scores[name][part].append(value)
-                log.info("%s on real hands: %s", measures[name].name, measures[name].form.format(value))
+                log.info("%s on real hands: %.4g", measures[name][0], value)
             shown.setdefault(part, predicted)  # of the first seed
 
-    gaps = {
-        name: gap_closed(*sets.values(), lower_is_better=measures[name].lower_is_better)
-        for name, sets in scores.items()
-    }
+    gaps = {name: gap_closed(*sets.values(), sign=measures[name][2]) for name, sets in scores.items()}
     counts = {"train_images": len(hands["real"]), "test_images": len(tested)}
     text = report(opt, scores, gaps, **counts)
     write_bytes(folder / "table.md", text.encode())
@@ -104,7 +92,7 @@ def study(opt: Namespace, model: Translator, train_frames: Domains, test_frames:
             name: {part: {"mean": float(np.mean(values)), "values": values} for part, values in sets.items()}
             for name, sets in scores.items()
         },
-        "gap_closed": {name: gap._asdict() for name, gap in gaps.items()},
+        "gap_closed": gaps,
     }
     write_json(folder / "metrics.json", metrics)
     return text
@@ -118,11 +106,10 @@ def training_hands(opt: Namespace, model: Translator, frames: Domains) -> dict[s
     real = real_hands(opt, chosen["real"], background=model.options.background)
     regions = HandRegions(chosen["synthetic"], background=model.options.background)
     translations = model.hands().stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
-    pairs = [
-        annotate(opt, regions.frames[each.index], each.source, Hand(each.image, each.source.mask))
-        for each in progress(translations, total=count, desc="translating")
-    ]
-    synthetic, translated = ([pair[i] for pair in pairs if pair] for i in (0, 1))
+    synthetic, translated = [], []
+    for each in progress(translations, total=count, desc="translating"):
+        for part, image in ((synthetic, each.source.image), (translated, each.image)):
+            part.append(annotate(opt, regions.frames[each.index], Hand(image, each.source.mask)))
     hands = {"synthetic": synthetic, "translated": translated, "real": real}
     count = min(len(part) for part in hands.values())
     return {part: each[:count] for part, each in hands.items()}
@@ -132,7 +119,7 @@ def real_hands(opt: Namespace, frames: Sequence[Frame], *, background: str) -> l
     """Real hands with labels, ready to be pasted."""
     check_masks(frames, "real")
     regions = readable(HandRegions(list(frames), background=background), num_workers=opt.num_workers)
-    return [hand for index, region in regions for hand in annotate(opt, frames[index], region)]
+    return [annotate(opt, frames[index], region) for index, region in regions]
 
 
 def check_masks(frames: Sequence[Frame], domain: str) -> None:
@@ -143,16 +130,10 @@ def check_masks(frames: Sequence[Frame], domain: str) -> None:
         )
 
 
-def annotate(opt: Namespace, frame: Frame, *hands: Hand) -> list[AnnotatedHand]:
-    """Regions of one frame with its labels; none, with a warning, where its joints are wanted and cannot be read."""
-    joints = None
-    if opt.downstream == "keypoints":  # of the demo, whose frames are no larger than a region: pixels agree
-        try:
-            joints = project(read_joints(joint_file(frame.image)), CAMERA)
-        except ImageError as error:
-            log.warning("skipped: %s", error)
-            return []
-    return [cut_out(hand, size=opt.downstream_size, name=str(frame.image), joints=joints) for hand in hands]
+def annotate(opt: Namespace, frame: Frame, hand: Hand) -> AnnotatedHand:
+    """A frame's region with its labels; joints are known of the demo, whose frames are no larger than a region: pixels agree."""
+    joints = project(read_joints(joint_file(frame.image)), CAMERA) if opt.downstream == "keypoints" else None
+    return cut_out(hand, size=opt.downstream_size, name=str(frame.image), joints=joints)
 
 
 def train_net(opt: Namespace, stream: AnnotatedHands, *, seed: int, folder: Path, like: Translator) -> DownstreamNet:
@@ -183,96 +164,75 @@ def score(task: str, predicted: np.ndarray, truth: dict[str, np.ndarray], *, siz
     return {"pck": float(np.mean(errors <= PCK_SHARE * size)), "error": float(np.mean(errors))}
 
 
-class GapClosed(NamedTuple):
-    """gain, gap: of translated and of real over synthetic hands, in the measure's unit, positive if better. spread: the
-    widest range over seeds. share: gain / gap, None where it would mean nothing. verdict: the same in words."""
-
-    gain: float
-    gap: float
-    spread: float
-    share: float | None
-    verdict: str
-
-
 def gap_closed(
-    synthetic: Sequence[float], translated: Sequence[float], real: Sequence[float], *, lower_is_better: bool = False
-) -> GapClosed:
+    synthetic: Sequence[float], translated: Sequence[float], real: Sequence[float], *, sign: int = 1
+) -> dict:
     """How much of the gap between synthetic and real hands translation closes by one measure, one value a seed.
 
-    A share needs a mean gap wider than the spread, and real hands better by every seed: else its denominator is mostly chance.
+    gain, gap: of translated and of real over synthetic hands, in the measure's unit, positive if better. spread: the widest
+    range over seeds. share: gain / gap. verdict: the same in words. A share needs a mean gap wider than the spread, and real
+    hands better by every seed; else its denominator is mostly chance, and it is None.
     """
-    sign = -1 if lower_is_better else 1
     a, b, c = (sign * np.asarray(values, np.float64) for values in (synthetic, translated, real))
     gain, gap = float(np.mean(b - a)), float(np.mean(c - a))
-    spread = float(max(np.ptp(values) for values in (a, b, c)))
+    spread, share = float(max(np.ptp(values) for values in (a, b, c))), None
     if gap <= spread or (c <= a).any():
         verdict = (
             "the gap from synthetic to real is no wider than the spread over seeds, so its share is unknown; translated "
             f"hands trained better than synthetic ones by {(b > a).sum()} of {len(a)} seeds"
         )
-        return GapClosed(gain, gap, spread, None, verdict)
-    share, single = gain / gap, 100 * (b - a) / (c - a)
-    seeds = f"{single.min():.0f} % to {single.max():.0f} % over {len(a)} seeds" if len(a) > 1 else "by one seed"
-    return GapClosed(gain, gap, spread, share, f"translation closes {100 * share:.0f} % of the gap ({seeds})")
+    else:
+        share, single = gain / gap, 100 * (b - a) / (c - a)
+        seeds = f"{single.min():.0f} % to {single.max():.0f} % over {len(a)} seeds" if len(a) > 1 else "by one seed"
+        verdict = f"translation closes {100 * share:.0f} % of the gap ({seeds})"
+    return {"gain": gain, "gap": gap, "spread": spread, "share": share, "verdict": verdict}
 
 
 def report(
     opt: Namespace,
     scores: Mapping[str, Mapping[str, Sequence[float]]],
-    gaps: Mapping[str, GapClosed],
+    gaps: Mapping[str, Mapping],
     *,
     train_images: int,
     test_images: int,
 ) -> str:
-    """table.md. scores: {measure: {set: one value a seed}}; gaps: {measure: GapClosed}."""
-    measures, size, seeds = MEASURES[opt.downstream], opt.downstream_size, opt.downstream_seeds
+    """table.md. scores: {measure: {set: one value a seed}}; gaps: {measure: what gap_closed gives}."""
+    measures, size = MEASURES[opt.downstream], opt.downstream_size
 
     def cell(form: str, values: Sequence[float]) -> str:
-        mean, low, high = (form.format(value) for value in (np.mean(values), min(values), max(values)))
-        return f"{mean} ({low} to {high})" if seeds > 1 else mean
+        return f"{form} ({form} to {form})".format(np.mean(values), min(values), max(values))
 
-    header = ["trained on", *(measure.name for measure in measures.values())]
     rows = [
-        [label, *(cell(measure.form, scores[name][part]) for name, measure in measures.items())]
+        [label, *(cell(form, scores[name][part]) for name, (_, form, _) in measures.items())]
         for part, label in SETS.items()
     ]
-    pck = f"PCK: joints within {PCK_SHARE * size:.1f} pixels, {PCK_SHARE:.0%} of the side."
-    notes = [
-        f"{train_images} images a set, {opt.downstream_steps} steps of {opt.downstream_batch} at {size}x{size} pixels; "
-        f"{test_images} real hands of the test split, on backgrounds that were not trained on.",
-        *[f"Means over {seeds} seeds, lowest to highest in brackets."] * (seeds > 1),
-        pck if opt.downstream == "keypoints" else "IoU: mean over hands.",
-        "Translation changes the look alone: poses, views and forearms stay those of synthetic hands.",
-    ]
-    title = f"{opt.downstream.capitalize()} of real hands, by what the network was trained on."
-    verdicts = [f"{measures[name].name}: {gap.verdict}." for name, gap in gaps.items()]
-    return "\n".join([title, "", table(header, rows), "", *verdicts, "", " ".join(notes)]) + "\n"
+    within = f" PCK: joints within {PCK_SHARE * size:.1f} pixels, {PCK_SHARE:.0%} of the side." * ("pck" in measures)
+    return (
+        f"{opt.downstream.capitalize()} of real hands, by what the network was trained on.\n\n"
+        f"{table(['trained on', *(title for title, *_ in measures.values())], rows)}\n\n"
+        + "".join(f"{measures[name][0]}: {gap['verdict']}.\n" for name, gap in gaps.items())
+        + f"\n{train_images} images a set, {opt.downstream_steps} steps of {opt.downstream_batch} at {size}x{size} pixels; "
+        f"{test_images} real hands of the test split, on backgrounds that were not trained on. Means over {opt.downstream_seeds} "
+        f"seeds, lowest to highest in brackets.{within}\n"
+    )
 
 
 def sample_sheet(task: str, dataset: AnnotatedHands, predicted: dict[str, np.ndarray]) -> np.ndarray:
     """Test hands in rows: the image, the truth, and the predictions of the first seed's networks. uint8 RGB."""
-    rows, draw = [], draw_mask if task == "segmentation" else draw_joints
-    for k in spread(len(dataset), SAMPLES):
-        item = dataset[k]
-        image, labels = to_uint8(item["image"]), {key: item[key].numpy() for key in ("mask", "joints", "seen")}
-        truth = [labels["mask"][0] > 0.5] if task == "segmentation" else [labels["joints"], labels["seen"]]
-        rows.append([enlarge(image), draw(image, *truth), *(draw(image, predicted[part][k]) for part in SETS)])
+    rows = []
+    for item, k in ((dataset[k], k) for k in spread(len(dataset), SAMPLES)):
+        image = to_uint8(item["image"])
+        truth = item["mask"][0].numpy() > 0.5 if task == "segmentation" else item["joints"].numpy()
+        drawn = [draw(image, truth, item["seen"].numpy()), *(draw(image, predicted[part][k]) for part in SETS)]
+        rows.append([fit(image, SHOWN, SHOWN), *drawn])
     return sheet(rows, columns=["image", "truth", *SETS.values()])
 
 
-def enlarge(image: np.ndarray) -> np.ndarray:
-    """uint8 RGB (S, S, 3) -> (SHOWN, SHOWN, 3)."""
-    return cv2.resize(image, (SHOWN, SHOWN), interpolation=cv2.INTER_LINEAR)
-
-
-def draw_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The picture in grey, enlarged, with a tint where mask, bool (S, S), says hand."""
-    grey = enlarge(image).mean(-1, keepdims=True) * np.ones(3)
-    hand = cv2.resize(mask.astype(np.uint8), (SHOWN, SHOWN), interpolation=cv2.INTER_NEAREST) > 0
-    return np.where(hand[..., None], grey * 0.45 + np.array(TINT) * 0.55, grey).astype(np.uint8)
-
-
-def draw_joints(image: np.ndarray, joints: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
-    """The picture, enlarged and paled, with the bones between joints (21, 2) in its pixels; seen: those drawn (None: all)."""
-    pale = (enlarge(image) * 0.6 + 255 * 0.4).astype(np.uint8)
-    return draw_skeleton(pale, joints * (SHOWN / len(image)), seen)
+def draw(image: np.ndarray, labels: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
+    """The picture, enlarged and paled, with labels on it: the outline of a mask, bool (S, S), or the bones between joints
+    (21, 2), in its pixels; seen: the joints that are drawn (None: all)."""
+    pale = (fit(image, SHOWN, SHOWN) * 0.6 + 255 * 0.4).astype(np.uint8)
+    if labels.dtype != bool:
+        return draw_skeleton(pale, labels * (SHOWN / len(image)), seen)
+    draw_outline(pale, labels, OUTLINE)
+    return pale

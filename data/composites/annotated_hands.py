@@ -1,4 +1,5 @@
-"""Hands with their labels on random backgrounds: what the downstream networks train on and are tested on.
+"""Hands with their masks and joints on random backgrounds, for the downstream study. Nothing is trained or scored here
+(util/studies/downstream.py), and these hands have no class (labelled_hands.py).
 
 A hand that is pasted by its own mask can also be found by the seam. So behind it lies a decoy: the outline of another
 hand, pasted by the same code and filled with a background. Only skin tells the two apart. Then all is blurred,
@@ -18,9 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.composites.backgrounds import Background, noisy, open_backgrounds
-from data.composites.classification import PARTS, HandsOnBackgrounds
-from data.composites.composite import Placement, place_hand, place_points, random_placement
+from data.composites.labelled_hands import PARTS, HandsOnBackgrounds
+from data.composites.pasting import (
+    Background,
+    Placement,
+    noisy,
+    open_backgrounds,
+    place_hand,
+    place_points,
+    random_placement,
+)
 from data.hands import Hand
 from data.joints import N_JOINTS
 from util.images import mask_to_tensor, to_tensor

@@ -1,4 +1,5 @@
-"""The images of the classification study: which hands train, which test, and how each becomes a labelled sample.
+"""Hands with a class (synthetic, real or generated) on backgrounds: which train, which test. No classifier is trained here
+(util/studies/classification.py), and no joints or masks are labels (annotated_hands.py).
 
 A hand's source is the path of its file below its folder, without the suffix. A generated hand has the source of the
 synthetic hand that it was translated from, and goes where that goes, to training or to testing.
@@ -15,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.composites.backgrounds import Background
-from data.composites.composite import Placement, composite, mask_of_crop, random_placement
+from data.composites.pasting import Background, Placement, composite, mask_of_crop, random_placement
 from data.listing import images_below, warn_skipped
 from data.samples import shuffled_index
 from data.splits import Split, shuffled
@@ -94,9 +94,6 @@ def pools_of_folders(folders: dict[str, Path], *, seed: int, test_share: float) 
     for kind, flag in zip(KINDS, ("--synth_dir", "--real_dir", "--gen_dir")):
         if not pool[kind]:
             raise UsageError(f"{flag} {folders[kind]} holds no image")
-    if strangers := len(pool["generated"].keys() - pool["synthetic"].keys()):
-        what = "generated hands are not named as any synthetic one: both parts may hold one"
-        log.warning("%d of %d %s", strangers, len(pool["generated"]), what)
     return divide(pool, seed=seed, test_share=test_share)
 
 
