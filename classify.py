@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from data.composites.labelled_hands import KINDS, PARTS, Sample, draw_balanced, pools_of_folders, pools_of_run
+from data.labelled_hands import KINDS, PARTS, Sample, draw_balanced, pools_of_folders, pools_of_run
 from data.splits import SPLIT_FILE, load_split
 from util.files import locked, write_bytes, write_json
 from util.images import write_png

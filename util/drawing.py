@@ -14,9 +14,9 @@ LINE = 24  # pixels: height of a line of text at SIZE
 SIZE = 0.55  # of text, in OpenCV's unit (1: capitals 22 pixels high)
 
 
-def text_width(text: str, size: float = SIZE, *, bold: bool = False) -> int:
+def text_width(text: str, size: float = SIZE) -> int:
     """Pixels that a line of text takes."""
-    return cv2.getTextSize(ascii_only(text), FONT, size, 1 + bold)[0][0]
+    return cv2.getTextSize(ascii_only(text), FONT, size, 1)[0][0]
 
 
 def ascii_only(text: str) -> str:
@@ -25,20 +25,12 @@ def ascii_only(text: str) -> str:
 
 
 def draw_text(
-    canvas: np.ndarray,
-    text: str,
-    at: tuple[float, float],
-    *,
-    size: float = SIZE,
-    anchor: str = "middle",
-    ink: tuple[int, int, int] = INK,
-    bold: bool = False,
+    canvas: np.ndarray, text: str, at: tuple[float, float], *, size: float = SIZE, ink: tuple = INK, middle: bool = True
 ) -> None:
-    """Draw a line of text in place. at: (x, y) of its vertical middle; anchor: which end of it x is, "start" or "middle"."""
-    text = ascii_only(text)
-    (width, height), _ = cv2.getTextSize(text, FONT, size, 1 + bold)
-    left = at[0] - width / 2 if anchor == "middle" else at[0]
-    cv2.putText(canvas, text, (round(left), round(at[1] + height / 2)), FONT, size, ink, 1 + bold, cv2.LINE_AA)
+    """Draw a line of text in place. at: (x, y) of its middle; without `middle`, x is its start."""
+    (width, height), _ = cv2.getTextSize(ascii_only(text), FONT, size, 1)
+    at = round(at[0] - width / 2 * middle), round(at[1] + height / 2)
+    cv2.putText(canvas, ascii_only(text), at, FONT, size, ink, 1, cv2.LINE_AA)
 
 
 def shortened(text: str, width: int, size: float = SIZE) -> str:
@@ -78,22 +70,22 @@ def sheet(
     lines = max(text.count("\n") + 1 for row in captions for text in row) if captions else 0
     head, foot = LINE if columns else 0, LINE * lines
     top = (LINE + GAP if title else 0) + head + GAP
-    canvas_width = max(margin + count * (width + GAP) + GAP, text_width(title or "", bold=True) + 2 * GAP)
+    canvas_width = max(margin + count * (width + GAP) + GAP, text_width(title or "") + 2 * GAP)
     canvas = np.full((top + len(rows) * (height + foot + GAP), canvas_width, 3), PAPER, np.uint8)
     if title:
-        draw_text(canvas, title, (GAP, GAP + LINE / 2), anchor="start", bold=True)
+        draw_text(canvas, title, (GAP, GAP + LINE / 2), middle=False)
     for i, row in enumerate(rows):
         y = top + i * (height + foot + GAP)
         if labels:
-            draw_text(canvas, labels[i], (GAP, y + height / 2), anchor="start")
+            draw_text(canvas, labels[i], (GAP, y + height / 2), middle=False)
         for j, image in enumerate(row):
             x = margin + GAP + j * (width + GAP)
             canvas[y : y + height, x : x + width] = fit(image, height, width)
             if columns and i == 0:
                 draw_text(canvas, shortened(columns[j], width), (x + width / 2, top - GAP - LINE / 2))
             for line, text in enumerate(captions[i][j].split("\n") if captions else ()):
-                middle = (x + width / 2, y + height + LINE * (line + 0.5))
-                draw_text(canvas, shortened(text, width, 0.42), middle, size=0.42, ink=PALE_INK)
+                below = (x + width / 2, y + height + LINE * (line + 0.5))
+                draw_text(canvas, shortened(text, width, 0.42), below, size=0.42, ink=PALE_INK)
     return canvas
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.composites.pasting import (
+from data.pasting import (
     WINDOW,
     Placement,
     composite,

@@ -16,7 +16,7 @@ import torch
 from helpers import ROOT, same
 
 import classify
-from data.composites.labelled_hands import (
+from data.labelled_hands import (
     KINDS,
     HandFile,
     HandsOnBackgrounds,
@@ -29,14 +29,14 @@ from data.composites.labelled_hands import (
     pools_of_run,
     read_hand_file,
 )
-from data.composites.pasting import open_backgrounds
+from data.pasting import open_backgrounds
 from models import VITS
 from models.supervised import HandClassifier
 from options.classify_options import classify_parser
 from util.checkpoint_file import load_checkpoint
 from util.errors import UsageError
 from util.images import write_png
-from util.studies.classification import EXPERIMENTS, confusion_by_kind, report, training_samples
+from util.studies.classification import EXPERIMENTS, report, training_samples
 
 COLOURS = {"synthetic": (230, 60, 60), "real": (40, 80, 220), "generated": (60, 90, 200)}  # generated look nearly real
 
@@ -141,7 +141,7 @@ def test_it_learns_hands_and_neither_backgrounds_nor_shuffled_labels(tmp_path, m
 
     for control, name, other in (
         ("hands", "classify.training_samples", training_samples),
-        ("backgrounds", "data.composites.labelled_hands.composite", lambda image, mask, background, **_: background),
+        ("backgrounds", "data.labelled_hands.composite", lambda image, mask, background, **_: background),
         ("shuffled", "classify.training_samples", shuffled_labels),
     ):
         with monkeypatch.context() as patch:
@@ -262,13 +262,6 @@ def test_backgrounds_do_not_know_the_class(folders, train: bool) -> None:
     plain, swapped = (stream(folders, train=train, flip_labels=flip) for flip in (False, True))
     assert any(plain[k]["label"] != swapped[k]["label"] for k in range(10))
     assert all(torch.equal(plain[k]["image"], swapped[k]["image"]) for k in range(10))
-
-
-def test_confusion_by_kind() -> None:
-    samples = [Sample(HandFile(Path(kind), None), kind, int(kind != "synthetic")) for kind in KINDS for _ in range(100)]
-    called_real = np.concatenate([np.arange(100) < count for count in (4, 90, 83)])
-    confusion = confusion_by_kind(samples, np.where(called_real[:, None], (0.2, 0.8), (0.8, 0.2)))
-    assert confusion.tolist() == [[96, 10, 17], [4, 90, 83]]  # rows predicted, columns what they are
 
 
 def test_every_flag_is_read() -> None:

@@ -8,7 +8,7 @@ import pytest
 from helpers import TINY, write_hands
 
 import train
-from data.composites.labelled_hands import HandFile, Sample
+from data.labelled_hands import HandFile, Sample
 from util.checkpoint_file import load_checkpoint
 from util.run import load_options
 from util.studies.classification import EXPERIMENTS, write_predictions

@@ -24,7 +24,7 @@ from util.images import read_mask, read_picture, read_rgb, write_png
 pytestmark = pytest.mark.usefixtures("light_features")
 
 METRICS = ("fd", "kid_mean", "kid_std", "kid_subset_size", "fd_patch", "feature_net", "n_generated", "n_real", "floor")
-INSIDE = ("structure", "structure_chance", "new_edges", "texture", "tone", "fringe")
+INSIDE = ("structure", "structure_chance", "texture", "tone", "fringe")
 
 
 def test_a_run_leaves_the_files_of_the_contract(fit, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn
 
-from data.composites.labelled_hands import KINDS
+from data.labelled_hands import KINDS
 from options.classify_options import parse_classify
 from util.errors import UsageError
 from util.studies.classification import (
@@ -20,7 +20,6 @@ from util.studies.classification import (
     report,
     table2,
     table3,
-    wilson_interval,
 )
 
 
@@ -42,11 +41,6 @@ def test_scores_agree_with_scikit_learn(seed: int) -> None:
     for key, expected in zip(("precision", "recall", "f1", "support"), theirs):
         assert [ours["per_class"][name][key] for name in names] == pytest.approx(expected.tolist(), abs=1e-9)
     assert ours["accuracy"] == pytest.approx(sklearn.accuracy_score(true, predicted), abs=1e-9) and ours["n"] == 200
-
-
-def test_nothing_tested_scores_zero() -> None:
-    empty = report(np.zeros((2, 2), int), ["a", "b"])
-    assert empty["accuracy"] == 0 and empty["per_class"]["a"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
 
 
 FIG7 = np.array([[3341, 121, 40], [114, 2915, 647], [45, 464, 2813]])  # published, but for a misprint: 465 for 464
@@ -78,14 +72,6 @@ def test_published_table_2_is_consistent_and_stands_beside_ours() -> None:
     assert "| *published* | 95.62 / 97.18 | 97.23 / 95.54 | 96.42 / 96.35 | 96.39 |" in text
     assert text.count("*published*") == 6
     assert {line.replace("\\|", "").count("|") for line in text.splitlines()} == {9}
-
-
-def test_wilson_interval() -> None:
-    # z = 1.959964, n = 10: centre (0.5 + 0.192073) / 1.384146, margin 1.959964 sqrt(0.025 + 0.009604) / 1.384146
-    low, high = wilson_interval(5, 10)
-    assert (low, high) == (pytest.approx(0.236593, abs=1e-6), pytest.approx(0.763407, abs=1e-6))
-    assert wilson_interval(0, 10) == (0.0, pytest.approx(3.841459 / 13.841459, abs=1e-6))  # z^2 / (n + z^2)
-    assert wilson_interval(10, 10) == (pytest.approx(10 / 13.841459, abs=1e-6), 1.0)
 
 
 def test_the_answer_in_words() -> None:

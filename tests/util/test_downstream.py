@@ -10,13 +10,13 @@ from helpers import CPU, TINY, command, draw_hand
 
 import test as test_script
 import train
-from data.composites import annotated_hands as annotated
-from data.composites.annotated_hands import AnnotatedHands, background_bank, cut_out, motion_matrix, move, photograph
-from data.composites.pasting import Placement, place_hand, place_points, random_placement
+from data import annotated_hands as annotated
+from data.annotated_hands import AnnotatedHands, background_bank, cut_out, motion_matrix, move, photograph
 from data.demo import ensure_demo
 from data.hands import Hand
 from data.joints import read_joints
 from data.loader import collate
+from data.pasting import Placement, place_hand, place_points, random_placement
 from models.supervised import SIGMA, TASKS, DownstreamNet, keypoint_loss, locate
 from options.test_options import parse_test
 from util.errors import UsageError

@@ -57,16 +57,12 @@ def noisy(image: np.ndarray, mask: np.ndarray, strength: float, sigma: float = 1
     return np.where(mask[..., None], added.clip(0, 255), 255).round().astype(np.uint8)
 
 
-def kept(*results: Structure, part: str = "kept", whole: str = "edges") -> float | None:
-    return share(part, whole)(results, [])
+def kept(*results: Structure, part: str = "kept") -> float | None:
+    return share(part)(results, [])
 
 
 def by_chance(result: Structure) -> float | None:
     return kept(result, part="chance")
-
-
-def new(result: Structure) -> float | None:
-    return kept(result, part="new", whole="strong")
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -76,7 +72,6 @@ def test_a_source_keeps_all_its_edges_and_loses_those_that_are_dissolved_moved_o
     edges = SourceEdges(image, mask, depth if with_depth else None, scale=scale)
     own = edges.compare(image)
     assert own.edges > 250 * scale and own.kept == own.edges and kept(own) == 1.0
-    assert own.strong > 0 and own.new == 0
     for low, high, translated in (
         (0, 0, flat(mask)),
         (0, 0.2, noisy(flat(mask), mask, 3)),
@@ -102,13 +97,10 @@ IMAGE, MASK, DEPTH = fist(1.0)
 EDGES = SourceEdges(IMAGE, MASK, DEPTH)
 
 
-def test_a_crease_across_the_edges_is_new_and_no_substitute():
+def test_a_crease_across_the_edges_is_no_substitute():
     creased, both = flat(MASK), IMAGE.copy()
     creased[90:172:8, 60:196] = both[60:64, 90:170] = 90
-    result = EDGES.compare(creased)
-    assert kept(result) < 0.2 and new(result) > 0.9
-    result = EDGES.compare(both)
-    assert kept(result) > 0.95 and 0.05 < new(result) < 0.6
+    assert kept(EDGES.compare(creased)) < 0.2 and kept(EDGES.compare(both)) > 0.95
 
 
 def test_depth_tells_an_edge_from_a_shadow():
@@ -143,7 +135,7 @@ def test_structure_adds_up_and_has_no_share_without_edges():
     assert kept(EDGES.compare(IMAGE), EDGES.compare(flat(MASK))) == 0.5
     none = SourceEdges(flat(MASK), MASK).compare(flat(MASK))
     assert none == Structure() == SourceEdges(IMAGE, np.zeros_like(MASK)).compare(IMAGE)
-    assert kept(none) is None and new(none) is None
+    assert kept(none) is None
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -245,10 +237,10 @@ def test_entries_of_a_set_and_their_flat_form():
     hands = [measure(View(each, mask, 0.5, edges)) for each in (image, flat(mask))]
     pooled = entries(hands, photographs)
     assert pooled["structure"] == 0.5 and single(hands)["structure"] == [1.0, 0.0]
-    assert set(pooled) == {"structure", "structure_chance", "new_edges", "n_edges", "texture", "tone", "fringe"}
-    flattened = flat_entries(pooled | {"new_edges": None})
+    assert set(pooled) == {"structure", "structure_chance", "n_edges", "texture", "tone", "fringe"}
+    flattened = flat_entries(pooled | {"fringe": None})
     assert flattened["texture_12"] == pooled["texture"]["12"] and flattened["tone_a"] == pooled["tone"]["a"]
-    assert "new_edges" not in flattened and all(isinstance(value, (int, float)) for value in flattened.values())
+    assert "fringe" not in flattened and all(isinstance(value, (int, float)) for value in flattened.values())
 
 
 def test_a_depth_map_is_cut_like_its_region(tmp_path):

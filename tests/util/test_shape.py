@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from data.masks import iou
 from util.scores.silhouettes import boundary, boundary_f
 
 
@@ -44,14 +43,3 @@ def test_masks_without_a_boundary():
     empty, full = np.zeros((40, 40), bool), np.ones((40, 40), bool)
     assert boundary_f(empty, empty) == boundary_f(full, full) == 1.0
     assert boundary_f(empty, square(5, 5, 5)) == 0.0 == boundary_f(square(5, 5, 5), full)
-
-
-def test_filled_gaps_hide_from_iou_and_not_from_the_boundary():
-    mitten = np.zeros((120, 100), bool)
-    mitten[10:110, 20:80] = True
-    hand = mitten.copy()
-    for left in (32, 48, 64):  # between four fingers of 12 x 50
-        hand[10:60, left : left + 4] = False
-    assert iou(mitten, hand) == 5400 / 6000  # 3 gaps of 4 x 50 in 60 x 100
-    # Boundary of the hand: outer 60 + 100 + 100 + 60 and three gaps of 50 + 50 down, found only where it is the outer.
-    assert boundary_f(mitten, hand) < 0.7

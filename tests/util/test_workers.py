@@ -17,10 +17,10 @@ import torch
 from helpers import descendants, draw_hand, start_call, wait, write_hands
 from torch.utils.data import Dataset
 
-from data.composites.annotated_hands import background_bank
-from data.composites.pasting import open_backgrounds
+from data.annotated_hands import background_bank
 from data.frames import find_frames, frames_in_folder
 from data.loader import ordered_batches, stream_loader
+from data.pasting import open_backgrounds
 from data.samples import HandRegions, UnpairedHands, readable
 from util import workers as pool
 from util.errors import run_command

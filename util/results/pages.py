@@ -87,16 +87,14 @@ def score_rows(metrics: Mapping) -> list[list[str]]:
     """The cells under SCORES of one run's metrics.json: the distances, then each of METRICS that was measured."""
     name = metric_name(metrics)
     title = name.upper()
-    rows = [
-        [label, *_figures(metrics, key, form), f"{metrics[floor]:.2f}" if floor else "", better]
-        for label, key, form, floor, better in (
-            (title, name, "{:.2f}", "floor", "lower"),
-            ("  95 % interval", f"{name}_ci", "{0[0]:.1f} to {0[1]:.1f}", None, ""),
-            (f"{title} inside the hand", f"{name}_patch", "{:.2f}", "floor_patch", "lower"),
-            ("KID", "kid_mean", "{:.4f}", None, "lower"),
-        )
+    floor, patch_floor = (f"{metrics[key]:.2f}" for key in ("floor", "floor_patch"))
+    return [
+        [title, *_figures(metrics, name, "{:.2f}"), floor, "lower"],
+        ["  95 % interval", *_figures(metrics, f"{name}_ci", "{0[0]:.1f} to {0[1]:.1f}"), "", ""],
+        [f"{title} inside the hand", *_figures(metrics, f"{name}_patch", "{:.2f}"), patch_floor, "lower"],
+        ["KID", *_figures(metrics, "kid_mean", "{:.4f}"), "", "lower"],
+        *hand_rows(metrics),
     ]
-    return rows + hand_rows(metrics)
 
 
 def hand_rows(metrics: Mapping) -> list[list[str]]:

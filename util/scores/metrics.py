@@ -47,11 +47,11 @@ def mean(hands: Sequence[float], _: Sequence) -> float | None:
     return float(np.mean(hands)) if hands else None
 
 
-def share(part: str, whole: str) -> Pool:
-    """The share of edge pixels, over those of all hands together, 0 to 1; None without any."""
+def share(part: str) -> Pool:
+    """The share of the sources' edge pixels, over those of all hands together, 0 to 1; None without any."""
 
     def pool(hands: Sequence[Structure], _: Sequence) -> float | None:
-        count = sum(getattr(hand, whole) for hand in hands)
+        count = sum(hand.edges for hand in hands)
         return sum(getattr(hand, part) for hand in hands) / count if count else None
 
     return pool
@@ -92,11 +92,9 @@ METRICS = [
     Metric("boundary_f", "boundary F, unmasked", "{:.3f}", "higher",
            lambda view: None if view.silhouette is None else boundary_f(view.silhouette, view.mask)),
     Metric("structure", "structure kept", "{:.3f}", "higher",
-           lambda view: view.structure, share("kept", "edges")),
+           lambda view: view.structure, share("kept")),
     Metric("structure_chance", "  by chance alone", "{:.3f}", "",
-           lambda view: view.structure, share("chance", "edges")),
-    Metric("new_edges", "new edges", "{:.3f}", "",
-           lambda view: view.structure, share("new", "strong")),
+           lambda view: view.structure, share("chance")),
     Metric("n_edges", "  edge pixels", "{:d}", "",
            lambda view: view.structure and view.structure.edges, lambda hands, _: sum(hands)),
     Metric("texture", "texture {} px", "{:.2f}", "near 1",

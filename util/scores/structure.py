@@ -38,8 +38,6 @@ class Structure(NamedTuple):
     edges: int = 0  # inner edges of the source
     kept: int = 0  # those of them that the translation shows
     chance: float = 0.0  # how many it would show if they lay elsewhere: the mean over eight displacements by 12 pixels
-    strong: int = 0  # strong edges of the translation
-    new: int = 0  # those of them that the source does not show
 
 
 class SourceEdges:
@@ -56,20 +54,17 @@ class SourceEdges:
         self._box = bounding_box(mask, margin=2)
         self._mask = mask[self._box]
         self._inside = distance_inside(self._mask) > MARGIN * scale
-        self._of_source = self._responses, found = self._edges_of(source)
+        self._responses, found = self._edges_of(source)
         edges = found if depth is None else depth_edges(depth[self._box], self._mask) & self._inside
         self._wanted = _Edges.find(self._responses, edges, STRONG if depth is None else VISIBLE)
 
     def compare(self, translated: np.ndarray) -> Structure:
         """What became of the edges in a translation, uint8 RGB (H, W, 3)."""
-        responses, found = self._of_source if translated is self.source else self._edges_of(translated)
-        fresh = _Edges.find(responses, found, STRONG)
+        responses = self._responses if translated is self.source else self._edges_of(translated)[0]
         return Structure(
             edges=len(self._wanted.rows),
             kept=int(self._wanted.shown_by(responses).sum()),
             chance=self._wanted.shown_by_chance(responses, self._inside, CHANCE_SHIFT * self.scale),
-            strong=len(fresh.rows),
-            new=int((~fresh.shown_by(self._responses)).sum()),
         )
 
     def _edges_of(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data.composites.labelled_hands import HandsOnBackgrounds
+from data.labelled_hands import HandsOnBackgrounds
 from data.loader import stream_loader
 from models.supervised import Supervised
 from util.training.checkpoints import Progress

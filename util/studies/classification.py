@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from scipy.stats import binomtest
 
-from data.composites.labelled_hands import KINDS, HandFile, HandsOnBackgrounds, Sample
-from data.composites.pasting import open_backgrounds
+from data.labelled_hands import KINDS, HandFile, HandsOnBackgrounds, Sample
 from data.loader import ordered_batches, to_device
+from data.pasting import open_backgrounds
 from models.supervised import HandClassifier
 from util.drawing import INK, SIZE, draw_text, sheet
 from util.files import as_utf8, csv_text, write_bytes

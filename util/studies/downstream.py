@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.composites.annotated_hands import AnnotatedHand, AnnotatedHands, background_bank, cut_out
+from data.annotated_hands import AnnotatedHand, AnnotatedHands, background_bank, cut_out
 from data.demo import CAMERA
 from data.frames import Domains, Frame
 from data.hands import Hand

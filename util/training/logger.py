@@ -27,7 +27,7 @@ except ImportError:  # Windows has none
 
 LOG_FILE = "log.jsonl"
 DISTANCES = ("fd", "fid", "score")  # of a validation's scores
-NOT_JUDGED = ("structure_chance", "new_edges", "n_edges")  # they explain others; log.jsonl and TensorBoard have them
+NOT_JUDGED = ("structure_chance", "n_edges")  # they explain others; log.jsonl and TensorBoard have them
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # the bar fills the rest of the line
 READ_EVERY = 25  # steps, at most, between two reads of the device, which wait for it
 MOST_SKIPPED = 30  # steps in a row, then training stops; fp16's scaler needs 16 to come down from its first scale to 1

@@ -19,8 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.composites.labelled_hands import PARTS, HandsOnBackgrounds
-from data.composites.pasting import (
+from data.hands import Hand
+from data.joints import N_JOINTS
+from data.labelled_hands import PARTS, HandsOnBackgrounds
+from data.pasting import (
     Background,
     Placement,
     noisy,
@@ -29,8 +31,6 @@ from data.composites.pasting import (
     place_points,
     random_placement,
 )
-from data.hands import Hand
-from data.joints import N_JOINTS
 from util.images import mask_to_tensor, to_tensor
 
 CANVAS = 1.5  # side of a prepared hand's canvas over the picture's: what is turned and moved into view is there

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.composites.pasting import Background, Placement, composite, mask_of_crop, random_placement
 from data.listing import images_below, warn_skipped
+from data.pasting import Background, Placement, composite, mask_of_crop, random_placement
 from data.samples import shuffled_index
 from data.splits import Split, shuffled
 from util.errors import UsageError
