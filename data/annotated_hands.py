@@ -22,15 +22,7 @@ from torch import Tensor
 from data.hands import Hand
 from data.joints import N_JOINTS
 from data.labelled_hands import PARTS, HandsOnBackgrounds
-from data.pasting import (
-    Background,
-    Placement,
-    noisy,
-    open_backgrounds,
-    place_hand,
-    place_points,
-    random_placement,
-)
+from data.pasting import Background, Placement, noisy, open_backgrounds, place_hand, place_points, random_placement
 from util.images import mask_to_tensor, to_tensor
 
 CANVAS = 1.5  # side of a prepared hand's canvas over the picture's: what is turned and moved into view is there

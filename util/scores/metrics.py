@@ -80,7 +80,7 @@ class Metric:
     key: str  # its entry in metrics.json
     label: str  # in tables; {} is the part of an entry of several
     form: str
-    better: str  # "higher" or "lower", by which images are sorted, too; "near 1", "1 or less"; "": not judged
+    better: str  # "higher", "lower", "near 1", "1 or less"; "": not judged
     measure: Callable[[View], Any]  # a hand's figure, None where it has none
     pool: Pool = mean  # (figures of hands, of photographs) -> the entry
     real: str = ""  # what photographs score

@@ -195,8 +195,7 @@ def report(matrix: np.ndarray, names: Sequence[str]) -> dict:
 
 def wilson_interval(successes: int, total: int) -> tuple[float, float]:
     """The 95 % score interval of a binomial share (Wilson 1927), which stays sensible near 0 and 1 and for small totals."""
-    interval = binomtest(successes, total).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    return tuple(map(float, binomtest(successes, total).proportion_ci(0.95, method="wilson")))
 
 
 def reports(experiment: Experiment, by_kind: np.ndarray) -> dict[str, dict]:
