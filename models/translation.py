@@ -1,6 +1,7 @@
 """Translating hands, uint8 in and uint8 out: a hand's box is cut out, painted by a generator, put back, and composited."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,9 +19,11 @@ from models import GENERATOR
 from models.hgan import HGAN, translate
 from util.images import to_uint8
 from util.runtime import Amp
+from util.workers import in_threads
 
 BOX_MARGIN = 4  # pixels around the hand
 MIN_BOX = 64  # pixels; the box of a smaller hand includes more background
+AT_ONCE = 4  # batches that a CPU translates at a time
 WHOLE = 2048 * 2048  # pixels of the largest image that is not translated in tiles, which save memory
 TILE, OVERLAP = 1024, 128  # pixels: side of a tile, and what neighbours share at least
 
@@ -67,9 +70,31 @@ class HandTranslator:
         return [each.image for each in self._translate(range(len(hands)), hands)]
 
     def stream(self, regions: HandRegions, *, batch_size: int = 1, num_workers: int = 0) -> Iterator[Translation]:
-        """Translate every region that can be read, in order; neighbours of one size are translated together."""
-        for indices, hands in same_sized_batches(readable(regions, num_workers=num_workers), batch_size):
-            yield from self._translate(indices, hands)
+        """Translate every region that can be read, in order; neighbours of one size are read together.
+
+        A CPU translates several batches at a time, each with its share of PyTorch's threads, as one hand is too little
+        work for all of them, but large images one after another, to save memory.
+        """
+        threads = torch.get_num_threads()
+        at_once = min(AT_ONCE, threads) if self.device.type == "cpu" and threads > 1 else 0
+        alone = threading.Lock()
+
+        def share_threads() -> None:
+            torch.get_num_threads()  # in a new thread, the first call sets the process's number
+            torch.set_num_threads(threads // at_once)
+
+        def translate(batch: tuple[list[int], list[Hand]]) -> list[Translation]:
+            indices, hands = batch
+            large = len(hands) * hands[0].mask.size > WHOLE // AT_ONCE
+            with alone if large else contextlib.nullcontext():
+                return self._translate(indices, hands)
+
+        batches = same_sized_batches(readable(regions, num_workers=num_workers), batch_size)
+        try:
+            for translations in in_threads(translate, batches, count=at_once, start=share_threads):
+                yield from translations
+        finally:
+            torch.set_num_threads(threads)  # share_threads has changed it for threads to come
 
     @_untuned_convolutions()
     def _translate(self, indices: Sequence[int], hands: Sequence[Hand]) -> list[Translation]:

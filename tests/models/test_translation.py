@@ -1,5 +1,10 @@
 """Translating hands: their bounding boxes, several at a time, and large images in tiles."""
 
+import threading
+import time
+from collections import Counter
+from multiprocessing.pool import ThreadPool
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +13,7 @@ from helpers import CPU, build, draw_hand
 from data.frames import frames_in_folder
 from data.hands import Hand
 from data.samples import HandRegions, stack
+from models import translation
 from models.hgan import translate
 from models.translation import HandTranslator, hand_bounds, paint_in_tiles, tiles, translator_of
 from util.images import to_uint8, write_png
@@ -88,13 +94,68 @@ def test_cudnn_tunes_no_shape_of_a_box(monkeypatch):
     assert tuned == [False, False] and torch.backends.cudnn.benchmark
 
 
-def test_hands_of_several_sizes_come_in_order(tmp_path):
-    translator = HandTranslator(lambda images, masks: -images, CPU, masked=True, crop_to_hand=True)
-    for place, each in enumerate(translator.stream(hands_in(tmp_path, 8), batch_size=3)):
+@pytest.fixture
+def four_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_cpu_translates_hands_side_by_side_each_with_its_share_of_threads(tmp_path, four_threads, monkeypatch):
+    """Two at a time, with two of four threads each: neither ends before both have begun."""
+    monkeypatch.setattr(translation, "AT_ONCE", 2)
+    met, seen = threading.Barrier(2, timeout=30), []
+
+    def paint(images, masks):
+        met.wait()
+        seen.append(torch.get_num_threads())
+        return -images
+
+    regions = hands_in(tmp_path, 8)
+    translated = list(HandTranslator(paint, CPU, masked=True, crop_to_hand=True).stream(regions))
+    assert seen == [2] * 8
+    assert [each.index for each in translated] == list(range(8))
+    for each in translated:
         image, mask = each.source.image, each.source.mask
-        assert each.index == place and np.array_equal(each.image[~mask], image[~mask])
         assert np.abs(each.image[mask].astype(int) - (255 - image[mask])).max() <= 1
-    assert place == 7
+        assert np.array_equal(each.image[~mask], image[~mask])
+    with ThreadPool(1) as pool:
+        assert (torch.get_num_threads(), pool.apply(torch.get_num_threads)) == (4, 4)
+
+
+def test_large_images_are_translated_one_after_another(tmp_path, four_threads, monkeypatch):
+    monkeypatch.setattr(translation, "WHOLE", 4 * 88 * 88)  # images of 96 pixels are large, those of 80 and 88 are not
+    at_once, most = Counter(), Counter()
+    lock = threading.Lock()
+
+    def paint(images, masks):
+        size = Counter([images.shape[-1]])
+        with lock:
+            at_once.update(size)
+            most.update(at_once - most)
+        time.sleep(0.05)
+        with lock:
+            at_once.subtract(size)
+        return images
+
+    monkeypatch.setattr(translation, "paint_in_tiles", lambda paint, images, masks: paint(images, masks))
+    regions = hands_in(tmp_path, 12)
+    assert len(list(HandTranslator(paint, CPU, masked=True, crop_to_hand=False).stream(regions))) == 12
+    assert most[96] == 1 and max(most.values()) > 1
+
+
+def test_a_failure_in_a_thread_ends_the_stream_in_its_turn(tmp_path, four_threads):
+    def paint(images, masks):
+        if images.shape[-1] == 96:
+            raise RuntimeError("no memory left")
+        return images
+
+    stream = HandTranslator(paint, CPU, masked=True, crop_to_hand=False).stream(hands_in(tmp_path, 9))
+    assert [next(stream).index, next(stream).index] == [0, 1]
+    with pytest.raises(RuntimeError, match="no memory left"):
+        next(stream)
+    assert torch.get_num_threads() == 4
 
 
 @pytest.mark.parametrize("masked", [True, False])
