@@ -13,6 +13,24 @@ from typing import Any, NoReturn
 
 from util.errors import UsageError
 
+RENAMED = {  # flags of the CycleGAN code base, and what to use in their place
+    "--gpu_ids": "use --device; CUDA_VISIBLE_DEVICES=0 chooses the GPU, torchrun trains on several",
+    "--num_threads --nThreads": "use --num_workers",
+    "--load_size --loadSize": "use --load_scale, a factor; by default hands keep their own size",
+    "--fineSize --preprocess --resize_or_crop": "crops of --crop_size are cut from images at their own size",
+    "--serial_batches": "images are always paired at random; --seed repeats the draws",
+    "--which_direction": "use test.py --direction StoR (synthetic to real) or RtoS",
+    "--lambda_A --lambda_B": "use --lambda_cycle, the same for both directions",
+    "--gan_mode --no_lsgan": "the adversarial loss is always LSGAN",
+    "--niter --niter_decay --n_epochs_decay --lr_policy --lr_decay_iters": "use --n_epochs and --lr_decay",
+    "--epoch_count": "use --continue_train, which goes on from the last save",
+    "--print_freq --save_latest_freq": "use --log_freq and --save_freq, in steps",
+    "--update_html_freq --no_html --display_id": "use --display_freq; pictures go to TensorBoard",
+    "--how_many --ntest": "use test.py --num_test",
+    "--which_epoch --load_iter": "use test.py --epoch",
+    "--which_model_netG --which_model_netD": "use --netG and --netD",
+}
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser with two levels of help, whose errors are a UsageError of one sentence."""
@@ -59,12 +77,14 @@ class Parser(argparse.ArgumentParser):
         return argparse.Namespace(**defaults | given, explicit=sorted(given))
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
-        """As argparse's, but reports an unknown flag before a missing one, with the most similar flag there is."""
+        """As argparse's, but reports an unknown flag before a missing one, with what to use in its place."""
         args = sys.argv[1:] if args is None else list(args)
         for flag in (word.partition("=")[0] for word in args if re.match(r"--?[A-Za-z]", word)):
             if flag not in self._option_string_actions:
+                hints = [use for old, use in RENAMED.items() if flag in old.split()]
                 near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
-                self.error(f"there is no flag {flag}" + "".join(f": did you mean {each}?" for each in near))
+                hints += [f"did you mean {each}?" for each in near]
+                self.error(": ".join([f"there is no flag {flag}", *hints[:1]]))
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
@@ -12,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from util.errors import UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
 
 LOCK_FILE = ".lock"
 
@@ -52,7 +56,8 @@ def locked(file: Path, *, wait: bool = False) -> Iterator[None]:
     """
     with open(file, "a") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl:
+                fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             said = "is in use by another process; wait for it to end, or choose another folder"
             raise UsageError(f"{file.parent} {said}") from None

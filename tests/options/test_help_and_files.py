@@ -72,6 +72,8 @@ def test_the_page_of_defaults_is_not_stale():
     "command, words",
     [
         ("train --name x --batchSize 4", ["no flag --batchSize", "did you mean --batch_size?"]),
+        ("train --name x --gpu_ids 0", ["no flag --gpu_ids", "use --device"]),
+        ("train --name x --nThreads 2", ["no flag --nThreads", "use --num_workers"]),
         ("classify --exp table2", ["no flag --exp"]),
         ("train --name x --without common_masks", ["--without", "common_mask"]),
         ("train --name x --continue_train=yes", ["--continue_train", "'yes'"]),
