@@ -31,18 +31,13 @@ def key_colour_mask(rgb: np.ndarray) -> np.ndarray:
     return cv2.inRange(rgb, SYNTHETIC_KEY, SYNTHETIC_KEY) == 0
 
 
-def chroma_key_mask(rgb: np.ndarray, low: tuple = GREEN_LOW, high: tuple = GREEN_HIGH) -> np.ndarray:
-    """Every pixel outside the range of a screen's colour, in OpenCV's HSV (hue 0 to 179), ends included."""
-    return cv2.inRange(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV), low, high) == 0
+def chroma_key_mask(rgb: np.ndarray) -> np.ndarray:
+    """Every pixel outside the range of the green screen's colour, ends included."""
+    return cv2.inRange(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV), GREEN_LOW, GREEN_HIGH) == 0
 
 
-def binarise(grey: np.ndarray, threshold: int = 0) -> np.ndarray:
-    """uint8 (H, W) -> mask: brighter than the threshold; 0 chooses it by Otsu's method.
-
-    A single value is all hand above middle grey, else none.
-    """
-    if threshold:
-        return grey > threshold
+def binarise(grey: np.ndarray) -> np.ndarray:
+    """uint8 (H, W) -> mask: brighter than Otsu's threshold. A single value is all hand above middle grey, else none."""
     low, high, *_ = cv2.minMaxLoc(grey)
     if low == high:
         return np.full(grey.shape, low > 127)
@@ -214,14 +209,13 @@ KEPT = "kept"
 
 @dataclass(frozen=True, kw_only=True)
 class RefineOptions:
-    """The steps' parameters; the flags of preprocess_py of the same names explain them.
+    """The steps' parameters; the flags of preprocess_masks.py of the same names explain them.
 
     The paper's steps are median, largest component, closing and erosion. It does not give their sizes: these are the least
     that remove speckle, join cracks and take a pixel off the border. Limits of area and contours are the released code's.
     """
 
     median: int = 5
-    threshold: int = 0
     close: int = 3
     erode: int = 3
     snap: int = 8
@@ -231,8 +225,6 @@ class RefineOptions:
     max_contours: int = 60
     mask_values: Ranges | None = None
     fallback: bool = True
-    key_low: tuple[int, int, int] = GREEN_LOW
-    key_high: tuple[int, int, int] = GREEN_HIGH
 
 
 @dataclass(frozen=True)
@@ -256,9 +248,9 @@ def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions
 
     grey: uint8 (H, W), a raw mask. rgb: uint8 (H, W, 3), its photograph, or None to do without.
     """
-    before = binarise(grey, options.threshold)
+    before = binarise(grey)
     filtered = cv2.medianBlur(grey, options.median) if options.median > 1 else grey
-    mask = binarise(filtered, options.threshold)
+    mask = binarise(filtered)
     if mask.all() or not mask.any():
         return None, Verdict("all hand" if mask.all() else "no hand", "mask", float(before.mean()))
     contours = count_contours(mask)

@@ -121,7 +121,7 @@ def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | 
         return mask, replace(verdict, source=f"mask, {remark}" if remark else "mask")
     faults = f"mask: {verdict.verdict}"
     if options.fallback:
-        keyed = masks.chroma_key_mask(rgb, options.key_low, options.key_high)
+        keyed = masks.chroma_key_mask(rgb)
         mask, from_key = refine_mask(keyed.view(np.uint8) * 255, rgb, options)
         if mask is not None:
             return mask, replace(from_key, source=f"chroma key, {faults}")
