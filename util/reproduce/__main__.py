@@ -14,8 +14,8 @@ from util.reproduce.stages import GROUPS, Runner, choose, create_stages, places_
 log = logging.getLogger("reproduce")
 
 
-def reproduce_parser() -> Parser:
-    """The parser of util.reproduce."""
+def parse_reproduce(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse argv (None: the command line); `.folder` is RESULTS_DIR/paper. Raises UsageError."""
     parser = Parser(
         prog="python -m util.reproduce",
         description="Train, translate, compare and classify everything that the paper reports, and write one page: "
@@ -31,14 +31,8 @@ def reproduce_parser() -> Parser:
     add = parser.group("what to do")
     groups = "; ".join(f"{name}: {text}" for name, text in GROUPS.items())
     add("only", None, [], f"only these stages, by name or group ({groups})", nargs="+", metavar="STAGE")
-    add(
-        "models",
-        tuple(MODELS),
-        list(MODELS),
-        "models of Table I; the first is that of figures and studies",
-        nargs="+",
-        metavar="MODEL",
-    )
+    text = "models of Table I; the first is that of figures and studies"
+    add("models", tuple(MODELS), list(MODELS), text, nargs="+", metavar="MODEL")
     add("dry_run", bool, False, "print the plan, and do nothing else")
 
     add = parser.group("budget, the same for every training")
@@ -48,13 +42,13 @@ def reproduce_parser() -> Parser:
     add("classify_images", integer(1), 10**6, "most images a domain that are translated for the classifications")
 
     add = parser.group('flags for single commands, in one word with "=": --train_flags="--ngf 32"')
-    for name, command in (
-        ("train", "train.py of the five models"),
-        ("silnet", "train.py of SilNet"),
-        ("test", "test.py of the test split"),
-        ("classify", "classify.py"),
-        ("downstream", "test.py --downstream segmentation"),
-    ):
+    commands = {
+        "train": "train.py of the five models",
+        "silnet": "train.py of SilNet",
+        "test": "test.py of the test split",
+    }
+    commands |= {"classify": "classify.py", "downstream": "test.py --downstream segmentation"}
+    for name, command in commands.items():
         add(f"{name}_flags", shlex.split, [], f"for {command}", metavar="FLAGS")
 
     add = parser.group("machine and files")
@@ -64,12 +58,7 @@ def reproduce_parser() -> Parser:
     add("jobs", integer(1, 256), None, "run N commands in parallel, each on a CPU thread")
     add("checkpoints_dir", Path, Path("checkpoints") / "paper", "folder of the runs")
     add("results_dir", Path, Path("results"), "results go to RESULTS_DIR/paper")
-    return parser
-
-
-def parse_reproduce(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse argv (None: the command line); `.folder` is RESULTS_DIR/paper. Raises UsageError."""
-    opt = reproduce_parser().parse_args(argv)
+    opt = parser.parse_args(argv)
     opt.folder = opt.results_dir / "paper"
     known = [*GROUPS, *(stage.name for stage in create_stages(opt))]
     unknown = " ".join(name for name in opt.only if name not in known)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from scipy.stats import binomtest
 
+from data.labelled_hands import KINDS
 from models import MODELS
 from models.features.registry import load_feature_net
 from options.test_options import test_parser
@@ -104,7 +105,7 @@ def taken_for_real(paper: str, calls: Mapping[str, tuple[int, int]]) -> Claim:
     synthetic hands itself tests nothing.
     """
     shares = {kind: 100 * count / total for kind, (count, total) in calls.items()}
-    synthetic, real, generated = (wilson_interval(*calls[kind]) for kind in ("synthetic", "real", "generated"))
+    synthetic, real, generated = (wilson_interval(*calls[kind]) for kind in KINDS)
     measured = (
         f"called real: {shares['generated']:.1f} % of {calls['generated'][1]} generated hands ({in_percent(generated)}), "
         f"{shares['real']:.1f} % of real and {shares['synthetic']:.1f} % of synthetic ones"
@@ -247,11 +248,8 @@ def classifier_claims(opt: Namespace) -> list[Claim]:
     found = [Claim(text, UNTESTED, "classify.py has not been run") for text in (TAKEN, MIXED, CONFUSED)]
     if table2:
         known, unknown = (table2["results"]["syn_rea"][test_set]["confusion"] for test_set in ("syn_rea", "syn_gen"))
-        calls = {
-            "synthetic": called_real(known, 0),
-            "real": called_real(known, 1),
-            "generated": called_real(unknown, 1),
-        }
+        tested = ((known, 0), (known, 1), (unknown, 1))
+        calls = {kind: called_real(*each) for kind, each in zip(KINDS, tested)}
         found[0] = taken_for_real(TAKEN, calls)
         found[1] = mixing_helps(MIXED, rightly_classified(folders[0] / "predictions.csv", "syn_gen"))
     if table3:

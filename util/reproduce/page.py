@@ -1,7 +1,7 @@
 """paper.md and index.html: the paper's tables and figures as reproduced here, and which of its claims hold."""
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,6 @@ from util.drawing import sheet, spread
 from util.files import write_bytes
 from util.images import read_mask, read_rgb
 from util.reproduce.claims import (
-    Comparison,
     classifier_claims,
     common_sources,
     deep_inside,
@@ -21,7 +20,7 @@ from util.reproduce.claims import (
     test_folder,
 )
 from util.reproduce.stages import SILNET, Stage, duration, real_root
-from util.results.pages import comparison_table, table, write_pages
+from util.results.pages import comparison_table, html_page, table
 from util.run import OPTIONS_FILE, load_options
 from util.training.logger import read_log
 
@@ -67,24 +66,40 @@ def write_page(opt: Namespace, stages: list[Stage]) -> Path:
         table(["the paper", "verdict", "measured here"], lines),
         VERDICTS,
         *training_section(opt, rows),
-        *table_one_section(rows, comparisons),
+        "## Table I",
+        comparison_table(rows) if rows else "Not there yet: no model's test split has been translated and scored.",
+        "Differences between models (95 % interval); below zero, the first is better:" if comparisons else "",
+        table(["by", "difference"], [[each.measure, each.text()] for each in comparisons]) if comparisons else "",
         *(figures[name] for name in ("fig1", "fig3", "masks", "fig4", "fig5")),
-        *(part for title, (folder, name) in studies.items() for part in (f"## {title}", study(folder), figures[name])),
-        f"## Commands\n\nWhat `python -m util.reproduce` ran, in order:\n\n```\n{commands}\n```",
     ]
-    write_pages(opt.folder, "paper.md", title=TITLE, text="\n\n".join(part for part in parts if part) + "\n")
-    return opt.folder / "index.html"
-
-
-def study(folder: Path) -> str:
-    """The table of a study."""
-    return (folder / "table.md").read_text(encoding="utf-8") if (folder / "table.md").exists() else "Not there yet."
+    for title, (folder, name) in studies.items():
+        file = folder / "table.md"
+        parts += [f"## {title}", file.read_text(encoding="utf-8") if file.exists() else "Not there yet.", figures[name]]
+    parts.append(f"## Commands\n\nWhat `python -m util.reproduce` ran, in order:\n\n```\n{commands}\n```")
+    text, page = "\n\n".join(filter(None, parts)) + "\n", opt.folder / "index.html"
+    write_bytes(opt.folder / "paper.md", text.encode())
+    write_bytes(page, html_page(TITLE, text).encode())
+    return page
 
 
 def training_section(opt: Namespace, rows: Mapping[str, dict]) -> list[str]:
     """What was trained, on what, for how long, and with which frozen networks."""
-    runs = [opt.checkpoints_dir / name for name in (SILNET, *opt.models)]
-    lines = [training_row(run) for run in runs if (run / OPTIONS_FILE).exists()]
+    lines = []
+    for run in (opt.checkpoints_dir / name for name in (SILNET, *opt.models)):
+        if not (run / OPTIONS_FILE).exists():
+            continue
+        options = load_options(run)
+        resolved, images = options["resolved"], options["resolved"]["images"]["train"]
+        step, seconds = 0, 0.0
+        for entry in read_log(run):
+            if entry.get("seconds"):
+                seconds += entry["seconds"] * (entry["step"] - step)
+                step = entry["step"]
+        vgg = (resolved.get("vgg_weights") or {}).get("source", "")
+        crops = f"{options['crop_size']} px, batch {options['batch_size']}"
+        settings = "as published" if options.get("paper") else "this project's"
+        count = f"{images['synthetic']} / {images['real']}"
+        lines.append([run.name, str(step), duration(seconds), crops, count, vgg, resolved["device_name"], settings])
     if not lines:
         return []
     header = ["run", "steps", "time of its steps", "crops", "images syn / real", "VGG16", "device", "settings"]
@@ -93,39 +108,6 @@ def training_section(opt: Namespace, rows: Mapping[str, dict]) -> list[str]:
     nets = ", ".join(sorted({row["feature_net"] for row in rows.values()}))
     notes = f"The checkpoints scored are of step {steps}, by features of {nets}." if rows else ""
     return ["## What was trained", f"Data: `{data}`.", table(header, lines), notes]
-
-
-def training_row(run: Path) -> list[str]:
-    """A run in the table of trainings."""
-    options = load_options(run)
-    resolved = options["resolved"]
-    step, seconds = 0, 0.0
-    for entry in read_log(run):
-        if entry.get("seconds"):
-            seconds += entry["seconds"] * (entry["step"] - step)
-            step = entry["step"]
-    images = resolved["images"]["train"]
-    return [
-        run.name,
-        str(step),
-        duration(seconds),
-        f"{options['crop_size']} px, batch {options['batch_size']}",
-        f"{images['synthetic']} / {images['real']}",
-        (resolved.get("vgg_weights") or {}).get("source", ""),
-        resolved["device_name"],
-        "as published" if options.get("paper") else "this project's",
-    ]
-
-
-def table_one_section(rows: Mapping[str, dict], comparisons: Sequence[Comparison]) -> list[str]:
-    """Table I, and the differences between the perceptual models and the baselines."""
-    if not rows:
-        return ["## Table I", "Not there yet: no model's test split has been translated and scored."]
-    parts = ["## Table I", comparison_table(dict(rows))]
-    if comparisons:
-        parts.append("Differences between models (95 % interval); below zero, the first is better:")
-        parts.append(table(["by", "difference"], [[each.measure, each.text()] for each in comparisons]))
-    return parts
 
 
 # ------------------------------------------------------------------ figures
@@ -150,11 +132,15 @@ def draw_figures(opt: Namespace, models: list[str]) -> dict[str, np.ndarray]:
     drawn = {}
     names = common_sources(opt, models)
     if names:
-        drawn["fig5"] = model_figure(opt, models, some_of(names, ROWS))
+        columns = [test_folder(opt, models[0]) / "synthetic", *(test_folder(opt, m) / "generated" for m in models)]
+        rows = [[read_rgb(column / name) for column in columns] for name in some_of(names, ROWS)]
+        drawn["fig5"] = sheet(rows, columns=["synthetic", *models], side=SIDE)
     if opt.models[0] in models and names:
-        labels = ["synthetic", "translated"]
+        labels, sources, masks = ["synthetic", "translated"], shown / "synthetic", shown / "masks" / "synthetic"
         drawn["fig1"] = pair_figure(shown, some_of(names, COLUMNS), labels)
-        drawn["fig3"] = pair_figure(shown, strongest_shading(shown, names, COLUMNS), labels)
+        steps = {name: shading_step(read_rgb(sources / name), read_mask(masks / name)) for name in names}
+        strongest = sorted(names, key=lambda name: (-steps[name], name))[:COLUMNS]
+        drawn["fig3"] = pair_figure(shown, strongest, labels)
     if (back / "metrics.json").exists():
         real = sorted(path.relative_to(back / "generated") for path in (back / "generated").rglob("*.png"))
         drawn["fig4"] = pair_figure(back, some_of(real, COLUMNS), ["real", "translated"])
@@ -178,13 +164,6 @@ def pair_figure(folder: Path, names: list[Path], labels: list[str]) -> np.ndarra
     return sheet(rows, labels=labels, side=SIDE)
 
 
-def model_figure(opt: Namespace, models: list[str], names: list[Path]) -> np.ndarray:
-    """Fig. 5: a row a hand, the synthetic one first and then what each model makes of it."""
-    columns = [test_folder(opt, models[0]) / "synthetic", *(test_folder(opt, m) / "generated" for m in models)]
-    rows = [[read_rgb(column / name) for column in columns] for name in names]
-    return sheet(rows, columns=["synthetic", *models], side=SIDE)
-
-
 def shading_step(image: np.ndarray, mask: np.ndarray, *, margin: int = 8) -> float:
     """The strongest step of brightness inside the hand, in grey levels a pixel, away from its outline; 0 without an inside.
 
@@ -195,12 +174,3 @@ def shading_step(image: np.ndarray, mask: np.ndarray, *, margin: int = 8) -> flo
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 2.0)
     slope = np.hypot(*np.gradient(grey))
     return float(np.quantile(slope[inside], 0.999)) if inside.any() else 0.0
-
-
-def strongest_shading(folder: Path, names: list[Path], count: int) -> list[Path]:
-    """The sources with the strongest shading steps, strongest first."""
-    strength = {
-        name: shading_step(read_rgb(folder / "synthetic" / name), read_mask(folder / "masks" / "synthetic" / name))
-        for name in names
-    }
-    return sorted(names, key=lambda name: (-strength[name], name))[:count]

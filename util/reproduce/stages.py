@@ -11,7 +11,6 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 from util import workers
@@ -50,12 +49,24 @@ class Stage:
 
 def create_stages(opt: Namespace) -> list[Stage]:
     """All stages for these options, each after those that it reads."""
-    stages = [_train(opt, model) for model in (SILNET, *opt.models)] + [_translate(opt, model) for model in opt.models]
-    root = real_root(opt)
+    stages, root, first = [], real_root(opt), opt.models[0]
     if root and any(root.iterdir()) and os.access(root, os.W_OK):  # else its masks are taken as they are
         command = ("preprocess_masks.py", "--real_root", str(root))
-        stages.insert(0, Stage(name="masks", command=command, output=root / "masks_report.csv"))
-    return stages + _studies(opt, opt.models[0])
+        stages.append(Stage(name="masks", command=command, output=root / "masks_report.csv"))
+    stages += [_train(opt, model) for model in (SILNET, *opt.models)]
+    few, all_images = (["--num_test", str(number)] for number in (opt.num_test, opt.classify_images))
+    scored = [*few, "--silnet", str(opt.checkpoints_dir / SILNET), *opt.test_flags]
+    stages += [_test(opt, m, f"translate_{m}", "test", *scored, after=(SILNET,)) for m in opt.models]
+    # What is done with the first model alone: the way back, the classifications and the downstream study.
+    stages.append(_test(opt, first, "back", "test_RtoS", "--direction", "RtoS", "--no-metrics", *few))
+    stages.append(_test(opt, first, "classify_hands", "all", "--phase", "all", "--no-metrics", *all_images))
+    for experiment in ("table2", "table3"):
+        name, run = f"classify_{experiment}", opt.folder / "classify" / experiment
+        flags = ["--experiment", experiment, *_use(opt, first), *_flags(opt, "seed"), *opt.classify_flags]
+        where = {"after": ("classify_hands",), "output": run / "metrics.json", "run": run}
+        stages.append(Stage(name=name, command=("classify.py", *flags), **where))
+    study = ["--downstream", "segmentation", *opt.downstream_flags]
+    return [*stages, _test(opt, first, "downstream", "downstream/segmentation", *study)]
 
 
 def real_root(opt: Namespace) -> Path | None:
@@ -95,31 +106,6 @@ def _test(opt: Namespace, model: str, name: str, written: str, *flags: str, afte
     """A test.py of a model. written: the folder that it writes."""
     command, output = ("test.py", *_use(opt, model), *flags), opt.folder / model / written / "metrics.json"
     return Stage(name=name, command=command, after=(f"train_{model}", *after), output=output)
-
-
-def _translate(opt: Namespace, model: str) -> Stage:
-    flags = ["--num_test", str(opt.num_test), "--silnet", str(opt.checkpoints_dir / SILNET), *opt.test_flags]
-    return _test(opt, model, f"translate_{model}", "test", *flags, after=(SILNET,))
-
-
-def _studies(opt: Namespace, model: str) -> list[Stage]:
-    """What is done with one model: the way back, the classifications and the downstream study."""
-
-    def classify(experiment: str) -> Stage:
-        name, run = f"classify_{experiment}", opt.folder / "classify" / experiment
-        flags = ["--experiment", experiment, *_use(opt, model), *_flags(opt, "seed"), *opt.classify_flags]
-        where = {"after": ("classify_hands",), "output": run / "metrics.json", "run": run}
-        return Stage(name=name, command=("classify.py", *flags), **where)
-
-    test = partial(_test, opt, model)
-    few, all_images = (["--no-metrics", "--num_test", str(number)] for number in (opt.num_test, opt.classify_images))
-    study = ["--downstream", "segmentation", *opt.downstream_flags]
-    return [
-        test("back", "test_RtoS", "--direction", "RtoS", *few),
-        test("classify_hands", "all", "--phase", "all", *all_images),
-        *map(classify, ("table2", "table3")),
-        test("downstream", "downstream/segmentation", *study),
-    ]
 
 
 def choose(stages: list[Stage], only: list[str]) -> list[Stage]:

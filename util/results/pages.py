@@ -2,12 +2,10 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import markdown
 
 from models import MODELS
-from util.files import write_bytes
 from util.scores.metrics import METRICS
 
 STYLE = """
@@ -42,12 +40,6 @@ def html_page(title: str, text: str, below: str = "") -> str:
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
         f"<style>{STYLE}</style>\n</head>\n<body>\n{body}\n{below}\n</body>\n</html>\n"
     )
-
-
-def write_pages(folder: Path, name: str, *, title: str, text: str) -> None:
-    """Write name (a .md file) and index.html to the folder."""
-    write_bytes(folder / name, text.encode())
-    write_bytes(folder / "index.html", html_page(title, text).encode())
 
 
 def gallery(rows: Sequence[tuple[str, Mapping[str, str]]]) -> str:
@@ -142,15 +134,12 @@ def comparison_table(runs: Mapping[str, Mapping]) -> str:
         made = [run, scores["model"], scores["netG"], scores["netD"], str(scores["step"])]
         lines.append([*made, *distances(scores), *published])
     rows = {run: {label: cells for label, *cells in hand_rows(scores)} for run, scores in runs.items()}
-    known = {label: cells for each in reversed(rows.values()) for label, cells in each.items()}
+    known: dict[str, list[str]] = {}
+    for each in rows.values():
+        known = known | each | known  # the order of all, the cells of the first
     of_hands = [
-        [
-            label.strip(),
-            known[label][1],
-            *(each[label][0] if label in each else "" for each in rows.values()),
-            *known[label][2:],
-        ]
-        for label in dict.fromkeys(label for each in rows.values() for label in each)
+        [label.strip(), untranslated, *(each.get(label, [""])[0] for each in rows.values()), *others]
+        for label, (_, untranslated, *others) in known.items()
     ]
     meaning = "Inception features" if name == "fid" else f"{first['feature_net']} features, which is not FID"
     text = [
