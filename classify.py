@@ -73,8 +73,7 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     for name in experiment.training_sets:
         samples = training_samples(experiment, name, hands["train"])
         log.info("training on %s: %d images; testing on %d a kind", name, len(samples), counts["test"])
-        where = {"classes": len(experiment.classes), "study": folder, "device": device, "amp": amp}
-        predictions[name] = run_training_set(name, samples, tested, opt=opt, **where)
+        predictions[name] = run_training_set(name, samples, tested, opt=opt, study=folder, device=device, amp=amp)
 
     write_predictions(folder / "predictions.csv", experiment, tested, predictions)
     confusions = {name: confusion_by_kind(tested, judged) for name, judged in predictions.items()}

@@ -16,23 +16,19 @@ def train(
     *,
     folder: Path,
     batch_size: int,
-    total_steps: int,
-    log_every: int,
     seed: int,
     num_workers: int,
     start: Progress | None = None,
     board: Path | None = None,
-    save_every: int = 0,
+    **schedule: int,
 ) -> None:
-    """Train net in `folder` to total_steps, from `start` (default: the first step). board: TensorBoard's folder, if not that.
-
-    Raises util.errors.Stopped on SIGINT and SIGTERM.
-    """
+    """Train net in `folder` from `start` (default: the first step). board: TensorBoard's folder, if not that. schedule:
+    total_steps and others of Schedule. Raises util.errors.Stopped on SIGINT and SIGTERM."""
     start = start or Progress()
     loader = stream_loader(stream, batch_size, num_workers=num_workers, start_step=start.step)
     folder.mkdir(parents=True, exist_ok=True)
-    steps = {"total_steps": total_steps, "steps_per_epoch": max(1, round(len(stream) / batch_size))}
-    schedule = Schedule(**steps, log_every=log_every, save_every=save_every)
-    with RunLogger(folder, first_step=start.step, **steps, images_per_step=batch_size, board=board) as logger:
+    plan = Schedule(steps_per_epoch=max(1, round(len(stream) / batch_size)), **schedule)
+    steps = {"first_step": start.step, "total_steps": plan.total_steps, "steps_per_epoch": plan.steps_per_epoch}
+    with RunLogger(folder, **steps, images_per_step=batch_size, board=board) as logger:
         run = {"folder": folder, "device": net.device, "seed": seed}
-        fit(net, iter(loader), **run, schedule=schedule, progress=start, logger=logger)
+        fit(net, iter(loader), **run, schedule=plan, progress=start, logger=logger)

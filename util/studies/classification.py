@@ -103,23 +103,16 @@ def dataset(samples: Sequence[Sample], opt: Namespace, part: str) -> HandsOnBack
 
 
 def run_training_set(
-    name: str,
-    samples: list[Sample],
-    tested: list[Sample],
-    *,
-    opt: Namespace,
-    classes: int,
-    study: Path,
-    device: torch.device,
-    amp: Amp,
+    name: str, samples: list[Sample], tested: list[Sample], *, opt: Namespace, study: Path, **where: torch.device | Amp
 ) -> np.ndarray:
     """Train a classifier on `samples` in the study's folder, or continue it with --continue_train, and judge `tested`.
 
-    opt: the flags of classify.py. Returns float64 (N, classes): each sample's probability of each class, on the test part's
-    backgrounds. Raises util.errors.Stopped on SIGINT and SIGTERM.
+    opt: the flags of classify.py. where: the classifier's device and amp. Returns float64 (N, classes): each sample's
+    probability of each class, on the test part's backgrounds. Raises util.errors.Stopped on SIGINT and SIGTERM.
     """
     seed_everything(opt.seed)
-    net = HandClassifier(vit=opt.vit, img_size=opt.img_size, num_classes=classes, lr=opt.lr, amp=amp, device=device)
+    classes = len(EXPERIMENTS[opt.experiment].classes)
+    net = HandClassifier(vit=opt.vit, img_size=opt.img_size, num_classes=classes, lr=opt.lr, **where)
     folder = study / "runs" / name
     train(
         net,
@@ -136,7 +129,7 @@ def run_training_set(
     )
     loader = ordered_batches(dataset(tested, opt, "test"), opt.batch_size, num_workers=opt.num_workers)
     rows = [
-        net.probabilities(to_device(batch, device)["image"]).double().cpu()
+        net.probabilities(to_device(batch, net.device)["image"]).double().cpu()
         for batch in progress(loader, total=math.ceil(len(tested) / opt.batch_size), desc="testing", unit="batch")
     ]
     return torch.cat(rows).numpy()

@@ -38,8 +38,6 @@ SETS = {"synthetic": "(a) synthetic", "translated": "(b) translated", "real": "(
 SHOWN = 160  # pixels: side of a picture in samples.png
 OUTLINE = (255, 60, 150)  # of what is taken for hand: a colour that hands and rooms do not have
 PCK_SHARE = 0.05  # of the picture's side, within which a joint counts as correct
-
-
 # {task: {measure: (its name in the table, how a value is written, 1 if more is better, else -1)}}
 MEASURES = {
     "segmentation": {"iou": ("IoU", "{:.3f}", 1)},
@@ -188,14 +186,7 @@ def gap_closed(
     return {"gain": gain, "gap": gap, "spread": spread, "share": share, "verdict": verdict}
 
 
-def report(
-    opt: Namespace,
-    scores: Mapping[str, Mapping[str, Sequence[float]]],
-    gaps: Mapping[str, Mapping],
-    *,
-    train_images: int,
-    test_images: int,
-) -> str:
+def report(opt: Namespace, scores: Mapping[str, Mapping], gaps: Mapping, *, train_images: int, test_images: int) -> str:
     """table.md. scores: {measure: {set: one value a seed}}; gaps: {measure: what gap_closed gives}."""
     measures, size = MEASURES[opt.downstream], opt.downstream_size
 

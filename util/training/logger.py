@@ -87,7 +87,7 @@ class LossMeter:
                 )
 
 
-class RunLogger:
+class RunLogger(contextlib.ExitStack):
     """Writes a run's numbers and pictures; `with` closes it.
 
     repeats_validation: the validation of first_step is done again. board: TensorBoard's folder (default: folder/tensorboard).
@@ -104,24 +104,18 @@ class RunLogger:
         repeats_validation: bool = False,
         board: Path | None = None,
     ) -> None:
+        super().__init__()
         self.folder, self.steps_per_epoch, self.images_per_step = folder, steps_per_epoch, images_per_step
         self.total_steps, self.step = total_steps, first_step
         _drop_repeated(folder, first_step, repeats_validation)
-        self._log = open(folder / LOG_FILE, "a", encoding="utf-8")
-        self._board = SummaryWriter(str(board or folder / "tensorboard"), purge_step=first_step + 1)
+        self._log = self.enter_context(open(folder / LOG_FILE, "a", encoding="utf-8"))
+        board = board or folder / "tensorboard"
+        self._board = self.enter_context(SummaryWriter(str(board), purge_step=first_step + 1))
         shown = {"disable": None, "dynamic_ncols": True, "bar_format": BAR}  # None: only on a terminal
-        self._bar = tqdm(total=total_steps, initial=first_step, **shown)
+        self._bar = self.enter_context(tqdm(total=total_steps, initial=first_step, **shown))
+        self.enter_context(logging_redirect_tqdm())
         self._since, self._since_step = time.perf_counter(), first_step
         self._paced_from: tuple[int, float] | None = None  # a step and when it ended
-
-    def __enter__(self) -> "RunLogger":
-        self._open = contextlib.ExitStack()
-        for part in (self._log, self._board, self._bar, logging_redirect_tqdm()):
-            self._open.enter_context(part)
-        return self
-
-    def __exit__(self, *error) -> None:
-        self._open.close()
 
     def advance(self) -> None:
         """Count one more step."""
