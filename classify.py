@@ -18,7 +18,7 @@ from data.labelled_hands import KINDS, PARTS, Sample, draw_balanced, pools_of_fo
 from data.splits import SPLIT_FILE, load_split
 from util.files import locked, write_bytes, write_json
 from util.images import write_png
-from util.run import OPTIONS_FILE, environment, make_folder, open_run, plain_options, save_options
+from util.run import OPTIONS_FILE, environment, load_options, make_folder, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device
 from util.studies.classification import (
     EXPERIMENTS,
@@ -105,6 +105,7 @@ def pools(opt: argparse.Namespace) -> dict:
     """All hands, by part, kind and source."""
     share = opt.test_per_class / (opt.test_per_class + opt.train_per_class)
     if opt.name:
+        load_options(opt.checkpoints_dir / opt.name)  # it says which runs there are
         split = load_split(opt.checkpoints_dir / opt.name / SPLIT_FILE)
         return pools_of_run(opt.results_dir / opt.name, split, seed=opt.seed, test_share=share)
     folders = {"synthetic": opt.synth_dir, "real": opt.real_dir, "generated": opt.gen_dir}

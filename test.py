@@ -19,6 +19,7 @@ from util.results.selection import data_roots, frames_to_test, limited, split_fr
 from util.results.translate import translate_folder, translate_split
 from util.results.write import write_comparison
 from util.runtime import resolve_amp, resolve_device, seed_everything
+from util.scores.distances import LEAST_IMAGES
 from util.studies.downstream import study
 from util.training.logger import setup_logging
 
@@ -51,6 +52,12 @@ def main(opt: argparse.Namespace | None = None) -> int:
         net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device)
         silnets = {name: known_silnet(opt, model) for name, model in models.items()}
     frames = frames_to_test(opt, models)
+    for chosen in frames.values() if opt.metrics else ():
+        fewest = min(map(len, chosen.values()))
+        if fewest < LEAST_IMAGES:
+            raise UsageError(
+                f"{fewest} test images of a domain, but a distance needs at least {LEAST_IMAGES}: raise --num_test, or give --no-metrics"
+            )
     tested = {name: translate_split(opt, name, each, frames[name], net, silnets[name]) for name, each in models.items()}
     if len(tested) > 1:
         write_comparison(opt.results_dir / f"compare{way(opt)}", tested)

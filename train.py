@@ -61,7 +61,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
 
     # Data
     frames = open_frames(opt, reading(opt))
-    if here.rank == 0 and not (folder / SPLIT_FILE).exists():
+    if here.rank == 0 and not stored:  # a file that is there is of a first try that ended before its first step
         sizes = {"val_size": opt.val_size, "test_size": opt.test_size}
         save_split(folder / SPLIT_FILE, make_split(frames, split_by=opt.split_by, seed=opt.seed, **sizes))
     distributed.barrier()
@@ -169,7 +169,7 @@ def check_frozen(frozen: dict[str, dict | None], stored: dict) -> None:
     for flag, record in frozen.items():
         if record and stored[flag]["sha256"] != record["sha256"]:
             raise UsageError(
-                f"the run was started with another --{flag}, {stored[flag]}, than {record}; pass the same file"
+                f"the run was started with another file of --{flag}: {stored[flag]}; it has changed, or another was given"
             )
 
 

@@ -74,8 +74,11 @@ def into_region(points: np.ndarray, region: dict) -> np.ndarray:
 
 
 def load_regions(folder: str | os.PathLike) -> list[dict]:
-    """The entries of a results folder's regions.json, which test.py writes; see docs/joints.md."""
-    return json.loads((Path(folder) / "regions.json").read_text(encoding="utf-8"))
+    """The entries of a results folder's regions.json; see docs/joints.md. Raises UsageError where there is none."""
+    file = Path(folder) / "regions.json"
+    if not file.exists():
+        raise UsageError(f"{folder} holds no {file.name}; give a results folder that test.py wrote")
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def draw_skeleton(image: np.ndarray, points: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:

@@ -18,6 +18,8 @@ import scipy.linalg
 
 from util.errors import UsageError
 
+LEAST_IMAGES = 4  # a set of which halves have a distance: the floor's
+
 _warn_once = functools.cache(logging.getLogger(__name__).warning)  # validation repeats throughout a training run
 
 
@@ -90,7 +92,7 @@ def floor(real: np.ndarray, *, seed: int = 0, splits: int = 4) -> float:
     A perfect translator would not score lower. As halves are small, and so biased upwards, the true floor is somewhat
     lower. Raises UsageError below four images.
     """
-    real = checked_features(real, least=4)
+    real = checked_features(real, least=LEAST_IMAGES)
     random, half = np.random.default_rng(seed), len(real) // 2
     orders = [random.permutation(len(real)) for _ in range(splits)]
     return float(np.mean([frechet(real[order[:half]], real[order[half : 2 * half]]) for order in orders]))
