@@ -35,6 +35,9 @@ def open_frames(opt: Namespace, reading: Reading) -> Domains:
             ensure_demo(DEMO_ROOT, num_workers=max(2, opt.num_workers))
         distributed.barrier()
     roots = {"dataroot": opt.dataroot, "synth_root": opt.synth_root, "real_root": opt.real_root}
+    for flag in ("synth_root", "real_root"):
+        if roots[flag] and not roots[flag].is_dir():
+            raise UsageError(f"--{flag} {roots[flag]} is not a folder")
     return check_masks(find_frames(**roots, layout=opt.dataset_mode, reading=reading))
 
 

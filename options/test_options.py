@@ -108,6 +108,8 @@ def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if opt.input:
         idle = given(*NOT_OF_A_FOLDER)
         refuse(idle, f"--input translates a folder, not a split; drop {idle}")
+    refuse(opt.objects and not opt.input, "--objects belongs to --input: a run's test data is what it was trained with")
+    refuse(len(set(opt.name)) < len(opt.name), f"--name {' '.join(opt.name)}: a run is given twice")
     refuse(opt.export and opt.input, "--export writes a generator and translates nothing; drop --input")
     refuse(len(opt.name) > 1 and (opt.export or opt.input), "--input and --export take one model; give one --name")
     refuse(opt.annotations and opt.crop, "--annotations are in the pixels of whole images; add --no-crop")

@@ -13,7 +13,7 @@ from helpers import KEY, TINY, command, draw_hand, same
 
 import test as test_script
 import train
-from data import regions
+from data import samples
 from data.demo import ensure_demo
 from data.frames import DOMAINS
 from models import MODELS
@@ -74,13 +74,13 @@ def test_resuming_is_exact(fit, tmp_path, flags):
 
 @pytest.mark.parametrize(("more", "chosen_by"), [((), "score"), (("--paper",), "fd")])
 def test_validation_keeps_the_best(fit, tmp_path, monkeypatch, more, chosen_by):
-    readers, read = set(), regions.ordered_items
+    readers, read = set(), samples.ordered_items
 
     def ordered_items(part, *, num_workers):
         readers.add(num_workers)
         return read(part, num_workers=num_workers)
 
-    monkeypatch.setattr(regions, "ordered_items", ordered_items)
+    monkeypatch.setattr(samples, "ordered_items", ordered_items)
     status, said = fit("--max_steps", 4, "--val_interval", 0.1, "--val_size", 3, "--num_workers", 1, *more)
     assert status == 0 and readers == {1}, said
     folder = tmp_path / "run"
