@@ -54,6 +54,26 @@ def hands_root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small_root(tmp_path_factory) -> Path:
+    """The least of them, for runs of the least networks."""
+    return write_hands(tmp_path_factory.mktemp("small"), frames=1, size=48)
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory) -> Path:
+    """A run of one step on a tiny demo: its checkpoints folder."""
+    import train
+    from data.demo import ensure_demo
+
+    root = tmp_path_factory.mktemp("demo")
+    ensure_demo(root / "data", num_workers=0, frames_per_camera=1, frames_per_user=1)
+    where = ("--name", "run", "--checkpoints_dir", root, "--dataroot", root / "data")
+    flags = ("--netD", "pixel", "--max_steps", 1, "--test_size", 2, "--val_size", 1)
+    assert command(train.main, *where, *TINY, *flags) == 0
+    return root
+
+
+@pytest.fixture(scope="session")
 def real_hands() -> Path:
     """The root of real input in the hands layout, from the environment; skips where there is none."""
     return Path(os.environ.get("HGAN_HANDS") or pytest.skip("HGAN_HANDS is unset: no real hands to test on"))

@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import cv2
@@ -78,17 +80,12 @@ def photographed_hands(number: int = 3, size: int = 64) -> list[tuple[np.ndarray
     return [draw_hand(random, size=size, background=PHOTO) for _ in range(number)]
 
 
-def write_image(folder: Path, name: str, image: np.ndarray, mask: np.ndarray) -> None:
-    """An image as a PNG, without its mask."""
-    write_png(folder / f"{name}.png", image)
+def write_pixels(folder: Path, name: str, pixels: np.ndarray, *_) -> None:
+    """An image, without its mask, or a mask, as a PNG."""
+    write_png(folder / f"{name}.png", pixels)
 
 
-def write_mask(folder: Path, name: str, mask: np.ndarray) -> None:
-    """A mask as a PNG."""
-    write_png(folder / f"{name}.png", mask)
-
-
-def write_unaligned(root: Path, write_image=write_image, write_mask=write_mask, number: int = 3) -> Path:
+def write_unaligned(root: Path, write_image=write_pixels, write_mask=write_pixels, number: int = 3) -> Path:
     """trainA and trainB of hands; write_image(folder, name, image, mask), write_mask(folder of masks, name, mask)."""
     for letter in "AB":
         folder, masks = root / f"train{letter}", root / f"train{letter}_masks"
@@ -219,11 +216,6 @@ def start_script(command: Sequence[object], log: Path, **environment: object) ->
     return start_call(partial(_script, [*map(str, command)], Path.cwd()), log, **environment)
 
 
-def start_train(argv: list[object], log: Path, **environment: object) -> BaseProcess:
-    """Start train.py with these arguments."""
-    return start_script(["train.py", *argv], log, **environment)
-
-
 def _script(command: list[str], folder: Path) -> None:
     os.chdir(folder)
     sys.argv = command
@@ -243,19 +235,10 @@ class MeanColour:
         return torch.tensor(np.array([image.mean((0, 1)) for image in images]), dtype=torch.float32)
 
 
-class Child:
-    """A process by the methods of subprocess.Popen that util.workers and its callers use."""
+class Child(SimpleNamespace):
+    """A process by those methods of subprocess.Popen that are used."""
 
-    def __init__(self, process: BaseProcess) -> None:
-        self.process, self.pid = process, process.pid
-        self.terminate, self.kill, self.poll = process.terminate, process.kill, lambda: process.exitcode
-
-    @property
-    def returncode(self) -> int | None:
-        return self.process.exitcode
-
-    def wait(self, seconds: float = 300) -> int:
-        return wait(self.process, seconds=seconds)
+    returncode = property(lambda self: self.process.exitcode)
 
 
 def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> Child:
@@ -263,7 +246,9 @@ def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, 
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
         file.write(f"$ {workers.shell_line(command)}\n")
-    return Child(start_script(command, log, **environment or {}))
+    child = start_script(command, log, **environment or {})
+    calls = {"terminate": child.terminate, "kill": child.kill, "poll": lambda: child.exitcode}
+    return Child(process=child, wait=partial(wait, child), **calls)
 
 
 def run_ranks(count: int, start: Callable[..., BaseProcess], log: Path) -> list[int]:
@@ -275,7 +260,7 @@ def run_ranks(count: int, start: Callable[..., BaseProcess], log: Path) -> list[
     return [wait(rank) for rank in ranks]
 
 
-def wait(child: BaseProcess, *, seconds: float = 300) -> int:
+def wait(child: BaseProcess, seconds: float = 300) -> int:
     """The child's exit status, negative for the signal that ended it. One that hangs is killed, and fails the test."""
     child.join(seconds)
     if child.exitcode is None:
@@ -283,6 +268,19 @@ def wait(child: BaseProcess, *, seconds: float = 300) -> int:
         child.join()
         raise TimeoutError(f"process {child.pid} hangs")
     return child.exitcode
+
+
+def within(seconds: float, happens: Callable[[], bool], *, every: float = 0.05) -> bool:
+    """Whether it happens within so many seconds."""
+    end = time.monotonic() + seconds
+    while not happens() and time.monotonic() < end:
+        time.sleep(every)
+    return happens()
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    """{path below root: what the file holds}"""
+    return {path.relative_to(root): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 def descendants(process: int) -> list[int]:

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from helpers import contents
 
 from data.demo import (
     BACKGROUND_DEPTH,
@@ -120,27 +121,23 @@ def test_raw_masks_are_spoilt_and_the_screen_is_green_and_uneven(real):
         assert screen[:, 1].std() > 3
 
 
-def _files(root):
-    return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
 def test_an_interrupted_demo_goes_on_to_the_same_bytes(demo, tmp_path):
-    files, root, part = _files(demo), tmp_path / "demo", tmp_path / ".demo.part2"
+    files, root, part = contents(demo), tmp_path / "demo", tmp_path / ".demo.part2"
     for path in files:
         if "cam01" in path.parts or "user01" in path.parts:
             (part / path).parent.mkdir(parents=True, exist_ok=True)
             (part / path).write_bytes(files[path])
     ensure_demo(root, num_workers=2, frames_per_camera=2, frames_per_user=1)
-    assert _files(root) == files and not part.exists()
+    assert contents(root) == files and not part.exists()
     ensure_demo(root)  # complete: nothing is added
-    assert len(_files(root)) == len(files)
+    assert len(contents(root)) == len(files)
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "0_color.png").write_bytes(b"photograph")
     with pytest.raises(UsageError, match="not the demo"):
         ensure_demo(tmp_path, num_workers=0, frames_per_camera=1, frames_per_user=1)
-    assert len(_files(tmp_path)) == 1
+    assert len(contents(tmp_path)) == 1
 
 
 def test_domains_share_no_pose():

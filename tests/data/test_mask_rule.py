@@ -8,7 +8,7 @@ from collections import Counter
 import cv2
 import numpy as np
 import pytest
-from helpers import KEY, draw_hand, photographed_hands, write_hands, write_image, write_mask, write_unaligned
+from helpers import KEY, draw_hand, photographed_hands, write_hands, write_pixels, write_unaligned
 from PIL import Image
 
 from data.checks import check_masks
@@ -43,30 +43,30 @@ def on_its_side(image: np.ndarray) -> Image.Image:
 ON_ITS_SIDE = Image.Exif()
 ON_ITS_SIDE[0x0112] = 6  # the tag that turns it upright
 CASES = {
-    "bmp": (write_image, masks_as(lambda m: m * 255, "bmp")),
+    "bmp": (write_pixels, masks_as(lambda m: m * 255, "bmp")),
     "alpha": (lambda d, n, i, m: write_png(d / f"{n}.png", np.dstack([i, m * np.uint8(255)])), lambda *_: None),
     "color and mask": (
-        lambda d, n, *pixels: write_image(d, f"{n}_color", *pixels),
-        lambda d, n, m: write_mask(d, f"{n}_mask", m),
+        lambda d, n, *pixels: write_pixels(d, f"{n}_color", *pixels),
+        lambda d, n, m: write_pixels(d, f"{n}_mask", m),
     ),
     "upper case": (
         lambda d, n, i, m: write_png(d / f"HAND_{n}_Color.PNG", i),
         lambda d, n, m: write_png(d / f"hand_{n}_MASK.Png", m),
     ),
     "unicode": (
-        lambda d, n, *pixels: write_image(d, unicodedata.normalize("NFD", f"hände{n}"), *pixels),
-        lambda d, n, m: write_mask(d, f"hände{n}", m),
+        lambda d, n, *pixels: write_pixels(d, unicodedata.normalize("NFD", f"hände{n}"), *pixels),
+        lambda d, n, m: write_pixels(d, f"hände{n}", m),
     ),
-    "beside": (lambda d, n, i, m: (write_image(d, n, i, m), write_mask(d, f"{n}_mask", m)), lambda *_: None),
-    "0 and 1": (write_image, masks_as(lambda m: m)),
-    "0 and 128": (write_image, masks_as(lambda m: m * 128)),
-    "16-bit ids": (write_image, masks_as(lambda m: m.astype(np.uint16) * 5)),
-    "16-bit white": (write_image, masks_as(lambda m: m.astype(np.uint16) * 65535)),
-    "palette": (write_image, by_pillow(with_palette)),
-    "one bit": (write_image, by_pillow()),
-    "cut-out": (write_image, masks_as(lambda m: np.dstack([m * 0] * 3 + [m * 255]))),
-    "red": (write_image, masks_as(lambda m: np.dstack([m * 0, m * 0, m * 255]))),
-    "lossy": (write_image, masks_as(lambda m: m * 255, "jpg")),
+    "beside": (lambda d, n, i, m: (write_pixels(d, n, i, m), write_pixels(d, f"{n}_mask", m)), lambda *_: None),
+    "0 and 1": (write_pixels, masks_as(lambda m: m)),
+    "0 and 128": (write_pixels, masks_as(lambda m: m * 128)),
+    "16-bit ids": (write_pixels, masks_as(lambda m: m.astype(np.uint16) * 5)),
+    "16-bit white": (write_pixels, masks_as(lambda m: m.astype(np.uint16) * 65535)),
+    "palette": (write_pixels, by_pillow(with_palette)),
+    "one bit": (write_pixels, by_pillow()),
+    "cut-out": (write_pixels, masks_as(lambda m: np.dstack([m * 0] * 3 + [m * 255]))),
+    "red": (write_pixels, masks_as(lambda m: np.dstack([m * 0, m * 0, m * 255]))),
+    "lossy": (write_pixels, masks_as(lambda m: m * 255, "jpg")),
     "webp": (
         by_pillow(suffix="webp", lossless=True),
         by_pillow(lambda m: Image.fromarray(m * np.uint8(255)), "webp", lossless=True),

@@ -50,12 +50,11 @@ def write_tree(root: Path, hands: list, n_frames: int = 8) -> Path:
     return root
 
 
-def command_line(*arguments: str | Path) -> list:
-    return [sys.executable, ROOT / "preprocess_masks.py", *arguments]
+SCRIPT = (sys.executable, ROOT / "preprocess_masks.py")
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess:
-    return subprocess.run(command_line(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run([*SCRIPT, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def outputs(root: Path) -> dict[str, bytes]:
@@ -217,7 +216,7 @@ def test_killed_and_rerun_loses_no_mask(tmp_path, hands):
     assert command("--real_root", whole, "--num_workers", "0").returncode == 0
     made: dict[Path, int] = {}
     for how in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
-        line = command_line("--real_root", cut, "--num_workers", "2")
+        line = [*SCRIPT, "--real_root", cut, "--num_workers", "2"]
         run = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while run.poll() is None and len(list(cut.glob("**/mask_refined/*_mask.png"))) <= len(made) + 25:
             time.sleep(0.002)

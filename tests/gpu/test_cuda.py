@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from helpers import CPU, ROOT, TINY, make_batch, run_ranks, same, start_call, write_hands
+from helpers import CPU, ROOT, TINY, make_batch, run_ranks, same, start_call
 
 from models import MODELS
 from models.config import network_config, objective
@@ -187,41 +187,36 @@ def run(*arguments: object, device: str = "cuda", **launch: tuple) -> dict:
     return load_checkpoint(tmp_path / name / "latest.pt")
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    return write_hands(tmp_path_factory.mktemp("data"), frames=1)
-
-
 @pytest.mark.parametrize("net", ["pixel", "patch", "perceptual"])
-def test_deterministic_runs_are_equal_bit_for_bit(cuda, tmp_path, root, net):
+def test_deterministic_runs_are_equal_bit_for_bit(cuda, tmp_path, small_root, net):
     flags = ("--netD", net, "--deterministic", "--dropout", "--max_steps", 6)
-    assert same(run(tmp_path, "a", root, *flags), run(tmp_path, "b", root, *flags))
+    assert same(run(tmp_path, "a", small_root, *flags), run(tmp_path, "b", small_root, *flags))
 
 
 @pytest.mark.parametrize("amp", ["off", "bf16"])
-def test_a_recorded_run_saves_and_goes_on(cuda, tmp_path, root, amp):
+def test_a_recorded_run_saves_and_goes_on(cuda, tmp_path, small_root, amp):
     """A whole run: loader, validation, pictures and checkpoints around the recording. The losses are finite."""
     flags = f"--cuda_graphs --amp {amp} --num_workers 1 --val_interval 0.5 --display_freq 4".split()
-    run(tmp_path, "run", root, *flags, "--max_steps", 12)
-    assert run(tmp_path, "run", root, *flags, "--max_steps", 20, "--continue_train")["step"] == 20
+    run(tmp_path, "run", small_root, *flags, "--max_steps", 12)
+    assert run(tmp_path, "run", small_root, *flags, "--max_steps", 20, "--continue_train")["step"] == 20
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     losses = [value for line in lines for name, value in line.items() if name.startswith(("G_", "D_"))]
     assert losses and all(map(math.isfinite, losses))
 
 
-def test_a_run_goes_on_on_the_other_device(cuda, tmp_path, root):
-    run(tmp_path, "run", root, "--max_steps", 2)
-    run(tmp_path, "run", root, "--max_steps", 4, "--continue_train", device="cpu")
-    assert run(tmp_path, "run", root, "--max_steps", 6, "--continue_train")["step"] == 6
+def test_a_run_goes_on_on_the_other_device(cuda, tmp_path, small_root):
+    run(tmp_path, "run", small_root, "--max_steps", 2)
+    run(tmp_path, "run", small_root, "--max_steps", 4, "--continue_train", device="cpu")
+    assert run(tmp_path, "run", small_root, "--max_steps", 6, "--continue_train")["step"] == 6
 
 
-def test_two_gpus_train_together(cuda, tmp_path, root):
+def test_two_gpus_train_together(cuda, tmp_path, small_root):
     if torch.cuda.device_count() < 2:
         pytest.skip("one GPU: NCCL takes one process a card")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2)
-    content = run(tmp_path, "run", root, "--max_steps", 4, launch=torchrun)
+    content = run(tmp_path, "run", small_root, "--max_steps", 4, launch=torchrun)
     assert content["step"] == 4 and len(content["ranks"]) == 2
-    assert run(tmp_path, "run", root, "--max_steps", 6, "--continue_train")["step"] == 6
+    assert run(tmp_path, "run", small_root, "--max_steps", 6, "--continue_train")["step"] == 6
 
 
 def share(device: torch.device) -> None:
@@ -242,8 +237,8 @@ def test_two_processes_share_a_card_by_gloo(cuda, tmp_path):
     assert run_ranks(2, partial(start_call, partial(share, cuda)), log) == [0, 0], log.read_text()
 
 
-def test_out_of_memory_is_one_sentence(cuda, tmp_path, root):
+def test_out_of_memory_is_one_sentence(cuda, tmp_path, small_root):
     # Some 18 GB of activations for each of twelve images that a generator is given: too much for a card, not for the host.
     flags = ("--crop_size", 2048, "--batch_size", 2, "--ngf", 64, "--max_steps", 1, "--device", "cuda")
-    done = script(tmp_path, "run", root, *flags)
+    done = script(tmp_path, "run", small_root, *flags)
     assert done.returncode == 1 and "--crop_size" in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import CPU, KEY, TINY, command, draw_hand, photographed_hands, same, write_hands
+from helpers import CPU, KEY, TINY, command, draw_hand, photographed_hands, same
 
 import test as test_script
 import train
@@ -69,15 +69,10 @@ def test_the_ground_is_light_whatever_the_hand_is_painted():
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    return write_hands(tmp_path_factory.mktemp("hands"))
-
-
-@pytest.fixture(scope="module")
-def runs(root, tmp_path_factory) -> Path:
+def runs(hands_root, tmp_path_factory) -> Path:
     """A folder of runs: "silnet", a small SilNet that has learnt the drawn blobs."""
     runs = tmp_path_factory.mktemp("runs")
-    where = ("--name", "silnet", "--dataroot", root, "--checkpoints_dir", runs)
+    where = ("--name", "silnet", "--dataroot", hands_root, "--checkpoints_dir", runs)
     watch = ("--max_steps", 50, "--display_freq", 50, "--val_interval", 4, "--n_epochs", 20)
     assert command(train.main, *where, *SMALL, *watch) == 0
     return runs
@@ -114,8 +109,8 @@ def resumes_exactly(folder, *flags: object) -> bool:
     return straight["step"] == 2 and same(straight, resumed)
 
 
-def test_resuming_is_exact(root, tmp_path):
-    assert resumes_exactly(tmp_path, "--dataroot", root, *SMALL)
+def test_resuming_is_exact(hands_root, tmp_path):
+    assert resumes_exactly(tmp_path, "--dataroot", hands_root, *SMALL)
 
 
 def test_a_checkpoint_is_found_by_name_folder_and_file(runs, silnet, tmp_path, caplog):
@@ -159,9 +154,9 @@ def recoloured(images, masks):
 
 
 @pytest.fixture(scope="module")
-def shape_of(root, silnet):
+def shape_of(hands_root, silnet):
     """shape_of(generator, crop_to_hand=False) -> its entries on the synthetic hands, with "baseline"."""
-    regions = HandRegions(find_frames(dataroot=root)["synthetic"], crop=96)
+    regions = HandRegions(find_frames(dataroot=hands_root)["synthetic"], crop=96)
 
     def scores(generate, *, crop_to_hand: bool = False) -> dict:
         sides = [], []
@@ -199,12 +194,12 @@ def test_geometric_loss_by_hand():
 @pytest.mark.parametrize(
     "flags", [("--model", "pixcyclegan4"), ("--netD", "pixel", "--mask", "--lambda_geo", "2")], ids=["bare", "masked"]
 )
-def test_runs_with_it_resume_exactly_and_are_scored(run_main, light_features, root, runs, tmp_path, flags):
+def test_runs_with_it_resume_exactly_and_are_scored(run_main, light_features, hands_root, runs, tmp_path, flags):
     """The generators learn from it, SilNet does not; and test.py knows the run's SilNet without being told."""
     best, mine = (runs / "silnet" / "best.pt").read_bytes(), tmp_path / "mine.pt"
     mine.write_bytes(best)
     flags = ("--lambda_geo", 1, "--silnet", mine, "--lr_decay", "none", *flags)
-    where = ("--dataroot", root, *TINY, "--crop_size", 64, *flags)
+    where = ("--dataroot", hands_root, *TINY, "--crop_size", 64, *flags)
     assert resumes_exactly(tmp_path, *where) and mine.read_bytes() == best
     line = json.loads((tmp_path / "straight" / "log.jsonl").read_text().splitlines()[-1])
     assert line["G_geo"] > 0

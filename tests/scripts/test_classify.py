@@ -5,7 +5,6 @@ import dataclasses
 import itertools
 import json
 import logging
-from argparse import SUPPRESS
 from pathlib import Path
 from unittest.mock import DEFAULT, Mock
 
@@ -13,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, same
+from helpers import same
 
 import classify
 from data.labelled_hands import (
@@ -32,7 +31,6 @@ from data.labelled_hands import (
 from data.pasting import open_backgrounds
 from models import VITS
 from models.supervised import HandClassifier
-from options.classify_options import classify_parser
 from util.checkpoint_file import load_checkpoint
 from util.errors import UsageError
 from util.images import write_png
@@ -262,9 +260,3 @@ def test_backgrounds_do_not_know_the_class(folders, train: bool) -> None:
     plain, swapped = (stream(folders, train=train, flip_labels=flip) for flip in (False, True))
     assert any(plain[k]["label"] != swapped[k]["label"] for k in range(10))
     assert all(torch.equal(plain[k]["image"], swapped[k]["image"]) for k in range(10))
-
-
-def test_every_flag_is_read() -> None:
-    text = "".join((ROOT / name).read_text() for name in ("classify.py", "util/studies/classification.py"))
-    flags = {action.dest for action in classify_parser()._actions} - {"help", SUPPRESS}
-    assert not {flag for flag in flags if f"opt.{flag}" not in text}

@@ -6,7 +6,6 @@ from sklearn import metrics as sklearn
 
 from data.labelled_hands import KINDS
 from options.classify_options import parse_classify
-from util.errors import UsageError
 from util.studies.classification import (
     DEEP,
     PALE,
@@ -104,23 +103,3 @@ def test_options_default_to_the_paper(tmp_path) -> None:
     assert (opt.vit, opt.img_size, opt.n_epochs, opt.lr) == ("base", 224, 20, 1e-5)
     assert (opt.train_per_class, opt.test_per_class, opt.background_root) == (10500, 3500, None)
     assert opt.explicit == ["experiment", "name"]
-
-
-HERE = "--synth_dir . --gen_dir ."
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        ("", "--synth_dir, --real_dir, --gen_dir missing"),
-        (HERE, "--real_dir missing"),
-        ("--name msh4 --gen_dir .", "choose a run"),
-        ("--name msh4 --img_size 100", "not a multiple of 16"),
-        ("--name msh4 --experiment table4", "table2"),
-        ("--name msh4 --background_root none", "does not exist"),
-        ("--name msh4 --lr 0", "above 0"),
-    ],
-)
-def test_options_that_cannot_be_are_refused(flags: str, words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        parse_classify(["--experiment", "table2", *flags.split()])

@@ -6,20 +6,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, TINY, command, draw_hand
+from helpers import CPU, draw_hand
 
 import test as test_script
-import train
 from data import annotated_hands as annotated
 from data.annotated_hands import AnnotatedHands, background_bank, cut_out, motion_matrix, move, photograph
-from data.demo import ensure_demo
 from data.hands import Hand
 from data.joints import read_joints
 from data.loader import collate
 from data.pasting import Placement, place_hand, place_points, random_placement
 from models.supervised import SIGMA, TASKS, DownstreamNet, keypoint_loss, locate
 from options.test_options import parse_test
-from util.errors import UsageError
 from util.images import ImageError, read_rgb
 from util.runtime import Amp
 from util.studies.downstream import OUTLINE, draw, gap_closed, predict, score
@@ -179,18 +176,6 @@ def test_pictures():
 
 
 RUN = ("--name", "run", "--checkpoints_dir")
-
-
-@pytest.fixture(scope="module")
-def demo_run(tmp_path_factory):
-    """A run of one step on a tiny demo: its checkpoints folder."""
-    root = tmp_path_factory.mktemp("demo")
-    ensure_demo(root / "data", num_workers=0, frames_per_camera=1, frames_per_user=1)
-    flags = (*TINY, "--netD", "pixel", "--max_steps", 1, "--test_size", 2, "--val_size", 1)
-    assert command(train.main, *RUN, root, "--dataroot", root / "data", *flags) == 0
-    return root
-
-
 SMALL = (
     *("--downstream_steps", 2, "--downstream_seeds", 2, "--downstream_size", 64, "--downstream_width", 2),
     *("--downstream_batch", 2, "--num_workers", 0, "--amp", "off", "--device", "cpu"),
@@ -225,17 +210,3 @@ def test_keypoints_need_joints(fit, tmp_path, run_main):
     status, message = run_main(test_script.main, *flags, "--downstream", "keypoints")
     assert status == 2 and "only the demo has them" in message and "--downstream segmentation" in message
     assert run_main(test_script.main, *flags, "--downstream", "segmentation")[0] == 0
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--downstream_seeds 2", "--downstream_seeds needs --downstream"),
-        ("--downstream segmentation --direction RtoS", "drop --direction RtoS"),
-        ("--downstream segmentation --phase all", "drop --phase"),
-        ("--downstream segmentation --input .", "--input"),
-    ],
-)
-def test_flags_that_cannot_work(flags, message):
-    with pytest.raises(UsageError, match=message):
-        parse_test(["--name", "x", *flags.split()])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import TINY, draw_hand, write_hands
+from helpers import TINY, contents, draw_hand, parser_of
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -19,11 +19,9 @@ import test as test_script
 import train
 from data.frames import Frame
 from data.hands import read_hand
-from options.classify_options import classify_parser, parse_classify
-from options.preprocess_masks_options import preprocess_masks_parser
+from options.classify_options import parse_classify
 from options.test_options import parse_test
-from options.test_options import test_parser as parser_of_test
-from options.train_options import parse_train, train_parser
+from options.train_options import parse_train
 from util.errors import UsageError
 from util.images import ImageError
 
@@ -78,10 +76,6 @@ def test_loaders_take_or_name_every_file(tmp_path_factory, image, mask, kind):
         assert hand.image.dtype == np.uint8 and hand.image.shape == (*hand.mask.shape, 3) and hand.mask.any()
 
 
-def contents(root: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
-
-
 @given(files=st.dictionaries(NAMES, st.tuples(FILES, FILES), min_size=1, max_size=15))
 @example(files={"\r": (spoiled("whole", 0), spoiled("whole", 1))})
 @settings(max_examples=10, **NO_CHECKS)
@@ -97,16 +91,15 @@ def test_preprocess_masks_survives_any_tree(run_main, tmp_path, files):
     assert status == (not list(tmp_path.rglob("mask_refined/*.png"))) and "Traceback" not in said, said
     after = contents(tmp_path)
     assert all(after[path] == data for path, data in before.items())
-    made = {tmp_path / f"masks_{name}" for name in ("report.csv", "options.json", "preview.png")} | {tmp_path / ".lock"}
+    made = {Path(name) for name in ("masks_report.csv", "masks_options.json", "masks_preview.png", ".lock")}
     assert all(path in made or path.parent.name == "mask_refined" for path in after.keys() - before.keys())
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
+def runs(small_root, tmp_path_factory) -> Path:
     """A folder with a run of the least network, one step old."""
     folder = tmp_path_factory.mktemp("runs")
-    root = write_hands(tmp_path_factory.mktemp("data"), frames=1, size=48)
-    argv = ["--name", "run", "--dataroot", root, "--checkpoints_dir", folder, *SMALL, "--max_steps", 1]
+    argv = ["--name", "run", "--dataroot", small_root, "--checkpoints_dir", folder, *SMALL, "--max_steps", 1]
     assert train.main(parse_train([*map(str, argv)])) == 0
     return folder
 
@@ -117,19 +110,18 @@ VALUES = st.one_of(*(numbers.map(str) for numbers in NUMBERS), st.text(max_size=
 
 
 @pytest.mark.parametrize(
-    ("make", "parse", "fixed"),
+    ("script", "parse", "fixed"),
     [
-        (train_parser, parse_train, ["--name", "x"]),
-        (parser_of_test, parse_test, ["--name", "x"]),
-        (classify_parser, parse_classify, ["--experiment", "table2", "--name", "x"]),
-        (preprocess_masks_parser, None, []),
+        ("train", parse_train, ["--name", "x"]),
+        ("test", parse_test, ["--name", "x"]),
+        ("classify", parse_classify, ["--experiment", "table2", "--name", "x"]),
+        ("preprocess_masks", None, []),
     ],
-    ids=["train", "test", "classify", "preprocess"],
 )
 @given(data=st.data())
 @settings(max_examples=250, **NO_CHECKS)
-def test_parsers_take_or_refuse_any_options(make, parse, fixed, data):
-    parser = make()
+def test_parsers_take_or_refuse_any_options(script, parse, fixed, data):
+    parser = parser_of(script)
     flags = sorted(flag for action in parser.flags() for flag in action.option_strings)
     argv = list(fixed)
     for flag in data.draw(st.lists(st.sampled_from(flags), min_size=1, max_size=4)):
@@ -150,11 +142,8 @@ def test_parsers_take_or_refuse_any_options(make, parse, fixed, data):
 class Bomb:
     """Makes a folder when it is unpickled."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-
     def __reduce__(self):
-        return os.mkdir, (self.path,)
+        return os.mkdir, ("exploded",)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +165,7 @@ def test_crafted_options_and_checkpoints_are_refused_in_one_sentence(run_main, r
     if isinstance(content, str):
         (folder / "options.yaml").write_text(content)
     else:
-        torch.save({"format": 1, "step": 1, "model": Bomb("exploded")}, folder / "latest.pt", **content)
+        torch.save({"format": 1, "step": 1, "model": Bomb()}, folder / "latest.pt", **content)
     for main, more in ((test_script.main, ()), (train.main, (*SMALL, "--max_steps", 2, "--continue_train"))):
         status, said = run_main(main, "--name", "run", "--checkpoints_dir", folder.parent, "--dataroot", root, *more)
         assert status == 2 and "Traceback" not in said, said

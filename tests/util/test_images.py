@@ -7,16 +7,7 @@ import torch
 from helpers import photographed_hands
 from PIL import Image, ImageOps
 
-from util.images import (
-    ImageError,
-    mask_to_tensor,
-    read_mask,
-    read_picture,
-    read_rgb,
-    to_tensor,
-    to_uint8,
-    write_png,
-)
+from util.images import ImageError, mask_to_tensor, read_mask, read_picture, read_rgb, to_tensor, to_uint8, write_png
 
 
 @pytest.fixture
@@ -36,10 +27,10 @@ def test_png_is_lossless_and_masks_are_binary(tmp_path, rgb):
 
 def test_pngs_with_alpha_or_16_bits(tmp_path, rgb):
     bgr = np.ascontiguousarray(rgb[..., ::-1])
-    cv2.imwrite(str(tmp_path / "rgba.png"), np.dstack([bgr, np.zeros((7, 5), np.uint8)]))
-    cv2.imwrite(str(tmp_path / "deep.png"), bgr.astype(np.uint16) * 257)
-    assert np.array_equal(read_rgb(tmp_path / "rgba.png"), rgb)  # alpha is dropped, not blended
-    assert np.array_equal(read_rgb(tmp_path / "deep.png"), rgb)
+    clear = np.dstack([bgr, np.zeros((7, 5), np.uint8)])  # alpha is dropped, not blended
+    for pixels in (clear, clear.astype(np.uint16) * 257, bgr.astype(np.uint16) * 257):
+        cv2.imwrite(str(tmp_path / "a.png"), pixels)
+        assert np.array_equal(read_rgb(tmp_path / "a.png"), rgb)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -5,13 +5,11 @@ import os
 import random
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import pytest
-from helpers import TINY, descendants, same, start_train, wait, write_hands
+from helpers import TINY, descendants, same, start_script, wait, within
 
 from util.checkpoint_file import load_checkpoint
 
@@ -21,7 +19,10 @@ STEPS = 40
 
 def flags(root: Path, runs: Path, name: str, *more: object) -> list[str]:
     where = ["--name", name, "--dataroot", root, "--checkpoints_dir", runs, *TINY, "--netD", "pixel"]
-    return [str(each) for each in (*where, "--save_freq", 2, "--log_freq", 3, "--pool_size", 4, "--dropout", *more)]
+    return [
+        str(each)
+        for each in ("train.py", *where, "--save_freq", 2, "--log_freq", 3, "--pool_size", 4, "--dropout", *more)
+    ]
 
 
 def inode(path: Path) -> int | None:
@@ -34,21 +35,14 @@ def inode(path: Path) -> int | None:
 
 def watch(child: BaseProcess, until: Callable[[], bool], *, seconds: float = 60) -> bool:
     """Wait for something to happen, at most so long; returns whether the child ended before."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and child.exitcode is None and not until():
-        time.sleep(0.0005)
+    within(seconds, lambda: child.exitcode is not None or until(), every=0.0005)
     return child.exitcode is not None and not until()
-
-
-@pytest.fixture(scope="module")
-def small_root(tmp_path_factory) -> Path:
-    return write_hands(tmp_path_factory.mktemp("kill"), frames=1, size=48)
 
 
 def test_ten_kills_change_nothing(small_root, tmp_path):
     """SIGKILL at 10 random moments, some as a checkpoint is written; the run ends bit for bit as one that was left alone."""
     log = tmp_path / "log"
-    assert wait(start_train(flags(small_root, tmp_path, "straight", "--max_steps", STEPS), log)) == 0, log.read_text()
+    assert wait(start_script(flags(small_root, tmp_path, "straight", "--max_steps", STEPS), log)) == 0, log.read_text()
 
     folder = tmp_path / "killed"
     part, latest = folder / ".latest.pt.part", folder / "latest.pt"
@@ -57,7 +51,7 @@ def test_ten_kills_change_nothing(small_root, tmp_path):
 
     def start() -> BaseProcess:
         more = ["--continue_train"] * (folder / "options.yaml").exists()
-        return start_train(flags(small_root, tmp_path, "killed", "--max_steps", STEPS, *more), log)
+        return start_script(flags(small_root, tmp_path, "killed", "--max_steps", STEPS, *more), log)
 
     while kills < KILLS:
         said, stale = len(log.read_bytes()), inode(part)
@@ -98,10 +92,10 @@ def test_ten_kills_change_nothing(small_root, tmp_path):
 def test_a_second_process_is_refused_and_a_killed_worker_is_an_error_and_no_hang(small_root, tmp_path):
     log, second = tmp_path / "log", tmp_path / "second"
     run = flags(small_root, tmp_path, "run", "--num_workers", 2)
-    child = start_train([*run, "--n_epochs", 100000], log)
+    child = start_script([*run, "--n_epochs", 100000], log)
     try:
         assert not watch(child, lambda: "step 6/" in log.read_text(), seconds=300), log.read_text()
-        assert wait(start_train([*run, "--max_steps", 100000, "--continue_train"], second)) == 2, second.read_text()
+        assert wait(start_script([*run, "--max_steps", 100000, "--continue_train"], second)) == 2, second.read_text()
         os.kill(descendants(child.pid)[-1], signal.SIGKILL)
         status = wait(child, seconds=120)
     finally:

@@ -6,14 +6,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from drawing_model import CPU, Drawing, train
-from helpers import ROOT, TINY, build, make_batch, run_ranks, same, start_call, start_train, to_double, write_hands
+from helpers import ROOT, TINY, build, make_batch, run_ranks, same, start_call, start_script, to_double, within
 
 from models.features.vgg16 import load_vgg16
 from util import distributed
@@ -129,17 +128,16 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_saved_step(tmp_path):
 
 
 @pytest.fixture
-def flags(tmp_path) -> list[str]:
-    """train.py's, of a run in tmp_path."""
-    root = write_hands(tmp_path / "data", frames=1, size=48)
-    where = f"--name run --dataroot {root} --checkpoints_dir {tmp_path} --netD pixel --device cpu"
-    return [*where.split(), *TINY]
+def flags(small_root, tmp_path) -> list[str]:
+    """train.py and its flags, of a run in tmp_path."""
+    where = f"--name run --dataroot {small_root} --checkpoints_dir {tmp_path} --netD pixel --device cpu"
+    return ["train.py", *where.split(), *TINY]
 
 
 def test_a_model_goes_on_with_1_2_and_4_processes(flags, tmp_path):
     log = tmp_path / "log"
     for count, steps, more in ((2, 2, []), (1, 3, ["--continue_train"]), (4, 4, ["--continue_train"])):
-        statuses = run_ranks(count, partial(start_train, [*flags, "--max_steps", steps, *more]), log)
+        statuses = run_ranks(count, partial(start_script, [*flags, "--max_steps", steps, *more]), log)
         assert statuses == [0] * count, log.read_text()
         content = load_checkpoint(tmp_path / "run" / "latest.pt")
         assert content["step"] == steps and len(content["ranks"]) == count
@@ -151,12 +149,10 @@ def test_a_model_goes_on_with_1_2_and_4_processes(flags, tmp_path):
 def test_sigterm_to_torchrun_leaves_a_checkpoint_of_the_last_step(flags, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     with open(tmp_path / "log", "wb") as log:
-        command = [*torchrun, "train.py", *flags, "--max_steps", "1000000"]
+        command = [*torchrun, *flags, "--max_steps", "1000000"]
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     lines = tmp_path / "run" / "log.jsonl"
-    end = time.monotonic() + 180
-    while not (lines.exists() and lines.stat().st_size) and time.monotonic() < end and process.poll() is None:
-        time.sleep(0.1)
+    within(180, lambda: process.poll() is not None or (lines.exists() and lines.stat().st_size))
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=120)
     said = (tmp_path / "log").read_text()

@@ -4,13 +4,12 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from helpers import ROOT, TINY, start_child, write_hands
+from helpers import ROOT, TINY, start_child, within, write_hands
 
 from util.errors import UsageError
 from util.reproduce import __main__ as reproduce
@@ -52,40 +51,33 @@ def test_a_claim_about_models_that_are_not_all_there_can_fail_but_not_hold():
     assert claims.better("x", [bad], missing=["mshgan6"]).verdict == FAILS
 
 
+def called_real(*shares: tuple[int, int]) -> dict:
+    return dict(zip(("generated", "real", "synthetic"), shares))
+
+
+def right(*counts: int) -> dict:
+    return {name: [True] * n + [False] * (100 - n) for name, n in zip(("syn_half", "syn_rea", "syn_gen"), counts)}
+
+
 @pytest.mark.parametrize(
-    ("generated", "real", "synthetic", "verdict"),
+    ("claim", "measured", "verdict"),
     [
-        ((3344, 3500), (3302, 3500), (89, 3500), HOLDS),  # the paper's own figures
-        ((20, 100), (95, 100), (5, 100), FAILS),
-        ((55, 100), (95, 100), (5, 100), OPEN),
-        ((99, 100), (99, 100), (98, 100), UNTESTED),  # calls everything real
-        ((90, 100), (55, 100), (45, 100), UNTESTED),  # guesses
+        (claims.taken_for_real, called_real((3344, 3500), (3302, 3500), (89, 3500)), HOLDS),  # the paper's own figures
+        (claims.taken_for_real, called_real((20, 100), (95, 100), (5, 100)), FAILS),
+        (claims.taken_for_real, called_real((55, 100), (95, 100), (5, 100)), OPEN),
+        (claims.taken_for_real, called_real((99, 100), (99, 100), (98, 100)), UNTESTED),  # calls everything real
+        (claims.taken_for_real, called_real((90, 100), (55, 100), (45, 100)), UNTESTED),  # guesses
+        (claims.confused_with_real, [[3341, 121, 40], [114, 2915, 647], [45, 465, 2813]], HOLDS),  # Fig. 7
+        (claims.confused_with_real, [[48, 2, 30], [2, 48, 5], [0, 0, 15]], FAILS),
+        (claims.confused_with_real, [[50, 0, 0], [0, 50, 0], [0, 0, 50]], FAILS),  # all were recognised
+        (claims.confused_with_real, [[0, 0, 0], [50, 50, 50], [0, 0, 0]], UNTESTED),  # calls everything real
+        (claims.mixing_helps, right(80, 50, 50), HOLDS),
+        (claims.mixing_helps, right(50, 80, 50), FAILS),
+        (claims.mixing_helps, right(80, 80, 50), OPEN),
     ],
 )
-def test_generated_hands_taken_for_real_count_only_with_a_classifier_that_can_tell(generated, real, synthetic, verdict):
-    calls = {"generated": generated, "real": real, "synthetic": synthetic}
-    assert claims.taken_for_real("x", calls).verdict == verdict
-
-
-@pytest.mark.parametrize(
-    ("confusion", "verdict"),
-    [
-        ([[3341, 121, 40], [114, 2915, 647], [45, 465, 2813]], HOLDS),  # Fig. 7
-        ([[48, 2, 30], [2, 48, 5], [0, 0, 15]], FAILS),
-        ([[50, 0, 0], [0, 50, 0], [0, 0, 50]], FAILS),  # all were recognised
-        ([[0, 0, 0], [50, 50, 50], [0, 0, 0]], UNTESTED),  # calls everything real
-    ],
-)
-def test_mistaken_hands_count_only_with_a_classifier_that_can_tell(confusion, verdict):
-    assert claims.confused_with_real("x", confusion).verdict == verdict
-
-
-@pytest.mark.parametrize(
-    ("right", "verdict"), [((80, 50, 50), HOLDS), ((50, 80, 50), FAILS), ((80, 80, 50), OPEN)], ids=str
-)
-def test_mixing_helps_only_where_hands_are_gained(right, verdict):
-    sets = zip(("syn_half", "syn_rea", "syn_gen"), right)
-    assert claims.mixing_helps("x", {name: [True] * n + [False] * (100 - n) for name, n in sets}).verdict == verdict
+def test_a_claim_about_classifiers_counts_only_with_one_that_can_tell(claim, measured, verdict):
+    assert claim("x", measured).verdict == verdict
 
 
 def test_sharpness_and_shading_see_what_they_are_for_and_not_the_outline():
@@ -202,10 +194,9 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(run_main, monkeypatch
     command += ["--test_flags=--feature_net random --num_workers 0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     start = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
-    checkpoint, end = tmp_path / "checkpoints" / "paper" / "pixcyclegan4" / "latest.pt", time.monotonic() + 120
-    while not checkpoint.exists():
-        assert start.poll() is None and time.monotonic() < end, "it ended before it could be killed, or hangs"
-        time.sleep(0.05)
+    checkpoint = tmp_path / "checkpoints" / "paper" / "pixcyclegan4" / "latest.pt"
+    assert within(120, lambda: start.poll() is not None or checkpoint.exists()), "it hangs"
+    assert start.poll() is None, "it ended before it could be killed"
     start.kill()
     start.wait()
     monkeypatch.chdir(tmp_path)

@@ -6,7 +6,6 @@ import pickle
 import re
 import signal
 import time
-from collections.abc import Callable
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import descendants, draw_hand, start_call, wait, write_hands
+from helpers import descendants, draw_hand, start_call, wait, within, write_hands
 from torch.utils.data import Dataset
 
 from data.annotated_hands import background_bank
@@ -113,14 +112,6 @@ def ended(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
         return True
-
-
-def within(seconds: float, happens: Callable[[], bool]) -> bool:
-    """Whether it happens within so many seconds."""
-    end = time.monotonic() + seconds
-    while not happens() and time.monotonic() < end:
-        time.sleep(0.05)
-    return happens()
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
