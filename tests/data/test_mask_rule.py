@@ -20,6 +20,11 @@ from util.errors import UsageError
 from util.images import ImageError, write_png
 
 
+def named(name: str) -> object:
+    """A writer of images or masks, in files of that name, with the number in it."""
+    return lambda d, n, pixels, *_: write_png(d / name.format(n), pixels)
+
+
 def masks_as(values, suffix: str = "png") -> object:
     """A writer of masks: values(mask), of a mask of 0 and 1, in a file of that kind."""
     return lambda d, n, m: cv2.imwrite(str(d / f"{n}.{suffix}"), values(m.astype(np.uint8)))
@@ -45,18 +50,9 @@ ON_ITS_SIDE[0x0112] = 6  # the tag that turns it upright
 CASES = {
     "bmp": (write_pixels, masks_as(lambda m: m * 255, "bmp")),
     "alpha": (lambda d, n, i, m: write_png(d / f"{n}.png", np.dstack([i, m * np.uint8(255)])), lambda *_: None),
-    "color and mask": (
-        lambda d, n, *pixels: write_pixels(d, f"{n}_color", *pixels),
-        lambda d, n, m: write_pixels(d, f"{n}_mask", m),
-    ),
-    "upper case": (
-        lambda d, n, i, m: write_png(d / f"HAND_{n}_Color.PNG", i),
-        lambda d, n, m: write_png(d / f"hand_{n}_MASK.Png", m),
-    ),
-    "unicode": (
-        lambda d, n, *pixels: write_pixels(d, unicodedata.normalize("NFD", f"hände{n}"), *pixels),
-        lambda d, n, m: write_pixels(d, f"hände{n}", m),
-    ),
+    "color and mask": (named("{}_color.png"), named("{}_mask.png")),
+    "upper case": (named("HAND_{}_Color.PNG"), named("hand_{}_MASK.Png")),
+    "unicode": (named(unicodedata.normalize("NFD", "hände{}.png")), named("hände{}.png")),
     "beside": (lambda d, n, i, m: (write_pixels(d, n, i, m), write_pixels(d, f"{n}_mask", m)), lambda *_: None),
     "0 and 1": (write_pixels, masks_as(lambda m: m)),
     "0 and 128": (write_pixels, masks_as(lambda m: m * 128)),

@@ -127,9 +127,6 @@ def test_exchanges_depend_on_seed_rank_and_step(monkeypatch):
         assert not torch.equal(first, draw(*other))
 
 
-# ------------------------------------------------------------------ optimizers
-
-
 def scaler(enabled: bool) -> torch.amp.GradScaler:
     return torch.amp.GradScaler("cpu", enabled=enabled, init_scale=8.0)
 
