@@ -169,7 +169,7 @@ def check_frozen(frozen: dict[str, dict | None], stored: dict) -> None:
     for flag, record in frozen.items():
         if record and stored[flag]["sha256"] != record["sha256"]:
             raise UsageError(
-                f"the run was started with another file of --{flag}: {stored[flag]}; it has changed, or another was given"
+                f"the run was started with another --{flag} file, {stored[flag]}: it has changed, or another was given"
             )
 
 

@@ -81,6 +81,7 @@ def test_loaders_take_or_name_every_file(tmp_path_factory, image, mask, kind):
 @settings(max_examples=10, **NO_CHECKS)
 def test_preprocess_masks_survives_any_tree(run_main, tmp_path, files):
     shutil.rmtree(tmp_path)
+    files |= {"a": next(iter(files.values()))}  # names that begin with a dot are hidden files
     for name, pair in files.items():
         for folder, data in zip(("color", "mask"), pair):
             path = tmp_path / "user" / folder / f"{name}_{folder}.png"
