@@ -172,8 +172,8 @@ def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
     if skipped and not frames:
         raise UsageError(
             f"{root} holds {plural(skipped, 'photograph')}, and none has a mask that may be used; masks go to "
-            "<user>/mask/<name>_mask.png beside <user>/color/, or into any folder that --masks names (without masks, "
-            "put the images into trainA/ and trainB/: they are then used whole)"
+            "<user>/mask/<name>_mask.png beside <user>/color/, or into any folder that --masks names; masks that "
+            "preprocess_masks.py dropped (masks_report.csv says why) need it again, with other flags and --overwrite"
         )
     if skipped:
         log.info("RealHands: %d photographs skipped (dropped by preprocess_masks.py, or without a mask)", skipped)
