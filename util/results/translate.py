@@ -1,6 +1,7 @@
 """What test.py does with one run: translate the frames of a split or a folder, write the files, and score them.
 
-Each region passes once: it is read, translated, written and measured in memory.
+Each region is read, translated, written and measured in one pass, in memory. Before that, `hand_scale` looks at hands until it
+meets a large one, as lengths depend on their scale.
 """
 
 import logging
