@@ -17,6 +17,7 @@ import torch
 
 from data.checks import open_frames
 from data.frames import Domains
+from data.listing import WHOLE
 from data.loader import stream_loader
 from data.samples import UnpairedHands, report_skipped
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select, validated
@@ -71,7 +72,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     # Model
     amp = resolve_amp(opt.amp, device)
     create_task = SilNetTask if opt.model in SEGMENTERS else TranslatorTask
-    no_masks = all(frame.mask_kind == "none" for part in frames.values() for frame in part)
+    no_masks = all(frame.mask_origin == WHOLE for part in frames.values() for frame in part)
     if create_task is TranslatorTask and no_masks and "mask" not in opt.explicit:
         opt.mask = False
         without_masks(opt)

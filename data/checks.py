@@ -11,7 +11,7 @@ from data import DEMO_ROOT
 from data.demo import ensure_demo, is_demo
 from data.frames import Domains, Frame, Reading, evenly, find_frames, has_alpha
 from data.hands import read_source
-from data.listing import WHOLE, plural, sentence
+from data.listing import KEY, WHOLE, plural, sentence
 from data.mask_values import classes_of, covers, refusal
 from util import distributed
 from util.errors import UsageError
@@ -42,7 +42,7 @@ def open_frames(opt: Namespace, reading: Reading) -> Domains:
 
 
 def check_masks(frames: Domains) -> Domains:
-    """The frames, with mask_kind "none" where a domain has no masks at all; logs where masks are from.
+    """The frames, with mask_origin WHOLE where a domain has no masks at all; logs where masks are from.
 
     Raises UsageError for masks of more than two values, for --mask_values that none holds, and for a lost key colour.
     """
@@ -56,13 +56,13 @@ def check_masks(frames: Domains) -> Domains:
                 seen[read_source(frame).origin] += 1
             except ImageError as error:
                 faults.append(error)
-        if faults and not seen and bare[0].mask_kind == "key":
+        if faults and not seen and bare[0].mask_origin == KEY:
             raise UsageError(f"none of {plural(len(faults), f'{domain} image')} looked at can be used: {faults[0]}")
         origins[domain] = Counter(frame.mask_origin for frame in part if frame.mask)
         for origin, count in seen.items():  # extrapolated from the sample
             origins[domain][origin] += round(count * len(bare) / seen.total())
         if not set(seen) - {WHOLE} and not any(in_threads(has_alpha, [each.image for each in bare], count=THREADS)):
-            part = [replace(each, mask_kind="none") if each.mask_kind == "auto" else each for each in part]
+            part = [each if each.mask_origin else replace(each, mask_origin=WHOLE) for each in part]
         checked[domain] = part
     if all(set(+counts) <= {WHOLE} for counts in origins.values()):
         log.info("no image has a mask: images are taken whole")
@@ -75,7 +75,7 @@ def check_masks(frames: Domains) -> Domains:
 def _check_classes(frames: list[Frame], domain: str) -> None:
     """Refuse mask files that hold more classes than hand and background, or none of --mask_values."""
     sample = evenly(frames, SAMPLE)
-    classes = [classes_of(frame.mask, frame.mask_values, raw=frame.mask_kind == "raw") for frame in sample]
+    classes = [classes_of(frame.mask, frame.mask_values, raw=frame.raw) for frame in sample]
     held = [values for values in classes if values is not None]
     if not held:
         return

@@ -7,7 +7,9 @@ from itertools import groupby
 from pathlib import Path
 
 from data.listing import (
+    KEY,
     ON_DEPTH,
+    MaskFile,
     MaskFolders,
     images_below,
     names_of_mask,
@@ -39,20 +41,19 @@ class Frame:
     """One image of one domain.
 
     relative: the image's path below its domain's root, with forward slashes; it names the frame in splits.json and in
-    test.py's output. sequence: frames that share it show one person or one recording. mask_kind: "file" (the file
-    `mask`), "raw" (the same, cleaned when read), "key" (alpha where it varies, else all but SynthHands' key colour),
-    "auto" (as "key", else the whole image) or "none" (the whole image). phase: the split that the data root puts the frame
-    in; None: it is drawn. mask_origin: where `mask` lies, for people. mask_values: see data.mask_values. scale: image and
-    mask are scaled by it when they are read.
+    test.py's output. sequence: frames that share it show one person or one recording. mask: its mask's file. mask_origin:
+    where that lies, for people; of a frame without one KEY (the key colour tells the mask), WHOLE (the whole image is hand),
+    or "" (to be seen in the pixels). raw: the file is cleaned when it is read. phase: the split that the data root puts the
+    frame in; None: it is drawn. mask_values: see data.mask_values. scale: image and mask are scaled by it when they are read.
     """
 
     image: Path
     relative: str
     sequence: str
-    mask_kind: str
     mask: Path | None = None
-    phase: str | None = None
     mask_origin: str = ""
+    raw: bool = False
+    phase: str | None = None
     mask_values: Ranges | None = None
     scale: float = 1.0
 
@@ -127,11 +128,12 @@ def has_alpha(path: Path) -> bool:
     return False
 
 
-def _frame(path: Path, root: Path, masks: MaskFolders, kind: str, sequence: str, phase: str | None = None) -> Frame:
-    """An image's frame; kind: its mask_kind where it has no mask file."""
-    frame = Frame(path, path.relative_to(root).as_posix(), sequence, kind, phase=phase)
-    mask = masks.find(path)
-    return replace(frame, mask_kind="file", mask=mask.path, mask_origin=mask.origin) if mask else frame
+def _frame(
+    path: Path, root: Path, masks: MaskFolders, sequence: str, *, origin: str = "", phase: str | None = None
+) -> Frame:
+    """An image's frame; origin: its mask_origin where it has no mask file."""
+    mask, origin = masks.find(path) or (None, origin)
+    return Frame(path, path.relative_to(root).as_posix(), sequence, mask, origin, phase=phase)
 
 
 def _chosen_sequences(paths: list[Path], root: Path, *, objects: bool) -> list[Path]:
@@ -148,7 +150,7 @@ def _synthetic_frames(root: Path, reading: Reading) -> list[Frame]:
     masks = MaskFolders(root, reading.masks)
     paths = [path for path in images_below(root) if normal(path.name).endswith("_color")]
     paths = _chosen_sequences(paths, root, objects=reading.objects)
-    return [_frame(path, root, masks, "key", "/".join(path.relative_to(root).parts[:-1][:2])) for path in paths]
+    return [_frame(path, root, masks, "/".join(path.relative_to(root).parts[:-1][:2]), origin=KEY) for path in paths]
 
 
 def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
@@ -160,14 +162,11 @@ def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
     for real in photographs:
         row = report.get(report_key(real, root))
         own = real.refined if real.user in refined_users else real.mask
-        if given := masks.given(real.image):
-            kind, mask, origin = "file", *given
-        elif own and (row is None or row.verdict == KEPT):
-            kind, mask, origin = "file" if real.refined else "raw", own, f"{own.parent.name}/"
-        else:
-            continue
-        relative = real.image.relative_to(root).as_posix()
-        frames.append(Frame(real.image, relative, real.user, kind, mask, mask_origin=origin))
+        mask, raw = masks.given(real.image), False
+        if not mask and own and (row is None or row.verdict == KEPT):
+            mask, raw = MaskFile(own, f"{own.parent.name}/"), not real.refined
+        if mask:
+            frames.append(Frame(real.image, real.image.relative_to(root).as_posix(), real.user, *mask, raw=raw))
     skipped = len(photographs) - len(frames)
     if skipped and not frames:
         raise UsageError(
@@ -177,7 +176,7 @@ def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
         )
     if skipped:
         log.info("RealHands: %d photographs skipped (dropped by preprocess_masks.py, or without a mask)", skipped)
-    if raw := sum(frame.mask_kind == "raw" for frame in frames):
+    if raw := sum(frame.raw for frame in frames):
         log.info("RealHands: %d raw masks are cleaned as they are read; preprocess_masks.py does it once", raw)
     return frames
 
@@ -188,7 +187,7 @@ def _unaligned_frames(root: Path, letter: str, reading: Reading) -> list[Frame]:
     for phase in PHASES:
         folder = root / f"{phase}{letter}"
         found = [
-            _frame(path, root, masks, "auto", path.parent.relative_to(folder).as_posix(), phase)
+            _frame(path, root, masks, path.parent.relative_to(folder).as_posix(), phase=phase)
             for path in images_below(folder)
             if not normal(path.name).endswith("_mask")
         ]
@@ -228,8 +227,8 @@ def frames_in_folder(root: Path, reading: Reading = Reading()) -> list[Frame]:
     frames = []
     for path in paths:
         # In the depth camera's view all but the hand has the key colour; an image without it would be painted whole.
-        kind = "key" if normal(path.name).endswith(ON_DEPTH) else "auto"
-        frames.append(_frame(path, base, masks, kind, path.parent.relative_to(base).as_posix()))
+        origin = KEY if normal(path.name).endswith(ON_DEPTH) else ""
+        frames.append(_frame(path, base, masks, path.parent.relative_to(base).as_posix(), origin=origin))
     if reading.masks and frames and all(frame.mask is None for frame in frames):
         none = f"none of {plural(len(frames), 'image')} of {printable(root)}"
         raise UsageError(f"--masks {printable(reading.masks)} fits {none}: {_wanted(frames[0])}")

@@ -73,22 +73,21 @@ def key_or_whole(rgb: np.ndarray) -> np.ndarray:
 
 def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
     """(mask, origin) by the rule of data.listing."""
-    if frame.mask_kind in ("file", "raw"):
-        raw = frame.mask_kind == "raw"
-        levels = read_levels(frame.mask, picture, frame.mask_values, raw=raw)
-        if not raw or levels.shape != picture.pixels.shape[:2]:  # the caller names the mismatch
+    if frame.mask:
+        levels = read_levels(frame.mask, picture, frame.mask_values, raw=frame.raw)
+        if not frame.raw or levels.shape != picture.pixels.shape[:2]:  # the caller names the mismatch
             return levels > 127, frame.mask_origin
         refined, verdict = refine_mask(levels, picture.rgb, _CLEANING)
         if refined is None:
             raise ImageError(f"{printable(frame.mask)}: {verdict.verdict}")
         return refined, frame.mask_origin
-    if frame.mask_kind in ("key", "auto"):
+    if frame.mask_origin != WHOLE:
         alpha = picture.alpha
         if alpha is not None and alpha.min() <= 127 < alpha.max():
             return alpha > 127, ALPHA
         if not (mask := key_or_whole(picture.rgb)).all():
             return mask, KEY
-        if frame.mask_kind == "key":
+        if frame.mask_origin == KEY:
             raise ImageError(
                 f"{printable(frame.image)}: it does not have the key colour (14, 255, 14), so that its mask is not known; "
                 "was it saved as JPEG or resized? Masks may lie beside it (<name>_mask.png) or in --masks DIR"

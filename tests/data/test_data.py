@@ -57,7 +57,7 @@ def sized_anew(path: Path, side: int) -> bytes:
 def test_a_camera_s_bytes_behind_a_jpeg_are_no_fault(tmp_path):
     path = tmp_path / "a.jpg"
     cv2.imwrite(str(path), draw_hand(np.random.default_rng(0))[0])
-    frame, whole = Frame(path, "a.jpg", "", "none"), path.read_bytes()
+    frame, whole = Frame(path, "a.jpg", "", mask_origin="none"), path.read_bytes()
     for tail in (b"", bytes(10), bytes(200_000)):
         path.write_bytes(whole + tail)
         assert read_hand(frame).image.shape == (96, 96, 3)
@@ -68,7 +68,7 @@ def test_a_camera_s_bytes_behind_a_jpeg_are_no_fault(tmp_path):
 
 def test_backgrounds_and_images_without_a_hand(tmp_path):
     image, mask = draw_hand(np.random.default_rng(0))
-    frame = Frame(tmp_path / "a_color.png", "a_color.png", "", "key")
+    frame = Frame(tmp_path / "a_color.png", "a_color.png", "", mask_origin="the key colour")
     write_png(frame.image, np.full((20, 20, 3), KEY, np.uint8))
     with pytest.raises(ImageError, match="a_color.png: no hand"):
         read_hand(frame)

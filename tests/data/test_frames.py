@@ -70,7 +70,7 @@ def test_refined_masks_win(tmp_path):
     full[10:50, 10:50] = True
     write_png(tmp_path / "RealHands" / "user02" / "mask_refined" / "image_0_mask.png", full)
     frames = {frame.sequence: frame for frame in find_frames(dataroot=tmp_path)["real"]}
-    assert [frames[user].mask_kind for user in ("user01", "user02", "user03")] == ["raw", "file", "raw"]
+    assert [frames[user].raw for user in ("user01", "user02", "user03")] == [True, False, True]
     assert np.array_equal(read_hand(frames["user02"]).mask, full)
 
 
@@ -215,7 +215,7 @@ def test_scaling_takes_image_and_mask_along_and_mixes_no_background_in(tmp_path)
 
 def test_output_names_are_unique_and_quick():
     names = ["a.jpg", "a.png", "a.jpg.png", "b.png", *(f"d/{i}.png" for i in range(20000))]
-    found = output_names([Frame(Path(name), name, "", "none") for name in names])
+    found = output_names([Frame(Path(name), name, "") for name in names])
     assert len(set(map(str, found))) == len(names) and str(found[3]) == "b.png"
 
 

@@ -191,7 +191,7 @@ def test_the_rule_in_its_order(tmp_path, caplog):
     write_png(source / "a.png", image)
     assert read().mask.all() and read().origin == "none"
     (frame,) = check_masks({"--input": frames_in_folder(source)})["--input"]
-    assert frame.mask_kind == "none" and "no image has a mask: images are taken whole" in caplog.text
+    assert frame.mask_origin == "none" and "no image has a mask: images are taken whole" in caplog.text
     counts = Counter({"alpha": 480, "renders_masks/": 20, "none": 3})
     assert sentence(counts) == "masks: 480 from alpha, 20 from renders_masks/; 3 images have none: taken whole"
     assert sentence(Counter({"none": 1})) == "masks: none; 1 image taken whole"
@@ -203,13 +203,13 @@ def test_the_rule_in_its_order(tmp_path, caplog):
 def test_photographs_with_masks_of_their_own_or_given_or_none(tmp_path):
     root, given = write_hands(tmp_path / "data", frames=1), tmp_path / "given"
     photographs = sorted((root / "RealHands").rglob("*_color.png"))
-    kept = "raw", "mask/"  # cleaned when it is read, as without --masks
-    mended = "file", "--masks given"
+    kept = True, "mask/"  # cleaned when it is read, as without --masks
+    mended = False, "--masks given"
     for number, kinds in ((1, [mended, kept, kept]), (3, [mended] * 3)):
         for path in photographs[:number]:
             write_png(given / path.parent.parent.name / "color" / path.name, np.ones((96, 96), bool))
         frames = find_frames(dataroot=root, reading=Reading(masks=given))["real"]
-        assert [(frame.mask_kind, frame.mask_origin) for frame in frames] == kinds
+        assert [(frame.raw, frame.mask_origin) for frame in frames] == kinds
         for path in photographs:
             shutil.rmtree(path.parents[1] / "mask", ignore_errors=number == 3)
     with pytest.raises(UsageError, match="3 photographs, and none has a mask.*<user>/mask/<name>_mask.png"):

@@ -19,6 +19,7 @@ import test as test_script
 import train
 from data.frames import Frame
 from data.hands import read_hand
+from data.listing import KEY, WHOLE
 from options.classify_options import parse_classify
 from options.test_options import parse_test
 from options.train_options import parse_train
@@ -60,14 +61,15 @@ FILES = st.builds(spoiled, st.sampled_from(KINDS), st.integers(0, 2**32 - 1))
 NAMES = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="/\0"), min_size=1, max_size=12)
 
 
-@given(image=FILES, mask=st.none() | FILES, kind=st.sampled_from(["key", "auto", "none", "file", "raw"]))
+@given(image=FILES, mask=st.none() | FILES, origin=st.sampled_from([KEY, WHOLE, "", "file", "raw"]))
 @settings(max_examples=450, **NO_CHECKS)
-def test_loaders_take_or_name_every_file(tmp_path_factory, image, mask, kind):
+def test_loaders_take_or_name_every_file(tmp_path_factory, image, mask, origin):
     folder = tmp_path_factory.getbasetemp()
     paths = [folder / "image_color.png", folder / "image_mask.png"]
     for path, data in zip(paths, (image, mask)):
         path.write_bytes(data or b"")
-    frame = Frame(paths[0], "image_color.png", "", kind, paths[1] if kind in ("file", "raw") else None)
+    mask = paths[1] if origin in ("file", "raw") else None
+    frame = Frame(paths[0], "image_color.png", "", mask, origin, raw=origin == "raw")
     try:
         hand = read_hand(frame)
     except ImageError as error:

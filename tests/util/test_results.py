@@ -76,7 +76,7 @@ def test_each_way_of_translating_has_its_own_folder(tmp_path):
 
 def test_files_are_scored_in_the_order_of_a_folder_s_sorted_paths():
     """As torch-fidelity sorts them, by whole paths: "a-b/" comes before "a/", as "-" does before "/"."""
-    frames = [Frame(Path(name), f"{name}.jpg", "", "none") for name in ("b/0", "a/1", "a-b/2", "a/10")]
+    frames = [Frame(Path(name), f"{name}.jpg", "") for name in ("b/0", "a/1", "a-b/2", "a/10")]
     assert [frame.image.as_posix() for frame in in_path_order(frames)] == ["a-b/2", "a/1", "a/10", "b/0"]
 
 

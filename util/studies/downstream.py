@@ -15,6 +15,7 @@ from data.demo import CAMERA
 from data.frames import Domains, Frame
 from data.hands import Hand
 from data.joints import draw_skeleton, joint_file, project, read_joints
+from data.listing import WHOLE
 from data.loader import ordered_batches, to_device
 from data.masks import iou
 from data.samples import HandRegions, readable
@@ -121,7 +122,7 @@ def real_hands(opt: Namespace, frames: Sequence[Frame], *, background: str) -> l
 
 
 def check_masks(frames: Sequence[Frame], domain: str) -> None:
-    if bare := sum(frame.mask_kind == "none" for frame in frames):
+    if bare := sum(frame.mask_origin == WHOLE for frame in frames):
         raise UsageError(
             f"--downstream pastes hands on backgrounds by their masks, and {bare} of {len(frames)} {domain} images "
             f"have none, such as {frames[0].image}; put masks in <split>_masks/ under the same names"

@@ -12,6 +12,7 @@ from data.crops import random_hand_crop, silhouette_crop
 from data.frames import Domains
 from data.hands import Hand
 from data.joints import region_depth
+from data.listing import WHOLE
 from data.samples import Crop, HandRegions, readable
 from models import DISCRIMINATORS
 from models.config import network_config, objective
@@ -124,7 +125,7 @@ class SilNetTask:
     def training_crop(self, frames: Domains) -> Crop:
         """Silhouette crops. Raises UsageError for images without masks."""
         for domain, part in frames.items():
-            if all(frame.mask_kind == "none" for frame in part):
+            if all(frame.mask_origin == WHOLE for frame in part):
                 raise UsageError(
                     f"SilNet learns from masks, and the {domain} images have none; add trainA_masks/, trainB_masks/"
                 )
