@@ -22,7 +22,7 @@ from data.loader import stream_loader
 from data.samples import UnpairedHands, report_skipped
 from data.splits import SPLIT_FILE, load_split, make_split, save_split, select, validated
 from models import SEGMENTERS
-from models.graphs import GraphedStep
+from models.graphs import choose_step
 from options.shared import reading
 from util import distributed
 from util.files import LOCK_FILE, locked
@@ -87,8 +87,8 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         model.distribute()
     if opt.compile:
         model.compile()
-    if getattr(opt, "cuda_graphs", False):
-        model.training_step = GraphedStep(model)
+    if opt.model not in SEGMENTERS:
+        model.training_step = choose_step(model, opt.cuda_graphs, compiled=opt.compile)
 
     # Length
     schedule = make_schedule(opt, task, chosen, images_per_step=images_per_step)

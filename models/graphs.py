@@ -1,35 +1,55 @@
 """A training step as a CUDA graph: recorded once, then replayed as a whole, without launching every kernel by itself."""
 
+import logging
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from models.hgan import HGAN
-from util.errors import UsageError
+from util.errors import UsageError, first_lines
+
+log = logging.getLogger(__name__)
 
 WARM_UP = 3  # steps before the recording, on a side stream, as PyTorch's documentation requires
+
+
+def choose_step(model: HGAN, graphs: str, *, compiled: bool) -> Callable[[dict], dict[str, Tensor]]:
+    """The model's training_step, or a GraphedStep, by `--cuda_graphs` {auto,on,off}.
+
+    auto: recorded on CUDA where it can be; else a line says why not. Raises UsageError for on where it cannot be.
+    """
+    if graphs == "off" or graphs == "auto" and model.device.type == "cpu":
+        return model.training_step
+    obstacles = {
+        "a CPU has no CUDA graphs; drop it, or give --device cuda": model.device.type == "cpu",
+        "the scaler of --amp fp16 skips steps on the host; --amp bf16 and off can be recorded": model.amp.name
+        == "fp16",
+        "several processes train; one without torchrun can be recorded": model.callables != model.networks,
+        "--compile records by itself; one of the two": compiled,
+    }
+    for reason in (text for text, stands in obstacles.items() if stands):
+        if graphs == "on":
+            raise UsageError(f"--cuda_graphs on: {reason}")
+        log.info("steps are not recorded as a CUDA graph: %s", reason)
+        return model.training_step
+    return GraphedStep(model, required=graphs == "on")
 
 
 class GraphedStep:
     """Replaces a model's training_step. CUDA only, without --amp fp16, in one process, for batches of one shape.
 
-    The first steps run normally; then one is recorded. Later ones copy their batch and planss into the recording's memory
+    The first steps run normally; then one is recorded. Later ones copy their batch and plans into the recording's memory
     and replay it. One recording holds the updates of generators and discriminators. The learning rate is a tensor that
-    begin_step writes. Loading a state drops the recording. Raises UsageError if the model cannot be recorded.
+    begin_step writes. Loading a state drops the recording. If a step cannot be recorded, it and all later ones run normally,
+    unless required: then UsageError is raised.
     """
 
-    def __init__(self, model: HGAN) -> None:
-        if model.device.type != "cuda":
-            raise UsageError("--cuda_graphs needs a CUDA device; drop it, or give --device cuda")
-        if model.amp.name == "fp16":
-            raise UsageError(
-                "--cuda_graphs cannot be combined with --amp fp16, whose scaler skips steps; give --amp bf16 or off"
-            )
-        if any(net is not model.callables[name] for name, net in model.networks.items()):
-            raise UsageError("--cuda_graphs trains in one process; drop it, or run without torchrun")
+    def __init__(self, model: HGAN, *, required: bool = True) -> None:
         self.model, self.step, self.load = model, model.training_step, model.load_state_dict
         model.load_state_dict = self.load_state_dict
         self.stream = torch.cuda.Stream(model.device)
-        self.taken, self.graph = 0, None
+        self.required, self.taken, self.graph = required, 0, None
 
     def __call__(self, batch: dict) -> dict[str, Tensor]:
         """training_step(batch). Raises ValueError for a batch of another shape than the recorded one."""
@@ -43,11 +63,9 @@ class GraphedStep:
             torch.cuda.current_stream().wait_stream(self.stream)
             return losses
         inputs = batch | {"plans": plans}
-        if self.graph is None:
-            self.inputs = {name: value.clone() for name, value in inputs.items()}
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # loaders use CUDA in other threads
-                self.losses = self.step(self.inputs, self.inputs["plans"])
+        if self.graph is None and not self.record(inputs):
+            self.model.training_step = self.step
+            return self.step(batch, plans)
         for name, value in inputs.items():
             if value.shape != self.inputs[name].shape:
                 raise ValueError(
@@ -56,6 +74,28 @@ class GraphedStep:
             self.inputs[name].copy_(value)
         self.graph.replay()
         return dict(zip(self.losses, torch.stack(list(self.losses.values())).unbind()))
+
+    def record(self, inputs: dict[str, Tensor]) -> bool:
+        """Record a step, without taking it, on copies of the inputs; whether that succeeded."""
+        self.inputs = {name: value.clone() for name, value in inputs.items()}
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # loaders use CUDA in other threads
+                before = torch.cuda.memory_reserved(self.model.device)
+                self.losses = self.step(self.inputs, self.inputs["plans"])
+        except RuntimeError as error:
+            reason = first_lines(error.__context__ or error)  # ending a recording that failed raises an error, too
+            if self.required:
+                raise UsageError(
+                    f"--cuda_graphs on: the step cannot be recorded ({reason}); give --cuda_graphs off, or, if memory is short, "
+                    "lower --batch_size"
+                ) from error
+            log.warning("the step cannot be recorded as a CUDA graph (%s): steps are launched one by one", reason)
+            return False
+        kept = (torch.cuda.memory_reserved(self.model.device) - before) >> 20
+        log.info("steps are recorded as a CUDA graph, which keeps %d MiB of the GPU's memory", kept)
+        self.graph = graph
+        return True
 
     def load_state_dict(self, state: dict) -> None:
         """The model's load_state_dict; the next steps record anew, as loading puts other tensors in the optimizers."""

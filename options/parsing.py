@@ -108,6 +108,17 @@ class _Help(argparse.Action):
         parser.exit()
 
 
+class Switch(argparse.Action):
+    """--name {auto,on,off}: --name alone is on, --no-name off."""
+
+    def __init__(self, option_strings: Sequence[str], **details: Any) -> None:
+        (flag,) = option_strings
+        super().__init__([flag, f"--no-{flag[2:]}"], nargs="?", const="on", **details)
+
+    def __call__(self, parser, namespace, value, flag) -> None:
+        setattr(namespace, self.dest, "off" if flag.startswith("--no-") else value)
+
+
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Adds the default to every help line, unless it is None or told."""
 

@@ -14,7 +14,17 @@ from typing import Any
 from data import DEMO_ROOT
 from models import MODELS, SEGMENTERS, VGG_SOURCES
 from models.config import SAME, Option, network_config, objective, options_of
-from options.parsing import Parser, apply_defaults, existing_path, flags_of_file, integer, number, refuse, run_name
+from options.parsing import (
+    Parser,
+    Switch,
+    apply_defaults,
+    existing_path,
+    flags_of_file,
+    integer,
+    number,
+    refuse,
+    run_name,
+)
 from options.shared import (
     BASIC,
     LATER,
@@ -76,8 +86,8 @@ def train_parser() -> Parser:
     machine = parser.group("machine", **LATER)
     add_machine_flags(machine, amp=False)
     machine("compile", bool, False, "compile the networks with torch.compile; takes a minute or more to start")
-    graphs = "replay a training step as a CUDA graph: 4 times as fast on an H100 at batch 1; one process, no --amp fp16"
-    machine("cuda_graphs", bool, False, graphs, **TRANSLATORS)
+    graphs = "record a training step as a CUDA graph: 4 times as fast at batch 1; auto: on CUDA, where a step can be recorded"
+    machine("cuda_graphs", ("auto", "on", "off"), "auto", graphs, action=Switch, **TRANSLATORS)
 
     add_feature_net_flags(parser.group("validation"), **TRANSLATORS)
     watching = parser.group("logs, validations and saves", **BASIC, **LATER)

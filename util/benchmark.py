@@ -1,6 +1,6 @@
 """How long training takes, in milliseconds: python -m util.benchmark [flags of train.py]
 
-A step of every model (or of --model), recorded as a CUDA graph, too, on a GPU; and the loader's batches from --dataroot with
+A step of every model (or of --model) as train.py takes it, and on a GPU also without recording it; and the loader's batches from --dataroot with
 --num_workers. Steps run on noise, as their time does not depend on the images. Medians of --max_steps (20).
 """
 
@@ -17,7 +17,7 @@ from data.checks import open_frames
 from data.loader import stream_loader
 from data.samples import UnpairedHands
 from models import MODELS
-from models.graphs import WARM_UP, GraphedStep
+from models.graphs import WARM_UP, GraphedStep, choose_step
 from models.hgan import HGAN
 from options.shared import reading
 from options.train_options import parse_train
@@ -48,20 +48,22 @@ def parse_flags(flags: list[str]) -> Namespace:
 
 
 def step_rows(opt: Namespace, device: torch.device, amp: Amp) -> dict[str, Callable[[], object]]:
-    """{"MODEL, step": a training step, "MODEL, recorded step": one that replays a CUDA graph}."""
+    """{"MODEL, step": as train.py takes it with these flags; and if that is recorded, "MODEL, --cuda_graphs off"}."""
 
     def create_model() -> HGAN:
         model = TranslatorTask(opt, amp=amp, device=device).model
         model.total_steps = 1_000_000  # as at the beginning of a long run
+        if opt.compile:
+            model.compile()
         return model
 
     batch = noise(opt.batch_size, opt.crop_size, device)
-    rows = {f"{opt.model}, step": partial(create_model().training_step, batch)}
-    if device.type == "cuda":
-        recorded = partial(GraphedStep(create_model()), batch)
+    step = choose_step(create_model(), opt.cuda_graphs, compiled=opt.compile)
+    rows = {f"{opt.model}, step": partial(step, batch)}
+    if isinstance(step, GraphedStep):
         for _ in range(WARM_UP):
-            recorded()
-        rows[f"{opt.model}, recorded step"] = recorded
+            step(batch)
+        rows[f"{opt.model}, --cuda_graphs off"] = partial(create_model().training_step, batch)
     return rows
 
 

@@ -17,8 +17,9 @@ from helpers import CPU, ROOT, TINY, make_batch, run_ranks, same, start_call
 from models import MODELS
 from models.config import network_config, objective
 from models.features.vgg16 import load_vgg16
-from models.graphs import GraphedStep
+from models.graphs import WARM_UP, GraphedStep
 from models.hgan import HGAN
+from models.networks.silnet import SilNet
 from options.train_options import parse_train
 from util.checkpoint_file import load_checkpoint
 from util.runtime import Amp, seed_step
@@ -28,23 +29,24 @@ TOLERANCES = {"off": 5e-3, "fp16": 2e-2, "bf16": 5e-2}
 
 
 def create(device: torch.device, amp: str = "off", model: str = "mshgan4") -> HGAN:
-    """A narrow model of the default flags."""
-    opt = parse_train(["--name", "x", "--model", model, "--ngf", "16", "--ndf", "16", "--lambda_geo", "0"])
+    """A narrow model of the default flags, its rate falling from the seventh step on; GeoConGAN has a SilNet that knows nothing."""
+    opt = parse_train(["--name", "x", "--model", model, "--ngf", "16", "--ndf", "16", "--silnet", "any"])
     torch.manual_seed(0)
     vgg = load_vgg16("random", calibrated=True)[0] if opt.netD == "perceptual" else None
-    return HGAN(network_config(opt), objective(opt), vgg=vgg, amp=Amp(amp), device=device)
+    nets = {"vgg": vgg, "silnet": SilNet(base=4) if opt.lambda_geo else None}
+    return HGAN(network_config(opt), objective(opt), **nets, amp=Amp(amp), device=device, total_steps=12)
 
 
-def batch_on(device: torch.device, seed: int = 0) -> dict:
-    return {name: value.to(device) for name, value in make_batch(64, seed=seed).items()}
+def batch_on(device: torch.device, seed: int = 0, count: int = 1) -> dict:
+    return {name: value.to(device) for name, value in make_batch(64, count, seed=seed).items()}
 
 
-def steps(model: HGAN, numbers) -> list[dict]:
-    """Take the steps of these numbers; returns their losses."""
+def steps(model: HGAN, numbers, *, count: int = 1) -> list[dict]:
+    """Take the steps of these numbers, with `count` images each; returns their losses."""
     losses = []
     for number in numbers:
         seed_step(0, 0, number)
-        losses.append(model.training_step(batch_on(model.device, number)))
+        losses.append(model.training_step(batch_on(model.device, number, count)))
     return losses
 
 
@@ -79,15 +81,18 @@ def test_no_step_waits_for_the_host(cuda, amp):
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_memory_is_flat_over_500_steps(cuda, figure):
+@pytest.mark.parametrize(("count", "recorded"), [(500, False), (3000, True)])
+def test_memory_is_flat(cuda, figure, count, recorded):
     model, batch = create(cuda, "bf16"), batch_on(cuda)
-    for step in range(560):
-        if step == 60:  # the pools are full
+    model.total_steps = None
+    step = GraphedStep(model) if recorded else model.training_step
+    for number in range(count + 60):
+        if number == 60:  # the pools are full
             start = torch.cuda.memory_allocated(cuda)
-        model.training_step(batch)
+        losses = step(batch)
     grown = torch.cuda.memory_allocated(cuda) - start
-    figure("bytes more after 500 steps", grown)
-    assert grown < 2**20
+    figure(f"bytes more after {count} steps{', recorded' * recorded}", grown)
+    assert grown < 2**20 and all(torch.isfinite(value) for value in losses.values())
 
 
 def copy_state(source: HGAN, target: HGAN) -> None:
@@ -103,21 +108,72 @@ def copy_state(source: HGAN, target: HGAN) -> None:
                     ours[name].copy_(value)
 
 
+def weights(model: HGAN) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in (*model.G_r.parameters(), *model.D_r.parameters())])
+
+
 @pytest.mark.parametrize(
-    ("model", "amp", "tolerance"), [("mshgan4", "off", 1e-3), ("mshgan4", "bf16", 5e-2), ("pixcyclegan4", "off", 1e-3)]
+    ("model", "amp", "count", "tolerance"),
+    [
+        ("mshgan4", "off", 1, 1e-3),
+        ("mshgan4", "bf16", 1, 5e-2),
+        ("mshgan4", "bf16", 3, 5e-2),
+        ("pixcyclegan4", "off", 1, 1e-3),
+        ("geocongan", "off", 1, 1e-3),
+    ],
 )
-def test_recorded_steps_are_those_that_are_not(cuda, figure, model, amp, tolerance):
-    """Each step from the same state: left alone, the two part by more than 1 % in seven steps, as rounding grows that fast."""
+def test_recorded_steps_are_those_that_are_not(cuda, figure, model, amp, count, tolerance):
+    """Each step from the same state: left alone, the two part by more than 1 % in seven steps, as rounding grows that fast.
+
+    The updates are as large, also while the rate falls.
+    """
     plain, recorded = create(cuda, amp, model), create(cuda, amp, model)
-    recorded.training_step, differences = GraphedStep(recorded), []
-    for seed in range(10):
+    recorded.training_step, differences, sizes = GraphedStep(recorded), [], []
+    for seed in range(12):
         if seed:
             copy_state(plain, recorded)
-        (ours,), (theirs,) = steps(plain, [seed]), steps(recorded, [seed])
+        before = weights(plain)
+        (ours,), (theirs,) = (steps(each, [seed], count=count) for each in (plain, recorded))
         differences += relative(theirs, ours, least=0.1)
-    figure(f"largest difference of a recorded step's loss, {model}, {amp}", max(differences))
+        sizes.append(((weights(recorded) - before).norm() / (weights(plain) - before).norm()).item())
+    figure(f"largest difference of a recorded step's loss, {model}, {amp}, batch {count}", max(differences))
+    figure("and of its update's size", max(abs(size - 1) for size in sizes))
     assert recorded.training_step.graph is not None
-    assert all(each < tolerance for each in differences)
+    assert all(each < tolerance for each in differences) and all(abs(size - 1) < 0.1 for size in sizes)
+
+
+def test_a_recording_takes_no_more_memory_than_a_step(cuda, figure):
+    plain, recorded = create(cuda, "bf16"), create(cuda, "bf16")
+    steps(plain, range(WARM_UP))
+    start = torch.cuda.memory_allocated(cuda)
+    torch.cuda.reset_peak_memory_stats(cuda)
+    steps(plain, [WARM_UP])
+    peak = torch.cuda.max_memory_allocated(cuda) - start
+    recorded.training_step = GraphedStep(recorded)
+    steps(recorded, range(WARM_UP))
+    torch.cuda.empty_cache()
+    start = torch.cuda.memory_reserved(cuda)
+    steps(recorded, [WARM_UP])
+    kept = torch.cuda.memory_reserved(cuda) - start
+    figure("a step's activations, MiB", peak / 2**20)
+    figure("kept by its recording, MiB", kept / 2**20)
+    assert kept < 1.5 * peak + 2**26
+
+
+def test_a_recording_without_memory_is_given_up(cuda, caplog):
+    model = create(cuda)
+    model.training_step = GraphedStep(model, required=False)
+    steps(model, range(WARM_UP))
+    torch.cuda.empty_cache()
+    memory = torch.cuda.get_device_properties(cuda).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(cuda) + 2**22) / memory)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):  # nor is there enough for a step that is not recorded
+            steps(model, [WARM_UP])
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "cannot be recorded" in caplog.text
+    assert all(torch.isfinite(value) for losses in steps(model, [4, 5]) for value in losses.values())
 
 
 def test_compiled_networks_compute_the_same(cuda):
@@ -189,8 +245,21 @@ def run(*arguments: object, device: str = "cuda", **launch: tuple) -> dict:
 
 @pytest.mark.parametrize("net", ["pixel", "patch", "perceptual"])
 def test_deterministic_runs_are_equal_bit_for_bit(cuda, tmp_path, small_root, net):
-    flags = ("--netD", net, "--deterministic", "--dropout", "--max_steps", 6)
+    flags = ("--netD", net, "--deterministic", "--dropout", "--max_steps", 6, "--cuda_graphs", "off")
     assert same(run(tmp_path, "a", small_root, *flags), run(tmp_path, "b", small_root, *flags))
+
+
+def test_deterministic_recorded_runs_are_those_that_are_not(cuda, tmp_path, small_root):
+    """Also where a run goes on, whose first steps are not recorded."""
+    flags = ("--deterministic", "--lr_decay", "none", "--max_steps")
+    whole = run(tmp_path, "on", small_root, *flags, 10)
+    assert same(whole, run(tmp_path, "off", small_root, *flags, 10, "--cuda_graphs", "off"))
+    run(tmp_path, "parts", small_root, *flags, 5)
+    assert same(whole, run(tmp_path, "parts", small_root, *flags, 10, "--continue_train"))
+
+
+def logged(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("amp", ["off", "bf16"])
@@ -199,9 +268,23 @@ def test_a_recorded_run_saves_and_goes_on(cuda, tmp_path, small_root, amp):
     flags = f"--cuda_graphs --amp {amp} --num_workers 1 --val_interval 0.5 --display_freq 4".split()
     run(tmp_path, "run", small_root, *flags, "--max_steps", 12)
     assert run(tmp_path, "run", small_root, *flags, "--max_steps", 20, "--continue_train")["step"] == 20
-    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    lines = logged(tmp_path / "run")
     losses = [value for line in lines for name, value in line.items() if name.startswith(("G_", "D_"))]
     assert losses and all(map(math.isfinite, losses))
+
+
+def test_a_recorded_run_scores_as_one_that_is_not(cuda, figure, tmp_path, hands_root):
+    """Within the spread of seeds."""
+    scores = {}
+    for graphs, seed in (("on", 0), ("off", 0), ("off", 1)):
+        flags = (
+            f"--cuda_graphs {graphs} --seed {seed} --max_steps 300 --amp auto --val_interval 9999 --val_size 4".split()
+        )
+        run(tmp_path, f"{graphs}{seed}", hands_root, *flags)
+        (scores[graphs, seed],) = [line["fd"] for line in logged(tmp_path / f"{graphs}{seed}") if "fd" in line]
+        figure(f"FD of random features after 300 steps, recording {graphs}, seed {seed}", scores[graphs, seed])
+    recorded, plain, other = scores.values()
+    assert abs(recorded - plain) < 3 * max(abs(plain - other), 0.03 * plain)
 
 
 def test_a_run_goes_on_on_the_other_device(cuda, tmp_path, small_root):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from models.graphs import WARM_UP, GraphedStep
+from models.graphs import WARM_UP, GraphedStep, choose_step
 from util.errors import UsageError
 
 EXTRAS = {"common_mask": True, "extend_colors": True, "lambda_edges": 40.0, "lr_decay": "linear", "total_steps": 10}
@@ -68,9 +68,9 @@ def recordings(monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph", capture)
 
 
-def graphed(model) -> GraphedStep:
+def graphed(model, **arguments) -> GraphedStep:
     model.device = torch.device("cuda")
-    step = GraphedStep(model)
+    step = GraphedStep(model, **arguments)
     model.device = CPU
     return step
 
@@ -86,9 +86,56 @@ def test_replayed_steps_are_those_that_are_not_recorded(vgg, recordings, model, 
     assert step.graph.calls and same(recorded.state_dict(), plain.state_dict())
 
 
-def test_fp16_and_batches_of_another_shape_are_refused(recordings):
-    with pytest.raises(UsageError, match="--amp fp16"):
-        graphed(build(None, "pixcyclegan4", amp="fp16"))
+OBSTACLES = {"fp16": {"amp": "fp16"}, "torchrun": {}, "--compile": {}, "--device cuda": {}}
+
+
+@pytest.mark.parametrize(("word", "changes"), OBSTACLES.items())
+def test_what_cannot_be_recorded_runs_as_it_is_or_is_refused(recordings, caplog, word, changes):
+    caplog.set_level("INFO")
+    model = build(None, "pixcyclegan4", **changes)
+    if word != "--device cuda":
+        model.device = torch.device("cuda")
+    if word == "torchrun":
+        model.callables = {name: torch.nn.Sequential(net) for name, net in model.networks.items()}
+    arguments = {"compiled": word == "--compile"}
+    assert choose_step(model, "off", **arguments) == choose_step(model, "auto", **arguments) == model.training_step
+    assert [word in line for line in caplog.messages] == [True] * (word != "--device cuda")  # silent on a CPU
+    with pytest.raises(UsageError, match=f"--cuda_graphs on.*{word}"):
+        choose_step(model, "on", **arguments)
+
+
+def test_a_recording_that_fails_is_given_up_with_one_line(recordings, caplog, monkeypatch):
+    """As where memory runs out: CUDA then says only that something failed before."""
+
+    @contextlib.contextmanager
+    def capture(recording, **_):
+        try:
+            yield
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    def step(batch, plans=None):
+        if plans is not None and batch is getattr(model.training_step, "inputs", None):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(batch, plans)
+
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    for required in (False, True):
+        model, other = build(None, "pixcyclegan4"), build(None, "pixcyclegan4")
+        plain, model.training_step = model.training_step, step
+        model.training_step = graphed(model, required=required)
+        for seed in range(WARM_UP):
+            assert same(model.training_step(make_batch(seed=seed)), other.training_step(make_batch(seed=seed)))
+        if required:
+            with pytest.raises(UsageError, match="out of memory.*--cuda_graphs off.*--batch_size"):
+                model.training_step(make_batch())
+            return
+        for seed in range(3):
+            assert same(model.training_step(make_batch(seed=seed)), other.training_step(make_batch(seed=seed)))
+        assert "out of memory" in caplog.text and len(caplog.messages) == 1
+
+
+def test_batches_of_another_shape_are_refused(recordings):
     step = graphed(build(None, "pixcyclegan4"))
     for seed in range(WARM_UP + 1):
         step(make_batch(count=2, seed=seed))

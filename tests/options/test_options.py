@@ -125,6 +125,15 @@ def test_geocongan_is_silnet_s_loss_without_masks(paper, tmp_path):
     assert parse_train(["--name", "x", "--checkpoints_dir", str(tmp_path)]).silnet is None
 
 
+def test_cuda_graphs_is_a_word_or_a_switch(tmp_path):
+    """As a word alone it stands before other flags, too; runs of before have on or off in their options.yaml."""
+    words = {"": "auto", "--cuda_graphs --seed 1": "on", "--cuda_graphs=off": "off", "--no-cuda_graphs": "off"}
+    file = tmp_path / "options.yaml"
+    file.write_text("cuda_graphs: true")
+    words[f"--options {file}"] = "on"
+    assert {flags: parse_train(["--name", "x", *flags.split()]).cuda_graphs for flags in words} == words
+
+
 def test_what_is_switched_off_and_flags_are_told_from_defaults():
     opt = parse_train(["--name", "x", "--no-mask"])
     assert (opt.crop_to_hand, opt.extend_colors, opt.common_mask, opt.lambda_edges) == (False, False, False, 0.0)
