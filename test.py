@@ -73,8 +73,7 @@ def known_silnet(opt: argparse.Namespace, model: Translator) -> TrainedSilNet | 
     if not opt.silnet and not Path(where).exists():
         log.warning("the run's SilNet %s is gone: no shape scores; --silnet names another", where)
         return None
-    background = model.options.background
-    silnet = load_silnet(where, checkpoints_dir=opt.checkpoints_dir, background=background, device=model.device)
+    silnet = load_silnet(where, checkpoints_dir=opt.checkpoints_dir, device=model.device)
     if trained_with and silnet.sha256 != trained_with["sha256"]:
         log.warning("%s is not the SilNet that the run was trained with: %s", where, trained_with)
     return silnet

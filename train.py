@@ -102,7 +102,6 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         chosen["train"],
         crop_size=opt.crop_size,
         seed=opt.seed,
-        background=opt.background,
         flips=create_task is SilNetTask,
         crop=task.training_crop(chosen["train"]),
     )
@@ -128,7 +127,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
             validate, scored_by = task.create_validation(validated(chosen["val"], opt.val_size), folder)
             resolved |= scored_by
         shown = chosen["val"] if all(chosen["val"].values()) else chosen["train"]
-        display = partial(task.pictures, display_hands(shown, background=opt.background))
+        display = partial(task.pictures, display_hands(shown))
         started = stored["resolved"] if stored else resolved
         save_options(folder, plain_options(opt) | {"resolved": started | {"roots": resolved["roots"]}})
         sizes = ", ".join(f"{name} {count:,}" for name, count in resolved["parameters"].items())

@@ -70,22 +70,19 @@ ZOOM = (0.6, 1.6)
 LIGHTEST, GROUND = 205, 222  # a repainted hand's mean is at most the first, the background's at least the second
 
 
-def silhouette_crop(hand: Hand, size: int, random: np.random.Generator, *, background: str = "white") -> Hand:
+def silhouette_crop(hand: Hand, size: int, random: np.random.Generator) -> Hand:
     """A training crop for SilNet: size x size near the hand, turned, zoomed, and recoloured.
 
     SilNet judges what a generator painted, unmasked, on white. Did it know hands by their skin, it would pass over garbage
     beside the hand; did it know the ground by its whiteness, the faintest tint would count as hand. So hands get any colour
-    and texture, and the ground is light, tinted, shaded and noisy. background: "keep" leaves the photograph's own.
+    and texture, and the ground is light, tinted, shaded and noisy.
     """
     hand = _warp(random_hand_crop(hand, math.ceil(1.5 * size), random), size, random)
     image = hand.image.astype(np.float32)
-    if background == "keep":
-        image = _recolour(image, random)
-    else:
-        painted = _repaint(image, random) if random.random() < 0.35 else _recolour(image, random)
-        ground = _plain_ground(size, random) if random.random() < 0.7 else np.full_like(image, 255)
-        alpha = cv2.GaussianBlur(hand.mask.astype(np.float32), (3, 3), 0.5)[..., None]
-        image = ground + alpha * (painted - ground)
+    painted = _repaint(image, random) if random.random() < 0.35 else _recolour(image, random)
+    ground = _plain_ground(size, random) if random.random() < 0.7 else np.full_like(image, 255)
+    alpha = cv2.GaussianBlur(hand.mask.astype(np.float32), (3, 3), 0.5)[..., None]
+    image = ground + alpha * (painted - ground)
     if random.random() < 0.3:
         image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.4, 1.5))
     if random.random() < 0.3:

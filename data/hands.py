@@ -30,15 +30,14 @@ class Source(NamedTuple):
     mask: np.ndarray
     origin: str  # of the mask
 
-    def hand(self, background: str) -> Hand:
-        """As the networks are shown it. background: "white" hides what is outside the mask; "keep" leaves it."""
-        rgb = np.ascontiguousarray(to_bytes(self.pixels[..., :3]))
-        return Hand(whiten(rgb, self.mask) if background == "white" else rgb, self.mask)
+    def hand(self) -> Hand:
+        """As the networks are shown it, white outside the mask."""
+        return Hand(whiten(np.ascontiguousarray(to_bytes(self.pixels[..., :3])), self.mask), self.mask)
 
 
-def read_hand(frame: Frame, *, background: str = "white") -> Hand:
+def read_hand(frame: Frame) -> Hand:
     """Read a frame as the networks are shown it. Raises ImageError; see `read_source`."""
-    return read_source(frame).hand(background)
+    return read_source(frame).hand()
 
 
 def read_source(frame: Frame) -> Source:

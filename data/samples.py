@@ -57,12 +57,11 @@ class UnpairedHands(Dataset):
         *,
         crop_size: int,
         seed: int,
-        background: str = "white",
         flips: bool = False,
         crop: Crop = random_hand_crop,
     ) -> None:
         self.frames, self.crop_size, self.seed = frames, crop_size, seed
-        self.background, self.flips, self.crop, self._invalid = background, flips, crop, set()
+        self.flips, self.crop, self._invalid = flips, crop, set()
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str | dict]:
         sample = {"skipped": {}}
@@ -91,7 +90,7 @@ class UnpairedHands(Dataset):
             frame = self._frame(domain, k + attempt)
             try:
                 if frame not in self._invalid:
-                    return frame, read_hand(frame, background=self.background)
+                    return frame, read_hand(frame)
             except ImageError as error:
                 self._invalid.add(frame)
                 skipped[frame.relative] = str(error)
@@ -136,10 +135,8 @@ class HandRegions(Dataset):
     skipped: {index: reason} of those that `readable` met so far; origins: how many masks came from where.
     """
 
-    def __init__(
-        self, frames: list[Frame], *, crop: int | None = TEST_CROP, background: str = "white", keep_source: bool = False
-    ) -> None:
-        self.frames, self.crop, self.background, self.keep_source = frames, crop, background, keep_source
+    def __init__(self, frames: list[Frame], *, crop: int | None = TEST_CROP, keep_source: bool = False) -> None:
+        self.frames, self.crop, self.keep_source = frames, crop, keep_source
         self.skipped: dict[int, str] = {}
         self.origins: Counter[str] = Counter()
 
@@ -151,7 +148,7 @@ class HandRegions(Dataset):
             source = read_source(self.frames[index])
         except ImageError as error:
             return error
-        hand, pixels = source.hand(self.background), source.pixels
+        hand, pixels = source.hand(), source.pixels
         height, width = hand.mask.shape
         box = centred_box(hand.mask, self.crop, self.crop) if self.crop else (0, 0, width, height)
         if self.crop:

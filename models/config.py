@@ -156,7 +156,6 @@ class Setup:
         1, "images per domain, step and process", silnet=4, low=1, high=65536, group="training", basic=True
     )
     crop_size: int = option(128, "side of a training crop", low=32, high=4096, silnet=SAME, group="data", basic=True)
-    background: str = option("white", "what is outside the hand", choices=("white", "keep"), silnet=SAME, group="data")
     crop_to_hand: bool = part(
         "once trained, translate the hand's bounding box only, in which the hand fills as much as in a training crop",
         reason="the generator then sees hands as in training, and is faster",

@@ -48,7 +48,6 @@ class Translator:
             net = create_generator(config)
             net.load_state_dict(content["model"]["networks"][GENERATOR[direction]])
             self.net, self.step = net.to(device).eval().requires_grad_(False), int(content["step"])
-            self._white = options.background == "white"
             self.hands()  # reads the other options
         except MISFITS as error:
             raise UsageError(
@@ -74,7 +73,7 @@ class Translator:
             masks = [None] * len(rgb) if mask is None else mask
             return [self(image, each) for image, each in zip(rgb, masks, strict=True)]
         hand = hand_of_arrays(rgb, mask)
-        (image,) = self.hands().images([Hand(whiten(hand.image, hand.mask), hand.mask) if self._white else hand])
+        (image,) = self.hands().images([Hand(whiten(hand.image, hand.mask), hand.mask)])
         return composite(image, hand) if self.options.mask else image
 
 
@@ -125,12 +124,11 @@ def _checkpoint_file(folder: Path, epoch: str) -> Path:
 
 
 class TrainedSilNet(NamedTuple):
-    """A frozen SilNet in eval mode, its file with the SHA-256, and the background that it was trained on."""
+    """A frozen SilNet in eval mode, and its file with the SHA-256."""
 
     net: SilNet
     path: Path
     sha256: str
-    background: str
 
     def segment(self, images: Tensor) -> Tensor:
         """See models.supervised.segment; in float32."""
@@ -141,11 +139,10 @@ class TrainedSilNet(NamedTuple):
         return {"path": str(self.path.resolve()), "sha256": self.sha256}
 
 
-def load_silnet(where: str, *, checkpoints_dir: Path, background: str, device: torch.device) -> TrainedSilNet:
+def load_silnet(where: str, *, checkpoints_dir: Path, device: torch.device) -> TrainedSilNet:
     """Read --silnet: a .pt file, the folder of a run, or its name. Raises UsageError.
 
-    background: what surrounds the hands that it will segment; logs a warning if it was trained on another one. Draws no
-    random numbers, so that a run starts the same with and without it.
+    Draws no random numbers, so that a run starts the same with and without it.
     """
     path = Path(where) if Path(where).exists() else checkpoints_dir / where
     if not path.exists():
@@ -157,9 +154,6 @@ def load_silnet(where: str, *, checkpoints_dir: Path, background: str, device: t
         with torch.device("meta"):
             net = SilNet(**state["config"])
         net.load_state_dict(state["network"], assign=True)
-        trained_on = state["background"]
     except MISFITS as error:
         raise UsageError(f"--silnet {path} holds no SilNet ({first_lines(error)})") from error
-    if trained_on != background:
-        log.warning("%s was trained with --background %s and is used with %s", path, trained_on, background)
-    return TrainedSilNet(net.to(device).eval().requires_grad_(False), path, sha256(path), trained_on)
+    return TrainedSilNet(net.to(device).eval().requires_grad_(False), path, sha256(path))

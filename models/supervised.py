@@ -82,15 +82,12 @@ class Supervised:
 
 
 class HandSegmenter(Supervised):
-    """A SilNet that learns the masks of both domains together; a moving average of its weights is validated and stored.
+    """A SilNet (base: its first width) that learns the masks of both domains together; a moving average of its weights is
+    validated and stored."""
 
-    base: SilNet's first width. background: what surrounds the hands ("white" or "keep").
-    """
-
-    def __init__(self, *, base: int, lr: float, beta1: float, background: str, amp: Amp, device: torch.device) -> None:
+    def __init__(self, *, base: int, lr: float, beta1: float, amp: Amp, device: torch.device) -> None:
         net = SilNet(base=base)
         super().__init__("SilNet", net, lr=lr, beta1=beta1, config=net.config, amp=amp, device=device)
-        self.background = background
         self.average = AveragedModel(self.net, avg_fn=moving_average, use_buffers=True).eval().requires_grad_(False)
 
     def distribute(self) -> None:
@@ -122,8 +119,7 @@ class HandSegmenter(Supervised):
 
     def inference_state(self) -> dict:
         """The averaged network and all that it takes to use it."""
-        network = self.average.module.state_dict()
-        return {"silnet": {"config": self.config, "background": self.background, "network": network}}
+        return {"silnet": {"config": self.config, "network": self.average.module.state_dict()}}
 
     def load_state_dict(self, state: dict) -> None:
         lr = self.optimizer.param_groups[0]["lr"]  # that of the options, which may have changed

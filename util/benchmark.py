@@ -70,7 +70,7 @@ def step_rows(opt: Namespace, device: torch.device, amp: Amp) -> dict[str, Calla
 def loader_rows(opt: Namespace) -> dict[str, Callable[[], object]]:
     """A batch of training samples from --dataroot."""
     frames = open_frames(opt, reading(opt))
-    samples = UnpairedHands(frames, crop_size=opt.crop_size, seed=opt.seed, background=opt.background)
+    samples = UnpairedHands(frames, crop_size=opt.crop_size, seed=opt.seed)
     batches = iter(stream_loader(samples, opt.batch_size, num_workers=opt.num_workers))
     return {f"batch from the loader, {opt.num_workers} workers": lambda: next(batches)}
 

@@ -92,9 +92,9 @@ def test_photographs_with_an_orientation_tag(tmp_path, upright):
     images = by_pillow(on_its_side, "jpg", exif=ON_ITS_SIDE, quality=100)
     frames = find_frames(dataroot=write_unaligned(tmp_path, images, masks))
     for frame, (image, mask) in zip(frames["real"], photographed_hands()):
-        hand = read_hand(frame, background="keep")
-        assert np.array_equal(hand.mask, mask[:48])
-        assert np.abs(hand.image.astype(int) - image[:48]).mean() < 12
+        source = read_source(frame)
+        assert np.array_equal(source.mask, mask[:48])
+        assert np.abs(source.pixels.astype(int) - image[:48]).mean() < 12
 
 
 @pytest.mark.parametrize(

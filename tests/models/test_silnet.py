@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import CPU, KEY, TINY, command, draw_hand, photographed_hands, same
+from helpers import CPU, TINY, command, draw_hand, photographed_hands, same
 
 import test as test_script
 import train
@@ -50,10 +50,9 @@ def test_a_logit_depends_on_its_surroundings_alone():
 # ------------------------------------------------------------------ training crops
 
 
-@pytest.mark.parametrize(("background", "ground"), [("white", (255, 255, 255)), ("keep", KEY)])
-def test_crops_repeat_and_have_their_mask(background, ground):
-    hand = Hand(*draw_hand(np.random.default_rng(0), background=ground))
-    first, again = (silhouette_crop(hand, 40, np.random.default_rng(5), background=background) for _ in range(2))
+def test_crops_repeat_and_have_their_mask():
+    hand = Hand(*draw_hand(np.random.default_rng(0), background=(255, 255, 255)))
+    first, again = (silhouette_crop(hand, 40, np.random.default_rng(5)) for _ in range(2))
     assert np.array_equal(first.image, again.image) and np.array_equal(first.mask, again.mask)
     assert first.image.shape == (40, 40, 3) and first.image.dtype == np.uint8 and first.mask.shape == (40, 40)
 
@@ -80,7 +79,7 @@ def runs(hands_root, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def silnet(runs) -> TrainedSilNet:
-    return load_silnet("silnet", checkpoints_dir=runs, background="white", device=CPU)
+    return load_silnet("silnet", checkpoints_dir=runs, device=CPU)
 
 
 def test_it_learns_both_domains(runs):
@@ -113,18 +112,16 @@ def test_resuming_is_exact(hands_root, tmp_path):
     assert resumes_exactly(tmp_path, "--dataroot", hands_root, *SMALL)
 
 
-def test_a_checkpoint_is_found_by_name_folder_and_file(runs, silnet, tmp_path, caplog):
+def test_a_checkpoint_is_found_by_name_folder_and_file(runs, silnet, tmp_path):
     kept = tmp_path / "kept.pt"
     kept.write_bytes((runs / "silnet" / "best.pt").read_bytes())
     before = torch.get_rng_state()
     for where in (str(runs / "silnet"), str(kept)):
-        other = load_silnet(where, checkpoints_dir=tmp_path, background="white", device=CPU)
+        other = load_silnet(where, checkpoints_dir=tmp_path, device=CPU)
         assert other.sha256 == silnet.sha256
-    assert torch.equal(before, torch.get_rng_state()) and "--background" not in caplog.text
-    load_silnet(str(kept), checkpoints_dir=tmp_path, background="keep", device=CPU)
-    assert "--background white and is used with keep" in caplog.text
+    assert torch.equal(before, torch.get_rng_state())
     with pytest.raises(UsageError, match="neither a file"):
-        load_silnet("nowhere", checkpoints_dir=tmp_path, background="white", device=CPU)
+        load_silnet("nowhere", checkpoints_dir=tmp_path, device=CPU)
 
 
 # ------------------------------------------------------------------ what it measures

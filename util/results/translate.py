@@ -85,9 +85,9 @@ def translate_split(
     domain, other = domains = DOMAINS if opt.direction == "StoR" else DOMAINS[::-1]
     tested = Tested(name, results_folder(opt, name), domains)
     open_folder(tested.folder, None)
-    options = {"crop": TEST_CROP if opt.crop else None, "background": run.background}
-    sources = HandRegions(write.in_path_order(frames[domain]), **options, keep_source=True)
-    targets = HandRegions(write.in_path_order(frames[other]), **options)
+    crop = TEST_CROP if opt.crop else None
+    sources = HandRegions(write.in_path_order(frames[domain]), crop=crop, keep_source=True)
+    targets = HandRegions(write.in_path_order(frames[other]), crop=crop)
     if silnet and run.extend_colors:
         log.warning("%s was trained with extend_colors: shape scores also see what it paints beside hands", name)
     measures = None
@@ -109,7 +109,7 @@ def translate_split(
         "checkpoint": model.checkpoint.name,
         "phase": opt.phase,
         "direction": opt.direction,
-        "crop": options["crop"],
+        "crop": crop,
     }
     if measures:
         scores, tested.each = measures.entries()
@@ -133,8 +133,7 @@ def translate_folder(opt: Namespace, name: str, model: Translator) -> None:
     frames = check_masks({"--input": frames})["--input"]
     if reading.load_scale != 1:
         log.info("images are scaled by %g, as in training; --load_scale 1 leaves their size", reading.load_scale)
-    crop = TEST_CROP if opt.crop else None
-    regions = HandRegions(frames, crop=crop, background=model.options.background, keep_source=True)
+    regions = HandRegions(frames, crop=TEST_CROP if opt.crop else None, keep_source=True)
     tested = Tested(name, results_folder(opt, name), DOMAINS if opt.direction == "StoR" else DOMAINS[::-1])
     open_folder(tested.folder, opt.input)
     translate(opt, model, regions, tested)

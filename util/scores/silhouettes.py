@@ -61,10 +61,10 @@ def shapes(segment: Segment | None, each: Translation, device: torch.device) -> 
 
 
 def create_silnet_validation(
-    segment: Segment, frames: Domains, *, background: str, device: torch.device, num_workers: int = 0
+    segment: Segment, frames: Domains, *, device: torch.device, num_workers: int = 0
 ) -> Callable[[], tuple[dict[str, float], float]]:
     """A function () -> (means over 256 regions: iou_synthetic, iou_real, boundary_f_...; 1 - mean IoU, to be minimised)."""
-    regions = {domain: HandRegions(part, background=background) for domain, part in frames.items()}
+    regions = {domain: HandRegions(part) for domain, part in frames.items()}
 
     def validate() -> tuple[dict[str, float], float]:
         scores: dict[str, float] = {}

@@ -54,7 +54,7 @@ def study(opt: Namespace, model: Translator, train_frames: Domains, test_frames:
     """
     shutil.rmtree(folder, ignore_errors=True)  # an earlier study
     hands = training_hands(opt, model, train_frames)
-    tested = real_hands(opt, test_frames["real"], background=model.options.background)
+    tested = real_hands(opt, test_frames["real"])
     if not (hands["real"] and tested):
         raise UsageError("no hands with labels are left to train on, or to test; check --dataroot and --test_size")
     size, measures = opt.downstream_size, MEASURES[opt.downstream]
@@ -102,8 +102,8 @@ def training_hands(opt: Namespace, model: Translator, frames: Domains) -> dict[s
     count = min(opt.downstream_images, *(len(part) for part in frames.values()))
     chosen = {domain: random.Random(f"{TEST_SEED}-{domain}").sample(part, count) for domain, part in frames.items()}
     check_masks(chosen["synthetic"], "synthetic")
-    real = real_hands(opt, chosen["real"], background=model.options.background)
-    regions = HandRegions(chosen["synthetic"], background=model.options.background)
+    real = real_hands(opt, chosen["real"])
+    regions = HandRegions(chosen["synthetic"])
     translations = model.hands().stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     synthetic, translated = [], []
     for each in progress(translations, total=count, desc="translating"):
@@ -114,10 +114,10 @@ def training_hands(opt: Namespace, model: Translator, frames: Domains) -> dict[s
     return {part: each[:count] for part, each in hands.items()}
 
 
-def real_hands(opt: Namespace, frames: Sequence[Frame], *, background: str) -> list[AnnotatedHand]:
+def real_hands(opt: Namespace, frames: Sequence[Frame]) -> list[AnnotatedHand]:
     """Real hands with labels, ready to be pasted."""
     check_masks(frames, "real")
-    regions = readable(HandRegions(list(frames), background=background), num_workers=opt.num_workers)
+    regions = readable(HandRegions(list(frames)), num_workers=opt.num_workers)
     return [annotate(opt, frames[index], region) for index, region in regions]
 
 

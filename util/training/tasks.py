@@ -2,7 +2,6 @@
 
 from argparse import Namespace
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +51,7 @@ class TranslatorTask:
         if DISCRIMINATORS[opt.netD].load().view == "vgg":
             vgg, weights = load_vgg16(opt.vgg_weights, calibrated=opt.normalize_features)
         if opt.silnet:
-            how = {"checkpoints_dir": opt.checkpoints_dir, "background": opt.background, "device": device}
-            silnet = load_silnet(opt.silnet, **how)
+            silnet = load_silnet(opt.silnet, checkpoints_dir=opt.checkpoints_dir, device=device)
         nets = {"vgg": vgg, "silnet": silnet and silnet.net}
         self.model = HGAN(network_config(opt), objective(opt), **nets, amp=amp, device=device, seed=opt.seed)
         self.frozen = {"vgg_weights": weights, "silnet": silnet and silnet.record()}
@@ -71,7 +69,7 @@ class TranslatorTask:
         """
         opt, threads = self.opt, {"num_workers": self.opt.num_workers}
         net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=self.model.device)
-        regions = {domain: HandRegions(part, background=opt.background) for domain, part in frames.items()}
+        regions = {domain: HandRegions(part) for domain, part in frames.items()}
         hands = [hand for _, hand in readable(regions["real"], **threads)]
         images = [hand.image for hand in hands]
         real = extract_features(images, net, cache_dir=folder / "features", progress="real features")
@@ -119,8 +117,7 @@ class SilNetTask:
     def __init__(self, opt: Namespace, *, amp: Amp, device: torch.device) -> None:
         self.opt, self.frozen = opt, {}
         self.next_command = f"python train.py --model geocongan --name geocongan --silnet {opt.name}"
-        adam = {"lr": opt.lr, "beta1": opt.beta1}
-        self.model = HandSegmenter(base=opt.ngf, **adam, background=opt.background, amp=amp, device=device)
+        self.model = HandSegmenter(base=opt.ngf, lr=opt.lr, beta1=opt.beta1, amp=amp, device=device)
 
     def training_crop(self, frames: Domains) -> Crop:
         """Silhouette crops. Raises UsageError for images without masks."""
@@ -129,18 +126,19 @@ class SilNetTask:
                 raise UsageError(
                     f"SilNet learns from masks, and the {domain} images have none; add trainA_masks/, trainB_masks/"
                 )
-        return partial(silhouette_crop, background=self.opt.background)
+        return silhouette_crop
 
     def create_validation(self, frames: Domains, folder: Path) -> tuple[Validate, dict]:
-        settings = {"background": self.opt.background, "num_workers": self.opt.num_workers}
-        return create_silnet_validation(self.model.probabilities, frames, device=self.model.device, **settings), {}
+        return create_silnet_validation(
+            self.model.probabilities, frames, device=self.model.device, num_workers=self.opt.num_workers
+        ), {}
 
     def pictures(self, hands: dict[str, list[Hand]]) -> dict[str, np.ndarray]:
         return silhouette_grids(self.model.probabilities, hands, device=self.model.device)
 
 
-def display_hands(frames: Domains, *, background: str) -> dict[str, list[Hand]]:
+def display_hands(frames: Domains) -> dict[str, list[Hand]]:
     """ROWS hands of each domain, evenly spread over its frames, without those that cannot be read."""
-    regions = {domain: HandRegions(part, background=background) for domain, part in frames.items()}
+    regions = {domain: HandRegions(part) for domain, part in frames.items()}
     hands = {domain: [part[place] for place in spread(len(part), ROWS)] for domain, part in regions.items()}
     return {domain: [hand for hand in row if not isinstance(hand, ImageError)] for domain, row in hands.items()}
