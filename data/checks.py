@@ -9,11 +9,12 @@ import numpy as np
 
 from data import DEMO_ROOT
 from data.demo import ensure_demo, is_demo
-from data.frames import Domains, Frame, Reading, evenly, find_frames, has_alpha
+from data.frames import Domains, Frame, Reading, find_frames, has_alpha
 from data.hands import read_source
 from data.listing import KEY, WHOLE, plural, sentence
 from data.mask_values import classes_of, covers, refusal
 from util import distributed
+from util.drawing import evenly
 from util.errors import UsageError
 from util.images import ImageError
 from util.workers import in_threads

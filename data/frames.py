@@ -20,6 +20,7 @@ from data.listing import (
 from data.mask_values import Ranges
 from data.masks import KEPT
 from data.realhands import find_real_frames, read_report, report_key
+from util.drawing import evenly
 from util.errors import UsageError
 from util.files import printable
 from util.images import FORMATS, ImageError, header_has_alpha
@@ -113,12 +114,6 @@ def _detect_layout(root: Path) -> str:
         if all((root / name).is_dir() for name in names):
             return layout
     raise UsageError(f"--dataroot {root} holds neither layout. Expected one of\n{EXPECTED_TREE}")
-
-
-def evenly(items: list, most: int) -> list:
-    """At most that many items, evenly spaced."""
-    number = min(most, len(items))
-    return [items[i * len(items) // number] for i in range(number)]
 
 
 def has_alpha(path: Path) -> bool:

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 from data.crops import Box, centred_box, window
-from data.frames import annotation_prefix, evenly
-from util.drawing import sheet
+from data.frames import annotation_prefix
+from util.drawing import evenly, sheet
 from util.errors import UsageError, run_command
 from util.images import ImageError, read_rgb, write_png
 

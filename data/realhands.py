@@ -16,7 +16,7 @@ from data import masks
 from data.listing import MaskFolders, folders_below, images_below
 from data.mask_values import Ranges, read_levels
 from data.masks import KEPT, RefineOptions, Verdict, refine_mask
-from util.drawing import draw_outline, sheet, spread
+from util.drawing import draw_outline, evenly, sheet
 from util.drawing import fit as fit_picture
 from util.errors import UsageError
 from util.files import LOCK_FILE, csv_text, locked, printable, read_json, strict, write_bytes, write_json
@@ -237,7 +237,7 @@ def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict])
     kept = sorted(changes, key=changes.get, reverse=True)
     (root / PREVIEW_NAME).unlink(missing_ok=True)
     if kept:
-        shown = [kept[place] for place in spread(len(kept), COLUMNS * ROWS)]
+        shown = evenly(kept, COLUMNS * ROWS)
         rows_shown = [shown[place : place + COLUMNS] for place in range(0, len(shown), COLUMNS)]
         captions = [[f"{each.user}/{each.name}  {changes[each]:.3f}" for each in row] for row in rows_shown]
         title = "raw masks in red, refined masks in blue, from the largest change to the smallest"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data.frames import DOMAINS, PHASES, Domains
-from util.drawing import spread
+from util.drawing import evenly
 from util.errors import UsageError
 from util.files import write_bytes
 
@@ -69,7 +69,7 @@ def validated(frames: Domains, val_size: int | None) -> Domains:
     """The frames of the val split, whose whole sequences may be many, that validation reads: at most val_size a domain
     (None: 400), evenly spread."""
     most = HELD_OUT["val"][0] if val_size is None else val_size
-    return {domain: [part[place] for place in spread(len(part), most)] for domain, part in frames.items()}
+    return {domain: evenly(part, most) for domain, part in frames.items()}
 
 
 def save_split(path: Path, split: Split) -> None:

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -241,14 +241,13 @@ class Child(SimpleNamespace):
     returncode = property(lambda self: self.process.exitcode)
 
 
-def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> Child:
+def start_child(command: Sequence[str], *, log: Path) -> Child:
     """In the place of util.workers.start_child: a fork of the server, which imports nothing anew."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
         file.write(f"$ {workers.shell_line(command)}\n")
-    child = start_script(command, log, **environment or {})
-    calls = {"terminate": child.terminate, "kill": child.kill, "poll": lambda: child.exitcode}
-    return Child(process=child, wait=partial(wait, child), **calls)
+    child = start_script(command, log)
+    return Child(process=child, wait=partial(wait, child), terminate=child.terminate, kill=child.kill)
 
 
 def run_ranks(count: int, start: Callable[..., BaseProcess], log: Path) -> list[int]:

@@ -1,9 +1,12 @@
 """All figures: sheets of labelled pictures, and outlines. Pictures are uint8 RGB arrays (H, W, 3) on white."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import cv2
 import numpy as np
+
+Item = TypeVar("Item")
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK, PALE_INK, PAPER = (30, 30, 30), (110, 110, 110), 255
@@ -89,9 +92,9 @@ def sheet(
     return canvas
 
 
-def spread(count: int, most: int) -> list[int]:
-    """Up to `most` places of a list of `count`, evenly spread from the first to the last."""
-    return np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """Up to `most` of the items, evenly spread from the first to the last."""
+    return [items[place] for place in np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)]
 
 
 def draw_outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:

@@ -178,13 +178,7 @@ class Search:
         """Run a script to its end; its output goes to logs/. Raises RunError."""
         output, folder = self.opt.folder / "logs" / f"trial_{run:03d}.log", self.run_folder(run)
         command = [script, "--name", folder.name, "--checkpoints_dir", str(folder.parent), *flags]
-        child = workers.start_child(command, log=output)
-        try:
-            child.wait()
-        finally:
-            workers.stop_child(child)  # which saves, where this process was interrupted
-        if child.returncode:
-            raise RunError(f"{workers.last_line(output)} (see {output})")
+        workers.run_child(command, log=output)
 
     def run_folder(self, run: int) -> Path:
         """The folder of a trial's run, of all its stages."""

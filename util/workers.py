@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import cycle, starmap
 from multiprocessing.context import BaseContext
@@ -184,12 +184,29 @@ def progress(items: Iterable[Task], *, total: int | None = None, desc: str, unit
             log.info("%s: %s%s %ss", desc, f"{done:,}", f" of {bar.total:,}" if bar.total else "", unit)
 
 
-def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
-    """Start a script of this project, ("train.py", "--name", ...), in the current folder, its output appended to `log`.
+def run_child(command: Sequence[str], *, log: Path) -> None:
+    """Run a script of this project, ("train.py", "--name", ...), to its end; its output is appended to `log`. Raises RunError.
 
-    It has a session of its own: Ctrl-C reaches the parent alone, which passes it on. On Linux it gets SIGTERM when its
-    parent dies: train.py then saves and ends.
+    Where this process is interrupted, the script is asked to save and end first; after a minute it is killed.
     """
+    child = start_child(command, log=log)
+    try:
+        child.wait()
+    finally:
+        child.terminate()
+        try:
+            child.wait(60)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    if child.returncode:
+        last = log.read_text(errors="replace").strip().rpartition("\n")[2]
+        raise RunError(f"{last}: status {child.returncode} (see {log})")
+
+
+def start_child(command: Sequence[str], *, log: Path) -> subprocess.Popen:
+    """Start a script, in the current folder and in a session of its own: Ctrl-C reaches the parent alone, which passes it on. On
+    Linux it gets SIGTERM when its parent dies."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab", buffering=0) as output:
         output.write(f"$ {shell_line(command)}\n".encode())
@@ -198,27 +215,11 @@ def start_child(command: Sequence[str], *, log: Path, environment: Mapping[str, 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
             start_new_session=True,
             preexec_fn=partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM) if sys.platform == "linux" else None,
         )
 
 
-def stop_child(child: subprocess.Popen, *, seconds: float = 60) -> None:
-    """Ask a child to save and end, and wait for it; after so many seconds it is killed."""
-    child.terminate()
-    try:
-        child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-
-
 def shell_line(command: Sequence[str]) -> str:
     """The command as it is typed in a shell."""
     return shlex.join(["python", *command])
-
-
-def last_line(log: Path) -> str:
-    """The last line of a log that is not empty, "" where there is none."""
-    return log.read_text(errors="replace").strip().rpartition("\n")[2] if log.exists() else ""

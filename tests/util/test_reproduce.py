@@ -17,7 +17,7 @@ from util.reproduce import claims
 from util.reproduce.__main__ import parse_reproduce
 from util.reproduce.claims import FAILS, HOLDS, OPEN, UNTESTED, Comparison, sharpness
 from util.reproduce.page import shading_step
-from util.reproduce.stages import Runner, Stage, choose, create_stages, places_for
+from util.reproduce.stages import Runner, Stage, choose, create_stages
 from util.results.pages import html_page, table
 from util.scores.distances import Difference
 
@@ -98,14 +98,6 @@ def test_sharpness_and_shading_see_what_they_are_for_and_not_the_outline():
 
 
 COUNT = "out.write_text(out.read_text() + 'x' if out.exists() else 'x')"  # how often the stage has run
-MEET = """
-other = Path(sys.argv[2])
-out.write_text(os.environ['CUDA_VISIBLE_DEVICES'])
-end = time.time() + 20
-while not other.exists() and time.time() < end:
-    time.sleep(.05)
-sys.exit(not other.exists())
-"""
 
 
 def stage(folder: Path, name: str, *more: object, body: str = COUNT, after: tuple[str, ...] = ()) -> Stage:
@@ -120,7 +112,7 @@ def test_a_stage_runs_once_and_again_when_its_command_or_a_stage_that_it_reads_h
     def counts(*more: object) -> tuple[str, str]:
         """After another run, with these flags for the first stage."""
         stages = [stage(tmp_path, "first", *more), second]
-        runner = Runner(tmp_path / "paper", [{}, {}], stages)
+        runner = Runner(tmp_path / "paper", stages)
         assert ("first: to do" in runner.plan(stages)) is not runner.is_done(stages[0])
         assert runner.run(stages) == {}
         return tuple(each.output.read_text() for each in stages)
@@ -135,16 +127,10 @@ def test_a_failure_is_told_and_stops_only_what_needs_it(tmp_path):
     bad = stage(tmp_path, "bad", body="sys.exit('error: no such thing')")
     needs, other = stage(tmp_path, "needs", after=("bad",)), stage(tmp_path, "other")
     stages = [bad, needs, other, stage(tmp_path, "silent", body="pass")]
-    runner = Runner(tmp_path / "paper", [{}, {}], stages)
+    runner = Runner(tmp_path / "paper", stages)
     faults = runner.run(stages)
     assert set(faults) == {"bad", "needs", "silent"} and other.output.exists() and not runner.is_done(bad)
     assert "no such thing" in faults["bad"] and "needs bad" in faults["needs"] and "it left no" in faults["silent"]
-
-
-def test_independent_stages_run_side_by_side_in_their_own_places(tmp_path):
-    both = [stage(tmp_path, name, tmp_path / f"{other}.txt", body=MEET) for name, other in ("ab", "ba")]
-    found = Runner(tmp_path / "paper", places_for(gpus=2, jobs=None), both).run(both)
-    assert found == {} and {each.output.read_text() for each in both} == {"0", "1"}
 
 
 # The command
@@ -158,8 +144,6 @@ def test_only_takes_names_and_groups_and_refuses_others():
     assert names.index("silnet") < names.index("train_geocongan") < names.index("translate_geocongan")
     with pytest.raises(UsageError, match="no such stage; known are masks"):
         parse_reproduce(["--only", "train", "tabels"])
-    with pytest.raises(UsageError, match="give one of them"):
-        parse_reproduce(["--gpus", "2", "--jobs", "2"])
 
 
 def test_every_command_of_the_plan_is_one_that_its_script_takes():
@@ -174,7 +158,7 @@ def test_every_command_of_the_plan_is_one_that_its_script_takes():
         "classify.py": parse_classify,
         "preprocess_masks.py": preprocess_masks_parser().parse_args,
     }
-    opt = parse_reproduce(["--max_steps", "10", "--test_size", "5", "--train_flags=--ngf 8 --paper", "--jobs", "2"])
+    opt = parse_reproduce(["--max_steps", "10", "--test_size", "5", "--train_flags=--ngf 8 --paper"])
     for each in create_stages(opt):
         parsers[each.command[0]](list(each.command[1:]))
 
@@ -188,7 +172,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(run_main, monkeypatch
     """SIGKILL while a model trains; the second start skips what was done and continues the training."""
     write_hands(tmp_path / "hands", frames=6, size=64)
     silnet = "--ngf 4 --crop_size 32 --val_interval 0 --display_freq 0 --num_workers 0 --amp off --max_steps 2"
-    command = [sys.executable, "-m", "util.reproduce", "--dataroot", "hands", "--models", "pixcyclegan4", "--jobs", "1"]
+    command = [sys.executable, "-m", "util.reproduce", "--dataroot", "hands", "--models", "pixcyclegan4"]
     command += ["--only", "silnet", "train", "translate", "tables", "--val_size", "2", "--test_size", "6"]
     command += [f"--train_flags={' '.join(TINY)} --save_freq 2 --max_steps 40", f"--silnet_flags={silnet}"]
     command += ["--test_flags=--feature_net random --num_workers 0"]

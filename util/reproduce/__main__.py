@@ -9,7 +9,7 @@ from pathlib import Path
 from models import MODELS
 from options.parsing import Parser, existing_path, integer, refuse
 from util.errors import parse_or_exit, run_command
-from util.reproduce.stages import GROUPS, Runner, choose, create_stages, places_for
+from util.reproduce.stages import GROUPS, Runner, choose, create_stages
 
 log = logging.getLogger("reproduce")
 
@@ -54,8 +54,6 @@ def parse_reproduce(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.group("machine and files")
     add("device", ("auto", "cpu", "cuda"), "auto", "auto: CUDA if available")
     add("num_workers", integer(0, 256), None, "as train.py's")
-    add("gpus", integer(1, 64), None, "run N commands in parallel, each on a GPU")
-    add("jobs", integer(1, 256), None, "run N commands in parallel, each on a CPU thread")
     add("checkpoints_dir", Path, Path("checkpoints") / "paper", "folder of the runs")
     add("results_dir", Path, Path("results"), "results go to RESULTS_DIR/paper")
     opt = parser.parse_args(argv)
@@ -63,9 +61,6 @@ def parse_reproduce(argv: Sequence[str] | None = None) -> argparse.Namespace:
     known = [*GROUPS, *(stage.name for stage in create_stages(opt))]
     unknown = " ".join(name for name in opt.only if name not in known)
     refuse(unknown, f"--only {unknown}: no such stage; known are {', '.join(dict.fromkeys(known))}")
-    refuse(opt.gpus and opt.jobs, "--gpus runs a command a GPU, --jobs a command a CPU thread: give one of them")
-    if opt.jobs and opt.device == "auto":
-        opt.device = "cpu"
     return opt
 
 
@@ -78,7 +73,7 @@ def main(opt: argparse.Namespace | None = None) -> int:
     setup_logging()
     stages = create_stages(opt)
     chosen = choose(stages, opt.only)
-    runner = Runner(opt.folder, places_for(gpus=opt.gpus, jobs=opt.jobs), stages)
+    runner = Runner(opt.folder, stages)
     if opt.dry_run:
         print(runner.plan(chosen))
         return 0

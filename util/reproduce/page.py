@@ -6,9 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from util import workers
-from util.drawing import sheet, spread
+from util.drawing import evenly, sheet
 from util.files import write_bytes
 from util.images import read_mask, read_rgb
 from util.reproduce.claims import (
@@ -19,7 +20,7 @@ from util.reproduce.claims import (
     table_rows,
     test_folder,
 )
-from util.reproduce.stages import SILNET, Stage, duration, real_root
+from util.reproduce.stages import SILNET, Stage, real_root
 from util.results.pages import comparison_table, html_page, table
 from util.run import OPTIONS_FILE, load_options
 from util.training.logger import read_log
@@ -99,7 +100,9 @@ def training_section(opt: Namespace, rows: Mapping[str, dict]) -> list[str]:
         crops = f"{options['crop_size']} px, batch {options['batch_size']}"
         settings = "as published" if options.get("paper") else "this project's"
         count = f"{images['synthetic']} / {images['real']}"
-        lines.append([run.name, str(step), duration(seconds), crops, count, vgg, resolved["device_name"], settings])
+        lines.append(
+            [run.name, str(step), tqdm.format_interval(seconds), crops, count, vgg, resolved["device_name"], settings]
+        )
     if not lines:
         return []
     header = ["run", "steps", "time of its steps", "crops", "images syn / real", "VGG16", "device", "settings"]
@@ -133,17 +136,17 @@ def draw_figures(opt: Namespace, models: list[str]) -> dict[str, np.ndarray]:
     names = common_sources(opt, models)
     if names:
         columns = [test_folder(opt, models[0]) / "synthetic", *(test_folder(opt, m) / "generated" for m in models)]
-        rows = [[read_rgb(column / name) for column in columns] for name in some_of(names, ROWS)]
+        rows = [[read_rgb(column / name) for column in columns] for name in evenly(names, ROWS)]
         drawn["fig5"] = sheet(rows, columns=["synthetic", *models], side=SIDE)
     if opt.models[0] in models and names:
         labels, sources, masks = ["synthetic", "translated"], shown / "synthetic", shown / "masks" / "synthetic"
-        drawn["fig1"] = pair_figure(shown, some_of(names, COLUMNS), labels)
+        drawn["fig1"] = pair_figure(shown, evenly(names, COLUMNS), labels)
         steps = {name: shading_step(read_rgb(sources / name), read_mask(masks / name)) for name in names}
         strongest = sorted(names, key=lambda name: (-steps[name], name))[:COLUMNS]
         drawn["fig3"] = pair_figure(shown, strongest, labels)
     if (back / "metrics.json").exists():
         real = sorted(path.relative_to(back / "generated") for path in (back / "generated").rglob("*.png"))
-        drawn["fig4"] = pair_figure(back, some_of(real, COLUMNS), ["real", "translated"])
+        drawn["fig4"] = pair_figure(back, evenly(real, COLUMNS), ["real", "translated"])
     copies = {
         "fig6": opt.folder / "classify" / "table2" / "samples.png",
         "fig7": opt.folder / "classify" / "table3" / "confusion.png",
@@ -151,11 +154,6 @@ def draw_figures(opt: Namespace, models: list[str]) -> dict[str, np.ndarray]:
         "masks": (real_root(opt) or Path()) / "masks_preview.png",
     }
     return drawn | {name: read_rgb(path) for name, path in copies.items() if path.exists()}
-
-
-def some_of(items: list, count: int) -> list:
-    """Up to `count` of the items, evenly spread."""
-    return [items[place] for place in spread(len(items), count)]
 
 
 def pair_figure(folder: Path, names: list[Path], labels: list[str]) -> np.ndarray:

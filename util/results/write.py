@@ -23,7 +23,7 @@ import numpy as np
 from data.crops import Box
 from data.frames import Frame, annotation_files
 from data.samples import Region
-from util.drawing import sheet, spread
+from util.drawing import evenly, sheet
 from util.files import csv_text, printable, write_bytes, write_json
 from util.images import read_mask, read_rgb, write_png
 from util.results.pages import SCORES, comparison_table, gallery, html_page, score_rows, table
@@ -110,7 +110,7 @@ def link_annotations(folder: Path, written: Sequence[Written]) -> None:
 def samples(test: Tested, part: str, most: int = 6) -> tuple[list[np.ndarray], list[str]]:
     """Pictures of a part and their captions, evenly spread; all on the background that the networks saw."""
     written = test.target if part == test.domains[1] else test.written
-    chosen = [written[place] for place in spread(len(written), most)]
+    chosen = evenly(written, most)
     pictures = [read_rgb(test.folder / part / each.name) for each in chosen]
     if part == "generated" and test.background:
         source = test.domains[0]

@@ -21,7 +21,7 @@ from data.masks import iou
 from data.samples import HandRegions, readable
 from models.load import Translator
 from models.supervised import DownstreamNet
-from util.drawing import draw_outline, fit, sheet, spread
+from util.drawing import draw_outline, evenly, fit, sheet
 from util.errors import UsageError
 from util.files import write_bytes, write_json
 from util.images import to_uint8, write_png
@@ -212,7 +212,7 @@ def report(opt: Namespace, scores: Mapping[str, Mapping], gaps: Mapping, *, trai
 def sample_sheet(task: str, dataset: AnnotatedHands, predicted: dict[str, np.ndarray]) -> np.ndarray:
     """Test hands in rows: the image, the truth, and the predictions of the first seed's networks. uint8 RGB."""
     rows = []
-    for item, k in ((dataset[k], k) for k in spread(len(dataset), SAMPLES)):
+    for item, k in ((dataset[k], k) for k in evenly(range(len(dataset)), SAMPLES)):
         image = to_uint8(item["image"])
         truth = item["mask"][0].numpy() > 0.5 if task == "segmentation" else item["joints"].numpy()
         drawn = [draw(image, truth, item["seen"].numpy()), *(draw(image, predicted[part][k]) for part in SETS)]

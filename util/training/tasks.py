@@ -21,7 +21,7 @@ from models.hgan import HGAN
 from models.load import load_silnet
 from models.supervised import HandSegmenter
 from models.translation import translator_of
-from util.drawing import sheet, spread
+from util.drawing import evenly, sheet
 from util.errors import UsageError
 from util.images import ImageError
 from util.runtime import Amp
@@ -140,5 +140,5 @@ class SilNetTask:
 def display_hands(frames: Domains) -> dict[str, list[Hand]]:
     """ROWS hands of each domain, evenly spread over its frames, without those that cannot be read."""
     regions = {domain: HandRegions(part) for domain, part in frames.items()}
-    hands = {domain: [part[place] for place in spread(len(part), ROWS)] for domain, part in regions.items()}
+    hands = {domain: evenly(part, ROWS) for domain, part in regions.items()}
     return {domain: [hand for hand in row if not isinstance(hand, ImageError)] for domain, row in hands.items()}
