@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.networks.layers import at_least_float32
+from models.networks.layers import at_least_float32, halve
 
 # extend_colors: what generators see
 BAND, FADE = 8, 4  # pixels: the band's width, and half the width of its transition to the background
@@ -24,7 +24,7 @@ def extend_colors(images: Tensor, masks: Tensor) -> Tensor:
     with torch.no_grad():
         cells = [torch.cat([images * masks, masks], dim=1)]  # colour times cover, and cover
         for _ in range(LEVELS):
-            cells.append(F.avg_pool2d(cells[-1], 2, ceil_mode=True))
+            cells.append(halve(cells[-1]))
         ground = _mean_colour(cells[0].mean((2, 3), keepdim=True))
         for level in reversed(cells[1:]):
             ground = F.interpolate(ground, size=level.shape[-2:], mode="bilinear")

@@ -1,6 +1,7 @@
 """A trained generator as one file for other programs: ONNX, or PyTorch's exported program (.pt2)."""
 
 import importlib.util
+import io
 import logging
 from pathlib import Path
 
@@ -11,30 +12,78 @@ from models import departures
 from models.hgan import composite
 from models.load import Translator
 from models.networks.resnet_generator import ResNetGenerator
+from models.translation import BOX_MARGIN, MIN_BOX
 from util.errors import UsageError
+from util.files import write_bytes
 
 log = logging.getLogger(__name__)
 
 FORMATS = (".onnx", ".pt2")
 INPUTS = ("image", "mask")
 OPSET = 18  # of ONNX's operators
-LARGEST = 8192  # pixels: the largest side
+SIDES = {"min": 16, "max": 8192}  # pixels
 
 
-class PortableGenerator(nn.Module):
-    """A generator with its input's preparation and compositing, as test.py computes it.
+class PortableTranslator(nn.Module):
+    """What load_translator's callable computes, as one graph: the hand's box, the generator, compositing.
 
-    image (N, 3, H, W) in [-1, 1], RGB, white outside the hand, and mask (N, 1, H, W) in {0, 1} -> the translated image,
-    (N, 3, H, W) in [-1, 1]; H and W are multiples of 4.
+    image (1, 3, H, W) in [-1, 1], RGB, and mask (1, 1, H, W), above 0.5 on the hand -> (1, 3, H, W) in [-1, 1]. H and W are
+    16 or more. As in models.translation, but that images of more than WHOLE pixels are not cut into tiles.
     """
 
-    def __init__(self, generator: ResNetGenerator, *, extend_colors: bool, masked: bool) -> None:
+    def __init__(
+        self, generator: ResNetGenerator, *, extend_colors: bool, masked: bool, crop_to_hand: bool, whiten: bool
+    ) -> None:
         super().__init__()
         self.generator, self.extend_colors, self.masked = generator, extend_colors, masked
+        self.crop_to_hand, self.whiten = crop_to_hand, whiten
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        painted = self.generator(departures.extend_colors(image, mask) if self.extend_colors else image)
-        return composite(painted, image, mask if self.masked else None)
+        hand = mask > 0.5
+        seen = torch.where(hand, image, 1.0) if self.whiten else image
+        sides = [self._side(hand.any(dim=axis).flatten()) for axis in (3, 2)]  # of the box: (start, length), tensors
+        box, inside = seen, hand.to(seen.dtype)
+        for axis, (start, length) in zip((2, 3), sides):
+            places = start + torch.arange(_size(length, SIDES["min"], image.shape[axis]))
+            box, inside = box.index_select(axis, places), inside.index_select(axis, places)
+        box = departures.extend_colors(box, inside) if self.extend_colors else box
+        for axis, (_, length) in zip((2, 3), sides):  # up to a multiple of 4, as ResNetGenerator does
+            places = torch.arange(4 * _size((length + 3) // 4, SIDES["min"] // 4, SIDES["max"] // 4))
+            box = box.index_select(axis, torch.minimum(places, 2 * (length - 1) - places))
+        painted = self.generator.net(box).tanh()
+        within = torch.ones_like(hand)
+        for axis, (start, length) in zip((2, 3), sides):
+            places = torch.arange(image.shape[axis]) - start
+            painted = painted.index_select(axis, places.clamp(min=0).minimum(length - 1))
+            within = within & ((places >= 0) & (places < length)).reshape((-1, 1) if axis == 2 else (1, -1))
+        return composite(painted, image if self.masked else seen, hand & within if self.masked else within)
+
+    def _side(self, hand: Tensor) -> tuple[Tensor, Tensor]:
+        """models.translation.hand_bounds of bool (L,), where the hand is along a side, as tensors: start and length."""
+        whole = hand.shape[0]
+        if not self.crop_to_hand:
+            return torch.zeros((), dtype=torch.int64), torch.full((), whole, dtype=torch.int64)
+        there = hand.to(torch.int64)
+        first, last = there.argmax(), whole - 1 - there.flip(0).argmax()
+        least = last - first + 1 + 2 * BOX_MARGIN
+        length = least.clamp(min=MIN_BOX)
+        start = (first - BOX_MARGIN - (length - least) // 2).clamp(max=whole - length).clamp(min=0)
+        return start, (start + length).clamp(max=whole) - start
+
+
+def _size(length: Tensor, low: int, high: int) -> int:
+    """A length that is known when the graph runs, as a size between the two."""
+    size = length.item()
+    torch._check(size >= low)
+    torch._check(size <= high)
+    return size
+
+
+def portable(model: Translator) -> PortableTranslator:
+    """The graph of a run's translator."""
+    options = model.options
+    how = {"extend_colors": options.extend_colors, "masked": options.mask, "crop_to_hand": options.crop_to_hand}
+    return PortableTranslator(model.net.cpu().float().eval(), **how, whiten=options.background == "white")
 
 
 def export_translator(model: Translator, path: Path) -> None:
@@ -44,20 +93,28 @@ def export_translator(model: Translator, path: Path) -> None:
     onnx = path.suffix == ".onnx"
     if onnx and not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
         raise UsageError(f"--export {path} needs packages: pip install onnx onnxscript; or export to a .pt2 file")
-    options = model.options
-    net = PortableGenerator(model.net.cpu().float().eval(), extend_colors=options.extend_colors, masked=options.mask)
-    example = (torch.zeros(2, 3, 64, 96), torch.ones(2, 1, 64, 96))
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    height, width = (4 * torch.export.Dim(f"quarter_{side}", min=4, max=LARGEST // 4) for side in ("height", "width"))
-    shapes = {name: {0: batch, 2: height, 3: width} for name in INPUTS}
+    net = portable(model)
+    example = (torch.zeros(1, 3, 68, 99), torch.ones(1, 1, 68, 99))
+    height, width = (torch.export.Dim(side, **SIDES) for side in ("height", "width"))
     with torch.no_grad():
-        program = torch.export.export(net, example, dynamic_shapes=shapes, strict=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
+        program = torch.export.export(
+            net, example, dynamic_shapes=dict.fromkeys(INPUTS, {2: height, 3: width}), strict=False
+        )
+    packed = io.BytesIO()
     if onnx:
         names = {"input_names": list(INPUTS), "output_names": ["translated"]}
-        exported = torch.onnx.export(program, **names, opset_version=OPSET, dynamo=True, verbose=False)
-        exported.save(str(path), external_data=False)
+        logging.disable(logging.WARNING)  # the exporter says every change that it makes
+        try:
+            exported = torch.onnx.export(program, **names, opset_version=OPSET, dynamo=True, verbose=False)
+        finally:
+            logging.disable(logging.NOTSET)
+        packed.write(exported.model_proto.SerializeToString())
     else:
-        torch.export.save(program, path)
+        torch.export.save(program, packed)
+    write_bytes(path, packed.getbuffer(), sync=True)
     opset = f", opset {OPSET}" if onnx else ""
-    log.info("exported: %s (image, mask: float32 (N, 3 or 1, H, W), H and W multiples of 4%s)", path, opset)
+    log.info(
+        "exported: %s (image (1, 3, H, W) in [-1, 1], mask (1, 1, H, W): float32, any H and W from 16 up%s)",
+        path,
+        opset,
+    )

@@ -22,7 +22,7 @@ from util.checkpoint_file import check_config, load_checkpoint
 from util.errors import UsageError, first_lines
 from util.pretrained import sha256
 from util.run import BEST, LATEST, load_options
-from util.runtime import Amp, resolve_amp, resolve_device
+from util.runtime import Amp, resolve_device
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +107,7 @@ def load_translator(
     if direction not in GENERATOR:
         raise ValueError(f"direction must be one of {', '.join(GENERATOR)}; got {direction!r}")
     machine = resolve_device(device)
-    return Translator(
-        Path(run_folder), epoch=str(epoch), direction=direction, device=machine, amp=resolve_amp("auto", machine)
-    )
+    return Translator(Path(run_folder), epoch=str(epoch), direction=direction, device=machine, amp=Amp("off"))
 
 
 def _checkpoint_file(folder: Path, epoch: str) -> Path:

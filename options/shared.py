@@ -52,12 +52,12 @@ def reading(opt: argparse.Namespace):
     return Reading(masks=masks, mask_values=parse_values(opt.mask_values), **details)
 
 
-def add_machine_flags(add: Callable[..., None], *, amp: bool = True) -> None:
-    """Add the flags of the machine. amp: add --amp, which train.py has from models/config.py."""
+def add_machine_flags(add: Callable[..., None], *, amp: str | None = "auto") -> None:
+    """Add the flags of the machine. amp: the default of --amp; None: without it, as train.py has it from models/config.py."""
     add("device", ("auto", "cpu", "cuda"), "auto", "auto: CUDA if available", **BASIC, **LATER)
     if amp:
         option = options_of()["amp"]
-        add("amp", option.choices, option.default, option.help, **LATER)
+        add("amp", option.choices, amp, option.help, **LATER)
     half_of_the_cores = max(1, min(8, (os.cpu_count() or 2) // 2))
     add("num_workers", integer(0, 256), half_of_the_cores, "processes or threads that read images; 0: none", **LATER)
 

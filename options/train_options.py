@@ -84,7 +84,7 @@ def train_parser() -> Parser:
     parser.group("extras")("without", PARTS, [], parts, nargs="+", metavar="PART", **TRANSLATORS)
 
     machine = parser.group("machine", **LATER)
-    add_machine_flags(machine, amp=False)
+    add_machine_flags(machine, amp=None)
     machine("compile", bool, False, "compile the networks with torch.compile; takes a minute or more to start")
     graphs = "record a training step as a CUDA graph: 4 times as fast at batch 1; auto: on CUDA, where a step can be recorded"
     machine("cuda_graphs", ("auto", "on", "off"), "auto", graphs, action=Switch, **TRANSLATORS)

@@ -1,27 +1,21 @@
 """Checkpoints: a temporary file, synced and renamed, so that the file at `path` is always whole. Reading runs no code."""
 
 import io
-import os
 from pathlib import Path
 
 import torch
 
 from util.errors import RunError, UsageError
+from util.files import write_bytes
 
 
 def save_checkpoint(path: Path, content: dict) -> None:
     """Write `content` (plain types and tensors). Raises RunError if it cannot be written; `path` then holds what it held."""
     packed = io.BytesIO()  # torch.save would replace the OSError of a failed write by its own error
     torch.save(content, packed)
-    part = path.with_name(f".{path.name}.part")  # always the same name: killed processes leave one at most
     try:
-        with open(part, "wb") as file:
-            file.write(packed.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        write_bytes(path, packed.getbuffer(), sync=True, part=f".{path.name}.part")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise RunError(
             f"{path} could not be written ({error.strerror or error}); the last checkpoint is intact: mend that, then go on with --continue_train"
         ) from error

@@ -31,20 +31,28 @@ def as_utf8(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def write_bytes(path: str | os.PathLike, data: bytes | memoryview, *, sync: bool = False) -> None:
-    """Write a whole file or nothing, by a temporary file and a rename; makes parent folders. sync: wait for the disk."""
+def write_bytes(
+    path: str | os.PathLike, data: bytes | memoryview, *, sync: bool = False, part: str | None = None
+) -> None:
+    """Write a whole file or nothing, by a temporary file and a rename; makes parent folders. Raises OSError, which names it.
+
+    sync: wait for the disk. part: the temporary file's name, for large files, of which killed processes then leave one.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{secrets.token_hex(8)}")
+    part = path.with_name(part or f".part-{secrets.token_hex(8)}")
     try:
-        with open(part, "xb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
             file.write(data)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -125,6 +125,17 @@ class Binomial(nn.Module):
         return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1), 2, stride=1)  # [1, 1] / 2 twice
 
 
+def halve(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> the means of 2x2 pixels, (N, C, ceil(H / 2), ceil(W / 2)); at an odd end, of those that there are."""
+    if not torch.compiler.is_exporting():
+        return F.avg_pool2d(x, 2, ceil_mode=True)
+    for axis in (2, 3):  # an exported graph's sizes may be known only when it runs
+        first = torch.arange((x.shape[axis] + 1) // 2) * 2
+        second = (first + 1).clamp(max=x.shape[axis] - 1)
+        x = (x.index_select(axis, first) + x.index_select(axis, second)) / 2
+    return x
+
+
 class ReflectConv(nn.Conv2d):
     """A convolution of odd kernel that keeps (H, W), reflecting at the border."""
 
