@@ -31,16 +31,14 @@ class PortableTranslator(nn.Module):
     16 or more. As in models.translation, but that images of more than WHOLE pixels are not cut into tiles.
     """
 
-    def __init__(
-        self, generator: ResNetGenerator, *, extend_colors: bool, masked: bool, crop_to_hand: bool, whiten: bool
-    ) -> None:
+    def __init__(self, generator: ResNetGenerator, *, extend_colors: bool, masked: bool, crop_to_hand: bool) -> None:
         super().__init__()
-        self.generator, self.extend_colors, self.masked = generator, extend_colors, masked
-        self.crop_to_hand, self.whiten = crop_to_hand, whiten
+        self.generator, self.extend_colors = generator, extend_colors
+        self.masked, self.crop_to_hand = masked, crop_to_hand
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         hand = mask > 0.5
-        seen = torch.where(hand, image, 1.0) if self.whiten else image
+        seen = torch.where(hand, image, 1.0)
         sides = [self._side(hand.any(dim=axis).flatten()) for axis in (3, 2)]  # of the box: (start, length), tensors
         box, inside = seen, hand.to(seen.dtype)
         for axis, (start, length) in zip((2, 3), sides):
@@ -83,7 +81,7 @@ def portable(model: Translator) -> PortableTranslator:
     """The graph of a run's translator."""
     options = model.options
     how = {"extend_colors": options.extend_colors, "masked": options.mask, "crop_to_hand": options.crop_to_hand}
-    return PortableTranslator(model.net.cpu().float().eval(), **how, whiten=options.background == "white")
+    return PortableTranslator(model.net.cpu().float().eval(), **how)
 
 
 def export_translator(model: Translator, path: Path) -> None:

@@ -23,10 +23,10 @@ def translator(**changes) -> Translator:
     net = build(
         None, netD="patch", upsample=changes.pop("upsample", "smooth"), norm=changes.pop("norm", "instance")
     ).G_r
-    options = {"mask": True, "extend_colors": True, "crop_to_hand": True, "background": "white"} | changes
+    options = {"mask": True, "extend_colors": True, "crop_to_hand": True} | changes
     made = object.__new__(Translator)
     made.net, made.device, made.amp = net.eval().requires_grad_(False), CPU, Amp("off")
-    made.options, made._white = Namespace(**options), options["background"] == "white"
+    made.options = Namespace(**options)
     return made
 
 
@@ -59,12 +59,11 @@ OTHER = {
     "upsample": "deconv",
     "extend_colors": False,
     "crop_to_hand": False,
-    "background": "keep",
     "mask": False,
 }
 
 
-@pytest.mark.parametrize("changes", [{}, OTHER, {"mask": False}, {"norm": "none", "background": "keep"}], ids=str)
+@pytest.mark.parametrize("changes", [{}, OTHER, {"mask": False}, {"norm": "none"}], ids=str)
 def test_the_graph_computes_the_same(changes):
     model = translator(**changes)
     net = portable(model)
