@@ -1,4 +1,4 @@
-"""Refine RealHands' masks: python preprocess_masks.py --dataroot DIR (see --help)."""
+"""Refine RealHands' masks, or any folder's: python preprocess_masks.py --dataroot DIR (see --help)."""
 
 import re
 from collections import Counter
@@ -22,7 +22,8 @@ def main() -> int:
     print(f"{len(rows)} frames: {kept} kept, {dropped.total()} dropped{before}")
     for reason, count in dropped.most_common():
         print(f"  {count} dropped: {reason}")
-    print(f"{opt.real_root}: <user>/{REFINED_FOLDER}/, {REPORT_NAME}" + (f", {PREVIEW_NAME}" if kept else ""))
+    where = opt.real_root if opt.images else f"{opt.real_root}: <user>/{REFINED_FOLDER}"
+    print(f"{where}/, {REPORT_NAME}" + (f", {PREVIEW_NAME}" if kept else ""))
     return 0 if kept else 1
 
 

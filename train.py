@@ -61,7 +61,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     seed_everything(opt.seed, deterministic=opt.deterministic)
 
     # Data
-    frames = open_frames(opt, reading(opt))
+    frames = open_frames(opt, reading(opt), masked="mask" not in opt.explicit or opt.mask)
     if here.rank == 0 and not stored:  # a file that is there is of a first try that ended before its first step
         sizes = {"val_size": opt.val_size, "test_size": opt.test_size}
         save_split(folder / SPLIT_FILE, make_split(frames, split_by=opt.split_by, seed=opt.seed, **sizes))

@@ -1,6 +1,8 @@
 """From the data flags to frames that may be used. Masks are checked on a sample; damaged images are found when they are read."""
 
+import contextlib
 import logging
+import statistics
 from argparse import Namespace
 from collections import Counter
 from dataclasses import replace
@@ -9,23 +11,26 @@ import numpy as np
 
 from data import DEMO_ROOT
 from data.demo import ensure_demo, is_demo
-from data.frames import Domains, Frame, Reading, find_frames, has_alpha
+from data.frames import DOMAINS, Domains, Frame, Reading, find_frames, has_alpha
 from data.hands import read_source
 from data.listing import KEY, WHOLE, plural, sentence
-from data.mask_values import classes_of, covers, refusal
+from data.mask_values import classes_of, covers, hand_of, read_values, refusal
+from data.masks import count_contours
 from util import distributed
 from util.drawing import evenly
 from util.errors import UsageError
+from util.files import printable
 from util.images import ImageError
-from util.workers import in_threads
+from util.workers import in_threads, shell_line
 
 log = logging.getLogger(__name__)
 
 THREADS = 8  # they wait for the disk, not for each other
+SPECKLED = 20  # outlines in the middle one of a domain's masks
 SAMPLE = 48  # files that check_masks looks at, evenly spaced
 
 
-def open_frames(opt: Namespace, reading: Reading) -> Domains:
+def open_frames(opt: Namespace, reading: Reading, *, masked: bool = True) -> Domains:
     """The frames of both domains, their masks checked. opt: dataroot, synth_root, real_root, dataset_mode, num_workers.
 
     Writes the demo if it is asked for and not there. Raises UsageError that shows the trees expected.
@@ -39,13 +44,14 @@ def open_frames(opt: Namespace, reading: Reading) -> Domains:
     for flag in ("synth_root", "real_root"):
         if roots[flag] and not roots[flag].is_dir():
             raise UsageError(f"--{flag} {roots[flag]} is not a folder")
-    return check_masks(find_frames(**roots, layout=opt.dataset_mode, reading=reading))
+    return check_masks(find_frames(**roots, layout=opt.dataset_mode, reading=reading), masked=masked)
 
 
-def check_masks(frames: Domains) -> Domains:
+def check_masks(frames: Domains, *, masked: bool = True) -> Domains:
     """The frames, with mask_origin WHOLE where a domain has no masks at all; logs where masks are from.
 
-    Raises UsageError for masks of more than two values, for --mask_values that none holds, and for a lost key colour.
+    Raises UsageError for masks of more than two values, for --mask_values that none holds, for a lost key colour, for swapped
+    domains, and where one domain alone has masks, but for `masked` False: then all images are taken whole.
     """
     checked, origins = {}, {}
     for domain, part in frames.items():
@@ -65,12 +71,40 @@ def check_masks(frames: Domains) -> Domains:
         if not set(seen) - {WHOLE} and not any(in_threads(has_alpha, [each.image for each in bare], count=THREADS)):
             part = [each if each.mask_origin else replace(each, mask_origin=WHOLE) for each in part]
         checked[domain] = part
-    if all(set(+counts) <= {WHOLE} for counts in origins.values()):
+    if origins.keys() == set(DOMAINS) and KEY in origins["real"] and KEY not in origins["synthetic"]:
+        first = next(frame for frame in checked["real"] if not frame.mask)
+        raise UsageError(
+            f"the real images have the key colour of renders (14, 255, 14), as {printable(first.image)}, and the synthetic ones "
+            "have not: are the two folders swapped (A is synthetic, B real)?"
+        )
+    bare = [domain for domain, counts in origins.items() if set(+counts) <= {WHOLE}]
+    if len(bare) == 1 < len(origins):
+        if masked:
+            raise UsageError(_one_sided(bare[0], checked, origins))
+        log.info("the %s images have no masks: all images are taken whole, as --no-mask asks", bare[0])
+        whole = {"mask": None, "mask_origin": WHOLE, "raw": False}
+        return {domain: [replace(frame, **whole) for frame in part] for domain, part in checked.items()}
+    if bare:
         log.info("no image has a mask: images are taken whole")
     else:
         for domain, counts in origins.items():
             log.info("%s", sentence(counts, what=f"{domain} masks"))
     return checked
+
+
+def _one_sided(bare: str, frames: Domains, origins: dict[str, Counter]) -> str:
+    """Why masks of one domain alone are refused, with the folders near the other's images that look like masks."""
+    (other,) = frames.keys() - {bare}
+    used = {parent for part in frames.values() for frame in part if frame.mask for parent in frame.mask.parents}
+    image = frames[bare][0].image
+    near = {folder for parent in image.parents[:2] for folder in parent.glob("*[Mm][Aa][Ss][Kk]*") if folder.is_dir()}
+    meant = "".join(
+        f"; is {printable(folder)} meant? {image.parent.name}_masks is looked for" for folder in sorted(near - used)[:1]
+    )
+    return (
+        f"{sentence(origins[other], what=f'{other} masks')}, but {len(frames[bare])} {bare} images have none{meant}; cut-out hands "
+        "and whole images would train against each other: give both sides masks (docs/data.md), or --no-mask to take all whole"
+    )
 
 
 def _check_classes(frames: list[Frame], domain: str) -> None:
@@ -87,3 +121,13 @@ def _check_classes(frames: list[Frame], domain: str) -> None:
     if chosen is not None and not any(covers(chosen, value) for value in together.tolist()):
         shown = ", ".join(map(str, together[:20].tolist()))
         raise UsageError(f"--mask_values: none of these values is in the {domain} masks looked at, which hold {shown}")
+    outlines = []
+    for frame in (each for each in sample if not each.raw):
+        with contextlib.suppress(ImageError, ValueError):
+            outlines.append(count_contours(hand_of(read_values(frame.mask), chosen)))
+    if outlines and (middle := statistics.median(outlines)) > SPECKLED:
+        folders = [frames[0].image.parent, frames[0].mask.parent]
+        command = shell_line(["preprocess_masks.py", "--images", str(folders[0]), "--masks", str(folders[1])])
+        log.warning(
+            "the %s masks look speckled (%d outlines in one, where a hand has a few): %s", domain, middle, command
+        )

@@ -19,7 +19,7 @@ from data.listing import (
 )
 from data.mask_values import Ranges
 from data.masks import KEPT
-from data.realhands import find_real_frames, read_report, report_key
+from data.realhands import find_real_frames, read_report
 from util.drawing import evenly
 from util.errors import UsageError
 from util.files import printable
@@ -34,7 +34,8 @@ SYNTH_FOLDER, REAL_FOLDER = "SynthHands_Release", "RealHands"
 EXPECTED_TREE = """\
   hands:      DIR/SynthHands_Release/<gender>_noobject/seq0X/cam0Y/0Z/00000000_color.png
               DIR/RealHands/<user>/color/<name>_color.png and DIR/RealHands/<user>/mask/<name>_mask.png
-  unaligned:  DIR/trainA, DIR/trainB, DIR/testA, DIR/testB (A synthetic, B real; masks in DIR/trainA_masks, ...)"""
+  unaligned:  DIR/trainA, DIR/trainB, DIR/testA, DIR/testB (A synthetic, B real; masks in DIR/trainA_masks, ...)
+  two folders of any images: --synth_root RENDERS --real_root PHOTOGRAPHS (masks in RENDERS_masks, ...)"""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def find_frames(
     reading: Reading = Reading(),
 ) -> Domains:
     """The frames of both domains, sorted by relative path. layout: "hands", "unaligned" or "auto"; synth_root, real_root:
-    the two trees of the hands layout, where they are not in dataroot. Raises UsageError where a domain is empty."""
+    the two trees of the hands layout, where they are not in dataroot, or any other folders of images. Raises UsageError where
+    a domain is empty."""
     if layout == "auto":
         layout = "hands" if synth_root or real_root else _detect_layout(dataroot)
     if layout == "unaligned":
@@ -96,6 +98,7 @@ def find_frames(
     else:
         roots = synth_root or dataroot / SYNTH_FOLDER, real_root or dataroot / REAL_FOLDER
         found = _synthetic_frames(roots[0], reading), real_frames(roots[1], reading)
+        found = [frames or _flat_frames(root, reading) for root, frames in zip(roots, found)]
     domains = {}
     for domain, root, frames in zip(DOMAINS, roots, found):
         if not frames:
@@ -155,7 +158,7 @@ def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
     photographs = find_real_frames(root)
     refined_users = {real.user for real in photographs if real.refined}
     for real in photographs:
-        row = report.get(report_key(real, root))
+        row = report.get(real.key)
         own = real.refined if real.user in refined_users else real.mask
         mask, raw = masks.given(real.image), False
         if not mask and own and (row is None or row.verdict == KEPT):
@@ -177,7 +180,7 @@ def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
 
 
 def _unaligned_frames(root: Path, letter: str, reading: Reading) -> list[Frame]:
-    """CycleGAN's layout. Where masks are expected, images without one are skipped: taken whole they would be wrong."""
+    """CycleGAN's layout."""
     masks, frames = MaskFolders(root, reading.masks), []
     for phase in PHASES:
         folder = root / f"{phase}{letter}"
@@ -186,16 +189,26 @@ def _unaligned_frames(root: Path, letter: str, reading: Reading) -> list[Frame]:
             for path in images_below(folder)
             if not normal(path.name).endswith("_mask")
         ]
-        expected = reading.masks or masks.siblings(folder)
-        bare = [frame for frame in found if expected and not frame.mask and not has_alpha(frame.image)]
-        if bare and len(bare) == len(found):
-            where = f"none of the {len(found)} images of {printable(folder)}"
-            raise UsageError(f"{where} has a mask of its name, though there are masks; {_wanted(bare[0])}")
-        if bare:
-            reasons = [f"{printable(frame.image)}: no mask, though others of its folder have one" for frame in bare]
-            warn_skipped(reasons, what=f"{len(bare)} of {len(found)} images of {printable(folder)}")
-        frames += set(found) - set(bare)
+        frames += _masked(found, folder, expected=bool(reading.masks or masks.siblings(folder)))
     return frames
+
+
+def _flat_frames(root: Path, reading: Reading) -> list[Frame]:
+    """Every image below a folder of neither layout."""
+    expected = bool(reading.masks or MaskFolders(root).siblings(root))
+    return _masked(frames_in_folder(root, replace(reading, max_dataset_size=None)), root, expected=expected)
+
+
+def _masked(frames: list[Frame], folder: Path, *, expected: bool) -> list[Frame]:
+    """The frames; without those that have no mask, if masks are `expected`: taken whole they would be wrong."""
+    bare = [frame for frame in frames if expected and not frame.mask and not has_alpha(frame.image)]
+    if bare and len(bare) == len(frames):
+        where = f"none of the {len(frames)} images of {printable(folder)}"
+        raise UsageError(f"{where} has a mask of its name, though there are masks; {_wanted(bare[0])}")
+    if bare:
+        reasons = [f"{printable(frame.image)}: no mask, though others of its folder have one" for frame in bare]
+        warn_skipped(reasons, what=f"{len(bare)} of {len(frames)} images of {printable(folder)}")
+    return [frame for frame in frames if frame not in bare]
 
 
 def _wanted(frame: Frame) -> str:

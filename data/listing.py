@@ -4,7 +4,7 @@ The first of these that there is:
 
 1. a file in the folder of --masks, under the image's relative path or its name
 2. <name>_mask.* beside the image
-3. a file in the sibling folder <folder>_masks/; of a folder color/, in mask_refined/, mask/ or masks/ beside it
+3. a file in the sibling folder <folder>_masks_refined/, else <folder>_masks/; of a folder color/, in mask_refined/, mask/ or masks/ beside it
 4. the image's alpha channel, where it varies
 5. the key colour (14, 255, 14), where the image has it
 6. none: the whole image is taken
@@ -87,6 +87,7 @@ def _warn_unreadable(error: OSError) -> None:
 
 ALPHA, KEY, WHOLE = "alpha", "the key colour", "none"
 OF_COLOUR_FOLDER = ("mask_refined", "mask", "masks")  # RealHands' own names, the best first
+REFINED_MASKS = "_masks_refined"  # the end of the name of a sibling folder that preprocess_masks.py writes
 ON_DEPTH = "_color_on_depth"
 
 
@@ -127,7 +128,7 @@ class MaskFolders:
 
     def is_of_masks(self, folder: Path) -> bool:
         """Whether a folder below the root, or one above it, holds masks alone: renders_masks/ beside renders/, or --masks."""
-        names = {each: each.name.removesuffix("_masks") for each in self._up(folder)}
+        names = {each: each.name.removesuffix("_refined").removesuffix("_masks") for each in self._up(folder)}
         return self.explicit in names or any(
             name not in ("", each.name) and each.with_name(name).is_dir() for each, name in names.items()
         )
@@ -137,6 +138,9 @@ class MaskFolders:
         places = []
         for folder in filter(lambda each: each.name, self._up(parent)):
             names = [f"{folder.name}_masks", *(self.of_colour if folder.name.casefold() == "color" else ())]
+            refined = f"{folder.name}{REFINED_MASKS}"
+            if self._index(folder.with_name(refined)):
+                names = [refined]  # alone: an image that lacks one was dropped, and its raw mask is not to be used
             places += [(folder, folder.with_name(name)) for name in names if self._index(folder.with_name(name))]
         return places
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from data import masks
-from data.listing import MaskFolders, folders_below, images_below
+from data.listing import REFINED_MASKS, MaskFolders, folders_below, images_below, normal
 from data.mask_values import Ranges, read_levels
 from data.masks import KEPT, RefineOptions, Verdict, refine_mask
 from util.drawing import draw_outline, evenly, sheet
@@ -41,23 +41,16 @@ EXPECTED_TREE = """\
 @dataclass(frozen=True)
 class RealFrame:
     """One photograph, its raw and its refined mask. user: the user's folder below the root; name: the file's stem without
-    "_color". (user, name) is unique within a root."""
+    "_color". (user, name) is unique within a root. target: where the refined mask lies, or would lie. key: its name in
+    masks_report.csv, the photograph's path below the root, printable."""
 
     image: Path
     mask: Path | None
     refined: Path | None
     user: str
     name: str
-
-
-def refined_path(frame: RealFrame) -> Path:
-    """Where the frame's refined mask lies, or would lie."""
-    return frame.image.parent.parent / REFINED_FOLDER / f"{frame.name}_mask.png"
-
-
-def report_key(frame: RealFrame, root: Path) -> str:
-    """The frame's name in masks_report.csv: its photograph's path below the root, printable."""
-    return printable(frame.image.relative_to(root).as_posix())
+    target: Path
+    key: str
 
 
 def find_real_frames(root: Path, masks: Path | None = None) -> list[RealFrame]:
@@ -80,10 +73,23 @@ def find_real_frames(root: Path, masks: Path | None = None) -> list[RealFrame]:
             refined = {path.name: path for path in images_below(user / REFINED_FOLDER)}
             for name, image in photographs.items():
                 mask, label = folders.find(image), user.relative_to(root).as_posix()
-                frames.append(RealFrame(image, mask and mask.path, refined.get(f"{name}_mask.png"), label, name))
+                target, key = user / REFINED_FOLDER / f"{name}_mask.png", printable(image.relative_to(root).as_posix())
+                frames.append(RealFrame(image, mask and mask.path, refined.get(target.name), label, name, target, key))
             # A user's own folders hold files, no further users.
             subfolders[:] = sorted({*subfolders} - {COLOUR_FOLDER, REFINED_FOLDER, *MASK_FOLDERS})
     return sorted(frames, key=lambda frame: (frame.user, frame.name))
+
+
+def find_folder_frames(images: Path, masks: Path) -> tuple[list[RealFrame], Path]:
+    """All images below any folder, sorted by path, with their masks below another; and the folder of their refined masks,
+    <images>_masks_refined/ beside them, where data.listing finds them."""
+    folders, root, frames = MaskFolders(images, masks), images.with_name(f"{images.name}{REFINED_MASKS}"), {}
+    for image in (path for path in images_below(images) if not normal(path.name).endswith("_mask")):
+        relative, mask = image.relative_to(images), folders.given(image)
+        target = root / relative.with_suffix(".png")
+        where = relative.parent.as_posix(), image.stem, target, printable(relative.as_posix())
+        frames[target] = RealFrame(image, mask and mask.path, target if target.exists() else None, *where)
+    return [frames[target] for target in sorted(frames)], root
 
 
 def _name(photograph: Path) -> str:
@@ -91,7 +97,7 @@ def _name(photograph: Path) -> str:
 
 
 def read_report(root: Path) -> dict[str, Verdict]:
-    """{report_key: Verdict} of masks_report.csv in the root; {} where there is none that can be read."""
+    """{a frame's key: Verdict} of masks_report.csv in the root; {} where there is none that can be read."""
     with contextlib.suppress(OSError, ValueError, csv.Error):
         with open(root / REPORT_NAME, encoding="utf-8", newline="") as file:
             _, *lines = csv.reader(file)
@@ -159,9 +165,9 @@ def refine_frame(frame: RealFrame, options: RefineOptions) -> Verdict:
     """Write mask_refined/<name>_mask.png, or remove it if the frame is dropped."""
     refined, verdict = judge_frame(frame, options)
     if refined is None:
-        refined_path(frame).unlink(missing_ok=True)
+        frame.target.unlink(missing_ok=True)
     else:
-        write_png(refined_path(frame), refined)
+        write_png(frame.target, refined)
     return verdict
 
 
@@ -171,22 +177,23 @@ def refine_frame(frame: RealFrame, options: RefineOptions) -> Verdict:
 def refine_tree(
     root: Path, frames: list[RealFrame], options: RefineOptions, *, num_workers: int, overwrite: bool
 ) -> tuple[dict[str, Verdict], int]:
-    """Refine every frame that is not done yet, and write the report: {report_key: Verdict}, and how many were done before.
+    """Refine every frame that is not done yet, and write the report: {key: Verdict}, and how many were done before.
 
     A frame is done if its refined mask is newer than its sources, or not of this program's making. The report is written at
     the end, even of an interrupted run. Raises UsageError where the masks there were made with other options (unless
     overwrite), and where another run is at work on the tree.
     """
+    root.mkdir(parents=True, exist_ok=True)
     with locked(root / LOCK_FILE):
         _store_options(root / OPTIONS_NAME, options, overwrite=overwrite)
-        for folder in {refined_path(frame).parent for frame in frames}:
+        for folder in {frame.target.parent for frame in frames}:
             for part in folder.glob(".part-*"):  # of a run that was killed
                 part.unlink(missing_ok=True)
         rows, done = read_report(root), set()
         for frame in frames:
-            key = report_key(frame, root)
+            key = frame.key
             if overwrite:
-                refined_path(frame).unlink(missing_ok=True)  # so that an interrupted run can go on without --overwrite
+                frame.target.unlink(missing_ok=True)  # so that an interrupted run can go on without --overwrite
             elif frame.refined and (key not in rows or _is_newer(frame)):
                 done.add(frame)
                 if key not in rows or rows[key].verdict != KEPT:
@@ -200,9 +207,9 @@ def refine_tree(
         )
         try:
             for frame, verdict in zip(todo, progress(verdicts, total=len(todo), unit="mask", desc="refining")):
-                rows[report_key(frame, root)] = verdict
+                rows[frame.key] = verdict
         finally:
-            lines = [_line(key, rows[key]) for frame in frames if (key := report_key(frame, root)) in rows]
+            lines = [_line(frame.key, rows[frame.key]) for frame in frames if frame.key in rows]
             write_bytes(root / REPORT_NAME, csv_text(["file", *Verdict.__dataclass_fields__], lines).encode())
     return read_report(root), len(done)
 
@@ -233,7 +240,7 @@ def _line(key: str, verdict: Verdict) -> list:
 
 def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict]) -> None:
     """Draw masks_preview.png in the root, kept frames from the most changed to the least; no file, if none is."""
-    changes = {frame: row.change for frame in frames if (row := rows[report_key(frame, root)]).verdict == KEPT}
+    changes = {frame: row.change for frame in frames if (row := rows[frame.key]).verdict == KEPT}
     kept = sorted(changes, key=changes.get, reverse=True)
     (root / PREVIEW_NAME).unlink(missing_ok=True)
     if kept:
@@ -253,5 +260,5 @@ def _picture(frame: RealFrame) -> np.ndarray:
     picture = fit_picture(photograph.rgb, height, width)
     if raw is not None:
         draw_outline(picture, masks.binarise(raw), RAW_COLOUR)
-    draw_outline(picture, read_mask(refined_path(frame)), REFINED_COLOUR)
+    draw_outline(picture, read_mask(frame.target), REFINED_COLOUR)
     return picture

@@ -7,21 +7,25 @@ from dataclasses import fields
 
 from data.mask_values import parse_values
 from data.masks import RefineOptions
-from data.realhands import EXPECTED_TREE, find_real_frames
-from options.parsing import Parser, existing_path, integer, number, refuse
+from data.realhands import EXPECTED_TREE, find_folder_frames, find_real_frames
+from options.parsing import Parser, apply_defaults, existing_path, integer, number, refuse
 from options.shared import BASIC, add_mask_flags
+from util.images import FORMATS
 
 
 def preprocess_masks_parser() -> Parser:
     """The parser of preprocess_masks.py; see parse_preprocess_masks for what it checks beyond single flags."""
     parser = Parser(
         prog="preprocess_masks.py",
-        description="Refine the masks of RealHands into <user>/mask_refined/, with a report and a preview. The sources "
-        "are not changed.",
+        description="Refine the masks of RealHands into <user>/mask_refined/, or those of any folder --images into "
+        "<folder>_masks_refined/ beside it, with a report and a preview. The sources are not changed.",
     )
     where = parser.group("where")
     where("dataroot", existing_path, None, "folder that holds RealHands/, or is RealHands itself", **BASIC)
     where("real_root", existing_path, None, "RealHands itself (instead of --dataroot)", **BASIC)
+    where(
+        "images", existing_path, None, "folder of images (instead of --dataroot), whose masks are in --masks", **BASIC
+    )
     add_mask_flags(where)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     where("num_workers", integer(0, 256), cores, "number of processes; 0: the main process only")
@@ -62,13 +66,26 @@ def kernel_size(text: str) -> int:
 def parse_preprocess_masks(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse argv (None: the command line); `.real_root` is resolved, `.frames` are RealHands'. Raises UsageError."""
     opt = preprocess_masks_parser().parse(argv)
-    refuse(not (opt.real_root or opt.dataroot), "no data given: pass --dataroot or --real_root")
+    roots = opt.real_root or opt.dataroot
+    refuse(not (roots or opt.images), "no data given: pass --dataroot, --real_root, or --images and --masks")
+    refuse(opt.min_area >= opt.max_area, f"--min_area {opt.min_area:g} must be below --max_area {opt.max_area:g}")
+    if opt.images:
+        refuse(roots or not opt.masks, "--images needs --masks, and neither --dataroot nor --real_root")
+        for flag, folder in (("--images", opt.images), ("--masks", opt.masks)):
+            refuse(not folder.is_dir(), f"{flag} {folder} is not a folder")
+        apply_defaults(opt, {"fallback": False})  # a photograph without a green screen has no chroma key
+        opt.frames, opt.real_root = find_folder_frames(opt.images.absolute(), opt.masks.absolute())
+        refuse(not opt.frames, f"no images below --images {opt.images} ({FORMATS} are read)")
+        unmasked = all(frame.mask is None for frame in opt.frames)
+        refuse(
+            unmasked, f"--masks {opt.masks} holds no mask of an image's name, such as {opt.frames[0].image.stem}.png"
+        )
+        return opt
     if not opt.real_root:
         inner = opt.dataroot / "RealHands"
         opt.real_root = inner if inner.is_dir() else opt.dataroot
     opt.frames = find_real_frames(opt.real_root, opt.masks)
     refuse(not opt.frames, f"no photographs under {opt.real_root}; expected is\n{EXPECTED_TREE}")
-    refuse(opt.min_area >= opt.max_area, f"--min_area {opt.min_area:g} must be below --max_area {opt.max_area:g}")
     return opt
 
 

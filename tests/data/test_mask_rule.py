@@ -1,9 +1,13 @@
 """Where masks come from, and which of their values are hand: the faults that people report."""
 
 import logging
+import re
+import shlex
 import shutil
 import unicodedata
+from argparse import Namespace
 from collections import Counter
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,11 +15,14 @@ import pytest
 from helpers import KEY, draw_hand, photographed_hands, write_hands, write_pixels, write_unaligned
 from PIL import Image
 
-from data.checks import check_masks
+from data.checks import check_masks, open_frames
 from data.frames import Reading, find_frames, frames_in_folder
 from data.hands import read_hand, read_source
 from data.listing import names_of_mask, sentence
 from data.mask_values import hand_of, parse_values, read_values
+from data.masks import KEPT
+from data.realhands import refine_tree
+from options.preprocess_masks_options import parse_preprocess_masks, refine_options
 from util.errors import UsageError
 from util.images import ImageError, write_png
 
@@ -229,3 +236,65 @@ def test_a_key_colour_lost_to_jpeg_is_named(tmp_path):
     image = draw_hand(np.random.default_rng(0))[1]
     write_png(frames[0].image.with_name("00000000_mask.png"), image)  # a mask of its own mends it
     assert np.array_equal(read_hand(find_frames(dataroot=tmp_path)["synthetic"][0]).mask, image)
+
+
+def open_root(root: Path, *, masked: bool = True):
+    where = {"dataroot": root, "synth_root": None, "real_root": None, "dataset_mode": "auto", "num_workers": 0}
+    return open_frames(Namespace(**where), Reading(), masked=masked)
+
+
+def test_masks_of_one_domain_alone_are_refused_or_with_no_mask_left_out(tmp_path, caplog):
+    root = write_unaligned(tmp_path)
+    (root / "trainB_masks").rename(root / "trainB_mask")  # misspelt
+    with pytest.raises(
+        UsageError, match="synthetic masks: 3 .*3 real images have none; is .*trainB_mask meant.*--no-mask"
+    ):
+        open_root(root)
+    frames = open_root(root, masked=False)
+    assert all(read_hand(frame).mask.all() for part in frames.values() for frame in part)
+    (root / "trainB_mask").rename(root / "trainB_masks")
+    assert not any(read_hand(frame).mask.all() for part in open_root(root).values() for frame in part)
+
+
+def test_swapped_domains_are_told_by_the_key_colour(tmp_path):
+    root = write_unaligned(tmp_path)
+    for folder in ("trainA", "trainB", "trainA_masks", "trainB_masks"):
+        for file in (root / folder).iterdir():
+            file.unlink()
+    random = np.random.default_rng(0)
+    for place in range(3):
+        write_png(root / "trainB" / f"{place}.png", draw_hand(random)[0])  # on the key colour
+        write_png(root / "trainA" / f"{place}.png", draw_hand(random, background=(9, 9, 9))[0])
+    with pytest.raises(UsageError, match="swapped"):
+        open_root(root)
+
+
+def test_speckled_masks_are_told_with_the_command_that_refines_them(tmp_path, caplog):
+    speckle = np.random.default_rng(0).random((64, 64)) < 0.1
+    root = write_unaligned(
+        tmp_path / "my hands", write_mask=masks_as(lambda m: (m ^ speckle[: len(m), : m.shape[1]]) * np.uint8(255))
+    )
+    open_root(root)
+    command = re.search(r"python (preprocess_masks.py --images .*trainB.* --masks .*trainB_masks.*)", caplog.text)[1]
+    opt = parse_preprocess_masks([*shlex.split(command)[1:], "--min_area", "0.01", "--max_contours", "999"])
+    rows, _ = refine_tree(opt.real_root, opt.frames, refine_options(opt), num_workers=0, overwrite=False)
+    assert opt.real_root == root / "trainB_masks_refined" and {row.verdict for row in rows.values()} == {KEPT}
+    caplog.clear()
+    frames = find_frames(dataroot=root)["real"]
+    assert {frame.mask_origin for frame in frames} == {"trainB_masks_refined/"}
+    check_masks({"real": frames})
+    assert "speckled" not in caplog.text
+    (opt.real_root / frames[0].mask.name).unlink()  # as a frame that was dropped: its raw mask is not used
+    assert len(find_frames(dataroot=root)["real"]) == 2
+
+
+def test_two_folders_of_any_images(tmp_path):
+    root = write_unaligned(tmp_path)
+    for letter, name in (("A", "renders"), ("B", "photos")):
+        (root / f"train{letter}").rename(root / name)
+        (root / f"train{letter}_masks").rename(root / f"{name}_masks")
+    found = find_frames(dataroot=None, synth_root=root / "renders", real_root=root / "photos")
+    assert [len(part) for part in found.values()] == [3, 3]
+    assert {frame.mask_origin for part in found.values() for frame in part} == {"renders_masks/", "photos_masks/"}
+    next((root / "photos_masks").iterdir()).unlink()
+    assert len(find_frames(dataroot=None, synth_root=root / "renders", real_root=root / "photos")["real"]) == 2

@@ -62,7 +62,7 @@ def split_frames(opt: argparse.Namespace, name: str, run: SimpleNamespace, *, ph
     """The frames of the phase, by the run's own split."""
     layout = (opt if "dataset_mode" in opt.explicit else run).dataset_mode
     where = SimpleNamespace(**data_roots(opt, run), dataset_mode=layout, num_workers=opt.num_workers)
-    frames = open_frames(where, data_reading(opt, run))
+    frames = open_frames(where, data_reading(opt, run), masked=run.mask)
     chosen = select(frames, load_split(opt.checkpoints_dir / name / SPLIT_FILE), phase)
     for domain, part in chosen.items():
         if not part:
