@@ -20,6 +20,7 @@ from util.results.translate import translate_folder, translate_split
 from util.results.write import write_comparison
 from util.runtime import resolve_amp, resolve_device, seed_everything
 from util.scores.distances import LEAST_IMAGES
+from util.scores.tracker import load_tracker
 from util.studies.downstream import study
 from util.training.logger import setup_logging
 
@@ -47,7 +48,7 @@ def main(opt: argparse.Namespace | None = None) -> int:
         return 0
     if opt.downstream:
         return study_downstream(opt, models)
-    net, silnets = None, dict.fromkeys(models)
+    net, silnets, tracker = None, dict.fromkeys(models), load_tracker() if opt.tracker else None
     if opt.metrics:
         net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=device)
         silnets = {name: known_silnet(opt, model) for name, model in models.items()}
@@ -58,7 +59,10 @@ def main(opt: argparse.Namespace | None = None) -> int:
             raise UsageError(
                 f"{fewest} test images of a domain, but a distance needs at least {LEAST_IMAGES}: raise --num_test, or give --no-metrics"
             )
-    tested = {name: translate_split(opt, name, each, frames[name], net, silnets[name]) for name, each in models.items()}
+    tested = {
+        name: translate_split(opt, name, each, frames[name], net, silnets[name], tracker)
+        for name, each in models.items()
+    }
     if len(tested) > 1:
         write_comparison(opt.results_dir / f"compare{way(opt)}", tested)
     return 0

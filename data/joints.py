@@ -10,24 +10,30 @@ writes joints.json and skeletons.png there. Depth maps are cut likewise.
 
 import argparse
 import json
+import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from data.crops import Box, centred_box, window
-from data.frames import annotation_prefix
+from data.frames import Frame, annotation_prefix
+from data.hands import read_source
 from util.drawing import evenly, sheet
 from util.errors import UsageError, run_command
 from util.images import ImageError, read_rgb, write_png
+
+log = logging.getLogger(__name__)
 
 N_JOINTS = 21
 N_SHOWN = 8  # hands in skeletons.png
 BONES = tuple((4 * f + i if i else 0, 4 * f + i + 1) for f in range(5) for i in range(4))  # wrist to tip, by finger
 _FINGERS = ((230, 60, 60), (240, 160, 40), (60, 190, 80), (60, 140, 240), (190, 80, 220))  # RGB, thumb to little finger
 NO_DEPTH = 32000  # from here on a value says that there is no hand; SynthHands writes 32001
+ON_HANDS = 0.8  # of the joints must lie on the hands by a camera that is taken for theirs
 LEAST_OVERLAP = 0.85  # of the depth map's hand and the colour image's, as IoU, for them to show one view
 
 
@@ -71,6 +77,47 @@ def project(joints: np.ndarray, camera: Camera) -> np.ndarray:
 def into_region(points: np.ndarray, region: dict) -> np.ndarray:
     """(..., 2) in pixels of a source image -> (..., 2) in pixels of its output. region: an entry of regions.json."""
     return (np.asarray(points, np.float64) - region["box"][:2]) * region["scale"]
+
+
+def joints_in(frame: Frame, box: Box, camera: Camera) -> np.ndarray | None:
+    """The joints in a box of a frame as read: (21, 2), x and y in its pixels; None where the frame has none beside it."""
+    file = joint_file(frame.image)
+    return project(read_joints(file), camera) * frame.scale - box[:2] if file.is_file() else None
+
+
+def camera_of(frames: Sequence[Frame]) -> Camera | None:
+    """The camera of joints beside the frames: SynthHands', if it puts them on the hands; else a pinhole in the middle of the
+    images, whose focal length does. None where no frame has joints. Raises UsageError where neither does."""
+    labelled = evenly([frame for frame in frames if joint_file(frame.image).is_file()], 50)
+    if not labelled:
+        return None
+    joints = [read_joints(joint_file(frame.image)) for frame in labelled]
+    masks = [read_source(replace(frame, scale=1.0)).mask for frame in labelled]
+
+    def share(camera: Camera) -> float:
+        return float(np.mean([on_hand(project(each, camera), mask) for each, mask in zip(joints, masks)]))
+
+    if share(SYNTHHANDS) >= ON_HANDS:
+        return SYNTHHANDS
+    height, width = masks[0].shape
+    focal_lengths = (width * np.geomspace(0.5, 4, 210)).tolist()  # 1 % apart
+    cameras = [Camera(focal, focal, width / 2, height / 2) for focal in focal_lengths]
+    shares = np.array([share(camera) for camera in cameras])
+    if shares.max() < ON_HANDS:
+        where = f"the joints beside {labelled[0].image} and others"
+        raise UsageError(f"no camera is known that puts {where} on the hands: give --camera FX FY CX CY")
+    camera = cameras[int(np.flatnonzero(shares >= 0.995 * shares.max()).mean())]
+    told = "the joints' camera is not known: taken to have a focal length of %.0f pixels, as that puts %.0f %% of them on the hands"
+    log.warning(f"{told}; --camera FX FY CX CY gives it exactly", camera.fx, 100 * share(camera))
+    return camera
+
+
+def on_hand(points: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Which of the points (N, 2), in pixels, lie on a hand, bool (H, W): bool (N,)."""
+    columns, rows = np.floor(points).astype(int).T
+    height, width = mask.shape
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    return inside & mask[rows.clip(0, height - 1), columns.clip(0, width - 1)]
 
 
 def load_regions(folder: str | os.PathLike) -> list[dict]:

@@ -20,6 +20,13 @@ figure { display: flex; flex-wrap: wrap; gap: 6px; margin: 1rem 0; content-visib
 figure img { width: 14rem; height: 14rem; object-fit: contain; background: #eee; }
 figcaption { width: 100%; font-size: 14px; overflow-wrap: anywhere; }
 """
+TRACKED = {  # what the tracker says: {entry: (label, form, better)}
+    "joints_10": ("tracker: joints within .1", "{:.3f}", "higher"),
+    "joints_05": ("tracker: joints within .05", "{:.3f}", "higher"),
+    "found": ("tracker: hands found", "{:.3f}", "higher"),
+    "score": ("  sure which side", "{:.3f}", "higher"),
+    "blur": ("  at a blur of, pixels", "{:.1f}", ""),
+}
 SCORES = ["", "translated", "untranslated", "real", "better"]  # the columns of score_rows
 
 
@@ -90,14 +97,24 @@ def score_rows(metrics: Mapping) -> list[list[str]]:
 
 
 def hand_rows(metrics: Mapping) -> list[list[str]]:
-    """The cells under SCORES of each of METRICS that was measured, or of each of its parts."""
-    rows = []
+    """The cells under SCORES of the tracker, and of each of METRICS that was measured, or of each of its parts."""
+    rows = tracker_rows(metrics)
     for metric in METRICS:
         value = metrics.get(metric.key)
         for part in value if isinstance(value, dict) else () if value is None else (None,):
             figures = _figures(metrics, metric.key, metric.form, part)
             rows.append([metric.label.format(part), *figures, metric.real, metric.better])
     return rows
+
+
+def tracker_rows(metrics: Mapping) -> list[list[str]]:
+    """The cells under SCORES of what the tracker said, if it was asked."""
+    sides = [side.get("tracker", {}) for side in (metrics, metrics["baseline"], metrics.get("real", {}))]
+    return [
+        [label, *(form.format(side[part]) if part in side else "" for side in sides), better]
+        for part, (label, form, better) in TRACKED.items()
+        if part in sides[0]
+    ]
 
 
 def _figures(metrics: Mapping, key: str, form: str, part: str | None = None) -> list[str]:

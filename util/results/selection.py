@@ -4,13 +4,16 @@ import argparse
 import logging
 import random
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
 from data.checks import open_frames
-from data.frames import DOMAINS, Domains, Reading
+from data.demo import CAMERA, is_demo
+from data.frames import DOMAINS, Domains, Frame, Reading
+from data.joints import Camera, camera_of
 from data.splits import SPLIT_FILE, load_split, select
 from models.load import Translator
 from options.shared import reading
@@ -76,6 +79,13 @@ def data_roots(opt: argparse.Namespace, run: SimpleNamespace) -> dict[str, Path 
     flags = ("dataroot", "synth_root", "real_root")
     roots = {flag: getattr(opt, flag) or there.get(flag) or getattr(run, flag) for flag in flags}
     return {flag: Path(root) if root else None for flag, root in roots.items()}
+
+
+def joint_camera(opt: argparse.Namespace, roots: dict[str, Path | None], frames: Sequence[Frame]) -> Camera | None:
+    """The camera of the joints beside frames; see data.joints.camera_of."""
+    if opt.camera:
+        return Camera(*opt.camera)
+    return CAMERA if is_demo(roots["dataroot"]) else camera_of(frames)
 
 
 def data_reading(opt: argparse.Namespace, run: SimpleNamespace) -> Reading:

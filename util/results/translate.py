@@ -6,7 +6,7 @@ meets a large one, as lengths depend on their scale.
 
 import logging
 from argparse import Namespace
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from data.crops import centred_hand_crop
 from data.demo import is_demo, true_pair
 from data.frames import DOMAINS, Domains, frames_in_folder
 from data.hands import Hand, whiten
-from data.joints import region_depth
+from data.joints import Camera, joints_in, region_depth
 from data.listing import WHOLE, sentence
 from data.samples import TEST_CROP, HandRegions, Region, compose, readable
 from models.features.registry import FeatureNet
@@ -25,7 +25,7 @@ from util.errors import UsageError
 from util.images import FORMATS, write_png
 from util.results import write
 from util.results.pages import SCORES, as_text, score_rows, verdict
-from util.results.selection import data_reading, data_roots, open_folder, results_folder
+from util.results.selection import data_reading, data_roots, joint_camera, open_folder, results_folder
 from util.results.write import Tested, Written
 from util.scores import metrics
 from util.scores.appearance import hand_scale
@@ -33,6 +33,7 @@ from util.scores.features import FeatureCache, Features, patch_crop, score
 from util.scores.metrics import Figures, View
 from util.scores.silhouettes import shapes
 from util.scores.structure import SourceEdges
+from util.scores.tracker import Tracker, judge, track_at_blurs
 from util.workers import in_threads, progress
 
 log = logging.getLogger(__name__)
@@ -40,17 +41,28 @@ log = logging.getLogger(__name__)
 
 class Measures:
     """What is measured of a split while its regions pass: features for the distances, and the figures of single hands;
-    on the demo (its translations have true pairs), and with a SilNet, more figures."""
+    on the demo (its translations have true pairs), with a SilNet, and with a tracker, more figures. camera: of joints."""
 
     def __init__(
-        self, opt: Namespace, net: FeatureNet, silnet: TrainedSilNet | None, *, scale: float, demo: bool
+        self,
+        opt: Namespace,
+        net: FeatureNet,
+        silnet: TrainedSilNet | None,
+        tracker: Tracker | None,
+        *,
+        scale: float,
+        demo: bool,
+        camera: Camera | None,
     ) -> None:
-        self.net, self.silnet, self.scale, self.demo = net, silnet, scale, demo
+        self.net, self.silnet, self.tracker = net, silnet, tracker
+        self.scale, self.demo, self.camera = scale, demo, camera
         self.kid = {"kid_subset_size": opt.kid_subset_size, "kid_subsets": opt.kid_subsets}
         self.cache = FeatureCache(opt.results_dir / "features", net)
         parts = {"real": self.cache, "generated": None, "source": self.cache}
         self.features = {part: (Features(net, cache), Features(net, cache)) for part, cache in parts.items()}
         self.figures: dict[str, list[Figures]] = {part: [] for part in parts}
+        self.seen: dict[str, list] = {part: [] for part in parts}  # by the tracker
+        self.joints: list[np.ndarray | None] = []  # of the sources
 
     def add(self, part: str, image: np.ndarray, mask: np.ndarray, figures: Figures) -> None:
         """Take the next image of a part."""
@@ -58,6 +70,8 @@ class Measures:
         whole.add(image)
         patches.add(patch_crop(image, mask, seed=(0, len(self.figures[part]))))
         self.figures[part].append(figures)
+        if self.tracker:
+            self.seen[part].append(track_at_blurs(self.tracker, image))
 
     def entries(self) -> tuple[dict, dict[str, list[float | None]]]:
         """(the entries of metrics.json, those of untranslated sources under "baseline"; {key: values of single images})."""
@@ -71,14 +85,24 @@ class Measures:
             inside = score(real_patch, patch, self.net, **self.kid)
             patches = {f"{metric}_patch": inside[metric], "floor_patch": inside["floor"]}
             found = score(real, whole, self.net, **self.kid) | patches
+            if self.tracker:
+                found["tracker"] = judge(self.seen[part], self.joints)
             return found | metrics.entries(self.figures[part], self.figures["real"])
 
         found = compare("generated") | {"hand_scale": self.scale, "baseline": compare("source")}
+        if self.tracker:
+            found |= {"real": {"tracker": judge(self.seen["real"])}, "camera": self.camera and asdict(self.camera)}
         return found, metrics.single(self.figures["generated"])
 
 
 def translate_split(
-    opt: Namespace, name: str, model: Translator, frames: Domains, net: FeatureNet | None, silnet: TrainedSilNet | None
+    opt: Namespace,
+    name: str,
+    model: Translator,
+    frames: Domains,
+    net: FeatureNet | None,
+    silnet: TrainedSilNet | None,
+    tracker: Tracker | None = None,
 ) -> Tested:
     """Translate the frames by one run, write the results folder, and score them."""
     run = model.options
@@ -95,7 +119,9 @@ def translate_split(
         roots = data_roots(opt, run)
         demo = opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"])
         hands = (hand for part in (targets, sources) for _, hand in readable(part, num_workers=opt.num_workers))
-        measures = Measures(opt, net, silnet, scale=hand_scale(hand.mask for hand in hands), demo=demo)
+        known = {"scale": hand_scale(hand.mask for hand in hands), "demo": demo}
+        known["camera"] = joint_camera(opt, roots, sources.frames) if tracker else None
+        measures = Measures(opt, net, silnet, tracker, **known)
     translate(opt, model, sources, tested, measures)
     write_target(opt, targets, tested, measures)
     write.write_grid(tested)
@@ -178,6 +204,8 @@ def translate(
     for each, image, figures in progress(done, total=len(regions), desc="translating"):
         for part, picture, of_hand in zip(("generated", "source"), (image, each.source.image), figures):
             measures.add(part, picture, each.source.mask, of_hand)
+        if measures and measures.camera:
+            measures.joints.append(joints_in(regions.frames[each.index], each.source.box, measures.camera))
         tested.written.append(Written(names[each.index], regions.frames[each.index], each.source.box))
     if not tested.written:
         raise UsageError(f"none of the {len(regions)} {domain} images could be read")
