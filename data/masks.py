@@ -1,8 +1,8 @@
 """Hand masks: pure functions array -> array.
 
-A mask is bool (H, W), True on the hand; rgb is uint8 (H, W, 3); likeness is float32 (H, W) in [0, 1]: how much a pixel
-looks like the hand. A hole is a set of background pixels, joined by their edges, that does not reach the frame's border;
-the hand's pixels are joined by edges or corners. Kernel sizes are in pixels, odd, and 0 turns a step off.
+A mask is bool (H, W), True on the hand; rgb is uint8 (H, W, 3). A hole is a set of background pixels, joined by their edges,
+that does not reach the frame's border; the hand's pixels are joined by edges or corners. Kernel sizes are in pixels, odd,
+and 0 turns a step off.
 """
 
 from dataclasses import dataclass, replace
@@ -14,16 +14,6 @@ from data.mask_values import Ranges
 
 SYNTHETIC_KEY = (14, 255, 14)  # SynthHands' background, RGB
 GREEN_LOW, GREEN_HIGH = (30, 30, 40), (90, 255, 255)  # RealHands' green screen, OpenCV HSV (released code)
-
-# Edge snapping, chosen on rendered hands with exact masks, put on backgrounds of both kinds, and on photographs.
-SNAP_SHIFT = 3  # pixels by which the outline may move
-SNAP_STEEPNESS = 6.0  # of the logistic curve that flattens shading within the hand and within the background
-SNAP_RIDGE = 0.01  # the guided filter's regulariser, on a guide in [0, 1]
-SNAP_INERTIA = 0.08  # weight of the raw outline: per pixel of distance from it, against a filter output in [0, 1]
-SEEN_THROUGH = 0.5  # hand-likeness below which a pixel in a hole shows the background
-SNAP_LEVEL = 0.52  # of the filter output, above which is hand
-MANY = 4000  # of a side's pixels, evenly spaced, tell its colours
-SNAP_SEPARATION = 3.0  # colours nearer than this many standard deviations say nothing about the outline
 
 
 def key_colour_mask(rgb: np.ndarray) -> np.ndarray:
@@ -51,27 +41,6 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     return (labels == areas.argmax()) & mask
 
 
-def large_components(mask: np.ndarray, fraction: float) -> np.ndarray:
-    """The components of at least that fraction of the largest one's pixels."""
-    labels, areas = _components(mask)
-    return (areas >= max(1, fraction * areas.max()))[labels]
-
-
-def rejoin(main: np.ndarray, pieces: np.ndarray, likeness: np.ndarray, gap: int) -> np.ndarray:
-    """The hand with the pieces that a cut has parted from it: those that look like it and come within gap pixels of it over
-    ground that does, too. That ground, the cut, is filled."""
-    labels, areas = _components(pieces)
-    like = np.bincount(labels.ravel(), likeness.ravel()) > 0.75 * areas
-    like[0] = False
-    if not like.any():
-        return main
-    pieces = like[labels]
-    reach = _disc(2 * gap + 1)
-    between = (cv2.dilate(_bytes(main), reach) & cv2.dilate(_bytes(pieces), reach)) > 0
-    cut = close_gaps(main | pieces, 2 * gap + 1) & between & (likeness > 0.5)
-    return largest_component(main | pieces | cut)
-
-
 def label_holes(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(labels, areas): int32 (H, W), 0 off the holes and i on hole i; int64 (n + 1,), [0] is 0."""
     # Within a rim of background, all of it that reaches the frame's border is one component, the first.
@@ -87,29 +56,11 @@ def count_contours(mask: np.ndarray) -> int:
     return len(contours)
 
 
-def genuine_holes(
-    mask: np.ndarray, max_hole: float, likeness: np.ndarray | None = None, *, min_hole: float = 0.001
-) -> np.ndarray:
-    """The holes that show the background, as in a ring of thumb and finger: those of at least max_hole of the hand's area,
-    and parts of others that look like background and are not smaller than min_hole, where noise decides."""
+def fill_holes(mask: np.ndarray, below: float) -> tuple[np.ndarray, np.ndarray]:
+    """(filled, holes): the mask without holes of fewer than `below` pixels, and a mask of those that stay."""
     labels, areas = label_holes(mask)
-    hand_area = np.count_nonzero(mask)
-    genuine = (areas >= max_hole * hand_area)[labels] & (labels > 0)
-    if likeness is not None:
-        seen_through = (labels > 0) & ~genuine & (likeness < SEEN_THROUGH)
-        parts, sizes = _components(seen_through, connectivity=4)
-        genuine |= (sizes >= max(1, min_hole * hand_area))[parts]
-    return genuine
-
-
-def fill_holes(mask: np.ndarray, keep: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(filled, kept): the mask without holes but those that touch the mask `keep`, and those. None fills every hole."""
-    labels, areas = label_holes(mask)
-    stay = np.zeros(len(areas), bool)
-    if keep is not None:
-        stay[labels[keep]] = True
-    kept = stay[labels] & (labels > 0)
-    return mask | ((labels > 0) & ~kept), kept
+    holes = (areas >= below)[labels] & (labels > 0)
+    return mask | ((labels > 0) & ~holes), holes
 
 
 def close_gaps(mask: np.ndarray, size: int, keep: np.ndarray | None = None) -> np.ndarray:
@@ -125,50 +76,6 @@ def close_gaps(mask: np.ndarray, size: int, keep: np.ndarray | None = None) -> n
 def erode(mask: np.ndarray, size: int) -> np.ndarray:
     """Erosion by a disc of that diameter; an arm that leaves the frame is not cut there."""
     return cv2.erode(_bytes(mask), _disc(size)) > 0 if size > 1 else mask.copy()
-
-
-def hand_likeness(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-    """Fisher's linear discriminant between the colours just inside and just outside the outline, through a logistic curve
-    centred between their means. None where the two cannot be told apart or are too few pixels."""
-    distance = signed_distance(mask)
-    inner, outer = rgb[(distance > 2) & (distance < 12)], rgb[(distance < -2) & (distance > -16)]
-    inner, outer = (some[:: max(1, len(some) // MANY)].astype(np.float64) for some in (inner, outer))
-    if min(len(inner), len(outer)) < 50:
-        return None
-    scatter = np.cov(inner.T) + np.cov(outer.T) + 4.0 * np.eye(3)  # no colour is certain to 2 levels of 255
-    towards_hand = np.linalg.solve(scatter, inner.mean(0) - outer.mean(0))
-    gap = (inner.mean(0) - outer.mean(0)) @ towards_hand  # in units of the summed variance
-    if np.sqrt(2 * gap) < SNAP_SEPARATION:
-        return None
-    slope = SNAP_STEEPNESS * towards_hand / gap
-    shift = (inner.mean(0) + outer.mean(0)) / 2 @ slope
-    exponent = cv2.transform(rgb.astype(np.float32), np.append(-slope, shift)[None])
-    return 1 / (1 + cv2.exp(np.minimum(exponent, 80)))
-
-
-def snap_to_edges(mask: np.ndarray, likeness: np.ndarray, radius: int) -> np.ndarray:
-    """The outline moved to the photograph's own edge, by SNAP_SHIFT pixels at most: a guided filter (He, Sun and Tang 2010)
-    regresses the mask on its likeness in windows of 2 * radius + 1 pixels."""
-    window = (2 * radius + 1, 2 * radius + 1)
-
-    def mean(image: np.ndarray) -> np.ndarray:
-        return cv2.boxFilter(image, cv2.CV_32F, window, borderType=cv2.BORDER_REFLECT)
-
-    target = mask.astype(np.float32)
-    guide_mean, target_mean = mean(likeness), mean(target)
-    covariance = mean(likeness * target) - guide_mean * target_mean
-    variance = mean(likeness * likeness) - guide_mean * guide_mean
-    slope = covariance / (variance + SNAP_RIDGE)
-    filtered = mean(slope) * likeness + mean(target_mean - slope * guide_mean)
-    distance = signed_distance(mask)
-    hand = filtered + SNAP_INERTIA * np.clip(distance, -4, 4) > SNAP_LEVEL
-    return (hand & (distance > -SNAP_SHIFT - 0.5)) | (distance > SNAP_SHIFT + 0.5)
-
-
-def signed_distance(mask: np.ndarray) -> np.ndarray:
-    """float32 (H, W): pixels to the nearest pixel of the other kind, positive on the hand."""
-    inside = cv2.distanceTransform(_bytes(mask), cv2.DIST_L2, 3)
-    return inside - cv2.distanceTransform(_bytes(~mask), cv2.DIST_L2, 3)
 
 
 def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
@@ -201,9 +108,6 @@ def _disc(size: int) -> np.ndarray:
 
 # ------------------------------------------------------------------ refinement
 
-MARGIN = 24  # pixels around the hand in which its surroundings' colour is measured
-PIECE = 0.01  # of the largest component: smaller ones are blobs, larger ones may be a finger that a fault cut off
-CUT = 6  # pixels that such a cut may be wide
 KEPT = "kept"
 
 
@@ -218,7 +122,6 @@ class RefineOptions:
     median: int = 5
     close: int = 3
     erode: int = 3
-    snap: int = 8
     max_hole: float = 0.008
     min_area: float = 0.05
     max_area: float = 0.50
@@ -243,47 +146,22 @@ class Verdict:
     change: float = 0.0
 
 
-def refine_mask(grey: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
-    """Refine one mask: (bool (H, W), or None where it is not plausible; verdict).
-
-    grey: uint8 (H, W), a raw mask. rgb: uint8 (H, W, 3), its photograph, or None to do without.
-    """
+def refine_mask(grey: np.ndarray, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
+    """Refine a raw mask, uint8 (H, W): (bool (H, W), or None where it is not plausible; verdict)."""
     before = binarise(grey)
-    filtered = cv2.medianBlur(grey, options.median) if options.median > 1 else grey
-    mask = binarise(filtered)
+    mask = binarise(cv2.medianBlur(grey, options.median)) if options.median > 1 else before
     if mask.all() or not mask.any():
         return None, Verdict("all hand" if mask.all() else "no hand", "mask", float(before.mean()))
     contours = count_contours(mask)
     verdict = Verdict(KEPT, "mask", float(before.mean()), contours=contours)
     if contours > options.max_contours:
         return None, replace(verdict, verdict=f"{contours} contours, more than {options.max_contours}")
-    mask = large_components(mask, PIECE)
-
-    # All that follows happens around the hand.
-    window = bounding_box(mask, MARGIN)
-    refined = np.zeros_like(mask)
-    refined[window] = _refine_hand(mask[window], None if rgb is None else rgb[window], options)
-
+    mask = largest_component(mask)
+    mask, holes = fill_holes(mask, options.max_hole * np.count_nonzero(mask))
+    mask = close_gaps(mask, options.close, keep=holes)
+    refined = largest_component(erode(mask, options.erode))
     area = float(refined.mean())
     if options.min_area <= area <= options.max_area:
         return refined, replace(verdict, area_after=area, change=1.0 - iou(before, refined))
     limit = f"less than {options.min_area:.1%}" if area < options.min_area else f"more than {options.max_area:.1%}"
     return None, replace(verdict, verdict=f"hand covers {area:.1%} of the frame, {limit}")
-
-
-def _refine_hand(mask: np.ndarray, rgb: np.ndarray | None, options: RefineOptions) -> np.ndarray:
-    """The steps from the largest component on."""
-    main = largest_component(mask)
-    likeness = hand_likeness(rgb, main) if options.snap and rgb is not None else None
-    mask = main if likeness is None else rejoin(main, mask & ~main, likeness, CUT)
-    holes = genuine_holes(mask, options.max_hole, likeness)
-    mask = fill_holes(mask)[0] & ~holes
-    if likeness is not None:
-        snapped = snap_to_edges(mask, likeness, options.snap)
-        # A narrow hole may be lost to the filter, and a glint near the outline may become one.
-        labels, areas = label_holes(mask)
-        still_open = np.bincount(labels[~snapped], minlength=len(areas)) > 0
-        snapped &= still_open[labels] | ~holes
-        mask, holes = fill_holes(largest_component(snapped), holes)
-    mask = close_gaps(mask, options.close, keep=holes)
-    return largest_component(erode(mask, options.erode)) if options.erode else mask

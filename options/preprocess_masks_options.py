@@ -34,10 +34,7 @@ def preprocess_masks_parser() -> Parser:
     default = RefineOptions()
     steps = parser.group("steps, in their order (kernel sizes in pixels, odd, 0 = off)", **BASIC)
     steps("median", kernel_size, default.median, "median filter against speckle")
-    holes = "fill holes smaller than this fraction of the hand, unless background shows in them (where --snap is on)"
-    steps("max_hole", number(0, 1), default.max_hole, holes)
-    window = "radius in pixels of the window in which the outline follows the photograph's edges; 0: the mask alone"
-    steps("snap", integer(0, 64), default.snap, window, basic=False)
+    steps("max_hole", number(0, 1), default.max_hole, "fill holes smaller than this fraction of the hand")
     steps("close", kernel_size, default.close, "closing, fills gaps in the outline")
     steps("erode", kernel_size, default.erode, "erosion, removes background pixels")
 
