@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.listing import images_below, warn_skipped
-from data.pasting import Background, Placement, composite, mask_of_crop, random_placement
+from data.pasting import Background, Placement, mask_of_crop, paste_hand, random_placement
 from data.samples import shuffled_index
 from data.splits import Split, shuffled
 from util.errors import UsageError
@@ -178,7 +178,7 @@ class HandsOnBackgrounds(Dataset):
         placement = random_placement(rng) if self.train else Placement()
         background = self.background(rng)
         image, mask = read_hand_file(sample.file)
-        pasted = composite(image, mask, background, placement=placement)
+        pasted = paste_hand(image, mask, background, placement=placement)
         return {"image": to_tensor(pasted), "label": torch.tensor(sample.label), "hand_path": str(sample.file.image)}
 
     def files(self, k: int) -> list[Path]:

@@ -200,7 +200,7 @@ def mask_of_crop(image: np.ndarray) -> np.ndarray:
     return ~large[labels]
 
 
-def composite(
+def paste_hand(
     image: np.ndarray, mask: np.ndarray, background: np.ndarray, *, placement: Placement = AS_IT_IS
 ) -> np.ndarray:
     """The hand of `image`, uint8 RGB (H, W, 3) with `mask`, bool (H, W), on `background`, uint8 RGB (S, S, 3), as such."""

@@ -45,18 +45,13 @@ def composite(generated: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
 
 
 @torch.inference_mode()
-def translate(
-    net: nn.Module, images: Tensor, masks: Tensor | None, amp: Amp, *, extend_colors: bool, masked: bool
-) -> Tensor:
-    """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1] of hands where masks (N, 1, H, W) are 1.
-
-    masks None: the hand is the whole image. masked: composite by the masks. extend_colors: as in the generator's training.
-    """
+def generate(net: nn.Module, images: Tensor, masks: Tensor, amp: Amp, *, extend_colors: bool) -> Tensor:
+    """A generator's output in eval mode, not composited, for images (N, 3, H, W) in [-1, 1] of hands where masks (N, 1, H, W)
+    are 1. extend_colors: as in the generator's training."""
     net.eval()  # training_step sets training mode
-    x = departures.extend_colors(images, masks) if extend_colors and masks is not None else images
+    x = departures.extend_colors(images, masks) if extend_colors else images
     with amp.autocast(images.device):
-        painted = net.forward(x)  # not __call__, which --compile would compile for every new size
-    return composite(painted, images, masks if masked else None)
+        return net.forward(x)  # not __call__, which --compile would compile for every new size
 
 
 class HGAN:
@@ -125,7 +120,7 @@ class HGAN:
         Returns the plans of both pools, stacked. They depend on (seed, rank, step) alone, so a resumed run makes the same.
         """
         for net in (self.G_r, self.G_s):
-            net.train()  # `translate` may have set eval mode
+            net.train()  # `generate` may have set eval mode
         lr = self.objective.lr
         decay = linear_decay(self.steps, self.total_steps) if self.objective.lr_decay == "linear" else 1.0
         # Where a run that had come to an end goes on to a greater length, the rate rises steadily to what is planned.

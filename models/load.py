@@ -17,7 +17,7 @@ from models.config import network_config
 from models.hgan import create_generator
 from models.networks.silnet import SilNet
 from models.supervised import segment
-from models.translation import HandTranslator, composite, hand_translator
+from models.translation import HandTranslator, composite_hand, hand_translator
 from util.checkpoint_file import check_config, load_checkpoint
 from util.errors import UsageError, first_lines
 from util.pretrained import sha256
@@ -74,7 +74,7 @@ class Translator:
             return [self(image, each) for image, each in zip(rgb, masks, strict=True)]
         hand = hand_of_arrays(rgb, mask)
         (image,) = self.hands().images([Hand(whiten(hand.image, hand.mask), hand.mask)])
-        return composite(image, hand) if self.options.mask else image
+        return composite_hand(image, hand) if self.options.mask else image
 
 
 def hand_of_arrays(rgb: np.ndarray, mask: np.ndarray | None) -> Hand:

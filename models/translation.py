@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from data.hands import Hand
 from data.samples import HandRegions, Region, readable, same_sized_batches, stack
 from models import GENERATOR
-from models.hgan import HGAN, translate
+from models.hgan import HGAN, generate
 from util.images import to_uint8
 from util.runtime import Amp
 from util.workers import in_threads
@@ -28,7 +28,7 @@ WHOLE = 2048 * 2048  # pixels of the largest image that is not translated in til
 TILE, OVERLAP = 1024, 128  # pixels: side of a tile, and what neighbours share at least
 
 # Images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1} -> a generator's images, not composited.
-Paint = Callable[[Tensor, Tensor], Tensor]
+Generate = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class HandTranslator:
     A hand that the generator enlarges beyond the box's margin is cut off.
     """
 
-    paint: Paint
+    generate: Generate
     device: torch.device
     masked: bool
     crop_to_hand: bool
@@ -98,32 +98,32 @@ class HandTranslator:
 
     @_untuned_convolutions()
     def _translate(self, indices: Sequence[int], hands: Sequence[Hand]) -> list[Translation]:
-        painted = map(self._paint_box, hands) if self.crop_to_hand else to_uint8(self._paint(hands))
+        painted = map(self._generate_box, hands) if self.crop_to_hand else to_uint8(self._generate(hands))
         return [
-            Translation(index, hand, composite(image, hand) if self.masked else image, image)
+            Translation(index, hand, composite_hand(image, hand) if self.masked else image, image)
             for index, hand, image in zip(indices, hands, painted)
         ]
 
-    def _paint_box(self, hand: Hand) -> np.ndarray:
-        """Paint the hand's box in its exact size. Boxes rounded up to common sizes could be batched, but a translation
+    def _generate_box(self, hand: Hand) -> np.ndarray:
+        """Translate the hand's box in its exact size. Boxes rounded up to common sizes could be batched, but a translation
         would change by up to 170 grey levels at its outline, as padding, strides and statistics would differ."""
         box = hand_bounds(hand.mask)
         image = hand.image.copy()
-        image[box] = to_uint8(self._paint([Hand(hand.image[box], hand.mask[box])]))[0]
+        image[box] = to_uint8(self._generate([Hand(hand.image[box], hand.mask[box])]))[0]
         return image
 
-    def _paint(self, hands: Sequence[Hand]) -> Tensor:
+    def _generate(self, hands: Sequence[Hand]) -> Tensor:
         images, masks = stack(hands, self.device)
         whole = hands[0].mask.size <= WHOLE
-        return self.paint(images, masks) if whole else paint_in_tiles(self.paint, images, masks)
+        return self.generate(images, masks) if whole else generate_in_tiles(self.generate, images, masks)
 
 
 def hand_translator(
     net: nn.Module, options: Any, *, amp: Amp, device: torch.device, crop_to_hand: bool
 ) -> HandTranslator:
     """A HandTranslator of a generator that was trained with these options."""
-    paint = partial(translate, net, amp=amp, extend_colors=options.extend_colors, masked=False)
-    return HandTranslator(paint, device, masked=options.mask, crop_to_hand=crop_to_hand)
+    generator = partial(generate, net, amp=amp, extend_colors=options.extend_colors)
+    return HandTranslator(generator, device, masked=options.mask, crop_to_hand=crop_to_hand)
 
 
 def translator_of(model: HGAN, *, direction: str = "StoR", crop_to_hand: bool) -> HandTranslator:
@@ -132,7 +132,7 @@ def translator_of(model: HGAN, *, direction: str = "StoR", crop_to_hand: bool) -
     return hand_translator(net, model.objective, amp=model.amp, device=model.device, crop_to_hand=crop_to_hand)
 
 
-def composite(painted: np.ndarray, hand: Hand) -> np.ndarray:
+def composite_hand(painted: np.ndarray, hand: Hand) -> np.ndarray:
     """uint8 (H, W, 3): `painted` inside the hand's mask, and exactly the hand's image outside it."""
     return cv2.copyTo(painted, hand.mask.view(np.uint8), hand.image.copy())
 
@@ -151,12 +151,14 @@ def _bounds(where: np.ndarray, length: int) -> slice:
     return slice(start, min(length, start + size))
 
 
-def paint_in_tiles(paint: Paint, images: Tensor, masks: Tensor, *, side: int = TILE, overlap: int = OVERLAP) -> Tensor:
-    """Paint images (N, 3, H, W) in overlapping tiles, whose different tones are blended; tiles without a hand stay as is."""
+def generate_in_tiles(
+    generate: Generate, images: Tensor, masks: Tensor, *, side: int = TILE, overlap: int = OVERLAP
+) -> Tensor:
+    """Translate images (N, 3, H, W) in overlapping tiles, whose different tones are blended; tiles without a hand stay as is."""
     total, weights = torch.zeros_like(images, device="cpu"), torch.zeros(images.shape[-2:])
     for rows, columns in tiles(*images.shape[-2:], side=side, overlap=overlap):
         tile, mask = images[..., rows, columns], masks[..., rows, columns]
-        painted = paint(tile, mask) if mask.any() else tile
+        painted = generate(tile, mask) if mask.any() else tile
         weight = _ramp(tile.shape[-2], overlap)[:, None] * _ramp(tile.shape[-1], overlap)
         total[..., rows, columns] += painted.float().cpu() * weight
         weights[rows, columns] += weight

@@ -7,10 +7,10 @@ import pytest
 from data.pasting import (
     WINDOW,
     Placement,
-    composite,
     draw_room,
     mask_of_crop,
     open_backgrounds,
+    paste_hand,
     place_hand,
     random_crop,
     random_placement,
@@ -115,7 +115,7 @@ def test_mask_of_a_crop_on_white_and_on_the_key_colour() -> None:
 
 def test_composite_shows_hand_inside_background_outside_and_no_source_background() -> None:
     image, mask = disc(colour=(200, 120, 90))
-    out = composite(image, mask, flat()).astype(int)
+    out = paste_hand(image, mask, flat()).astype(int)
     assert out[48, 48].tolist() == [200, 120, 90]
     assert (out[:10] == 50).all() and (out[:, -10:] == 50).all()
     # Every pixel lies on the segment from background to hand: nothing of the white around the hand came along.
@@ -127,10 +127,10 @@ def test_composite_shows_hand_inside_background_outside_and_no_source_background
 
 
 def test_place_and_size_in_the_source_do_not_show() -> None:
-    middle = composite(*disc(), flat())
-    corner = composite(*disc(centre=(45, 150), radius=40), flat())
-    cut = composite(*[part[60:141, 60:141] for part in disc()], flat())  # the source ends where the hand does
-    small = composite(*disc(radius=20), flat()).astype(int)
+    middle = paste_hand(*disc(), flat())
+    corner = paste_hand(*disc(centre=(45, 150), radius=40), flat())
+    cut = paste_hand(*[part[60:141, 60:141] for part in disc()], flat())  # the source ends where the hand does
+    small = paste_hand(*disc(radius=20), flat()).astype(int)
     assert np.array_equal(middle, corner) and np.array_equal(middle, cut)
     covered = [(np.abs(picture.astype(int) - 50).sum(-1) > 0).mean() for picture in (middle, small)]
     assert covered[0] == pytest.approx(1 / WINDOW**2, rel=0.12) and covered[1] == pytest.approx(covered[0], rel=0.08)
@@ -155,8 +155,8 @@ def test_placement_moves_zooms_and_mirrors() -> None:
     shift = np.subtract(*(np.argwhere(alpha > 0.5).mean(0) for alpha in (moved, plain)))
     assert shift == pytest.approx([-4.8, 9.6], abs=0.7)
     assert (opacity(Placement(zoom=1.2)) > 0.5).sum() == pytest.approx(1.44 * (plain > 0.5).sum(), rel=0.06)
-    mirrored = composite(image, mask, flat(), placement=Placement(mirror=True))
-    assert np.array_equal(mirrored, composite(image, mask, flat())[:, ::-1])
+    mirrored = paste_hand(image, mask, flat(), placement=Placement(mirror=True))
+    assert np.array_equal(mirrored, paste_hand(image, mask, flat())[:, ::-1])
     drawn = [random_placement(np.random.default_rng(i)) for i in range(200)]
     assert max(abs(p.right) for p in drawn) <= 0.06 and 0.9 <= min(p.zoom for p in drawn) < 0.92
     assert 70 < sum(p.mirror for p in drawn) < 130

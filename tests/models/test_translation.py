@@ -14,8 +14,8 @@ from data.frames import frames_in_folder
 from data.hands import Hand
 from data.samples import HandRegions, stack
 from models import translation
-from models.hgan import translate
-from models.translation import HandTranslator, hand_bounds, paint_in_tiles, tiles, translator_of
+from models.hgan import composite, generate
+from models.translation import HandTranslator, generate_in_tiles, hand_bounds, tiles, translator_of
 from util.images import to_uint8, write_png
 
 WHITE = (255, 255, 255)
@@ -139,7 +139,7 @@ def test_large_images_are_translated_one_after_another(tmp_path, four_threads, m
             at_once.subtract(size)
         return images
 
-    monkeypatch.setattr(translation, "paint_in_tiles", lambda paint, images, masks: paint(images, masks))
+    monkeypatch.setattr(translation, "generate_in_tiles", lambda paint, images, masks: paint(images, masks))
     regions = hands_in(tmp_path, 12)
     assert len(list(HandTranslator(paint, CPU, masked=True, crop_to_hand=False).stream(regions))) == 12
     assert most[96] == 1 and max(most.values()) > 1
@@ -163,8 +163,9 @@ def test_a_generator_in_training_translates(masked):
     model = build(None, netD="patch", mask=masked)
     image, mask = draw_hand(np.random.default_rng(0), size=64, background=WHITE)
     (made,) = translator_of(model, direction="RtoS", crop_to_hand=False).images([Hand(image, mask)])
-    painted = translate(model.G_s, *stack([Hand(image, mask)], CPU), model.amp, extend_colors=False, masked=masked)
-    assert np.array_equal(made, to_uint8(painted)[0])
+    images, masks = stack([Hand(image, mask)], CPU)
+    painted = generate(model.G_s, images, masks, model.amp, extend_colors=False)
+    assert np.array_equal(made, to_uint8(composite(painted, images, masks if masked else None))[0])
     assert np.array_equal(made[~mask], image[~mask]) is masked
 
 
@@ -187,11 +188,11 @@ def test_tones_of_neighbours_fade_into_each_other_and_empty_tiles_stay():
     """
     tones = iter([-1.0, 1.0])
     images, masks = torch.zeros(1, 3, 32, 56), torch.ones(1, 1, 32, 56)
-    painted = paint_in_tiles(lambda image, _: torch.full_like(image, next(tones)), images, masks, side=32, overlap=8)
+    painted = generate_in_tiles(lambda image, _: torch.full_like(image, next(tones)), images, masks, side=32, overlap=8)
     assert painted[..., 0].eq(-1).all() and painted[..., -1].eq(1).all()
     assert painted.diff(dim=-1).abs().max() < 0.5
-    kept = paint_in_tiles(lambda image, _: image + 1, images, torch.zeros_like(masks), side=32, overlap=8)
+    kept = generate_in_tiles(lambda image, _: image + 1, images, torch.zeros_like(masks), side=32, overlap=8)
     assert torch.equal(kept, images)
     images, masks = torch.rand(1, 3, 70, 90) * 2 - 1, torch.ones(1, 1, 70, 90)
-    painted = paint_in_tiles(lambda image, _: image * 0.5, images, masks, side=32, overlap=8)
+    painted = generate_in_tiles(lambda image, _: image * 0.5, images, masks, side=32, overlap=8)
     assert torch.allclose(painted, images * 0.5, atol=1e-6)

@@ -139,7 +139,7 @@ def test_it_learns_hands_and_neither_backgrounds_nor_shuffled_labels(tmp_path, m
 
     for control, name, other in (
         ("hands", "classify.training_samples", training_samples),
-        ("backgrounds", "data.labelled_hands.composite", lambda image, mask, background, **_: background),
+        ("backgrounds", "data.labelled_hands.paste_hand", lambda image, mask, background, **_: background),
         ("shuffled", "classify.training_samples", shuffled_labels),
     ):
         with monkeypatch.context() as patch:

@@ -20,7 +20,7 @@ from data.listing import WHOLE, sentence
 from data.samples import TEST_CROP, HandRegions, Region, compose, readable
 from models.features.registry import FeatureNet
 from models.load import TrainedSilNet, Translator
-from models.translation import Translation, composite
+from models.translation import Translation, composite_hand
 from util.errors import UsageError
 from util.images import FORMATS, write_png
 from util.results import write
@@ -122,7 +122,7 @@ def translate_split(
         known = {"scale": hand_scale(hand.mask for hand in hands), "demo": demo}
         known["camera"] = joint_camera(opt, roots, sources.frames) if tracker else None
         measures = Measures(opt, net, silnet, tracker, **known)
-    translate(opt, model, sources, tested, measures)
+    translate_regions(opt, model, sources, tested, measures)
     write_target(opt, targets, tested, measures)
     write.write_grid(tested)
     tested.metrics = {
@@ -162,14 +162,14 @@ def translate_folder(opt: Namespace, name: str, model: Translator) -> None:
     regions = HandRegions(frames, crop=TEST_CROP if opt.crop else None, keep_source=True)
     tested = Tested(name, results_folder(opt, name), DOMAINS if opt.direction == "StoR" else DOMAINS[::-1])
     open_folder(tested.folder, opt.input)
-    translate(opt, model, regions, tested)
+    translate_regions(opt, model, regions, tested)
     log.info("%s", sentence(regions.origins))
     write.write_grid(tested)
     write.write_page(tested.folder, {name: tested})
     log.info("look at %s/index.html and grid.png", tested.folder)
 
 
-def translate(
+def translate_regions(
     opt: Namespace, model: Translator, regions: HandRegions, tested: Tested, measures: Measures | None = None
 ) -> None:
     """Translate regions, write and measure them; link --annotations."""
@@ -180,7 +180,7 @@ def translate(
     def finish(task: tuple[Translation, list]) -> tuple[Translation, np.ndarray, list[Figures]]:
         each, silhouettes = task
         name, region, frame = names[each.index], each.source, regions.frames[each.index]
-        image = composite(each.image, region) if background else each.image
+        image = composite_hand(each.image, region) if background else each.image
         write_png(folder / "generated" / name, compose(each.image, region, background) if background else image)
         write.write_region(folder, domain, name, region)
         if not measures:
