@@ -80,42 +80,30 @@ def random_crop(photograph: np.ndarray, size: int, rng: np.random.Generator) -> 
 
 
 def draw_room(size: int, rng: np.random.Generator) -> np.ndarray:
-    """An indoor-like scene, uint8 RGB (size, size, 3): a box in one-point perspective with pictures, furniture and clutter.
+    """An indoor-like scene, uint8 RGB (size, size, 3): a room in one-point perspective with things of all sizes in it.
 
     It deceives nobody; it only varies in colour (browns of skin included), texture, edges and sharpness more than hands do.
     """
     canvas = np.empty((size, size, 3), np.uint8)
     vanishing = rng.uniform([0.2, 0.25], [0.8, 0.6]) * size
-    near = vanishing + (_rectangle(0, 0, size, size) - vanishing) * 1.4  # beyond the picture's border on every side
-    back = vanishing + (near - vanishing) * rng.uniform(0.3, 0.75)
-    floor, wall = back[2, 1], _colour(rng)
+    near = (
+        vanishing + (size * np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) - vanishing) * 1.4
+    )  # beyond the picture's border
+    back, wall = vanishing + (near - vanishing) * rng.uniform(0.3, 0.75), _colour(rng)
     canvas[:] = wall
-    sides = (1.2 * _colour(rng), 0.85 * wall, _colour(rng), 0.7 * wall)  # ceiling, side, floor, side
-    for i, colour in enumerate(sides):
+    for i, colour in enumerate(
+        (1.2 * _colour(rng), 0.85 * wall, _colour(rng), 0.7 * wall)
+    ):  # ceiling, side, floor, side
         _fill(canvas, [near[i], near[i - 3], back[i - 3], back[i]], colour)
-    for _ in range(rng.integers(0, 4)):  # pictures, windows and screens on the back wall, in their frames
-        (width, height), frame = rng.uniform(0.08, 0.35, 2) * size, rng.uniform(1, 4)
-        x, y = rng.uniform(0, size - width), rng.uniform(0, max(1.0, floor - height))
-        _fill(canvas, _rectangle(x - frame, y - frame, width + 2 * frame, height + 2 * frame), _colour(rng))
-        _fill(canvas, _rectangle(x, y, width, height), _colour(rng))
-    for depth in np.sort(rng.uniform(0.0, 1.0, rng.integers(1, 6))):  # chests, sofas and shelves, far ones first
-        width, height = rng.uniform([0.15, 0.12], [0.5, 0.55]) * size
-        x, y = rng.uniform(-0.2 * size, size - 0.4 * width), floor + (1.1 * size - floor) * depth - height
-        front, colour = _rectangle(x, y, width, height), _colour(rng)
-        rear = vanishing + (front - vanishing) * rng.uniform(0.65, 0.9)
-        left, right = (0, 3) if x > vanishing[0] else (1, 2)  # the side that is seen
-        _fill(canvas, [rear[0], rear[1], front[1], front[0]], 1.2 * colour)
-        _fill(canvas, [front[left], rear[left], rear[right], front[right]], 0.6 * colour)
-        _fill(canvas, front, colour)
-        for edge in np.linspace(y, y + height, rng.integers(1, 6)):  # drawers, cushions, shelves
-            _fill(canvas, _rectangle(x, edge, width, 1), 0.55 * colour)
-    for _ in range(rng.integers(0, 12)):  # bowls, boxes, cables and boards
-        axes = rng.uniform(0.04, 0.36, 2) * size * rng.choice([(1, 1), (4, 0.1)])
-        turned, colour = (rng.uniform(0, size, 2), axes, rng.uniform(0, 180)), _colour(rng)
-        if rng.random() < 0.4:
-            cv2.ellipse(canvas, turned, _bytes(colour), -1, cv2.LINE_AA)
+    for length in np.sort(rng.uniform(0.03, 0.8, rng.integers(3, 25)) ** 1.5)[
+        ::-1
+    ]:  # furniture, pictures, bowls, cables
+        shape = length * size * rng.choice([(1, 0.6), (0.5, 1), (1.5, 0.04)])
+        thing = rng.uniform(0, size, 2), shape, rng.choice([0, rng.uniform(0, 180)])
+        if rng.random() < 0.2:
+            cv2.ellipse(canvas, thing, _bytes(_colour(rng)), -1, cv2.LINE_AA)
         else:
-            _fill(canvas, cv2.boxPoints(turned), colour)
+            _fill(canvas, cv2.boxPoints(thing), _colour(rng))
 
     # Uneven light, mottle, blur, a colour cast and noise, as a cheap camera would add them.
     blur = rng.uniform(-0.5, 4.0) * size / 224
@@ -140,10 +128,6 @@ def _colour(rng: np.random.Generator) -> np.ndarray:
 
 def _bytes(colour: np.ndarray) -> list[int]:
     return np.clip(np.rint(colour), 0, 255).astype(int).tolist()
-
-
-def _rectangle(x: float, y: float, width: float, height: float) -> np.ndarray:
-    return np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
 
 
 def _fill(canvas: np.ndarray, corners: object, colour: np.ndarray) -> None:
