@@ -76,7 +76,7 @@ def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
         levels = read_levels(frame.mask, picture, frame.mask_values, raw=frame.raw)
         if not frame.raw or levels.shape != picture.pixels.shape[:2]:  # the caller names the mismatch
             return levels > 127, frame.mask_origin
-        refined, verdict = refine_mask(levels, _CLEANING)
+        refined, verdict = refine_mask(levels, picture.rgb, _CLEANING)
         if refined is None:
             raise ImageError(f"{printable(frame.mask)}: {verdict.verdict}")
         return refined, frame.mask_origin

@@ -120,14 +120,15 @@ def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | 
         picture = read_picture(frame.image)
     except ImageError as error:
         return None, Verdict(f"photograph unreadable: {_reason(error, frame.image)}", "")
+    rgb = picture.rgb
     grey, remark = read_raw_mask(frame.mask, picture, options.mask_values)
-    mask, verdict = (None, Verdict(remark, "mask")) if grey is None else refine_mask(grey, options)
+    mask, verdict = (None, Verdict(remark, "mask")) if grey is None else refine_mask(grey, rgb, options)
     if mask is not None:
         return mask, replace(verdict, source=f"mask, {remark}" if remark else "mask")
     faults = f"mask: {verdict.verdict}"
     if options.fallback:
-        keyed = masks.chroma_key_mask(picture.rgb)
-        mask, from_key = refine_mask(keyed.view(np.uint8) * 255, options)
+        keyed = masks.chroma_key_mask(rgb)
+        mask, from_key = refine_mask(keyed.view(np.uint8) * 255, rgb, options)
         if mask is not None:
             return mask, replace(from_key, source=f"chroma key, {faults}")
         faults += f"; chroma key: {from_key.verdict}"

@@ -35,6 +35,7 @@ def preprocess_masks_parser() -> Parser:
     steps = parser.group("steps, in their order (kernel sizes in pixels, odd, 0 = off)", **BASIC)
     steps("median", kernel_size, default.median, "median filter against speckle")
     steps("max_hole", number(0, 1), default.max_hole, "fill holes smaller than this fraction of the hand")
+    steps("snap", bool, default.snap, "move the outline to the photograph's edges, by up to 3 pixels", basic=False)
     steps("close", kernel_size, default.close, "closing, fills gaps in the outline")
     steps("erode", kernel_size, default.erode, "erosion, removes background pixels")
 

@@ -20,17 +20,21 @@ def picture(*rows: str) -> np.ndarray:
     return np.array([[char == "#" for char in row] for row in rows])
 
 
-def refine(raw: np.ndarray, **options):
-    return refine_mask(raw.astype(np.uint8) * 255, RefineOptions(**options))
+def refine(raw: np.ndarray, rgb: np.ndarray | None = None, **options):
+    """Without a photograph, by the mask alone."""
+    rgb, snap = (np.zeros((*raw.shape, 3), np.uint8), False) if rgb is None else (rgb, True)
+    return refine_mask(raw.astype(np.uint8) * 255, rgb, RefineOptions(**{"snap": snap} | options))
 
 
-def ring(size: int = 200, hole: int = 15) -> np.ndarray:
-    """The mask of a thick ring on an arm."""
+def ring(size: int = 200, hole: int = 15) -> tuple[np.ndarray, np.ndarray]:
+    """A thick ring on an arm: (photograph, true mask), the photograph blurred and noisy."""
     mask = np.zeros((size, size), np.uint8)
     cv2.circle(mask, (size // 2, size // 3), size // 4, 1, -1)
     cv2.rectangle(mask, (size // 2 - 25, size // 3), (size // 2 + 25, size), 1, -1)
     cv2.circle(mask, (size // 2, size // 3), hole, 0, -1)
-    return mask > 0
+    rng = np.random.default_rng(3)
+    rgb = np.where(mask[..., None] > 0, [180, 130, 110], [205, 208, 215]) + rng.normal(0, 4, (size, size, 3))
+    return cv2.GaussianBlur(np.clip(rgb, 0, 255).astype(np.uint8), (0, 0), 1.0), mask > 0
 
 
 def test_key_colour_is_exact_and_a_green_screen_is_not():
@@ -94,38 +98,52 @@ def test_morphology_properties(mask, size):
     assert (kept_open == mask).all()
 
 
-def test_erosion_and_iou_by_hand():
+def test_erosion_signed_distance_and_iou_by_hand():
     mask = np.zeros((20, 20), bool)
     mask[8:, 5:15] = True
     eroded = masks.erode(mask, 5)  # an arm is not cut at the border
     assert eroded[-1].sum() == 6 and not eroded[9].any() and eroded[10, 7:13].all()
     mask = np.array([[False, False, True, True, True]])
+    assert masks.signed_distance(mask)[0] == pytest.approx([-2, -1, 1, 2, 3], abs=0.15)
     assert masks.iou(mask, np.array([[False, True, True, True, False]])) == pytest.approx(0.5)
     assert masks.iou(np.zeros((2, 2), bool), np.zeros((2, 2), bool)) == 1.0
 
 
+def test_likeness_separates_and_knows_when_it_cannot():
+    rgb, mask = ring()
+    likeness = masks.hand_likeness(rgb, mask)
+    assert likeness[masks.erode(mask, 9)].min() > 0.5 > likeness[masks.erode(~mask, 9)].max()
+    flat = np.random.default_rng(0).normal(128, 5, rgb.shape).astype(np.uint8)
+    assert masks.hand_likeness(flat, mask) is None
+    assert masks.hand_likeness(rgb, np.zeros_like(mask)) is None
+
+
 def test_ring_keeps_its_hole_and_loses_pin_holes():
-    mask = ring()
+    rgb, mask = ring()
     raw = mask.copy()
     raw[150:155, 90:95] = raw[180:185, 110:115] = False  # pin-holes
     raw[10:16, 10:16] = True  # a blob
-    refined, verdict = refine(raw, erode=0)
-    assert verdict.verdict == KEPT and verdict.contours == 5
-    assert (verdict.area_before, verdict.area_after) == (raw.mean(), refined.mean())
-    assert verdict.change == 1 - masks.iou(raw, refined)
-    assert len(masks.label_holes(refined)[1]) == 2
-    assert masks.iou(refined, mask) > 0.985
+    for snap in (False, True):
+        refined, verdict = refine(raw, rgb, snap=snap, erode=0)
+        assert verdict.verdict == KEPT and verdict.contours == 5
+        assert (verdict.area_before, verdict.area_after) == (raw.mean(), refined.mean())
+        assert verdict.change == 1 - masks.iou(raw, refined)
+        assert len(masks.label_holes(refined)[1]) == 2
+        assert masks.iou(refined, mask) > 0.985
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_spoiled_masks_are_recovered(seed):
     rng = np.random.default_rng(seed)
-    _, mask = draw_hand(rng, 320, 240)
+    rgb, mask = draw_hand(rng, 320, 240)
     raw = spoil(mask, rng)
-    plain, eroded = (refine(raw, erode=size)[0] for size in (0, 3))
+    plain, snapped = (refine(raw, photograph, erode=0)[0] for photograph in (None, rgb))
+    eroded = refine(raw, rgb)[0]
     assert masks.iou(plain, mask) > 0.93
+    assert masks.iou(snapped, mask) > max(0.97, masks.iou(plain, mask))
     assert (eroded & mask).sum() > 0.99 * eroded.sum()
-    assert masks.count_contours(plain) == masks.count_contours(eroded) == 1
+    for refined in (plain, snapped, eroded):
+        assert masks.count_contours(refined) == 1
 
 
 def test_useless_masks_say_why():
@@ -142,11 +160,12 @@ def test_useless_masks_say_why():
         assert refined is None and reason in verdict.verdict
 
 
-@given(arrays(np.uint8, st.tuples(SIDES, SIDES)), st.sampled_from([0, 3, 5, 9]))
+@given(arrays(np.uint8, st.tuples(SIDES, SIDES)), st.booleans(), st.sampled_from([0, 3, 5, 9]))
 @settings(max_examples=200, deadline=None)
-def test_any_mask_gives_one_hand_or_a_reason(grey, size):
-    options = RefineOptions(median=size, close=size, erode=size, min_area=0.001, max_area=1.0)
-    refined, verdict = refine_mask(grey, options)
+def test_any_mask_gives_one_hand_or_a_reason(grey, snap, size):
+    rgb = np.random.default_rng(0).integers(0, 256, (*grey.shape, 3), dtype=np.uint8)
+    options = RefineOptions(median=size, close=size, erode=size, snap=snap, min_area=0.001, max_area=1.0)
+    refined, verdict = refine_mask(grey, rgb, options)
     assert (refined is not None) == (verdict.verdict == KEPT)
     if refined is not None:
         assert refined.dtype == bool and ndimage.label(refined, np.ones((3, 3)))[1] == 1
