@@ -17,8 +17,8 @@ class Option(NamedTuple):
 
     paper: the value with --paper. no_mask: with --no-mask, unless the flag is given. silnet: with --model silnet; MISSING if
     SilNet does not have the option. choices: of a text. low, high: the range of a number, which includes both ends, or high
-    only if `above`. of_model: the default is that of the entry in MODELS. part: a switch without a flag of its own; --without
-    turns it off. basic: --help shows it. may_change: when a run is continued. reason: why our default is not the paper's.
+    only if `above`. of_model: the default is that of the entry in MODELS. part: a switch without a flag, which
+    --options turns off. basic: --help shows it. may_change: when a run is continued. reason: why our default is not the paper's.
     """
 
     name: str
@@ -48,7 +48,7 @@ def option(default: Any, help: str, *, paper: Any = SAME, silnet: Any = MISSING,
 
 
 def part(help: str, *, reason: str, no_mask: Any = False) -> Any:
-    """A field for a departure from the paper, on by default, which --without turns off."""
+    """A field for a departure from the paper, on by default, which a line in --options turns off."""
     return option(True, help, paper=False, no_mask=no_mask, part=True, group="extras", reason=reason)
 
 

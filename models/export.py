@@ -28,7 +28,7 @@ class PortableTranslator(nn.Module):
     """What load_translator's callable computes, as one graph: the hand's box, the generator, compositing.
 
     image (1, 3, H, W) in [-1, 1], RGB, and mask (1, 1, H, W), above 0.5 on the hand -> (1, 3, H, W) in [-1, 1]. H and W are
-    16 or more. As in models.translation, but that images of more than WHOLE pixels are not cut into tiles.
+    16 or more.
     """
 
     def __init__(self, generator: ResNetGenerator, *, extend_colors: bool, masked: bool, crop_to_hand: bool) -> None:

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import Any
 
 import cv2
@@ -24,8 +23,7 @@ from util.workers import in_threads
 BOX_MARGIN = 4  # pixels around the hand
 MIN_BOX = 64  # pixels; the box of a smaller hand includes more background
 AT_ONCE = 4  # batches that a CPU translates at a time
-WHOLE = 2048 * 2048  # pixels of the largest image that is not translated in tiles, which save memory
-TILE, OVERLAP = 1024, 128  # pixels: side of a tile, and what neighbours share at least
+LARGE = 1024 * 1024  # pixels: images of more are translated one after another
 
 # Images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1} -> a generator's images, not composited.
 Generate = Callable[[Tensor, Tensor], Tensor]
@@ -85,7 +83,7 @@ class HandTranslator:
 
         def translate(batch: tuple[list[int], list[Hand]]) -> list[Translation]:
             indices, hands = batch
-            large = len(hands) * hands[0].mask.size > WHOLE // AT_ONCE
+            large = len(hands) * hands[0].mask.size > LARGE
             with alone if large else contextlib.nullcontext():
                 return self._translate(indices, hands)
 
@@ -98,7 +96,7 @@ class HandTranslator:
 
     @_untuned_convolutions()
     def _translate(self, indices: Sequence[int], hands: Sequence[Hand]) -> list[Translation]:
-        painted = map(self._generate_box, hands) if self.crop_to_hand else to_uint8(self._generate(hands))
+        painted = map(self._generate_box, hands) if self.crop_to_hand else self._generate(hands)
         return [
             Translation(index, hand, composite_hand(image, hand) if self.masked else image, image)
             for index, hand, image in zip(indices, hands, painted)
@@ -109,13 +107,11 @@ class HandTranslator:
         would change by up to 170 grey levels at its outline, as padding, strides and statistics would differ."""
         box = hand_bounds(hand.mask)
         image = hand.image.copy()
-        image[box] = to_uint8(self._generate([Hand(hand.image[box], hand.mask[box])]))[0]
+        (image[box],) = self._generate([Hand(hand.image[box], hand.mask[box])])
         return image
 
-    def _generate(self, hands: Sequence[Hand]) -> Tensor:
-        images, masks = stack(hands, self.device)
-        whole = hands[0].mask.size <= WHOLE
-        return self.generate(images, masks) if whole else generate_in_tiles(self.generate, images, masks)
+    def _generate(self, hands: Sequence[Hand]) -> np.ndarray:
+        return to_uint8(self.generate(*stack(hands, self.device)))
 
 
 def hand_translator(
@@ -149,34 +145,3 @@ def _bounds(where: np.ndarray, length: int) -> slice:
     size = max(least, MIN_BOX)
     start = max(0, min(first - (size - least) // 2, length - size))  # moved inside, if it fits
     return slice(start, min(length, start + size))
-
-
-def generate_in_tiles(
-    generate: Generate, images: Tensor, masks: Tensor, *, side: int = TILE, overlap: int = OVERLAP
-) -> Tensor:
-    """Translate images (N, 3, H, W) in overlapping tiles, whose different tones are blended; tiles without a hand stay as is."""
-    total, weights = torch.zeros_like(images, device="cpu"), torch.zeros(images.shape[-2:])
-    for rows, columns in tiles(*images.shape[-2:], side=side, overlap=overlap):
-        tile, mask = images[..., rows, columns], masks[..., rows, columns]
-        painted = generate(tile, mask) if mask.any() else tile
-        weight = _ramp(tile.shape[-2], overlap)[:, None] * _ramp(tile.shape[-1], overlap)
-        total[..., rows, columns] += painted.float().cpu() * weight
-        weights[rows, columns] += weight
-    return total / weights
-
-
-def tiles(height: int, width: int, *, side: int, overlap: int) -> Iterator[tuple[slice, slice]]:
-    """The (rows, columns) of evenly spaced tiles of one size that cover an image."""
-    for top, left in product(_starts(height, side, overlap), _starts(width, side, overlap)):
-        yield slice(top, min(height, top + side)), slice(left, min(width, left + side))
-
-
-def _starts(length: int, side: int, overlap: int) -> list[int]:
-    gaps = max(0, -(-(length - side) // (side - overlap)))  # rounded up
-    return [round(i * (length - side) / gaps) if i else 0 for i in range(gaps + 1)]
-
-
-def _ramp(length: int, overlap: int) -> Tensor:
-    """Weights (length,) that rise over `overlap` pixels at either end and are 1 between."""
-    distance = torch.arange(length).minimum(torch.arange(length).flip(0)) + 1.0
-    return (distance / (overlap + 1)).clamp(max=1.0)

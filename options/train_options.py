@@ -56,7 +56,8 @@ def train_parser() -> Parser:
     run("n_epochs", integer(1), 10, "passes over the larger domain (default: 10, unless --max_steps is given)", **LATER)
     run("max_steps", integer(0), 0, "stop after N steps; 0: no limit", **LATER)
     run("continue_train", bool, False, "continue the run NAME from its last save", **LATER)
-    run("options", existing_path, None, "YAML file of flags, or a run's options.yaml; flags given here win")
+    file = f"YAML file of flags, or a run's options.yaml; it may turn extras off, too: {', '.join(PARTS)}; flags given here win"
+    run("options", existing_path, None, file)
     run("checkpoints_dir", Path, Path("checkpoints"), "folder of all runs", basic=False, **LATER)
     run("seed", integer(0, 2**31 - 1), 0, "seed of every random choice", basic=False)
     run("deterministic", bool, False, "make CUDA results reproducible bit for bit; slower", basic=False)
@@ -80,8 +81,6 @@ def train_parser() -> Parser:
             _add_option(parser, option)
     shape = "SilNet of --lambda_geo and of shape scores: a run of --model silnet, its folder, or a .pt file of it"
     parser.group("losses")("silnet", None, None, shape, metavar="CHECKPOINT", **TRANSLATORS)
-    parts = f"extras, which the paper does not have, to turn off (default: none): {', '.join(PARTS)}"
-    parser.group("extras")("without", PARTS, [], parts, nargs="+", metavar="PART", **TRANSLATORS)
 
     machine = parser.group("machine", **LATER)
     add_machine_flags(machine, amp=None)
@@ -130,7 +129,7 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
         opt = parser.parse([*flags_of_file(flags, parser, where=str(where)), *argv])
     if opt.max_steps and "n_epochs" not in opt.explicit:
         opt.n_epochs = None
-    parts = {name: stored[name] for name in PARTS if name in stored} | dict.fromkeys(opt.without, False)
+    parts = {name: bool(stored[name]) for name in PARTS if name in stored}
     vars(opt).update(parts)
     opt.explicit = sorted({*opt.explicit, *parts} - {"options"})
     refuse(opt.name is None, "--name is required, as in: python train.py --name demo --max_steps 300")
@@ -140,8 +139,7 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
         apply_translator_defaults(opt)
     roots = "--synth_root and --real_root belong to --dataset_mode hands; the unaligned layout has --dataroot"
     refuse(opt.dataset_mode == "unaligned" and (opt.synth_root or opt.real_root), roots)
-    for name in ("options", "without"):  # what they say is now in the others
-        vars(opt).pop(name, None)
+    del opt.options  # what it says is now in the others
     return opt
 
 
@@ -197,7 +195,7 @@ def defaults_table() -> str:
         cells = ["-" if v is MISSING else "same" if v is SAME else show(v) for v in values]
         cells[1:] = ["same" if cell == cells[0] else cell for cell in cells[1:]]
         cells[0] = "the model's" if option.of_model else cells[0]
-        flag = f"`--without {name}`" if option.part else f"`--{name}`"
+        flag = f"`{name}`" if option.part else f"`--{name}`"
         # Networks are listed by --help: whoever adds one to the registry need not touch the page.
         choices = f": {', '.join(option.choices)}" if option.choices and not option.of_model else ""
         lines.append(f"| {flag} | {' | '.join(cells)} | {option.help}{choices} |")

@@ -1,4 +1,4 @@
-"""Translating hands: their bounding boxes, several at a time, and large images in tiles."""
+"""Translating hands: their bounding boxes, and several at a time."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from data.hands import Hand
 from data.samples import HandRegions, stack
 from models import translation
 from models.hgan import composite, generate
-from models.translation import HandTranslator, generate_in_tiles, hand_bounds, tiles, translator_of
+from models.translation import HandTranslator, hand_bounds, translator_of
 from util.images import to_uint8, write_png
 
 WHITE = (255, 255, 255)
@@ -125,7 +125,7 @@ def test_a_cpu_translates_hands_side_by_side_each_with_its_share_of_threads(tmp_
 
 
 def test_large_images_are_translated_one_after_another(tmp_path, four_threads, monkeypatch):
-    monkeypatch.setattr(translation, "WHOLE", 4 * 88 * 88)  # images of 96 pixels are large, those of 80 and 88 are not
+    monkeypatch.setattr(translation, "LARGE", 88 * 88)  # images of 96 pixels are large, those of 80 and 88 are not
     at_once, most = Counter(), Counter()
     lock = threading.Lock()
 
@@ -139,7 +139,6 @@ def test_large_images_are_translated_one_after_another(tmp_path, four_threads, m
             at_once.subtract(size)
         return images
 
-    monkeypatch.setattr(translation, "generate_in_tiles", lambda paint, images, masks: paint(images, masks))
     regions = hands_in(tmp_path, 12)
     assert len(list(HandTranslator(paint, CPU, masked=True, crop_to_hand=False).stream(regions))) == 12
     assert most[96] == 1 and max(most.values()) > 1
@@ -167,32 +166,3 @@ def test_a_generator_in_training_translates(masked):
     painted = generate(model.G_s, images, masks, model.amp, extend_colors=False)
     assert np.array_equal(made, to_uint8(composite(painted, images, masks if masked else None))[0])
     assert np.array_equal(made[~mask], image[~mask]) is masked
-
-
-# ------------------------------------------------------------------ tiles of large images
-
-
-@pytest.mark.parametrize("size", [(50, 70), (32, 32), (33, 200), (10, 10)])
-def test_tiles_cover_the_image_and_overlap(size):
-    seen = torch.zeros(size)
-    for rows, columns in tiles(*size, side=32, overlap=8):
-        seen[rows, columns] += 1
-        assert rows.stop - rows.start == min(32, size[0]) and columns.stop - columns.start == min(32, size[1])
-    assert (seen >= 1).all()
-
-
-def test_tones_of_neighbours_fade_into_each_other_and_empty_tiles_stay():
-    """A painter that gives every tile a tone of its own leaves no step larger than its tones' difference over a ramp.
-
-    What depends on single pixels is the same in tiles.
-    """
-    tones = iter([-1.0, 1.0])
-    images, masks = torch.zeros(1, 3, 32, 56), torch.ones(1, 1, 32, 56)
-    painted = generate_in_tiles(lambda image, _: torch.full_like(image, next(tones)), images, masks, side=32, overlap=8)
-    assert painted[..., 0].eq(-1).all() and painted[..., -1].eq(1).all()
-    assert painted.diff(dim=-1).abs().max() < 0.5
-    kept = generate_in_tiles(lambda image, _: image + 1, images, torch.zeros_like(masks), side=32, overlap=8)
-    assert torch.equal(kept, images)
-    images, masks = torch.rand(1, 3, 70, 90) * 2 - 1, torch.ones(1, 1, 70, 90)
-    painted = generate_in_tiles(lambda image, _: image * 0.5, images, masks, side=32, overlap=8)
-    assert torch.allclose(painted, images * 0.5, atol=1e-6)

@@ -15,7 +15,7 @@ from models.features import registry
 from models.networks import layers, resnet_generator
 from options.classify_options import parse_classify
 from options.test_options import parse_test
-from options.train_options import PARTS, defaults_table, parse_train, train_parser
+from options.train_options import defaults_table, parse_train, train_parser
 from util.errors import UsageError
 from util.run import TRAINING_VERSION, open_run, plain_options, save_options
 
@@ -65,7 +65,7 @@ def test_the_page_of_defaults_is_not_stale():
     written = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
     assert written.endswith(defaults_table()), "run python -m options.train_options"
     assert re.search(r"\| `--lambda_edges` \| 40 \| 0 \| 0 \| - \|", written)
-    assert re.search(r"\| `--without extend_colors` \| on \| off \| off \| - \|", written)
+    assert re.search(r"\| `extend_colors` \| on \| off \| off \| - \|", written)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,6 @@ def test_the_page_of_defaults_is_not_stale():
         ("train --name x --gpu_ids 0", ["no flag --gpu_ids", "use --device"]),
         ("train --name x --nThreads 2", ["no flag --nThreads", "use --num_workers"]),
         ("classify --exp table2", ["no flag --exp"]),
-        ("train --name x --without common_masks", ["--without", "common_mask"]),
         ("train --name x --continue_train=yes", ["--continue_train", "'yes'"]),
         ("train --name x --continue_train yes", ["unrecognized arguments: yes"]),
         ("test --direction AtoB", ["--direction", "StoR"]),
@@ -91,7 +90,6 @@ def test_the_page_of_defaults_is_not_stale():
         ("classify --experiment table2 --name a --background_root none", ["does not exist"]),
         ("classify --experiment table2 --name a --lr 0", ["above 0"]),
         ("train --name x --crop_size 48", ["multiples of 32"]),
-        ("train --name x --model silnet --without common_mask", ["does not use them"]),
         ("train --name x --dataset_mode unaligned --real_root .", ["--dataroot"]),
     ],
 )
@@ -119,13 +117,13 @@ def test_without_a_name_test_takes_the_newest_translator(tmp_path):
 def test_a_file_of_options_is_read_and_the_command_line_wins(tmp_path):
     file = tmp_path / "best.yaml"
     file.write_text(
-        "lr: 1e-4\nnetG: resnet_6blocks\nmask: false\n--ngf: 8\nval_size: null\namp: off\nwithout: [crop_to_hand]\n"
+        "lr: 1e-4\nnetG: resnet_6blocks\nmask: false\n--ngf: 8\nval_size: null\namp: off\ncrop_to_hand: off\n"
     )
     opt = parse_train(["--name", "x", "--options", str(file), "--ngf", "16"])
     assert (opt.lr, opt.netG, opt.mask, opt.ngf) == (1e-4, "resnet_6blocks", False, 16)
     assert opt.val_size is None and opt.amp == "off"
-    assert opt.explicit == ["amp", "crop_to_hand", "lr", "mask", "name", "netG", "ngf", "without"]
-    assert not opt.crop_to_hand and not hasattr(opt, "options") and not hasattr(opt, "without")
+    assert opt.explicit == ["amp", "crop_to_hand", "lr", "mask", "name", "netG", "ngf"]
+    assert not opt.crop_to_hand and not hasattr(opt, "options")
     assert parse_train([f"--options={file}", "--name", "x", "--mask"]).mask is True
     file.write_text("paper: true\ncommon_mask: true\n")
     opt = parse_train(["--name", "x", "--options", str(file)])
@@ -134,7 +132,7 @@ def test_a_file_of_options_is_read_and_the_command_line_wins(tmp_path):
 
 @pytest.mark.parametrize(
     "flags",
-    [[], ["--paper"], ["--model", "silnet"], ["--no-mask", "--netD", "patch"], ["--without", *PARTS]],
+    [[], ["--paper"], ["--model", "silnet"], ["--no-mask", "--netD", "patch"], ["--lambda_edges", "3"]],
     ids=str,
 )
 def test_a_run_s_own_options_start_another_one_alike(tmp_path, flags):

@@ -142,8 +142,6 @@ def test_what_is_switched_off_and_flags_are_told_from_defaults():
     opt = parse_train(["--name", "x", "--no-mask", "--lambda_edges", "3", "--dropout", "--ngf", "64"])
     assert opt.lambda_edges == 3.0 and opt.dropout is True
     assert opt.explicit == ["dropout", "lambda_edges", "mask", "name", "ngf"]
-    opt = parse_train(["--name", "x", "--without", "common_mask", "normalize_features"])
-    assert not opt.common_mask and not opt.normalize_features and opt.extend_colors and opt.crop_to_hand
 
 
 def test_types_refuse_what_they_should():
