@@ -110,6 +110,17 @@ def test_depth_tells_an_edge_from_a_shadow():
     assert kept(SourceEdges(shadowed, MASK).compare(IMAGE)) < 0.95
 
 
+def test_shading_is_what_is_seen_and_is_no_edge_of_depth():
+    """A shadow on the palm, kept by its source, gone in the unshaded hand, whatever becomes of the fingers."""
+    shadowed, pool = IMAGE.copy(), share("shading_kept", of="shading")
+    shadowed[40:70, 100:160] = shadowed[40:70, 100:160] * 0.6
+    edges = SourceEdges(shadowed, MASK, DEPTH)
+    own, gone = edges.compare(shadowed), edges.compare(IMAGE)
+    assert own.shading == gone.shading > 80 and own.shading_kept == own.shading
+    assert pool([gone], []) < 0.15 and pool([own, gone], []) == pytest.approx(0.5, abs=0.08)
+    assert EDGES.compare(IMAGE).shading < 20 and SourceEdges(shadowed, MASK).compare(IMAGE).shading == 0
+
+
 def test_depth_edges_are_steps_not_slopes():
     mask = np.ones((64, 64), bool)
     slope = (400 + 9 * np.arange(64))[None].repeat(64, 0).astype(np.uint16)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import markdown
 
 from models import MODELS
-from util.scores.metrics import METRICS
+from util.scores.metrics import METRICS, agreements
 
 STYLE = """
 body { max-width: 85rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #222; }
@@ -27,6 +27,7 @@ TRACKED = {  # what the tracker says: {entry: (label, form, better)}
     "score": ("  sure which side", "{:.3f}", "higher"),
     "blur": ("  at a blur of, pixels", "{:.1f}", ""),
 }
+DAMAGED = 0.5  # an agreement, of util.scores.metrics.agreements, below which hands are damaged
 SCORES = ["", "translated", "untranslated", "real", "better"]  # the columns of score_rows
 
 
@@ -68,18 +69,37 @@ def metric_name(metrics: Mapping) -> str | None:
 
 
 def verdict(metrics: Mapping) -> str:
-    """One sentence on a metrics.json with distances: whether translations are better than the untranslated sources, as the
-    95 % interval of the whole images' distance decides."""
+    """One sentence on a metrics.json with distances: whether translations are better than the untranslated sources.
+
+    The 95 % interval of the whole images' distance decides, unless the hands are damaged: unless one of metrics.agreements is
+    below DAMAGED, and below the sources' own.
+    """
     name = metric_name(metrics)
     base, (low, high), patch = metrics["baseline"], metrics[f"{name}_ci"], f"{name}_patch"
-    figures = f"{name.upper()} {metrics[name]:.1f} against {base[name]:.1f}"
-    inside = f"inside the hand {metrics[patch]:.1f} against {base[patch]:.1f}"
-    if high < base[name]:
-        worse_inside = ": there it is worse, look at the images" if metrics[patch] > base[patch] else ""
-        return f"better than untranslated: {figures}; {inside}{worse_inside}"
-    if low > base[name]:
-        return f"worse than untranslated: {figures}; {inside}: train longer"
-    return f"not clearly better or worse than untranslated: {figures} (95 % interval {low:.1f} to {high:.1f}); {inside}"
+    own = agreements(base)
+    damage = [key for key, value in agreements(metrics).items() if value < min(DAMAGED, own[key])]
+    better, worse, interval = high < base[name], low > base[name], f" (95 % interval {low:.1f} to {high:.1f})"
+    if better:
+        said = f"better than untranslated{' by distance alone' * bool(damage)}"
+    else:
+        said = f"{'' if worse or damage else 'not clearly better or '}worse than untranslated"
+    figures = f"{name.upper()} {metrics[name]:.1f} against {base[name]:.1f}{'' if better or worse else interval}"
+    said += f": {figures}; inside the hand {metrics[patch]:.1f} against {base[patch]:.1f}"
+    if better and metrics[patch] > base[patch]:
+        said += ": there it is worse, look at the images"
+    if metrics.get("closed") is not None:
+        inside = "" if metrics["closed_patch"] is None else f" (inside the hand {100 * metrics['closed_patch']:.0f} %)"
+        said += f"; closes {100 * metrics['closed']:.0f} % of the distance{inside}"
+    if "tracker" in metrics:
+        key, what = ("joints_10", "joints") if "joints_10" in metrics["tracker"] else ("found", "hands")
+        ours, theirs = (f"{side['tracker'][key]:.2f}".removeprefix("0") for side in (metrics, base))
+        sources = "renders" if metrics["direction"] == "StoR" else "photographs"
+        said += f"; the tracker finds {ours} of the {what}, {theirs} in the {sources}"
+    if damage:
+        rows = {label: cells[0] for label, *cells in hand_rows(metrics)}
+        told = (f"{label} {cell}" for label, cell in rows.items() if cell and label.split()[0] in damage)
+        said += f"; the hands are damaged: {', '.join(told)}"
+    return said + "; train longer" * (worse and not damage)
 
 
 def score_rows(metrics: Mapping) -> list[list[str]]:
@@ -89,8 +109,10 @@ def score_rows(metrics: Mapping) -> list[list[str]]:
     floor, patch_floor = (f"{metrics[key]:.2f}" for key in ("floor", "floor_patch"))
     return [
         [title, *_figures(metrics, name, "{:.2f}"), floor, "lower"],
+        ["  of it closed", *_figures(metrics, "closed", "{:.2f}"), "1.00", "higher"],
         ["  95 % interval", *_figures(metrics, f"{name}_ci", "{0[0]:.1f} to {0[1]:.1f}"), "", ""],
         [f"{title} inside the hand", *_figures(metrics, f"{name}_patch", "{:.2f}"), patch_floor, "lower"],
+        ["  of it closed", *_figures(metrics, "closed_patch", "{:.2f}"), "1.00", "higher"],
         ["KID", *_figures(metrics, "kid_mean", "{:.4f}"), "", "lower"],
         *hand_rows(metrics),
     ]

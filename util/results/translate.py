@@ -29,6 +29,7 @@ from util.results.selection import data_reading, data_roots, joint_camera, open_
 from util.results.write import Tested, Written
 from util.scores import metrics
 from util.scores.appearance import hand_scale
+from util.scores.distances import closed
 from util.scores.features import FeatureCache, Features, patch_crop, score
 from util.scores.metrics import Figures, View
 from util.scores.silhouettes import shapes
@@ -89,7 +90,10 @@ class Measures:
                 found["tracker"] = judge(self.seen[part], self.joints)
             return found | metrics.entries(self.figures[part], self.figures["real"])
 
-        found = compare("generated") | {"hand_scale": self.scale, "baseline": compare("source")}
+        found, untranslated = compare("generated"), compare("source")
+        for gained, key, least in ("closed", metric, "floor"), ("closed_patch", f"{metric}_patch", "floor_patch"):
+            found[gained] = closed(found[key], untranslated[key], found[least])
+        found |= {"hand_scale": self.scale, "baseline": untranslated}
         if self.tracker:
             found |= {"real": {"tracker": judge(self.seen["real"])}, "camera": self.camera and asdict(self.camera)}
         return found, metrics.single(self.figures["generated"])
@@ -141,7 +145,8 @@ def translate_split(
         scores, tested.each = measures.entries()
         if shaped := sum(value is not None for value in tested.each.get("shape_iou", ())):
             scores |= {"n_shape": shaped, "silnet": silnet.record()}
-        tested.metrics |= scores | {"verdict": verdict(scores)}
+        tested.metrics |= scores
+        tested.metrics["verdict"] = verdict(tested.metrics)
         log.info("%s: %s\n%s", name, tested.metrics["verdict"], as_text([SCORES, *score_rows(scores)]))
         log.info("%d translated against %d %s images", scores["n_generated"], scores["n_real"], other)
     write.write_scores(tested)

@@ -98,6 +98,12 @@ def floor(real: np.ndarray, *, seed: int = 0, splits: int = 4) -> float:
     return float(np.mean([frechet(real[order[:half]], real[order[half : 2 * half]]) for order in orders]))
 
 
+def closed(distance: float, untranslated: float, floor: float) -> float | None:
+    """The share of the way from the untranslated sources' distance to the floor that translation closes: 1 at the floor, 0 if
+    nothing is gained, below 0 if it is lost. None where the sources are at the floor."""
+    return 1 - (distance - floor) / (untranslated - floor) if untranslated > floor else None
+
+
 @dataclass(frozen=True)
 class Difference:
     """An estimate, such as of a difference, and that of each bootstrap resample of the images: draws, (rounds,)."""

@@ -47,11 +47,11 @@ def mean(hands: Sequence[float], _: Sequence) -> float | None:
     return float(np.mean(hands)) if hands else None
 
 
-def share(part: str) -> Pool:
+def share(part: str, of: str = "edges") -> Pool:
     """The share of the sources' edge pixels, over those of all hands together, 0 to 1; None without any."""
 
     def pool(hands: Sequence[Structure], _: Sequence) -> float | None:
-        count = sum(hand.edges for hand in hands)
+        count = sum(getattr(hand, of) for hand in hands)
         return sum(getattr(hand, part) for hand in hands) / count if count else None
 
     return pool
@@ -97,6 +97,9 @@ METRICS = [
            lambda view: view.structure, share("chance")),
     Metric("n_edges", "  edge pixels", "{:d}", "",
            lambda view: view.structure and view.structure.edges, lambda hands, _: sum(hands)),
+    Metric("shading_kept", "shading kept", "{:.3f}", "lower",
+           lambda view: view.structure if view.structure and view.structure.shading else None,
+           share("shading_kept", of="shading")),
     Metric("texture", "texture {} px", "{:.2f}", "near 1",
            lambda view: None if view.mask is None else band_strengths(view.image, view.mask, scale=view.scale),
            ratio(np.median, *map(str, BANDS)), real="1.00"),
@@ -143,12 +146,11 @@ def flat_entries(pooled: dict) -> dict[str, float]:
     return flat
 
 
-def best_score(distance: float, pooled: dict) -> float:
-    """The score that chooses best.pt; lower is better. distance: FID or FD; pooled: what `entries` gives.
+def agreements(pooled: dict) -> dict[str, float]:
+    """How well a set's figures agree with the photographs' (structure: with the source's), each from 0.01 to 1.
 
-    distance / sqrt(structure * texture * tone * fringe), where each factor is an agreement between 0.01 and 1:
-    structure itself; texture, the geometric mean of min(r, 1 / r) over the bands; tone, min(r, 1 / r) of L*;
-    fringe, min(1, 1 / r). A figure that could not be measured counts as 1. docs/scores.md gives the reasons.
+    pooled: what `entries` gives. structure itself; texture: the geometric mean of min(r, 1 / r) over the bands; tone:
+    min(r, 1 / r) of L*; fringe: min(1, 1 / r). A figure that could not be measured counts as 1.
     """
 
     def agreement(value: float | None) -> float:
@@ -156,10 +158,17 @@ def best_score(distance: float, pooled: dict) -> float:
 
     fringe = pooled.get("fringe")
     texture = [agreement(value) for value in pooled.get("texture", {}).values()]
-    factors = (
-        agreement(pooled.get("structure")),
-        max(LEAST_AGREEMENT, math.prod(texture) ** (1 / max(1, len(texture)))),
-        agreement(pooled.get("tone", {}).get("L")),
-        agreement(None if fringe is None else max(fringe, 1.0)),
-    )
-    return distance / math.sqrt(math.prod(factors))
+    return {
+        "structure": agreement(pooled.get("structure")),
+        "texture": max(LEAST_AGREEMENT, math.prod(texture) ** (1 / max(1, len(texture)))),
+        "tone": agreement(pooled.get("tone", {}).get("L")),
+        "fringe": agreement(None if fringe is None else max(fringe, 1.0)),
+    }
+
+
+def best_score(distance: float, pooled: dict) -> float:
+    """The score that chooses best.pt: distance / sqrt(the product of `agreements`); lower is better. docs/scores.md says why.
+
+    distance: FID or FD; pooled: what `entries` gives.
+    """
+    return distance / math.sqrt(math.prod(agreements(pooled).values()))

@@ -24,7 +24,7 @@ KEPT_CONTRAST = 1 / 3  # of the source's contrast must be left
 MAX_PHASE = np.deg2rad(100)  # by which the kind of an edge may have changed: 90 degrees lie between a step and a line
 VISIBLE = 3.0  # L*: a depth edge of less contrast in the source is not looked for
 STRONG = 6.0  # L*: the least contrast of an edge that is found by luminance alone
-MARGIN = 6.0  # pixels (scaled): edges nearer to the outline do not count
+MARGIN = 6.0  # pixels (scaled): edges nearer to the outline do not count, nor, as shading, those nearer to a depth edge
 ACROSS, ALONG = 2.0, 6.0  # pixels (scaled): the filters' Gaussian sigmas across and along the edge
 ORIENTATIONS = 12  # of the filters, over half a turn
 TURN = 1  # orientations by which an edge may have turned
@@ -38,6 +38,8 @@ class Structure(NamedTuple):
     edges: int = 0  # inner edges of the source
     kept: int = 0  # those of them that the translation shows
     chance: float = 0.0  # how many it would show if they lay elsewhere: the mean over eight displacements by 12 pixels
+    shading: int = 0  # strong inner edges of the source that are none of its depth: shadows, creases, spots
+    shading_kept: int = 0  # those of them that the translation shows
 
 
 class SourceEdges:
@@ -55,8 +57,13 @@ class SourceEdges:
         self._mask = mask[self._box]
         self._inside = distance_inside(self._mask) > MARGIN * scale
         self._responses, found = self._edges_of(source)
-        edges = found if depth is None else depth_edges(depth[self._box], self._mask) & self._inside
-        self._wanted = _Edges.find(self._responses, edges, STRONG if depth is None else VISIBLE)
+        if depth is None:
+            edges, least, shading = found, STRONG, np.zeros_like(found)
+        else:
+            steps, least = depth_edges(depth[self._box], self._mask), VISIBLE
+            edges, shading = steps & self._inside, found & (distance_inside(~steps) > MARGIN * scale)
+        self._wanted = _Edges.find(self._responses, edges, least)
+        self._shading = _Edges.find(self._responses, shading, STRONG)
 
     def compare(self, translated: np.ndarray) -> Structure:
         """What became of the edges in a translation, uint8 RGB (H, W, 3)."""
@@ -65,6 +72,8 @@ class SourceEdges:
             edges=len(self._wanted.rows),
             kept=int(self._wanted.shown_by(responses).sum()),
             chance=self._wanted.shown_by_chance(responses, self._inside, CHANCE_SHIFT * self.scale),
+            shading=len(self._shading.rows),
+            shading_kept=int(self._shading.shown_by(responses).sum()),
         )
 
     def _edges_of(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
