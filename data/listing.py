@@ -104,7 +104,8 @@ class MaskFolders:
 
     def __init__(self, root: Path, explicit: Path | None = None, of_colour: tuple[str, ...] = OF_COLOUR_FOLDER) -> None:
         self.root, self.explicit, self.of_colour = root, explicit, of_colour
-        self._index, self._beside, self.siblings = map(cache, (_masks_below, _masks_beside, self._find_siblings))
+        self._index = cache(lambda folder: _by_name(folder, images_below(folder)) if folder.is_dir() else {})
+        self._beside, self.siblings = cache(_masks_beside), cache(self._find_siblings)
 
     def find(self, image: Path) -> MaskFile | None:
         """The mask file of an image below the root, by steps 1 to 3 of the rule; None where there is none."""
@@ -146,10 +147,6 @@ class MaskFolders:
 
     def _up(self, folder: Path) -> list[Path]:
         return [each for each in (folder, *folder.parents) if each.is_relative_to(self.root)]
-
-
-def _masks_below(folder: Path) -> dict[str, Path]:
-    return _by_name(folder, images_below(folder)) if folder.is_dir() else {}
 
 
 def _masks_beside(folder: Path) -> dict[str, Path]:

@@ -10,6 +10,7 @@ every vertex by its own share of each joint's angle, which keeps the knuckles' v
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 CHAINS = 5  # thumb, index, middle, ring, little; each has 4 joints and 3 bones
 
@@ -118,12 +119,8 @@ def draw_pose(person: Person, rng: np.random.Generator) -> tuple[np.ndarray, np.
 
 
 def rotate(points: np.ndarray, pivot: np.ndarray, rotation: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Turn points (N, 3) about pivot by share (N,) of the rotation vector, by Rodrigues' formula."""
-    angle = np.linalg.norm(rotation)
-    axis = rotation / max(angle, 1e-9)
-    arm, turn = points - pivot, (share * angle)[:, None]
-    along = (arm @ axis)[:, None] * axis
-    return pivot + along + (arm - along) * np.cos(turn) + arm @ np.cross(axis, np.eye(3)) * np.sin(turn)
+    """Turn points (N, 3) about pivot by share (N,) of the rotation vector."""
+    return pivot + Rotation.from_rotvec(share[:, None] * rotation).apply(points - pivot)
 
 
 def bend(bones: np.ndarray, rotations: np.ndarray, points: np.ndarray, shares: np.ndarray) -> np.ndarray:
