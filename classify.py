@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from options.classify_options import classify_parser, parse_classify
+from options.test_options import test_parser
 from util.errors import UsageError, parse_or_exit, run_command
 
 if __name__ == "__main__":
@@ -107,7 +108,9 @@ def pools(opt: argparse.Namespace) -> dict:
     if opt.name:
         load_options(opt.checkpoints_dir / opt.name)  # it says which runs there are
         split = load_split(opt.checkpoints_dir / opt.name / SPLIT_FILE)
-        return pools_of_run(opt.results_dir / opt.name, split, seed=opt.seed, test_share=share)
+        where = {"checkpoints_dir": opt.checkpoints_dir, "results_dir": opt.results_dir}
+        first = test_parser().line({"name": [opt.name], "phase": "all", "num_test": 20000} | where)
+        return pools_of_run(opt.results_dir / opt.name, split, seed=opt.seed, test_share=share, first=first)
     folders = {"synthetic": opt.synth_dir, "real": opt.real_dir, "generated": opt.gen_dir}
     return pools_of_folders(folders, seed=opt.seed, test_share=share)
 

@@ -5,11 +5,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from options.test_options import parse_test
+from options.test_options import look_up, parse_test
 from util.errors import Stopped, UsageError, parse_or_exit, run_command
 
 if __name__ == "__main__":
-    OPT = parse_or_exit(parse_test)  # before PyTorch is imported, which takes seconds
+    OPT = parse_or_exit(look_up)  # before PyTorch is imported, which takes seconds
 
 from data.demo import is_demo
 from models.export import export_translator

@@ -5,13 +5,14 @@ import argparse
 import contextlib
 import logging
 import math
+import shlex
 from functools import partial
 
-from options.train_options import parse_train, train_parser, without_masks
+from options.train_options import enter_run, look_up, parse_train, without_masks
 from util.errors import UsageError, parse_or_exit, run_command
 
 if __name__ == "__main__":
-    OPT = parse_or_exit(parse_train)  # before PyTorch is imported, which takes seconds
+    OPT = parse_or_exit(look_up)  # before PyTorch is imported, which takes seconds
 
 import torch
 
@@ -20,13 +21,13 @@ from data.frames import Domains
 from data.listing import WHOLE
 from data.loader import stream_loader
 from data.samples import UnpairedHands, report_skipped
-from data.splits import SPLIT_FILE, load_split, make_split, save_split, select, validated
+from data.splits import SPLIT_FILE, load_split, make_split, report_added, save_split, select, validated
 from models import SEGMENTERS
 from models.graphs import choose_step
 from options.shared import reading
 from util import distributed
 from util.files import LOCK_FILE, locked
-from util.run import LATEST, environment, open_run, plain_options, save_options
+from util.run import LATEST, environment, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device, seed_everything
 from util.training.checkpoints import Progress, resume, save_latest
 from util.training.logger import RunLogger, setup_logging
@@ -35,19 +36,22 @@ from util.training.tasks import SilNetTask, TranslatorTask, display_hands
 
 log = logging.getLogger("train")
 
+LEAST_INTERVAL = 200  # steps between two validations, and images a domain, unless a flag says other ones
+LEAST_CHOSEN_BY = 20
+
 
 def main(opt: argparse.Namespace | None = None) -> int:
     opt = opt or parse_train()
-    here = distributed.place()
+    folder, here = opt.checkpoints_dir / opt.name, distributed.place()
     setup_logging(quiet=here.rank > 0)
     device = resolve_device(opt.device, here.local_rank, here.local_world_size)
     distributed.start(here, device)
     try:
         stored, lock = None, contextlib.nullcontext()
         if here.rank == 0:
-            folder, may_change = opt.checkpoints_dir / opt.name, train_parser().may_change()
-            stored = open_run(folder, plain_options(opt), continue_train=opt.continue_train, may_change=may_change)
+            stored = enter_run(opt)
             lock = locked(folder / LOCK_FILE)
+        distributed.check_shared(folder)
         with lock:
             return train(opt, here=here, device=device, stored=stored)
     finally:
@@ -67,6 +71,8 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         save_split(folder / SPLIT_FILE, make_split(frames, split_by=opt.split_by, seed=opt.seed, **sizes))
     distributed.barrier()
     split = load_split(folder / SPLIT_FILE)
+    if stored:
+        report_added(frames, split)
     chosen = {phase: select(frames, split, phase, whole=True) for phase in ("train", "val")}
 
     # Model
@@ -134,7 +140,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         log.info("%s: %s (%s parameters), on %s, amp %s", opt.name, opt.model, sizes, resolved["device_name"], amp.name)
         counts = " and ".join(f"{len(part)} {domain}" for domain, part in chosen["train"].items())
         log.info("%s images to train on; %d steps of %d a domain", counts, schedule.total_steps, images_per_step)
-        log.info("tensorboard --logdir_spec %s:%s", opt.name, folder / "tensorboard")
+        log.info("%s", shlex.join(["tensorboard", "--logdir", str(folder)]))
         logger = RunLogger(
             folder,
             first_step=progress.step,
@@ -182,7 +188,13 @@ def make_schedule(
     total_steps = min(filter(None, lengths))
     if all(lengths):
         log.info("--n_epochs is %d steps, --max_steps %d: training ends after %d", *lengths, total_steps)
-    validates = all(len(part) >= task.least_validated for part in chosen["val"].values())
+    every, fewest = math.ceil(opt.val_interval * steps_per_epoch), min(map(len, chosen["val"].values()))
+    least = task.least_validated
+    if not {"val_interval", "val_size"} & {*opt.explicit}:  # a choice of best.pt that is not one by chance
+        every, least = every and max(every, LEAST_INTERVAL), max(least, LEAST_CHOSEN_BY)
+        if fewest < least:
+            said = "no validation: %d validation images of a domain, fewer than %d; the last step is kept (--val_size, or --val_interval)"
+            log.warning(said, fewest, least)
     return Schedule(
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
@@ -190,7 +202,7 @@ def make_schedule(
         display_every=opt.display_freq,
         save_every=opt.save_freq,
         snapshot_every=opt.save_epoch_freq * steps_per_epoch,
-        validate_every=math.ceil(opt.val_interval * steps_per_epoch) if validates else 0,
+        validate_every=every if fewest >= least else 0,
     )
 
 

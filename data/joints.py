@@ -24,6 +24,7 @@ from data.frames import Frame, annotation_prefix
 from data.hands import read_source
 from util.drawing import evenly, sheet
 from util.errors import UsageError, run_command
+from util.files import user_path, write_json
 from util.images import ImageError, read_rgb, write_png
 
 log = logging.getLogger(__name__)
@@ -164,7 +165,7 @@ def region_depth(image: Path, mask: np.ndarray, box: Box | None = None) -> np.nd
 def main() -> None:
     """Map the joints of a results folder into its outputs, and draw some of them."""
     parser = argparse.ArgumentParser(prog="python -m data.joints", description=main.__doc__)
-    parser.add_argument("folder", type=Path, help="of results: results/<name>/<phase>")
+    parser.add_argument("folder", type=user_path, help="of results: results/<name>/<phase>")
     given = "(default: SynthHands' colour camera)"
     parser.add_argument("--camera", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help=given)
     opt = parser.parse_args()
@@ -174,7 +175,7 @@ def main() -> None:
         raise UsageError(f"no source of {opt.folder} has a <prefix>_joint_pos.txt beside it")
     points = [into_region(project(read_joints(joint_file(each["source"])), camera), each) for each in regions]
     joints = {each["file"]: place.round(3).tolist() for each, place in zip(regions, points)}
-    (opt.folder / "joints.json").write_text(json.dumps(joints) + "\n", encoding="utf-8")
+    write_json(opt.folder / "joints.json", joints)
     shown = evenly(list(zip(regions, points)), N_SHOWN)
     drawn = [draw_skeleton(read_rgb(opt.folder / region["file"]), place) for region, place in shown]
     write_png(opt.folder / "skeletons.png", sheet([drawn]))

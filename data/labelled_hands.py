@@ -62,10 +62,10 @@ def find_hands(folder: Path, kind: str) -> dict[str, HandFile]:
     return hands
 
 
-def pools_of_run(results: Path, split: Split, *, seed: int, test_share: float) -> dict[str, Pool]:
+def pools_of_run(results: Path, split: Split, *, seed: int, test_share: float, first: str) -> dict[str, Pool]:
     """{"train": Pool, "test": Pool} of what test.py wrote below `results` (results/NAME).
 
-    all/ is divided as the split says, or test/ at random where only that is there. UsageError if neither has all kinds.
+    first: the command that writes it. all/ is divided as the split says, or test/ at random where only that is there. UsageError if neither has all kinds.
     """
     for phase in ("all", "test"):
         pool = {kind: find_hands(results / phase / kind, kind) for kind in KINDS}
@@ -73,8 +73,7 @@ def pools_of_run(results: Path, split: Split, *, seed: int, test_share: float) -
             break
     else:
         raise UsageError(
-            f"{results} holds no translated hands; first run `python test.py --name {results.name} --phase all "
-            "--num_test 20000` (or give --synth_dir, --real_dir, --gen_dir)"
+            f"{results} holds no translated hands; first run `{first}` (or give --synth_dir, --real_dir, --gen_dir)"
         )
     if phase == "test":
         log.warning("%s/all is missing: only %s is divided; test.py --phase all finds more", results, results / "test")

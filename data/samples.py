@@ -18,8 +18,8 @@ from data.frames import DOMAINS, Domains, Frame
 from data.hands import Hand, read_hand, read_source
 from data.loader import ordered_items
 from data.masks import SYNTHETIC_KEY
-from util.files import printable, write_bytes
-from util.images import ImageError, mask_to_tensor, to_tensor
+from util.files import write_bytes
+from util.images import ImageError, mask_to_tensor, of_disk, to_tensor
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,8 @@ class UnpairedHands(Dataset):
         crop: Crop = random_hand_crop,
     ) -> None:
         self.frames, self.crop_size, self.seed = frames, crop_size, seed
-        self.flips, self.crop, self._invalid = flips, crop, set()
+        self.flips, self.crop = flips, crop
+        self._invalid: dict[Frame, str] = {}  # and why
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str | dict]:
         sample = {"skipped": {}}
@@ -88,14 +89,17 @@ class UnpairedHands(Dataset):
         """The first frame from place k of the shuffle on that can be read."""
         for attempt in range(min(len(self.frames[domain]), MAX_TRIES)):
             frame = self._frame(domain, k + attempt)
-            try:
-                if frame not in self._invalid:
+            if frame not in self._invalid:
+                try:
                     return frame, read_hand(frame)
-            except ImageError as error:
-                self._invalid.add(frame)
-                skipped[frame.relative] = str(error)
+                except ImageError as error:
+                    reason = skipped[frame.relative] = str(error)
+                    if of_disk(error):  # it may be read later
+                        continue
+                    self._invalid[frame] = reason
+            reason = self._invalid[frame]
         raise ImageError(
-            f"{attempt + 1} {domain} images in a row cannot be used (the last one: {printable(frame.image)}); check --dataroot"
+            f"{attempt + 1} {domain} images in a row cannot be used (the last one: {reason}); check --dataroot"
         )
 
 

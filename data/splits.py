@@ -86,6 +86,16 @@ def load_split(path: Path) -> Split:
         raise UsageError(f"{path} is missing or damaged ({error!r}); it is written by train.py with the run") from error
 
 
+def report_added(frames: Domains, split: Split) -> None:
+    """Log how many images are in no part of a run's split, as they came to the data root later."""
+    for domain, part in frames.items():
+        known = {name for names in split[domain].values() for name in names}
+        if added := sum(frame.relative not in known for frame in part):
+            log.warning(
+                "%d %s images are not in the run's split; they are not used (a new run takes them)", added, domain
+            )
+
+
 def select(frames: Domains, split: Split, phase: str, *, whole: bool = False) -> Domains:
     """The frames of a phase or "all", in the split's order. Images that the data root no longer holds are counted in a
     warning; they are a UsageError if `whole`, or if none is left."""

@@ -1,6 +1,5 @@
 """A trained generator as one file for other programs: ONNX, or PyTorch's exported program (.pt2)."""
 
-import importlib.util
 import io
 import logging
 from pathlib import Path
@@ -13,12 +12,10 @@ from models.hgan import composite
 from models.load import Translator
 from models.networks.resnet_generator import ResNetGenerator
 from models.translation import BOX_MARGIN, MIN_BOX
-from util.errors import UsageError
 from util.files import write_bytes
 
 log = logging.getLogger(__name__)
 
-FORMATS = (".onnx", ".pt2")
 INPUTS = ("image", "mask")
 OPSET = 18  # of ONNX's operators
 SIDES = {"min": 16, "max": 8192}  # pixels
@@ -85,12 +82,8 @@ def portable(model: Translator) -> PortableTranslator:
 
 
 def export_translator(model: Translator, path: Path) -> None:
-    """Write the generator to path, whose suffix is one of FORMATS. Raises UsageError, also for missing packages."""
-    if path.suffix not in FORMATS:
-        raise UsageError(f"--export {path}: the name must end in {' or '.join(FORMATS)}")
+    """Write the translator to path, FILE.onnx or FILE.pt2."""
     onnx = path.suffix == ".onnx"
-    if onnx and not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
-        raise UsageError(f"--export {path} needs packages: pip install onnx onnxscript; or export to a .pt2 file")
     net = portable(model)
     example = (torch.zeros(1, 3, 68, 99), torch.ones(1, 1, 68, 99))
     height, width = (torch.export.Dim(side, **SIDES) for side in ("height", "width"))

@@ -20,8 +20,9 @@ from models.supervised import segment
 from models.translation import HandTranslator, composite_hand, hand_translator
 from util.checkpoint_file import check_config, load_checkpoint
 from util.errors import UsageError, first_lines
+from util.files import user_path
 from util.pretrained import sha256
-from util.run import BEST, LATEST, load_options
+from util.run import checkpoint_file, find_silnet, load_options
 from util.runtime import Amp, resolve_device
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Translator:
         self.options = options = SimpleNamespace(**load_options(folder))
         if getattr(options, "model", None) in SEGMENTERS:
             raise UsageError(f"{folder} holds a {options.model}, which translates nothing; give it to --silnet")
-        self.checkpoint = _checkpoint_file(folder, epoch)
+        self.checkpoint = checkpoint_file(folder, epoch)
         content = load_checkpoint(self.checkpoint)
         try:
             config = network_config(options)
@@ -107,18 +108,7 @@ def load_translator(
     if direction not in GENERATOR:
         raise ValueError(f"direction must be one of {', '.join(GENERATOR)}; got {direction!r}")
     machine = resolve_device(device)
-    return Translator(Path(run_folder), epoch=str(epoch), direction=direction, device=machine, amp=Amp("off"))
-
-
-def _checkpoint_file(folder: Path, epoch: str) -> Path:
-    """best.pt, latest.pt (also for "best" of a run without validation) or epoch_N.pt. Raises UsageError if it is missing."""
-    if epoch == "best" and not (folder / BEST).exists():
-        epoch = "latest"
-    path = folder / {"best": BEST, "latest": LATEST}.get(epoch, f"epoch_{epoch}.pt")
-    if not path.exists():
-        there = ", ".join(sorted(each.name for each in folder.glob("*.pt"))) or "none"
-        raise UsageError(f"--epoch {epoch}: {folder} holds no {path.name}; checkpoints there: {there}")
-    return path
+    return Translator(user_path(run_folder), epoch=str(epoch), direction=direction, device=machine, amp=Amp("off"))
 
 
 class TrainedSilNet(NamedTuple):
@@ -142,10 +132,7 @@ def load_silnet(where: str, *, checkpoints_dir: Path, device: torch.device) -> T
 
     Draws no random numbers, so that a run starts the same with and without it.
     """
-    path = Path(where) if Path(where).exists() else checkpoints_dir / where
-    if not path.exists():
-        raise UsageError(f"--silnet {where} is neither a file nor a run's folder or name (in {checkpoints_dir})")
-    path = _checkpoint_file(path, "best") if path.is_dir() else path
+    path = find_silnet(where, checkpoints_dir)
     content = load_checkpoint(path)
     try:
         state = content["model"]["silnet"]

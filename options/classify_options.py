@@ -7,6 +7,7 @@ from pathlib import Path
 from models import PATCH_SIZE, VITS
 from options.parsing import Parser, existing_path, integer, number, refuse, run_name
 from options.shared import BASIC, LATER, add_machine_flags
+from util.files import user_path
 
 
 def classify_parser() -> Parser:
@@ -22,7 +23,7 @@ def classify_parser() -> Parser:
     hands("synth_dir", existing_path, None, "folder of synthetic hands (with --real_dir, --gen_dir)")
     hands("real_dir", existing_path, None, "folder of real hands")
     hands("gen_dir", existing_path, None, "folder of translated hands, named as their sources")
-    hands("results_dir", Path, Path("results"), "results go to RESULTS_DIR/classify/EXPERIMENT")
+    hands("results_dir", user_path, Path("results"), "results go to RESULTS_DIR/classify/EXPERIMENT")
     hands("background_root", existing_path, None, "folder of background photographs (default: drawn rooms)")
     hands("train_per_class", integer(1), 10500, "most training images a class")
     hands("test_per_class", integer(1), 3500, "most test images a class")
@@ -38,7 +39,7 @@ def classify_parser() -> Parser:
 
     machine = parser.group("machine and files", **LATER)
     add_machine_flags(machine)
-    machine("checkpoints_dir", Path, Path("checkpoints"), "folder of the run NAME")
+    machine("checkpoints_dir", user_path, Path("checkpoints"), "folder of the run NAME")
     machine("log_freq", integer(1), 10, "steps between logged losses")
     machine("save_freq", integer(0), 5000, "steps between saves, also made every 10 minutes")
     machine("continue_train", bool, False, "continue an interrupted study, after its finished trainings", **BASIC)

@@ -5,6 +5,7 @@ import contextlib
 import difflib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from util.errors import UsageError
+from util.files import user_path
 
 RENAMED = {  # flags of the CycleGAN code base, and what to use in their place
     "--gpu_ids": "use --device; CUDA_VISIBLE_DEVICES=0 chooses the GPU, torchrun trains on several",
@@ -86,6 +88,19 @@ class Parser(argparse.ArgumentParser):
                 hints += [f"did you mean {each}?" for each in near]
                 self.error(": ".join([f"there is no flag {flag}", *hints[:1]]))
         return super().parse_known_args(args, namespace)
+
+    def line(self, values: dict[str, Any]) -> str:
+        """The command that gives flags these values, as it is typed in a shell; flags that have their default are left out."""
+        flags, words = {flag.dest: flag for flag in self.flags()}, self.prog.removeprefix("python ").split()
+        for name, value in values.items():
+            if name not in flags or value is None or value == flags[name].default:
+                continue
+            if isinstance(value, bool):
+                words.append(f"--{name}" if value else f"--no-{name}")
+            else:
+                words += flags[name].option_strings[:1]
+                words += map(str, value) if isinstance(value, list) else [str(value)]
+        return shlex.join(["python", *words])
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1000]} (see {self.prog} --help)")
@@ -191,6 +206,7 @@ def run_name(text: str) -> str:
 
 def existing_path(text: str) -> Path:
     """An argument type: a folder or file that exists."""
-    if not os.path.exists(text):  # pathlib's raises for invalid names
+    path = user_path(text)
+    if not os.path.exists(path):  # pathlib's raises for invalid names
         raise argparse.ArgumentTypeError(f"{text!r} does not exist")
-    return Path(text)
+    return path

@@ -2,12 +2,15 @@
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+from data import DEMO_ROOT
 from models import FEATURE_NETS
 from models.config import options_of
 from options.parsing import existing_path, integer, number, refuse
+from util.files import user_path
 
 # Marks of flags; see Parser.group.
 BASIC, LATER, TRANSLATORS = {"basic": True}, {"may_change": True}, {"translators_only": True}
@@ -16,13 +19,18 @@ BASIC, LATER, TRANSLATORS = {"basic": True}, {"may_change": True}, {"translators
 def add_data_flags(add: Callable[..., None], *, default_root: Path | None) -> None:
     """Add the flags of the data. data.checks makes the demo if none is given."""
     roots = "folder of SynthHands_Release/ and RealHands/, or of trainA/ and trainB/ (A synthetic, B real)"
-    add("dataroot", Path, default_root, roots, **BASIC, **LATER)
-    add("synth_root", Path, None, "SynthHands_Release, if it is elsewhere", **LATER)
-    add("real_root", Path, None, "RealHands, if it is elsewhere", **LATER)
+    add("dataroot", data_root, default_root, roots, **BASIC, **LATER)
+    add("synth_root", existing_path, None, "SynthHands_Release, if it is elsewhere, or any folder of renders", **LATER)
+    add("real_root", existing_path, None, "RealHands, if it is elsewhere, or any folder of photographs", **LATER)
     add("dataset_mode", ("auto", "hands", "unaligned"), "auto", "layout of the root; auto: recognised")
     add_mask_flags(add)
     add("load_scale", number(0, 16, above=True), 1.0, "scale images and masks by X when they are read")
     add("max_dataset_size", integer(1), None, "use at most N images a domain")
+
+
+def data_root(text: str) -> Path:
+    """An argument type: a folder that exists, or the demo's, which is written at its first use."""
+    return DEMO_ROOT if user_path(text) == DEMO_ROOT else existing_path(text)
 
 
 def add_mask_flags(add: Callable[..., None]) -> None:
@@ -62,9 +70,19 @@ def add_machine_flags(add: Callable[..., None], *, amp: str | None = "auto") -> 
     add("num_workers", integer(0, 256), half_of_the_cores, "processes or threads that read images; 0: none", **LATER)
 
 
+def feature_net(text: str) -> str:
+    """An argument type: a name of FEATURE_NETS, "auto", or an own network: a .pt2 file, or module:function."""
+    if text in ("auto", *FEATURE_NETS) or re.fullmatch(r"[\w.]+:\w+", text):
+        return text
+    if text.endswith(".pt2"):
+        return str(existing_path(text))
+    raise argparse.ArgumentTypeError(f"{text!r} is none of auto, {', '.join(FEATURE_NETS)}, FILE.pt2, MODULE:FUNCTION")
+
+
 def add_feature_net_flags(add: Callable[..., None], **marks: bool) -> None:
     """Add --feature_net and --inception_weights; marks: see Parser.group."""
-    net = "network that compares images: inception gives FID, others an FD; auto: inception, else effnet_lite0"
-    add("feature_net", ("auto", *FEATURE_NETS), "auto", net, basic=True, **marks)
+    net = "network that compares images: inception gives FID, others an FD; auto: inception, else effnet_lite0; or your own"
+    known = f"{{auto,{','.join(FEATURE_NETS)},FILE.pt2,MODULE:FUNCTION}}"
+    add("feature_net", feature_net, "auto", net, basic=True, metavar=known, **marks)
     weights = "the FID network's weights (default: torch.hub's cache, else their download)"
     add("inception_weights", existing_path, None, weights, **marks)

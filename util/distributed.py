@@ -1,10 +1,15 @@
 """Several processes of one run, started by torchrun. Every function also works with a single process."""
 
 import contextlib
+import logging
 import os
+import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +17,11 @@ import torch.distributed as dist
 
 from util.errors import UsageError, first_lines
 
-START_TIMEOUT = timedelta(minutes=2)  # for all processes to come together
+log = logging.getLogger(__name__)
+
+START_TIMEOUT = timedelta(minutes=5)  # for all processes to come together
+SAID_AFTER = 10.0  # seconds, then a line says what is waited for
+SEEN_WITHIN = 20.0  # seconds in which a shared disk shows a new file to all machines
 TIMEOUT = timedelta(hours=3)  # of any exchange: the others wait while rank 0 validates or downloads
 
 
@@ -47,8 +56,16 @@ def start(here: Place, device: torch.device) -> None:
     """Join the others, if any, to train on `device`, torch's current one. Raises UsageError if they do not come."""
     if here.world_size == 1 or dist.is_initialized():
         return
+    # In a thread, as signals are not heard in PyTorch's wait; a daemon, which may still wait when the program ends.
+    meeting = ThreadPool(1).apply_async(
+        lambda: next(dist.rendezvous("env://", here.rank, here.world_size, timeout=START_TIMEOUT))
+    )
+    meeting.wait(SAID_AFTER)
+    if not meeting.ready():
+        at = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        log.warning("rank %d of %d waits for the others at %s", here.rank, here.world_size, at)
     try:
-        store, *_ = next(dist.rendezvous("env://", here.rank, here.world_size, timeout=START_TIMEOUT))
+        store, *_ = meeting.get()
     except (ValueError, dist.DistError) as error:
         raise UsageError(
             f"the processes of RANK={here.rank} and WORLD_SIZE={here.world_size} did not come together "
@@ -57,6 +74,29 @@ def start(here: Place, device: torch.device) -> None:
     backend, device_id = ("nccl", device) if device.type == "cuda" else ("gloo", None)
     group = {"store": store, "rank": here.rank, "world_size": here.world_size}
     dist.init_process_group(backend, **group, timeout=TIMEOUT, device_id=device_id)
+
+
+def check_shared(folder: Path) -> None:
+    """Raise UsageError, on every rank, unless all see rank 0's folder. All must call it."""
+    if not dist.is_initialized():
+        return
+    token = [secrets.token_hex(8)]
+    dist.broadcast_object_list(token, device=_device())
+    file, unseen = folder / f".seen-{token[0]}", False
+    if rank() == 0:
+        file.touch()
+    barrier()
+    end = time.monotonic() + SEEN_WITHIN
+    while not file.exists() and time.monotonic() < end:
+        time.sleep(0.5)
+    (unseen,) = any_rank(not file.exists())
+    if rank() == 0:
+        file.unlink()
+    if unseen:
+        raise UsageError(
+            f"not all processes see the run's folder {folder.resolve()} of rank 0: machines that train together need a shared "
+            "disk; give it with --checkpoints_dir"
+        )
 
 
 def finish() -> None:

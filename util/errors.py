@@ -3,6 +3,7 @@
 import argparse
 import logging
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -86,19 +87,32 @@ def parse_or_exit(parse: Callable[[], argparse.Namespace]) -> argparse.Namespace
 
 # ------------------------------------------------------------------ external failures
 
-# What happened: (kinds of error, by name, as not every command imports PyTorch; signs in a RuntimeError's message).
+# What happened: (kinds of error, by name, as not every command imports PyTorch; signs in a RuntimeError's message; advice).
 EXTERNAL = {
     "out of memory": (
         {"OutOfMemoryError", "MemoryError"},
         ("can't allocate memory", "nable to find an engine"),  # the latter is cuDNN's
+        "lower --batch_size, --num_workers or the images' size; ",
+    ),
+    "torch.compile failed": (
+        {"InductorError", "BackendCompilerFailed", "InvalidCxxCompiler", "CppCompileError"},
+        ("C++ compiler", "C compiler"),
+        "install a compiler, or drop --compile; ",
+    ),
+    "the system starts no more threads": (
+        set(),
+        ("can't start new thread",),
+        "lower --num_workers, or raise ulimit -u; ",
     ),
     "the GPU failed": (
         {"AcceleratorError"},
         ("CUDA error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS", "cuda runtime error"),
+        "",
     ),
     "another process of this run was lost": (
         {"DistBackendError", "DistNetworkError", "DistStoreError"},
         ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL error"),
+        "",
     ),
 }
 
@@ -116,9 +130,8 @@ def explain(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, OSError):
         said = error.strerror or str(error)
-        return f"{error.filename}: {said}" if error.filename else said
-    for happened, (names, signs) in EXTERNAL.items():
+        return f"{os.fsdecode(error.filename)}: {said}" if error.filename else said
+    for happened, (names, signs, advice) in EXTERNAL.items():
         if kinds & names or "RuntimeError" in kinds and any(sign in str(error) for sign in signs):
-            less = "lower --batch_size, --num_workers or the images' size; " if happened == "out of memory" else ""
-            return f"{happened} ({first_lines(error)}); {less}{go_on()}"
+            return f"{happened} ({first_lines(error)}); {advice}{go_on()}"
     return None

@@ -20,6 +20,11 @@ except ImportError:  # Windows has no such locks
 LOCK_FILE = ".lock"
 
 
+def user_path(text: str | os.PathLike) -> Path:
+    """A path that a user gave: ~ is the home folder, also where no shell has expanded it, as in --flag=~/x."""
+    return Path(os.path.expanduser(text))
+
+
 def printable(path: str | os.PathLike) -> str:
     """A path on one line of valid text: control characters and undecodable bytes as backslash escapes."""
     chars = as_utf8(os.fspath(path))

@@ -86,6 +86,25 @@ def load_options(folder: Path) -> dict[str, Any]:
     return read_mapping(file, name=str(file))
 
 
+def find_silnet(where: str | Path, checkpoints_dir: Path) -> Path:
+    """The file of --silnet: a .pt file, the folder of a run, or its name. Raises UsageError if there is none."""
+    path = Path(where) if Path(where).exists() else checkpoints_dir / where
+    if not path.exists():
+        raise UsageError(f"--silnet {where} is neither a file nor a run's folder or name (in {checkpoints_dir})")
+    return checkpoint_file(path, "best") if path.is_dir() else path
+
+
+def checkpoint_file(folder: Path, epoch: str) -> Path:
+    """best.pt, latest.pt (also for "best" of a run without validation) or epoch_N.pt. Raises UsageError if it is missing."""
+    if epoch == "best" and not (folder / BEST).exists():
+        epoch = "latest"
+    path = folder / {"best": BEST, "latest": LATEST}.get(epoch, f"epoch_{epoch}.pt")
+    if not path.exists():
+        there = ", ".join(sorted(each.name for each in folder.glob("*.pt"))) or "none"
+        raise UsageError(f"--epoch {epoch}: {folder} holds no {path.name}; checkpoints there: {there}")
+    return path
+
+
 def read_mapping(file: Path, *, name: str) -> dict[Any, Any]:
     """Read a YAML file that holds a mapping, as plain types only. name: of the file in the UsageError."""
     try:

@@ -30,6 +30,8 @@ class Amp:
 def resolve_device(name: str, local_rank: int = 0, local_world_size: int = 1) -> torch.device:
     """`--device {auto,cpu,cuda}` -> the device; auto is CUDA where there is one. local_rank of local_world_size: which of
     this machine's processes this is; each takes a GPU of its own. Raises UsageError."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device {name!r} is none of auto, cpu, cuda")
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise UsageError("--device cuda, but PyTorch sees no CUDA device here; use --device cpu or auto")

@@ -25,7 +25,7 @@ from util import workers
 from util.checkpoint_file import load_checkpoint
 from util.drawing import PAPER, sheet
 from util.errors import RunError, UsageError, first_lines, parse_or_exit, run_command
-from util.files import LOCK_FILE, csv_text, locked, write_bytes
+from util.files import LOCK_FILE, csv_text, locked, user_path, write_bytes
 from util.images import read_rgb, write_png
 from util.results.pages import html_page, table
 from util.run import BEST, OPTIONS_FILE, read_mapping
@@ -214,7 +214,7 @@ class Search:
         picture = sheet([images for images, _ in grid], captions=[captions for _, captions in grid])
         write_png(opt.folder / "contact_sheet.png", picture)
         write_bytes(opt.folder / "trials.csv", csv_text(header, rows).encode())
-        again = f"python -m util.search {opt.space} --name {opt.name} --trials {opt.trials} --steps {opt.steps}"
+        again = search_parser().line(vars(opt) | {"keep": None})
         text = (
             f"# Search {opt.name}\n\n{len(rows)} trials of {opt.steps} steps. The score is the one that chooses best.pt; lower is "
             f"better. Look at the pictures, then go on with the trials that look right: `{again} --keep NUMBERS`\n\n"
@@ -238,8 +238,8 @@ def shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def parse_search(argv: Sequence[str] | None = None) -> Namespace:
-    """Parse argv (None: the command line); `.folder` is RESULTS_DIR/search/NAME."""
+def search_parser() -> Parser:
+    """The parser of this command; see parse_search."""
     parser = Parser(
         prog="python -m util.search",
         description="Search for good settings as the paper did (section IV.B): many short trials and a contact sheet of them; "
@@ -257,8 +257,13 @@ def parse_search(argv: Sequence[str] | None = None) -> Namespace:
     add("full_steps", integer(0), None, "steps of the winner's whole training (default: train.py's epochs); 0: none")
     add("seed", integer(0, 2**31 - 1), 0, "seed of the draws from the space")
     add("storage", None, None, "Optuna's storage, such as postgresql://... (default: SQLite in the search's folder)")
-    add("results_dir", Path, Path("results"), "results go to RESULTS_DIR/search/NAME")
-    opt = parser.parse_args(argv)
+    add("results_dir", user_path, Path("results"), "results go to RESULTS_DIR/search/NAME")
+    return parser
+
+
+def parse_search(argv: Sequence[str] | None = None) -> Namespace:
+    """Parse argv (None: the command line); `.folder` is RESULTS_DIR/search/NAME."""
+    opt = search_parser().parse_args(argv)
     opt.folder = opt.results_dir / "search" / opt.name
     return opt
 

@@ -1,7 +1,10 @@
 """The feature networks of FID, FD and KID, in a dict."""
 
 import hashlib
+import importlib
 import logging
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +61,14 @@ class FeatureNet:
 def load_feature_net(
     name: str, *, inception_weights: str | Path | None = None, device: torch.device | str = "cpu"
 ) -> FeatureNet:
-    """Load a network of FEATURE_NETS by name, or "auto": inception if available, else effnet_lite0, with a warning.
+    """Load a network of FEATURE_NETS by name, or "auto": inception if available, else effnet_lite0, with a warning; or the
+    user's own, "FILE.pt2" or "module:function".
 
     inception_weights: a file to use instead of the cached or downloaded one. Raises UsageError, naming the alternatives.
     """
     path, device = Path(inception_weights) if inception_weights else None, torch.device(device)
+    if name != "auto" and name not in FEATURE_NETS:
+        return _load_own(name, device)
     try:
         return FEATURE_NETS["inception" if name == "auto" else name](path, device)
     except pretrained.Unavailable as reason:
@@ -109,6 +115,33 @@ def _load_random(_: Path | None, device: torch.device) -> FeatureNet:
 
     net, sha256 = create_random(0), hashlib.sha256(f"seed 0 of PyTorch {torch.__version__}".encode()).hexdigest()
     return FeatureNet("random", "fd", 2048, prepare_inception, TF1_BILINEAR, net, sha256, device)
+
+
+def _load_own(given: str, device: torch.device) -> FeatureNet:
+    """A network that takes one uint8 RGB image, (1, 3, H, W) of any size, and gives its features, (1, D): a program of
+    torch.export, FILE.pt2, or a function of a module in the current folder or installed."""
+    try:
+        if given.endswith(".pt2"):
+            own = torch.export.load(given).module().to(device)
+        else:
+            sys.path.append(os.getcwd())  # of a script, its folder alone is there
+            module, _, function = given.partition(":")
+            own = getattr(importlib.import_module(module), function)
+        probe = torch.arange(3 * 256 * 256).remainder(251).to(torch.uint8).reshape(1, 3, 256, 256)
+        with torch.inference_mode():
+            features = own(probe.to(device)).float().cpu()
+        if features.ndim != 2 or len(features) != 1:
+            raise ValueError(f"it gave {tuple(features.shape)}")
+    except Exception as error:  # code of others raises errors of any kind
+        wanted = (
+            "it must take a uint8 RGB image (1, 3, H, W) of any size, such as 256x256, and give its features (1, D)"
+        )
+        raise UsageError(f"--feature_net {given} cannot be used ({first_lines(error)}); {wanted}") from error
+    name = Path(given).stem.replace(":", ".")
+    known = hashlib.sha256(features.numpy().tobytes()).hexdigest()  # whatever the network is made of
+    # FeatureNet joins what `prepare` gives of each image into a batch, as images (N, C, H, W).
+    prepare = lambda image: own(image)[..., None, None]  # noqa: E731
+    return FeatureNet(name, "fd", features.shape[1], prepare, given, nn.Flatten(), known, device)
 
 
 def prepare_inception(images: Tensor) -> Tensor:

@@ -12,8 +12,11 @@ from helpers import CPU, build
 
 from models.export import export_translator, portable
 from models.load import Translator
+from options.test_options import parse_test
 from util.errors import UsageError
 from util.runtime import Amp
+
+logging.getLogger("torch.__trace").setLevel(logging.WARNING)  # what pytest would keep of an export takes minutes
 
 SIZES = ((64, 64), (61, 83), (17, 200), (16, 16), (255, 127), (130, 333), (240, 320), (101, 99), (77, 512), (259, 257))
 
@@ -106,9 +109,9 @@ def test_a_failed_export_leaves_the_earlier_file(tmp_path, monkeypatch):
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("g.pt2", b"an earlier one")]
 
 
-def test_what_is_missing_is_named(tmp_path, monkeypatch):
+def test_what_is_missing_is_named(monkeypatch):
     with pytest.raises(UsageError, match=r"\.onnx or \.pt2"):
-        export_translator(translator(), tmp_path / "g.pt")
+        parse_test(["--name", "a", "--export", "g.pt"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="pip install onnx onnxscript"):
-        export_translator(translator(), tmp_path / "g.onnx")
+        parse_test(["--name", "a", "--export", "g.onnx"])

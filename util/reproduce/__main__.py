@@ -9,6 +9,7 @@ from pathlib import Path
 from models import MODELS
 from options.parsing import Parser, existing_path, integer, refuse
 from util.errors import parse_or_exit, run_command
+from util.files import user_path
 from util.reproduce.stages import GROUPS, Runner, choose, create_stages
 
 log = logging.getLogger("reproduce")
@@ -54,8 +55,8 @@ def parse_reproduce(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.group("machine and files")
     add("device", ("auto", "cpu", "cuda"), "auto", "auto: CUDA if available")
     add("num_workers", integer(0, 256), None, "as train.py's")
-    add("checkpoints_dir", Path, Path("checkpoints") / "paper", "folder of the runs")
-    add("results_dir", Path, Path("results"), "results go to RESULTS_DIR/paper")
+    add("checkpoints_dir", user_path, Path("checkpoints") / "paper", "folder of the runs")
+    add("results_dir", user_path, Path("results"), "results go to RESULTS_DIR/paper")
     opt = parser.parse_args(argv)
     opt.folder = opt.results_dir / "paper"
     known = [*GROUPS, *(stage.name for stage in create_stages(opt))]

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import random
 import shutil
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 RESULTS = ("generated", "synthetic", "real", "masks", "true_pairs", "metrics.json", "grid.png", "index.html")
 RESULTS += ("regions.json", "hand_metrics.csv")
-INPUT_FILE = "input.txt"  # the folder or file that --input named
+INPUT_FILE = "input.txt"  # the folders and files that --input named
 
 
 def frames_to_test(opt: argparse.Namespace, models: dict[str, Translator]) -> dict[str, Domains]:
@@ -100,13 +101,22 @@ def results_folder(opt: argparse.Namespace, name: str) -> Path:
     """results/<name>/<phase>, <phase>_RtoS, ..., or input_<folder>; a second input of that name gets input_<folder>_2."""
     if not opt.input:
         return opt.results_dir / name / f"{opt.phase}{way(opt)}"
-    given = opt.input.resolve()
+    given = opt.input[0].resolve() if len(opt.input) == 1 else inputs_folder(opt.input)
     direction = "" if opt.direction == "StoR" else f"_{opt.direction}"
     label = f"input_{given.stem if given.is_file() else given.name}{direction}{'_crop' if opt.crop else ''}"
     for number in count(1):
         folder = opt.results_dir / name / (label if number == 1 else f"{label}_{number}")
-        if not (folder / INPUT_FILE).exists() or (folder / INPUT_FILE).read_bytes() == bytes(given):
+        if not (folder / INPUT_FILE).exists() or (folder / INPUT_FILE).read_bytes() == _inputs(opt.input):
             return folder
+
+
+def inputs_folder(given: list[Path]) -> Path:
+    """The folder that holds all that --input names."""
+    return Path(os.path.commonpath([path.resolve().parent for path in given]))
+
+
+def _inputs(given: list[Path]) -> bytes:
+    return b"\n".join(bytes(path.resolve()) for path in given)
 
 
 def way(opt: argparse.Namespace) -> str:
@@ -114,11 +124,11 @@ def way(opt: argparse.Namespace) -> str:
     return ("" if opt.direction == "StoR" else f"_{opt.direction}") + ("" if opt.crop else "_whole")
 
 
-def open_folder(folder: Path, given: Path | None) -> None:
+def open_folder(folder: Path, given: list[Path] | None) -> None:
     """Make the folder and remove the results of an earlier test, so that no stale image is scored. given: --input."""
     make_folder(folder, flag="--results_dir")
     for name in RESULTS:
         shutil.rmtree(folder / name, ignore_errors=True)
         (folder / name).unlink(missing_ok=True)
     if given:
-        write_bytes(folder / INPUT_FILE, bytes(given.resolve()))
+        write_bytes(folder / INPUT_FILE, _inputs(given))

@@ -25,7 +25,7 @@ from util.errors import UsageError
 from util.images import FORMATS, write_png
 from util.results import write
 from util.results.pages import SCORES, as_text, score_rows, verdict
-from util.results.selection import data_reading, data_roots, joint_camera, open_folder, results_folder
+from util.results.selection import data_reading, data_roots, inputs_folder, joint_camera, open_folder, results_folder
 from util.results.write import Tested, Written
 from util.scores import metrics
 from util.scores.appearance import hand_scale
@@ -156,11 +156,18 @@ def translate_split(
 
 
 def translate_folder(opt: Namespace, name: str, model: Translator) -> None:
-    """Translate every image below --input, or the single file --input."""
+    """Translate the images and all images below the folders of --input."""
     reading = data_reading(opt, model.options)
-    frames = frames_in_folder(opt.input, replace(reading, objects=opt.objects, max_dataset_size=opt.max_dataset_size))
+    reading_of = replace(reading, objects=opt.objects, max_dataset_size=opt.max_dataset_size)
+    frames = [frame for root in opt.input for frame in frames_in_folder(root, reading_of)]
+    if len(opt.input) > 1:  # an image may be in two of them
+        base = inputs_folder(opt.input)
+        names = {frame.image.resolve(): frame.image.resolve().relative_to(base).as_posix() for frame in frames}
+        frames = [
+            replace(frame, relative=names.pop(where)) for frame in frames if (where := frame.image.resolve()) in names
+        ]
     if not frames:
-        raise UsageError(f"--input {opt.input} holds no images ({FORMATS} are read)")
+        raise UsageError(f"--input {' '.join(map(str, opt.input))} holds no images ({FORMATS} are read)")
     frames = check_masks({"--input": frames})["--input"]
     if reading.load_scale != 1:
         log.info("images are scaled by %g, as in training; --load_scale 1 leaves their size", reading.load_scale)

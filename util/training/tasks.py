@@ -21,6 +21,8 @@ from models.hgan import HGAN
 from models.load import load_silnet
 from models.supervised import HandSegmenter
 from models.translation import translator_of
+from options.test_options import test_parser
+from options.train_options import train_parser
 from util.drawing import evenly, sheet
 from util.errors import UsageError
 from util.images import ImageError
@@ -55,7 +57,7 @@ class TranslatorTask:
         nets = {"vgg": vgg, "silnet": silnet and silnet.net}
         self.model = HGAN(network_config(opt), objective(opt), **nets, amp=amp, device=device, seed=opt.seed)
         self.frozen = {"vgg_weights": weights, "silnet": silnet and silnet.record()}
-        self.next_command = f"python test.py --name {opt.name}"
+        self.next_command = test_parser().line({"name": [opt.name], "checkpoints_dir": opt.checkpoints_dir})
 
     def training_crop(self, frames: Domains) -> Crop:
         return random_hand_crop
@@ -116,7 +118,9 @@ class SilNetTask:
 
     def __init__(self, opt: Namespace, *, amp: Amp, device: torch.device) -> None:
         self.opt, self.frozen = opt, {}
-        self.next_command = f"python train.py --model geocongan --name geocongan --silnet {opt.name}"
+        data = {name: getattr(opt, name) for name in ("dataroot", "synth_root", "real_root", "checkpoints_dir")}
+        new = {"model": "geocongan", "name": "geocongan", "silnet": opt.name}
+        self.next_command = train_parser().line(new | data)
         self.model = HandSegmenter(base=opt.ngf, lr=opt.lr, beta1=opt.beta1, amp=amp, device=device)
 
     def training_crop(self, frames: Domains) -> Crop:
