@@ -207,6 +207,6 @@ def run_name(text: str) -> str:
 def existing_path(text: str) -> Path:
     """An argument type: a folder or file that exists."""
     path = user_path(text)
-    if not os.path.exists(path):  # pathlib's raises for invalid names
+    if not text or not os.path.exists(path):  # pathlib's raises for invalid names
         raise argparse.ArgumentTypeError(f"{text!r} does not exist")
     return path
