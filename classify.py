@@ -3,11 +3,12 @@
 
 import argparse
 import logging
+import shlex
 import shutil
 from pathlib import Path
 
 from options.classify_options import classify_parser, parse_classify
-from options.test_options import test_parser
+from options.test_options import parse_test, test_parser
 from util.errors import UsageError, parse_or_exit, run_command
 
 if __name__ == "__main__":
@@ -15,11 +16,27 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from data.labelled_hands import KINDS, PARTS, Sample, draw_balanced, pools_of_folders, pools_of_run
-from data.splits import SPLIT_FILE, load_split
-from util.files import locked, write_bytes, write_json
+from data.labelled_hands import (
+    KINDS,
+    PARTS,
+    Pool,
+    Sample,
+    draw_balanced,
+    pools_of_folders,
+    pools_of_split,
+)
+from data.splits import SPLIT_FILE, Split, load_split
+from util.files import locked, read_json, write_bytes, write_json
 from util.images import write_png
-from util.run import OPTIONS_FILE, environment, load_options, make_folder, open_run, plain_options, save_options
+from util.run import (
+    OPTIONS_FILE,
+    environment,
+    load_options,
+    make_folder,
+    open_run,
+    plain_options,
+    save_options,
+)
 from util.runtime import resolve_amp, resolve_device
 from util.studies.classification import (
     EXPERIMENTS,
@@ -54,10 +71,12 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     device, experiment = resolve_device(opt.device), EXPERIMENTS[opt.experiment]
     amp = resolve_amp(opt.amp, device)
     wanted = {"train": opt.train_per_class, "test": opt.test_per_class}
-    hands = {part: draw_balanced(pool, per_class=wanted[part], seed=opt.seed) for part, pool in pools(opt).items()}
+    found = pools(opt, wanted)
+    hands = {part: draw_balanced(pool, per_class=wanted[part], seed=opt.seed) for part, pool in found.items()}
     counts = {part: len(hands[part]["real"]) for part in PARTS}
     notes = [
-        f"{counts[part]} {part}ing images a class, not the {wanted[part]} of --{part}_per_class: no more are there."
+        f"{counts[part]} {part}ing images a class, not the {wanted[part]} of --{part}_per_class: there are "
+        f"{', '.join(f'{len(found[part][kind])} {kind}' for kind in KINDS)} ones to {part} with."
         for part in PARTS
         if counts[part] < wanted[part]
     ]
@@ -102,17 +121,36 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
     return 0
 
 
-def pools(opt: argparse.Namespace) -> dict:
+def pools(opt: argparse.Namespace, wanted: dict[str, int]) -> dict[str, Pool]:
     """All hands, by part, kind and source."""
     share = opt.test_per_class / (opt.test_per_class + opt.train_per_class)
     if opt.name:
         load_options(opt.checkpoints_dir / opt.name)  # it says which runs there are
         split = load_split(opt.checkpoints_dir / opt.name / SPLIT_FILE)
-        where = {"checkpoints_dir": opt.checkpoints_dir, "results_dir": opt.results_dir}
-        first = test_parser().line({"name": [opt.name], "phase": "all", "num_test": 20000} | where)
-        return pools_of_run(opt.results_dir / opt.name, split, seed=opt.seed, test_share=share, first=first)
+        translate_lacking(opt, split, wanted)
+        return pools_of_split(opt.results_dir / opt.name / "all", split)
     folders = {"synthetic": opt.synth_dir, "real": opt.real_dir, "generated": opt.gen_dir}
     return pools_of_folders(folders, seed=opt.seed, test_share=share)
+
+
+def translate_lacking(opt: argparse.Namespace, split: Split, wanted: dict[str, int]) -> None:
+    """Have test.py write results/NAME/all anew, if it holds fewer of the run's hands than are wanted and its split has."""
+    folder = opt.results_dir / opt.name / "all"
+    found, skipped = pools_of_split(folder, split), (read_json(folder / "metrics.json") or {}).get("skipped", {})
+    kinds = {"synthetic": "generated", "real": "real"}
+    if all(
+        len(found[part][kind]) + skipped.get(domain, 0) >= min(wanted[part], len(split[domain][part]))
+        for domain, kind in kinds.items()
+        for part in PARTS
+    ):
+        return
+    from test import main as translate
+
+    flags = {"name": [opt.name], "phase": "all", "num_test": max(wanted.values()), "metrics": False}
+    shared = ("checkpoints_dir", "results_dir", "device", "amp", "num_workers")
+    line = test_parser().line(flags | {name: getattr(opt, name) for name in shared})
+    log.info("translating up to %d hands of each split: %s", max(wanted.values()), line)
+    translate(parse_test(shlex.split(line)[2:]))
 
 
 def open_study(opt: argparse.Namespace, folder: Path) -> None:

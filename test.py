@@ -89,7 +89,7 @@ def study_downstream(opt: argparse.Namespace, models: dict[str, Translator]) -> 
         run = model.options
         roots = data_roots(opt, run)
         train = split_frames(opt, name, run, phase="train")
-        test = limited(opt, split_frames(opt, name, run, phase="test"), run.seed)
+        test = limited(opt, name, split_frames(opt, name, run, phase="test"), run.seed)
         elsewhere = roots["synth_root"] or roots["real_root"]
         if opt.downstream == "keypoints" and (elsewhere or not is_demo(roots["dataroot"])):
             raise UsageError(

@@ -62,28 +62,16 @@ def find_hands(folder: Path, kind: str) -> dict[str, HandFile]:
     return hands
 
 
-def pools_of_run(results: Path, split: Split, *, seed: int, test_share: float, first: str) -> dict[str, Pool]:
-    """{"train": Pool, "test": Pool} of what test.py wrote below `results` (results/NAME).
-
-    first: the command that writes it. all/ is divided as the split says, or test/ at random where only that is there. UsageError if neither has all kinds.
-    """
-    for phase in ("all", "test"):
-        pool = {kind: find_hands(results / phase / kind, kind) for kind in KINDS}
-        if all(pool.values()):
-            break
-    else:
-        raise UsageError(
-            f"{results} holds no translated hands; first run `{first}` (or give --synth_dir, --real_dir, --gen_dir)"
-        )
-    if phase == "test":
-        log.warning("%s/all is missing: only %s is divided; test.py --phase all finds more", results, results / "test")
-        return divide(pool, seed=seed, test_share=test_share)
+def pools_of_split(folder: Path, split: Split) -> dict[str, Pool]:
+    """{"train": Pool, "test": Pool} of results/NAME/all, divided as the run's split says."""
     parts = {part: {} for part in PARTS}
-    for part, kind in itertools.product(PARTS, KINDS):
-        names = split["real" if kind == "real" else "synthetic"][part]
-        # test.py keeps the suffix, a.jpg.png, where two sources differ in nothing else.
-        known = {*names, *(PurePosixPath(name).with_suffix("").as_posix() for name in names)}
-        parts[part][kind] = {source: file for source, file in pool[kind].items() if source in known}
+    for kind in KINDS:
+        files = find_hands(folder / kind, kind)
+        for part in PARTS:
+            names = split["real" if kind == "real" else "synthetic"][part]
+            # test.py keeps the suffix, a.jpg.png, where two sources differ in nothing else.
+            known = {*names, *(PurePosixPath(name).with_suffix("").as_posix() for name in names)}
+            parts[part][kind] = {source: file for source, file in files.items() if source in known}
     return parts
 
 

@@ -44,7 +44,8 @@ def test_parser() -> Parser:
 
     what = parser.group("what to translate")
     what("phase", ("train", "val", "test", "all"), "test", "split", **BASIC)
-    what("num_test", integer(1), 2000, "most images a domain", **BASIC)
+    most = "most images a domain of a split (default: 2000; with --phase all, no limit)"
+    what("num_test", integer(1), None, most, **BASIC)
     what("direction", tuple(GENERATOR), "StoR", "synthetic to real, or back", **BASIC)
     files = "translate images, or all below folders, instead of a split"
     what("input", existing_path, None, files, nargs="+", metavar="PATH", **BASIC)
@@ -130,6 +131,8 @@ def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
         opt.name = [newest_translator(opt.checkpoints_dir)]
     if opt.crop is None:
         opt.crop = opt.input is None
+    if opt.num_test is None and opt.phase != "all":
+        opt.num_test = 2000
 
     def given(*names: str) -> str:
         return ", ".join(f"--{name}" for name in names if name in opt.explicit)

@@ -66,9 +66,9 @@ def train_parser() -> Parser:
 
     data = parser.group("data")
     add_data_flags(data, default_root=DEMO_ROOT)
-    unit = "unit of the split: frames, as in the paper, or whole sequences and subjects"
+    unit = "unit of the split: frames, as in the released code, or whole sequences and subjects"
     data("split_by", ("frame", "sequence"), "frame", unit)
-    data("test_size", integer(0), None, "test images a domain (default: a fifth, at most 2000)")
+    data("test_size", integer(0), None, "test images a domain (default: a fifth, at most 3500)")
     data("val_size", integer(0), None, "validation images a domain (default: a tenth, at most 400)")
     data("objects", bool, False, "use SynthHands' sequences with objects too")
 

@@ -15,8 +15,10 @@ import torch
 from helpers import same
 
 import classify
+import test as test_script
 from data.labelled_hands import (
     KINDS,
+    PARTS,
     HandFile,
     HandsOnBackgrounds,
     Sample,
@@ -25,12 +27,14 @@ from data.labelled_hands import (
     find_fault,
     find_hands,
     pools_of_folders,
-    pools_of_run,
+    pools_of_split,
     read_hand_file,
 )
 from data.pasting import open_backgrounds
+from data.splits import load_split
 from models import VITS
 from models.supervised import HandClassifier
+from options.classify_options import parse_classify
 from util.checkpoint_file import load_checkpoint
 from util.errors import UsageError
 from util.images import write_png
@@ -162,23 +166,30 @@ def test_generated_hands_go_where_their_sources_go() -> None:
     assert parts == divide(pool, seed=0, test_share=0.25) != divide(pool, seed=1, test_share=0.25)
 
 
-def test_a_run_is_divided_as_its_split_says(tmp_path, caplog) -> None:
+def test_a_run_is_divided_as_its_split_says(tmp_path) -> None:
     names = [f"u/{i}.jpg" for i in range(7)]
     split = dict.fromkeys(("synthetic", "real"), {"train": names[:4], "val": names[4:5], "test": names[5:]})
-    with pytest.raises(UsageError, match="test.py --name msh4 --phase all"):
-        pools_of_run(tmp_path / "msh4", split, seed=0, test_share=0.25)
-    for phase, numbers in (("all", range(7)), ("test", (5, 6))):
-        for kind, i in itertools.product(KINDS, numbers):
-            write_hand(tmp_path / "msh4" / phase / kind / f"u/{i}.png", kind, i)
-    parts = pools_of_run(tmp_path / "msh4", split, seed=0, test_share=0.25)
+    for kind, i in itertools.product(KINDS, range(7)):
+        write_hand(tmp_path / "all" / kind / f"u/{i}.png", kind, i)
+    parts = pools_of_split(tmp_path / "all", split)
     for kind in KINDS:
         assert sorted(parts["train"][kind]) == ["u/0", "u/1", "u/2", "u/3"]
         assert sorted(parts["test"][kind]) == ["u/5", "u/6"]
-    assert not caplog.records
-    (tmp_path / "msh4/all").rename(tmp_path / "all")
-    parts = pools_of_run(tmp_path / "msh4", split, seed=0, test_share=0.5)
-    assert [len(parts[part]["generated"]) for part in ("train", "test")] == [1, 1]
-    assert "all is missing" in caplog.text
+
+
+def test_hands_that_lack_are_translated_once(demo_run, tmp_path, monkeypatch) -> None:
+    where = f"--checkpoints_dir {demo_run} --results_dir {tmp_path} --device cpu --num_workers 0 --amp off"
+    opt = parse_classify(["--experiment", "table3", "--name", "run", *where.split()])
+    split = load_split(demo_run / "run" / "splits.json")
+    for wanted in ({"train": 2, "test": 1}, {"train": 3, "test": 9}):  # of two test images
+        translating = Mock(wraps=test_script.main)
+        monkeypatch.setattr(test_script, "main", translating)
+        for _ in range(2):
+            found = classify.pools(opt, wanted)
+            for part, kind in itertools.product(PARTS, KINDS):
+                there = len(split["real" if kind == "real" else "synthetic"][part])
+                assert min(wanted[part], there) <= len(found[part][kind]) <= there
+        assert translating.call_count == 1
 
 
 def test_folders_are_read_without_annotations_and_masks(tmp_path) -> None:

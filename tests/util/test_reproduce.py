@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from helpers import ROOT, TINY, start_child, within, write_hands
 
+from data.frames import Frame
 from util.errors import UsageError
 from util.reproduce import __main__ as reproduce
-from util.reproduce import claims
+from util.reproduce import claims, stages
 from util.reproduce.__main__ import parse_reproduce
 from util.reproduce.claims import FAILS, HOLDS, OPEN, UNTESTED, Comparison, sharpness
 from util.reproduce.page import shading_step
@@ -193,3 +194,16 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_a_page(run_main, monkeypatch
     page = (folder / "paper.md").read_text()
     assert "| pixcyclegan4 | 40 |" in page and "70.815" in page and "translation brings" in page.lower()
     assert (folder / "figures" / "fig5.jpg").exists() and "fig5.jpg" in (folder / "index.html").read_text()
+
+
+def test_a_dry_run_tells_the_paper_s_counts(monkeypatch, capsys, tmp_path):
+    """93,000 frames without objects and 29,000 photographs, as published."""
+
+    def frames(count: int) -> list[Frame]:
+        return [Frame(Path(f"{i}.png"), f"{i}.png", "", None, "") for i in range(count)]
+
+    monkeypatch.setattr(stages, "find_frames", lambda dataroot: {"synthetic": frames(93_000), "real": frames(29_000)})
+    assert reproduce.main(parse_reproduce(["--dataroot", str(tmp_path), "--dry_run"])) == 0
+    said = capsys.readouterr().out
+    assert "10,500 training and 3,500 test images a class, from 93,000 synthetic and 29,000 real images" in said
+    assert "classify_hands: to do\n    python test.py --name mshgan6" in said and "--num_test 10500" in said

@@ -10,7 +10,7 @@ from models import MODELS
 from options.parsing import Parser, existing_path, integer, refuse
 from util.errors import parse_or_exit, run_command
 from util.files import user_path
-from util.reproduce.stages import GROUPS, Runner, choose, create_stages
+from util.reproduce.stages import GROUPS, PER_CLASS, Runner, choose, create_stages, images_a_class
 
 log = logging.getLogger("reproduce")
 
@@ -32,7 +32,7 @@ def parse_reproduce(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.group("what to do")
     groups = "; ".join(f"{name}: {text}" for name, text in GROUPS.items())
     add("only", None, [], f"only these stages, by name or group ({groups})", nargs="+", metavar="STAGE")
-    text = "models of Table I; the first is that of figures and studies"
+    text = "models of Table I; the first is that of figures and the downstream study, mshgan6 is classified, as in the paper"
     add("models", tuple(MODELS), list(MODELS), text, nargs="+", metavar="MODEL")
     add("dry_run", bool, False, "print the plan, and do nothing else")
 
@@ -40,7 +40,8 @@ def parse_reproduce(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("max_steps", integer(0), None, "steps (default: by epochs)")
     add("n_epochs", integer(1), None, "epochs (default: train.py's)")
     add("num_test", integer(1), 2000, "most test images a domain")
-    add("classify_images", integer(1), 10**6, "most images a domain that are translated for the classifications")
+    most = "most images a class, and a domain of a split that is translated, for the classifications"
+    add("classify_images", integer(1), max(PER_CLASS.values()), most)
 
     add = parser.group('flags for single commands, in one word with "=": --train_flags="--ngf 32"')
     commands = {
@@ -77,6 +78,7 @@ def main(opt: argparse.Namespace | None = None) -> int:
     runner = Runner(opt.folder, stages)
     if opt.dry_run:
         print(runner.plan(chosen))
+        print(images_a_class(opt, stages))
         return 0
     log.info("%s", runner.plan(chosen))
     faults = runner.run(chosen)

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.frames import DOMAINS, find_frames
+from data.splits import make_split
+from options.classify_options import parse_classify
 from util import workers
 from util.errors import RunError
 from util.files import read_json, write_json
@@ -27,6 +30,7 @@ GROUPS = {
     "tables": "write the page from whatever is there",
 }
 SILNET = "silnet"
+PER_CLASS = {"train": 10500, "test": 3500}  # images that the paper classifies (section IV.D)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,19 +51,23 @@ class Stage:
 def create_stages(opt: Namespace) -> list[Stage]:
     """All stages for these options, each after those that it reads."""
     stages, root, first = [], real_root(opt), opt.models[0]
+    classified = "mshgan6" if "mshgan6" in opt.models else first  # as in the paper (Fig. 6)
     if root and any(root.iterdir()) and os.access(root, os.W_OK):  # else its masks are taken as they are
         command = ("preprocess_masks.py", "--real_root", str(root))
         stages.append(Stage(name="masks", command=command, output=root / "masks_report.csv"))
     stages += [_train(opt, model) for model in (SILNET, *opt.models)]
-    few, all_images = (["--num_test", str(number)] for number in (opt.num_test, opt.classify_images))
+    few, many = (["--num_test", str(number)] for number in (opt.num_test, opt.classify_images))
     scored = [*few, "--silnet", str(opt.checkpoints_dir / SILNET), *opt.test_flags]
     stages += [_test(opt, m, f"translate_{m}", "test", *scored, after=(SILNET,)) for m in opt.models]
-    # What is done with the first model alone: the way back, the classifications and the downstream study.
+    # What is done with one model alone: the way back, the classifications and the downstream study.
     stages.append(_test(opt, first, "back", "test_RtoS", "--direction", "RtoS", "--no-metrics", *few))
-    stages.append(_test(opt, first, "classify_hands", "all", "--phase", "all", "--no-metrics", *all_images))
+    stages.append(_test(opt, classified, "classify_hands", "all", "--phase", "all", "--no-metrics", *many))
     for experiment in ("table2", "table3"):
         name, run = f"classify_{experiment}", opt.folder / "classify" / experiment
-        flags = ["--experiment", experiment, *_use(opt, first), *_flags(opt, "seed"), *opt.classify_flags]
+        flags = ["--experiment", experiment, *_use(opt, classified), *_flags(opt, "seed")]
+        for part, number in PER_CLASS.items():
+            flags += [f"--{part}_per_class", str(min(number, opt.classify_images))]
+        flags += opt.classify_flags
         where = {"after": ("classify_hands",), "output": run / "metrics.json", "run": run}
         stages.append(Stage(name=name, command=("classify.py", *flags), **where))
     study = ["--downstream", "segmentation", *opt.downstream_flags]
@@ -70,6 +78,23 @@ def real_root(opt: Namespace) -> Path | None:
     """RealHands, where the data is in the hands layout."""
     root = opt.dataroot and opt.dataroot / "RealHands"
     return root if root and root.is_dir() else None
+
+
+def images_a_class(opt: Namespace, stages: Sequence[Stage]) -> str:
+    """How many images a class the classifications get, by the data's file names; "" without them."""
+    if not opt.dataroot:
+        return ""
+    frames = find_frames(dataroot=opt.dataroot)
+    sizes = {"val_size": opt.val_size, "test_size": opt.test_size}
+    split = make_split(frames, split_by=opt.split_by or "frame", seed=opt.seed, **sizes)
+    (stage,) = (stage for stage in stages if stage.name == "classify_table3")
+    wanted = parse_classify(stage.command[1:])
+    train, test = (
+        min(getattr(wanted, f"{part}_per_class"), *(len(split[domain][part]) for domain in DOMAINS))
+        for part in PER_CLASS
+    )
+    found = " and ".join(f"{len(part):,} {domain}" for domain, part in frames.items())
+    return f"Tables II and III: {train:,} training and {test:,} test images a class, from {found} images"
 
 
 def _flags(opt: Namespace, *names: str) -> list[str]:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 from data.checks import open_frames
 from data.demo import CAMERA, is_demo
-from data.frames import DOMAINS, Domains, Frame, Reading
+from data.frames import DOMAINS, PHASES, Domains, Frame, Reading
 from data.joints import Camera, camera_of
 from data.splits import SPLIT_FILE, load_split, select
 from models.load import Translator
@@ -30,7 +30,7 @@ INPUT_FILE = "input.txt"  # the folders and files that --input named
 
 
 def frames_to_test(opt: argparse.Namespace, models: dict[str, Translator]) -> dict[str, Domains]:
-    """The frames of the phase for each run, at most --num_test a domain: where several are compared, those that every
+    """The frames of the phase for each run, at most --num_test a domain of a split: where several are compared, those that every
     run's split puts into the phase, so that none was trained on them. Raises UsageError where there are none."""
     frames = {name: split_frames(opt, name, model.options, phase=opt.phase) for name, model in models.items()}
     for domain in DOMAINS if len(models) > 1 else ():
@@ -48,17 +48,20 @@ def frames_to_test(opt: argparse.Namespace, models: dict[str, Translator]) -> di
         for name in models:
             frames[name][domain] = [each for each in frames[name][domain] if each.image.resolve() in common]
     seed = next(iter(models.values())).options.seed
-    return {name: limited(opt, part, seed) for name, part in frames.items()}
+    return {name: limited(opt, name, part, seed) for name, part in frames.items()}
 
 
-def limited(opt: argparse.Namespace, frames: Domains, seed: int) -> Domains:
-    """At most --num_test frames a domain (and --max_dataset_size), a seeded choice of them where there are more."""
-    most, chosen = min(opt.num_test, opt.max_dataset_size or opt.num_test), {}
+def limited(opt: argparse.Namespace, name: str, frames: Domains, seed: int) -> Domains:
+    """At most --num_test frames a domain of each split (and --max_dataset_size), a seeded choice of them where there are more."""
+    most = min(filter(None, (opt.num_test, opt.max_dataset_size)), default=None)
+    split, chosen = load_split(opt.checkpoints_dir / name / SPLIT_FILE), {}
     for domain, part in frames.items():
-        if "num_test" in opt.explicit and len(part) < opt.num_test:
+        if "num_test" in opt.explicit and opt.phase != "all" and len(part) < opt.num_test:
             log.info("%d %s images to test on, fewer than --num_test %d", len(part), domain, opt.num_test)
-        places = random.Random(seed).sample(range(len(part)), min(most, len(part)))
-        chosen[domain] = [part[place] for place in sorted(places)]
+        phase = {name: phase for phase, names in split[domain].items() for name in names}
+        groups = [[i for i, frame in enumerate(part) if phase.get(frame.relative) == each] for each in PHASES]
+        places = [random.Random(seed).sample(group, min(most or len(group), len(group))) for group in groups]
+        chosen[domain] = [part[place] for place in sorted(sum(places, []))]
     return chosen
 
 
