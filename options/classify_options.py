@@ -19,7 +19,12 @@ def classify_parser() -> Parser:
     )
     hands = parser.group("study of a translated run, or of three folders", **BASIC)
     hands("experiment", ("table2", "table3"), None, "which table to reproduce", required=True)
-    hands("name", run_name, None, "run whose results/NAME/all, else results/NAME/test, and splits.json are used")
+    hands(
+        "name",
+        run_name,
+        None,
+        "run whose hands are classified: those in results/NAME/all; what is missing there is translated first",
+    )
     hands("synth_dir", existing_path, None, "folder of synthetic hands (with --real_dir, --gen_dir)")
     hands("real_dir", existing_path, None, "folder of real hands")
     hands("gen_dir", existing_path, None, "folder of translated hands, named as their sources")
