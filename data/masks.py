@@ -172,7 +172,7 @@ KEPT = "kept"
 class RefineOptions:
     """The steps' parameters; the flags of preprocess_masks.py of the same names explain them.
 
-    The paper's steps are median, largest component, closing and erosion. It does not give their sizes: these are the least
+    The paper's steps are median, largest component, closing and erosion (section IV.B). It does not give their sizes: these are the least
     that remove speckle, join cracks and take a pixel off the border. Limits of area and contours are the released code's.
     """
 
@@ -186,6 +186,7 @@ class RefineOptions:
     max_contours: int = 60
     mask_values: Ranges | None = None
     fallback: bool = True
+    paper: bool = False  # the paper's four steps alone
 
 
 @dataclass(frozen=True)
@@ -213,9 +214,12 @@ def refine_mask(grey: np.ndarray, rgb: np.ndarray, options: RefineOptions) -> tu
         return None, Verdict("all hand" if mask.all() else "no hand", "mask", float(before.mean()))
     contours = count_contours(mask)
     verdict = Verdict(KEPT, "mask", float(before.mean()), contours=contours)
-    if contours > options.max_contours:
+    if contours > options.max_contours and not options.paper:
         return None, replace(verdict, verdict=f"{contours} contours, more than {options.max_contours}")
     mask = largest_component(mask)
+    if options.paper:
+        refined = erode(close_gaps(mask, options.close), options.erode)
+        return refined, replace(verdict, area_after=float(refined.mean()), change=1.0 - iou(before, refined))
     least = options.max_hole * np.count_nonzero(mask)
     mask, holes = fill_holes(mask, least)
     if options.snap:

@@ -217,7 +217,7 @@ def refine_tree(
 def _store_options(file: Path, options: RefineOptions, *, overwrite: bool) -> None:
     """Store the options of the masks beside them. Raises UsageError if others are there, unless overwrite."""
     wanted = strict(asdict(options))
-    before = wanted if overwrite else read_json(file) or wanted
+    before = strict(asdict(RefineOptions())) | (wanted if overwrite else read_json(file) or wanted)
     if changes := [
         f"--{name} {before.get(name)} (now {now})" for name, now in wanted.items() if before.get(name) != now
     ]:

@@ -12,6 +12,8 @@ from options.parsing import Parser, apply_defaults, existing_path, integer, numb
 from options.shared import BASIC, add_mask_flags
 from util.images import FORMATS
 
+NOT_OF_THE_PAPER = ("max_hole", "snap", "min_area", "max_area", "max_contours", "fallback")
+
 
 def preprocess_masks_parser() -> Parser:
     """The parser of preprocess_masks.py; see parse_preprocess_masks for what it checks beyond single flags."""
@@ -33,6 +35,12 @@ def preprocess_masks_parser() -> Parser:
 
     default = RefineOptions()
     steps = parser.group("steps, in their order (kernel sizes in pixels, odd, 0 = off)", **BASIC)
+    steps(
+        "paper",
+        bool,
+        False,
+        "the paper's steps alone: median filter, largest outline, closing, erosion; no frame is dropped",
+    )
     steps("median", kernel_size, default.median, "median filter against speckle")
     steps("max_hole", number(0, 1), default.max_hole, "fill holes smaller than this fraction of the hand")
     steps("snap", bool, default.snap, "move the outline to the photograph's edges, by up to 3 pixels", basic=False)
@@ -66,6 +74,10 @@ def parse_preprocess_masks(argv: Sequence[str] | None = None) -> argparse.Namesp
     opt = preprocess_masks_parser().parse(argv)
     roots = opt.real_root or opt.dataroot
     refuse(not (roots or opt.images), "no data given: pass --dataroot, --real_root, or --images and --masks")
+    idle = [f"--{name}" for name in NOT_OF_THE_PAPER if name in opt.explicit and opt.paper]
+    refuse(idle, f"--paper has no {', '.join(idle)}: its steps are --median, the largest outline, --close and --erode")
+    if opt.paper:
+        opt.fallback = False
     refuse(opt.min_area >= opt.max_area, f"--min_area {opt.min_area:g} must be below --max_area {opt.max_area:g}")
     if opt.images:
         refuse(roots or not opt.masks, "--images needs --masks, and neither --dataroot nor --real_root")

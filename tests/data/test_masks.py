@@ -169,3 +169,23 @@ def test_any_mask_gives_one_hand_or_a_reason(grey, snap, size):
     assert (refined is not None) == (verdict.verdict == KEPT)
     if refined is not None:
         assert refined.dtype == bool and ndimage.label(refined, np.ones((3, 3)))[1] == 1
+
+
+def test_paper_is_its_four_steps_and_nothing_else():
+    """Against OpenCV's own calls: the largest outline of a speckled mask with holes, a crack, a blob and a strip on the border."""
+    random = np.random.default_rng(0)
+    raw = np.zeros((120, 160), np.uint8)
+    cv2.ellipse(raw, (80, 60), (30, 40), 0, 0, 360, 255, -1)
+    cv2.circle(raw, (80, 60), 6, 0, -1)
+    cv2.line(raw, (50, 30), (110, 30), 0, 1)
+    cv2.circle(raw, (20, 20), 8, 255, -1)
+    cv2.rectangle(raw, (150, 0), (159, 119), 255, -1)
+    raw[random.random(raw.shape) < 0.02] = 255
+    refined, verdict = refine_mask(raw, np.zeros((120, 160, 3), np.uint8), RefineOptions(paper=True, fallback=False))
+    filtered = cv2.medianBlur(raw, 5)
+    outlines, _ = cv2.findContours(filtered, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    largest = cv2.drawContours(np.zeros_like(raw), [max(outlines, key=cv2.contourArea)], -1, 255, -1) & filtered
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    expected = cv2.erode(cv2.morphologyEx(largest, cv2.MORPH_CLOSE, disc), disc)
+    assert verdict.verdict == KEPT and np.array_equal(refined, expected > 0)
+    assert not refined[60, 80]  # the hole stays
