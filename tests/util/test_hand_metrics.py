@@ -12,9 +12,11 @@ from helpers import TINY, MeanColour
 
 import test as test_script
 import train
+from data.hands import Hand
 from data.joints import region_depth
 from util.images import read_rgb, write_png
 from util.scores.appearance import band_strengths, fringe_chroma, hand_scale, lab, mean_colour, psnr, ssim
+from util.scores.baselines import blur, colour_statistics, low_frequencies
 from util.scores.metrics import METRICS, Metric, View, best_score, entries, flat_entries, measure, share, single
 from util.scores.silhouettes import boundary, boundary_f
 from util.scores.structure import SourceEdges, Structure, depth_edges
@@ -270,6 +272,24 @@ def test_a_depth_map_is_cut_like_its_region(tmp_path):
     ):
         assert (region_depth(path, region, box) == expected).all()
     assert region_depth(path, np.roll(mask, 30, axis=1), (0, 0, 128, 128)) is None
+
+
+def test_baselines_take_what_they_say_and_nothing_else():
+    render, other = (
+        Hand(noisy(IMAGE, MASK, 6), MASK),
+        Hand(np.roll(noisy(IMAGE // 2, MASK, 20), 9, axis=1), np.roll(MASK, 9, axis=1)),
+    )
+    toned = lab(colour_statistics(render, other))[MASK]
+    expected = lab(other.image)[other.mask]
+    assert np.allclose(toned.mean(0), expected.mean(0), atol=1)
+    assert np.allclose(toned.std(0), expected.std(0), atol=0.25)  # colours are whole numbers
+    soft = blur(render, other)
+    assert band_strengths(soft, MASK)[0] < 0.7 * band_strengths(render.image, MASK)[0]
+    assert np.abs(soft[MASK].mean(0) - render.image[MASK].mean(0)).max() < 1  # nothing of the background
+    assert np.abs(low_frequencies(render, render).astype(int) - render.image).max() <= 1
+    swapped = np.fft.fft2(low_frequencies(render, Hand(render.image // 2 + 60, MASK))[..., 0].astype(float))
+    assert abs(swapped[0, 0]) == pytest.approx((render.image[..., 0] // 2 + 60.0).sum(), rel=0.02)
+    assert swapped[9, 9] == pytest.approx(np.fft.fft2(render.image[..., 0].astype(float))[9, 9], rel=0.1)
 
 
 def test_psnr_by_hand():

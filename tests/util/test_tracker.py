@@ -70,7 +70,7 @@ def test_the_figures_stand_in_metrics_and_page(demo_run, tmp_path, run_main, mon
         "--amp",
         "off",
     )
-    status, said = run_main(test_script.main, "--name", "run", *where, "--num_workers", 0, "--tracker")
+    status, said = run_main(test_script.main, "--name", "run", *where, "--num_workers", 0, "--tracker", "--baselines")
     assert status == 0, said
     folder = tmp_path / "run" / "all"
     metrics, near = json.loads((folder / "metrics.json").read_text()), []
@@ -79,6 +79,9 @@ def test_the_figures_stand_in_metrics_and_page(demo_run, tmp_path, run_main, mon
         near.append(np.linalg.norm(guess - true, axis=1) < 0.1 * np.linalg.norm(np.ptp(true, axis=0)))
     for side in (metrics, metrics["baseline"]):
         assert side["tracker"]["joints_10"] == pytest.approx(np.mean(near)) and side["tracker"]["blur"] == 2
+    for found in metrics["baselines"].values():  # all is measured of them, too
+        assert found["tracker"] == metrics["tracker"] and found.keys() >= {"closed", "structure", "fd_patch", "psnr"}
+    assert "| colour statistics |" in said and "| low frequencies |" in (folder / "baselines.md").read_text()
     assert metrics["real"]["tracker"] == {"found": 1, "score": pytest.approx(0.8), "blur": 2} and 0 < np.mean(near) < 1
     assert "tracker: joints within .1" in said and "tracker: hands found" in (folder / "index.html").read_text()
 

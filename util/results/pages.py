@@ -152,6 +152,12 @@ def as_text(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
+def baselines_table(run: str, metrics: Mapping) -> str:
+    """comparison_table of a run and of the baselines that were measured beside it."""
+    nothing = dict.fromkeys(("model", "netG", "netD", "step"), "") | {"baseline": metrics["baseline"]}
+    return comparison_table({run: metrics} | {name: nothing | found for name, found in metrics["baselines"].items()})
+
+
 def comparison_table(runs: Mapping[str, Mapping]) -> str:
     """{run: its metrics.json} in Markdown: Table I with the published figures beside, and a table of all METRICS."""
     first = next(iter(runs.values()))
@@ -161,10 +167,12 @@ def comparison_table(runs: Mapping[str, Mapping]) -> str:
     def distances(scores: Mapping) -> list[str]:
         low, high = scores[f"{name}_ci"]
         kid = f"{scores['kid_mean']:.4f} ± {scores['kid_std']:.4f}"
-        return [f"{scores[name]:.2f} ({low:.1f} to {high:.1f})", f"{scores[f'{name}_patch']:.2f}", kid]
+        gained = (scores.get(key) for key in ("closed", "closed_patch"))
+        closed, inside = ("" if share is None else f"{share:.2f}" for share in gained)
+        return [f"{scores[name]:.2f} ({low:.1f} to {high:.1f})", closed, f"{scores[f'{name}_patch']:.2f}", inside, kid]
 
     header = ["run", "model", "generator", "discriminator", "steps", f"{title} (95 % interval)"]
-    header += [f"{title} inside the hand", "KID", "published FID", "published KID"]
+    header += ["closed", f"{title} inside the hand", "closed inside", "KID", "published FID", "published KID"]
     lines = [["untranslated", "", "", "", "", *distances(first["baseline"]), "", ""]]
     for run, scores in runs.items():
         entry, published = MODELS.get(scores["model"]), ["", ""]

@@ -6,7 +6,9 @@ meets a large one, as lengths depend on their scale.
 
 import logging
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import zip_longest
 
 import numpy as np
 
@@ -21,14 +23,24 @@ from data.samples import TEST_CROP, HandRegions, Region, compose, readable
 from models.features.registry import FeatureNet
 from models.load import TrainedSilNet, Translator
 from models.translation import Translation, composite_hand
+from util.drawing import evenly
 from util.errors import UsageError
 from util.images import FORMATS, write_png
 from util.results import write
-from util.results.pages import SCORES, as_text, score_rows, verdict
-from util.results.selection import data_reading, data_roots, inputs_folder, joint_camera, open_folder, results_folder
+from util.results.pages import SCORES, as_text, baselines_table, score_rows, verdict
+from util.results.selection import (
+    data_reading,
+    data_roots,
+    inputs_folder,
+    joint_camera,
+    open_folder,
+    results_folder,
+    split_frames,
+)
 from util.results.write import Tested, Written
 from util.scores import metrics
 from util.scores.appearance import hand_scale
+from util.scores.baselines import BASELINES
 from util.scores.distances import closed
 from util.scores.features import FeatureCache, Features, patch_crop, score
 from util.scores.metrics import Figures, View
@@ -37,12 +49,14 @@ from util.scores.structure import SourceEdges
 from util.scores.tracker import Tracker, judge, track_at_blurs
 from util.workers import in_threads, progress
 
+PHOTOGRAPHS = 200  # of the train split, whose statistics the baselines take
 log = logging.getLogger(__name__)
 
 
 class Measures:
     """What is measured of a split while its regions pass: features for the distances, and the figures of single hands;
-    on the demo (its translations have true pairs), with a SilNet, and with a tracker, more figures. camera: of joints."""
+    on the demo (its translations have true pairs), with a SilNet, with a tracker, more figures. camera: of joints;
+    photographs: whose statistics the baselines take."""
 
     def __init__(
         self,
@@ -54,12 +68,14 @@ class Measures:
         scale: float,
         demo: bool,
         camera: Camera | None,
+        photographs: Sequence[Hand],
     ) -> None:
         self.net, self.silnet, self.tracker = net, silnet, tracker
-        self.scale, self.demo, self.camera = scale, demo, camera
+        self.scale, self.demo, self.camera, self.photographs = scale, demo, camera, photographs
         self.kid = {"kid_subset_size": opt.kid_subset_size, "kid_subsets": opt.kid_subsets}
         self.cache = FeatureCache(opt.results_dir / "features", net)
-        parts = {"real": self.cache, "generated": None, "source": self.cache}
+        self.baselines = BASELINES if photographs else {}
+        parts = {"real": self.cache, "generated": None, "source": self.cache} | dict.fromkeys(self.baselines)
         self.features = {part: (Features(net, cache), Features(net, cache)) for part, cache in parts.items()}
         self.figures: dict[str, list[Figures]] = {part: [] for part in parts}
         self.seen: dict[str, list] = {part: [] for part in parts}  # by the tracker
@@ -90,10 +106,17 @@ class Measures:
                 found["tracker"] = judge(self.seen[part], self.joints)
             return found | metrics.entries(self.figures[part], self.figures["real"])
 
-        found, untranslated = compare("generated"), compare("source")
-        for gained, key, least in ("closed", metric, "floor"), ("closed_patch", f"{metric}_patch", "floor_patch"):
-            found[gained] = closed(found[key], untranslated[key], found[least])
-        found |= {"hand_scale": self.scale, "baseline": untranslated}
+        untranslated = compare("source")
+
+        def against(part: str) -> dict:
+            found = compare(part)
+            for gained, key, least in ("closed", metric, "floor"), ("closed_patch", f"{metric}_patch", "floor_patch"):
+                found[gained] = closed(found[key], untranslated[key], found[least])
+            return found
+
+        found = against("generated") | {"hand_scale": self.scale, "baseline": untranslated}
+        if self.baselines:
+            found["baselines"] = {name: against(name) for name in self.baselines}
         if self.tracker:
             found |= {"real": {"tracker": judge(self.seen["real"])}, "camera": self.camera and asdict(self.camera)}
         return found, metrics.single(self.figures["generated"])
@@ -125,6 +148,8 @@ def translate_split(
         hands = (hand for part in (targets, sources) for _, hand in readable(part, num_workers=opt.num_workers))
         known = {"scale": hand_scale(hand.mask for hand in hands), "demo": demo}
         known["camera"] = joint_camera(opt, roots, sources.frames) if tracker else None
+        train = split_frames(opt, name, run, phase="train")[other] if opt.baselines else []
+        known["photographs"] = [hand for _, hand in readable(HandRegions(evenly(train, PHOTOGRAPHS), crop=crop))]
         measures = Measures(opt, net, silnet, tracker, **known)
     translate_regions(opt, model, sources, tested, measures)
     write_target(opt, targets, tested, measures)
@@ -148,6 +173,8 @@ def translate_split(
         tested.metrics |= scores
         tested.metrics["verdict"] = verdict(tested.metrics)
         log.info("%s: %s\n%s", name, tested.metrics["verdict"], as_text([SCORES, *score_rows(scores)]))
+        if measures.baselines:
+            log.info("%s", baselines_table(name, tested.metrics))
         log.info("%d translated against %d %s images", scores["n_generated"], scores["n_real"], other)
     write.write_scores(tested)
     write.write_page(tested.folder, {name: tested})
@@ -189,14 +216,14 @@ def translate_regions(
     folder, domain, names = tested.folder, tested.domains[0], write.output_names(regions.frames)
     segment = measures.silnet.segment if measures and measures.silnet else None
 
-    def finish(task: tuple[Translation, list]) -> tuple[Translation, np.ndarray, list[Figures]]:
+    def finish(task: tuple[Translation, list]) -> tuple[Translation, list[np.ndarray], list[Figures]]:
         each, silhouettes = task
         name, region, frame = names[each.index], each.source, regions.frames[each.index]
         image = composite_hand(each.image, region) if background else each.image
         write_png(folder / "generated" / name, compose(each.image, region, background) if background else image)
         write.write_region(folder, domain, name, region)
         if not measures:
-            return each, image, []
+            return each, [], []
         mask, source, truth = known_mask(region), None, None
         if mask is not None:
             source = SourceEdges(region.image, mask, region_depth(frame.image, mask), scale=measures.scale)
@@ -205,16 +232,21 @@ def translate_regions(
             truth = Hand(whiten(picture, pair_mask), pair_mask)
             truth = centred_hand_crop(truth, regions.crop) if regions.crop else truth
             write_png(folder / "true_pairs" / name, truth.image)
-        pictures = zip((image, region.image), silhouettes)
-        views = (View(picture, mask, measures.scale, source, truth, seen) for picture, seen in pictures)
-        return each, image, [metrics.measure(view) for view in views]
+        pictures, others = [image, region.image], measures.photographs
+        for baseline in measures.baselines.values():
+            pictures.append(composite_hand(baseline(region, others[each.index % len(others)]), region))
+        views = (
+            View(picture, mask, measures.scale, source, truth, seen)
+            for picture, seen in zip_longest(pictures, silhouettes)
+        )
+        return each, pictures, [metrics.measure(view) for view in views]
 
     hands = model.hands(crop_to_hand=opt.crop_to_hand)
     translations = hands.stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     tasks = ((each, shapes(segment, each, model.device)) for each in translations)
     done = in_threads(finish, tasks, count=opt.num_workers)
-    for each, image, figures in progress(done, total=len(regions), desc="translating"):
-        for part, picture, of_hand in zip(("generated", "source"), (image, each.source.image), figures):
+    for each, pictures, figures in progress(done, total=len(regions), desc="translating"):
+        for part, picture, of_hand in zip(("generated", "source", *BASELINES), pictures, figures):
             measures.add(part, picture, each.source.mask, of_hand)
         if measures and measures.camera:
             measures.joints.append(joints_in(regions.frames[each.index], each.source.box, measures.camera))

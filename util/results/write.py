@@ -5,6 +5,7 @@ synthetic/..., real/..., masks/...    the regions that were compared, and their 
 true_pairs/...                        with the demo, what the translations should look like
 regions.json                          which part of its source each translation shows
 metrics.json, hand_metrics.csv        the scores of the set, and of single images
+baselines.md                          with --baselines, the translations beside what statistics alone give
 grid.png, index.html, table.md        to look at
 """
 
@@ -26,7 +27,7 @@ from data.samples import Region
 from util.drawing import evenly, sheet
 from util.files import csv_text, printable, write_bytes, write_json
 from util.images import read_mask, read_rgb, write_png
-from util.results.pages import SCORES, comparison_table, gallery, html_page, score_rows, table
+from util.results.pages import SCORES, baselines_table, comparison_table, gallery, html_page, score_rows, table
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,8 @@ def write_grid(test: Tested) -> None:
 def write_scores(test: Tested) -> None:
     """Write metrics.json and, where single images were scored, hand_metrics.csv."""
     write_json(test.folder / "metrics.json", test.metrics)
+    if "baselines" in test.metrics:
+        write_bytes(test.folder / "baselines.md", baselines_table(test.name, test.metrics).encode())
     if test.each:
         values = [["" if value is None else round(value, 4) for value in row] for row in test.each.values()]
         rows = zip((each.name for each in test.written), *values)
@@ -163,6 +166,8 @@ def write_page(folder: Path, tests: Mapping[str, Tested]) -> None:
         if "verdict" in test.metrics:
             text.append(f"**{name}, step {test.metrics['step']:,}: {test.metrics['verdict']}**")
             text.append(table(SCORES, score_rows(test.metrics)))
+        if "baselines" in test.metrics:
+            text.append(baselines_table(name, test.metrics))
     write_bytes(folder / "index.html", html_page(title, "\n\n".join(text), gallery(rows)).encode())
 
 
