@@ -36,8 +36,9 @@ from util.training.tasks import SilNetTask, TranslatorTask, display_hands
 
 log = logging.getLogger("train")
 
-LEAST_INTERVAL = 200  # steps between two validations, and images a domain, unless a flag says other ones
-LEAST_CHOSEN_BY = 20
+DEFAULT_VALIDATION = 0.2, None  # --val_interval, --val_size: with other values, neither of the two below counts
+LEAST_INTERVAL = 200  # steps between two validations
+LEAST_CHOSEN_BY = 20  # images a domain
 
 
 def main(opt: argparse.Namespace | None = None) -> int:
@@ -190,7 +191,7 @@ def make_schedule(
         log.info("--n_epochs is %d steps, --max_steps %d: training ends after %d", *lengths, total_steps)
     every, fewest = math.ceil(opt.val_interval * steps_per_epoch), min(map(len, chosen["val"].values()))
     least = task.least_validated
-    if not {"val_interval", "val_size"} & {*opt.explicit}:  # a choice of best.pt that is not one by chance
+    if (opt.val_interval, opt.val_size) == DEFAULT_VALIDATION:  # best.pt is then not chosen by chance
         every, least = every and max(every, LEAST_INTERVAL), max(least, LEAST_CHOSEN_BY)
         if fewest < least:
             said = "no validation: %d validation images of a domain, fewer than %d; the last step is kept (--val_size, or --val_interval)"

@@ -12,7 +12,7 @@ import numpy as np
 from data import DEMO_ROOT
 from data.demo import ensure_demo, is_demo
 from data.frames import DOMAINS, Domains, Frame, Reading, find_frames, has_alpha
-from data.hands import read_source
+from data.hands import key_or_whole, read_source
 from data.listing import KEY, WHOLE, plural, sentence
 from data.mask_values import classes_of, covers, hand_of, read_values, refusal
 from data.masks import count_contours
@@ -20,13 +20,14 @@ from util import distributed
 from util.drawing import evenly
 from util.errors import UsageError
 from util.files import printable
-from util.images import ImageError, unread_parts
+from util.images import ImageError, read_rgb, unread_parts
 from util.workers import in_threads, shell_line
 
 log = logging.getLogger(__name__)
 
 THREADS = 8  # they wait for the disk, not for each other
 SPECKLED = 20  # outlines in the middle one of a domain's masks
+FEW = 8  # images that are looked at for the key colour
 SAMPLE = 48  # files that check_masks looks at, evenly spaced
 
 
@@ -74,11 +75,10 @@ def check_masks(frames: Domains, *, masked: bool = True) -> Domains:
         if not set(seen) - {WHOLE} and not any(in_threads(has_alpha, [each.image for each in bare], count=THREADS)):
             part = [each if each.mask_origin else replace(each, mask_origin=WHOLE) for each in part]
         checked[domain] = part
-    if origins.keys() == set(DOMAINS) and KEY in origins["real"] and KEY not in origins["synthetic"]:
-        first = next(frame for frame in checked["real"] if not frame.mask)
+    if frames.keys() == set(DOMAINS) and _shows_key(frames["real"]) and not _shows_key(frames["synthetic"]):
         raise UsageError(
-            f"the real images have the key colour of renders (14, 255, 14), as {printable(first.image)}, and the synthetic ones "
-            "have not: are the two folders swapped (A is synthetic, B real)?"
+            f"the real images have the key colour of renders (14, 255, 14), as {printable(frames['real'][0].image)}, and the "
+            "synthetic ones have not: are the two folders swapped (A is synthetic, B real)?"
         )
     bare = [domain for domain, counts in origins.items() if set(+counts) <= {WHOLE}]
     if len(bare) == 1 < len(origins):
@@ -93,6 +93,15 @@ def check_masks(frames: Domains, *, masked: bool = True) -> Domains:
         for domain, counts in origins.items():
             log.info("%s", sentence(counts, what=f"{domain} masks"))
     return checked
+
+
+def _shows_key(frames: list[Frame]) -> bool:
+    """Whether one of some images has SynthHands' key colour."""
+    for frame in evenly(frames, FEW):
+        with contextlib.suppress(ImageError):
+            if not key_or_whole(read_rgb(frame.image)).all():
+                return True
+    return False
 
 
 def _one_sided(bare: str, frames: Domains, origins: dict[str, Counter]) -> str:

@@ -45,7 +45,9 @@ def make_split(frames: Domains, *, split_by: str, val_size: int | None, test_siz
             while len(parts[phase]) < wanted[phase] and order:  # whole groups
                 parts[phase] += groups[order.pop()]
             if parts[phase] and any(frame.phase for frame in pool):
-                log.info("the root has no %s images for %s: %d of train are taken", domain, phase, len(parts[phase]))
+                log.info(
+                    "no %s %s images are given: %d of the train images are held out", domain, phase, len(parts[phase])
+                )
         if not order:
             raise UsageError(
                 f"the split leaves no {domain} images to train on: {len(pool)} images, {wanted['test']} wanted for test and "

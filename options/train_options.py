@@ -147,7 +147,7 @@ def parse_train(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def vgg_weights(text: str) -> str:
     """An argument type: one of VGG_SOURCES, or a file."""
-    if text in VGG_SOURCES or user_path(text).is_file():
+    if text in VGG_SOURCES or os.path.isfile(user_path(text)):
         return text if text in VGG_SOURCES else str(user_path(text))
     raise argparse.ArgumentTypeError(f"{text!r} is neither one of {', '.join(VGG_SOURCES)} nor a file")
 

@@ -10,6 +10,15 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+# Those that end a job: a terminal that closes sends SIGHUP, unless nohup has told the process to ignore it, a cluster's manager
+# the others. Windows has some of them.
+STOP_SIGNALS = [getattr(signal, f"SIG{name}", None) for name in ("INT", "TERM", "HUP", "USR1", "USR2", "XCPU")]
+STOP_SIGNALS = [
+    number
+    for number in STOP_SIGNALS
+    if number and (number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN)
+]
+
 
 class UsageError(Exception):
     """A wrong choice, a missing path or an impossible combination: what was given, what is accepted, which flag to change."""
@@ -28,7 +37,7 @@ class Stopped(Exception):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM was received. Unwinding the stack cleans up."""
+    """Signal `args[0]`, one of STOP_SIGNALS, was received. Unwinding the stack cleans up."""
 
 
 def first_lines(error: BaseException) -> str:
@@ -40,15 +49,15 @@ def first_lines(error: BaseException) -> str:
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a script's main function and exit with its status, and with one sentence on stderr where it fails.
 
-    The status is 2 for a UsageError, 1 for a RunError and whatever `explain` knows, 130 for Ctrl-C, 143 for SIGTERM, 128 +
-    number for Stopped. Anything else is a fault of the program and keeps its traceback.
+    The status is 2 for a UsageError, 1 for a RunError and whatever `explain` knows, 128 + number for Ctrl-C and the other
+    STOP_SIGNALS, also where work has Stopped. Anything else is a fault of the program and keeps its traceback.
     """
     threading.excepthook = lambda failed: _say(failed.exc_value) or threading.__excepthook__(failed)
-    handler = signal.signal(signal.SIGTERM, _terminate)
+    before = {number: signal.signal(number, _terminate) for number in STOP_SIGNALS if number != signal.SIGINT}
     try:
         sys.exit(main() or 0)
     except KeyboardInterrupt as end:
-        said, number = ("terminated", signal.SIGTERM) if isinstance(end, Terminated) else ("interrupted", signal.SIGINT)
+        said, number = ("terminated", *end.args) if isinstance(end, Terminated) else ("interrupted", signal.SIGINT)
         print(f"{said}; {go_on()}", file=sys.stderr)
         sys.exit(128 + number)
     except Stopped as stopped:
@@ -61,12 +70,13 @@ def run_command(main: Callable[[], int | None]) -> None:
     finally:
         for child in multiprocessing.active_children():
             child.kill()  # Python would wait for those that hang
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _terminate(*_) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-    raise Terminated
+def _terminate(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough
+    raise Terminated(number)
 
 
 def _say(error: BaseException) -> bool:

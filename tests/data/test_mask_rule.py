@@ -256,15 +256,14 @@ def test_masks_of_one_domain_alone_are_refused_or_with_no_mask_left_out(tmp_path
     assert not any(read_hand(frame).mask.all() for part in open_root(root).values() for frame in part)
 
 
-def test_swapped_domains_are_told_by_the_key_colour(tmp_path):
-    root = write_unaligned(tmp_path)
-    for folder in ("trainA", "trainB", "trainA_masks", "trainB_masks"):
-        for file in (root / folder).iterdir():
-            file.unlink()
-    random = np.random.default_rng(0)
+@pytest.mark.parametrize("masks", [True, False])
+def test_swapped_domains_are_told_by_the_key_colour(tmp_path, masks):
+    root, random = write_unaligned(tmp_path), np.random.default_rng(0)
     for place in range(3):
-        write_png(root / "trainB" / f"{place}.png", draw_hand(random)[0])  # on the key colour
-        write_png(root / "trainA" / f"{place}.png", draw_hand(random, background=(9, 9, 9))[0])
+        for letter, ground in (("A", (9, 9, 9)), ("B", KEY)):
+            write_png(root / f"train{letter}" / f"{place:03}.png", draw_hand(random, size=64, background=ground)[0])
+    for letter in () if masks else "AB":
+        shutil.rmtree(root / f"train{letter}_masks")
     with pytest.raises(UsageError, match="swapped"):
         open_root(root)
 

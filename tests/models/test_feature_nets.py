@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers import command
 
 from models.features import efficientnet_lite, inception
 from models.features import registry as feature_nets
@@ -11,6 +12,7 @@ from models.features.registry import load_feature_net, resize_tf1
 from util import pretrained
 from util.errors import UsageError
 from util.images import write_png
+from util.scores import __main__ as scores_of_folders
 from util.scores import distances as metrics
 from util.scores.features import extract_features
 
@@ -184,3 +186,41 @@ def test_auto_takes_a_cached_fid_network(weights, monkeypatch, tmp_path):
     cached.write_bytes(weights.read_bytes())
     net = load_feature_net("auto")
     assert (net.name, net.metric, net.sha256) == ("inception", "fid", pretrained.sha256(weights))
+
+
+def test_own_networks_a_program_or_a_function(tmp_path, monkeypatch, capsys):
+    """FD and KID of two folders, by features whose distances are computed here a second time."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_features.py").write_text(
+        "def mean(images):\n    return images.float().mean((2, 3))\n\ndef wrong(images):\n    return images.float().mean()\n"
+    )
+    example, sides, images = torch.zeros(1, 3, 8, 9, dtype=torch.uint8), map(torch.export.Dim, ("height", "width")), {}
+    program = torch.export.export(MeanColours(), (example,), dynamic_shapes=[dict(zip((2, 3), sides))])
+    torch.export.save(program, tmp_path / "own.pt2")
+    for seed, folder in enumerate(("made", "real")):
+        images[folder] = textures(6, seed)
+        for place, image in enumerate(images[folder]):
+            write_png(tmp_path / folder / f"{place}.png", image[: 20 + place])  # of several sizes
+    made, real = (np.array([image[: 20 + i].mean((0, 1)) for i, image in enumerate(part)]) for part in images.values())
+    distance = metrics.frechet_distance(real, made)
+    kid, _ = metrics.kernel_distance(real, made, subset_size=3)
+    for given in ("own_features:mean", "own.pt2"):
+        status = command(scores_of_folders.main, "made", "real", "--feature_net", given, "--kid_subset_size", 3)
+        printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+        assert status == 0 and printed["n_generated"] == "6"
+        assert float(printed["fd"]) == pytest.approx(distance, rel=1e-4)
+        assert float(printed["kid_mean"]) == pytest.approx(kid, rel=1e-4)
+    for given, words in (
+        ("own_features:wrong", "gave"),
+        ("own_features:none", "no attribute"),
+        ("no_such:mean", "No module"),
+    ):
+        with pytest.raises(UsageError, match=f"--feature_net {given} cannot be used .*{words}.*features"):
+            load_feature_net(given)
+    with pytest.raises(UsageError, match="MODULE:FUNCTION"):
+        scores_of_folders.parse_scores(["made", "real", "--feature_net", "nothing"])
+
+
+class MeanColours(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.float().mean((2, 3))

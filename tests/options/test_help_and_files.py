@@ -2,8 +2,10 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,11 +15,13 @@ from models import DISCRIMINATORS, FEATURE_NETS, GENERATORS
 from models.config import options_of
 from models.features import registry
 from models.networks import layers, resnet_generator
-from options.classify_options import parse_classify
+from options import test_options
+from options.classify_options import classify_parser, parse_classify
 from options.test_options import parse_test
 from options.train_options import defaults_table, parse_train, train_parser
 from util.errors import UsageError
 from util.run import TRAINING_VERSION, open_run, plain_options, save_options
+from util.search import search_parser
 
 WRONG = {
     "train.py": ["--name", "x", "--netD", "nonsense"],
@@ -192,3 +196,75 @@ def test_a_continued_run_takes_its_own_options_and_the_command_line_wins(tmp_pat
     assert (longer.n_epochs, longer.max_steps, longer.lr) == (7, 0, 0.1)
     both = parse_train([*go_on, "--n_epochs", "7", "--max_steps", "9"])
     assert (both.n_epochs, both.max_steps) == (7, 9)
+
+
+WEIRD = "my runs, it's: #1"
+
+
+@pytest.mark.parametrize(
+    ("parser", "values"),
+    [
+        (
+            train_parser,
+            {"model": "silnet", "name": "s", "dataroot": Path(WEIRD), "checkpoints_dir": Path(WEIRD), "paper": True},
+        ),
+        (
+            test_options.test_parser,
+            {"name": ["a", "b"], "checkpoints_dir": Path(WEIRD), "phase": "all", "metrics": False},
+        ),
+        (
+            search_parser,
+            {"space": Path(WEIRD), "name": "s", "trials": 3, "steps": 4, "results_dir": Path(WEIRD), "storage": "x"},
+        ),
+        (classify_parser, {"experiment": "table2", "synth_dir": Path(WEIRD), "max_steps": 3}),
+    ],
+    ids=["train", "test", "search", "classify"],
+)
+def test_a_printed_command_gives_the_same_options_when_it_is_pasted(parser, values, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(WEIRD).mkdir()
+    python, *words = shlex.split(parser().line(values | {"seed": 0}))
+    start = 2 if words[0] == "-m" else 1
+    parsed = vars(parser().parse_args(words[start:]))
+    assert python == "python" and {name: parsed[name] for name in values} == values
+    assert "seed" not in " ".join(words)  # a default
+
+
+def test_a_tilde_is_the_home_folder_also_after_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x").mkdir()
+    opt = parse_train(["--name", "a", "--checkpoints_dir=~/runs", "--synth_root=~/x", "--silnet=~/x", "--dataroot=~/x"])
+    assert opt.checkpoints_dir == tmp_path / "runs" and opt.synth_root == opt.dataroot == tmp_path / "x"
+    assert opt.silnet == str(tmp_path / "x")
+    opt = parse_test(["--name", "a", "--results_dir=~/out", "--export=~/g.pt2"])
+    assert opt.results_dir == tmp_path / "out" and opt.export == tmp_path / "g.pt2"
+    assert (
+        parse_classify(["--experiment", "table2", "--name", "a", "--results_dir=~/out"]).results_dir == tmp_path / "out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("train.py --name x --dataroot nowhere", "'nowhere' does not exist"),
+        ("train.py --name x --vgg_weights nowhere", "neither one of auto, imagenet, hed, random nor a file"),
+        ("train.py --name x --silnet nowhere", "--silnet nowhere is neither"),
+        ("train.py --name run", "holds a run already"),
+        ("train.py --name nothing --continue_train", "no run in"),
+        ("test.py --name nothing", "no run in"),
+        ("classify.py --experiment table2 --name nothing", "no run in"),
+        ("test.py --name run --epoch 7", "holds no epoch_7.pt"),
+        ("test.py --name run --export x.pt", "must end in .onnx or .pt2"),
+    ],
+)
+def test_paths_runs_and_epochs_are_looked_up_without_pytorch(command, words, tmp_path):
+    (tmp_path / "checkpoints" / "run").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "run" / "options.yaml").write_text("model: mshgan4\n")
+    script, *flags = command.split()
+    called = [sys.executable, "-X", "importtime", str(ROOT / script), *flags]
+    done = subprocess.run(
+        called, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    said = [line for line in done.stderr.splitlines() if not line.startswith("import time")]
+    assert done.returncode == 2 and len(said) == 1 and words in said[0], said
+    assert "| torch" not in done.stderr

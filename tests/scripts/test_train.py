@@ -3,13 +3,14 @@
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from helpers import KEY, TINY, command, draw_hand, same
+from helpers import KEY, TINY, command, draw_hand, same, write_hands
 
 import test as test_script
 import train
@@ -19,6 +20,7 @@ from models import MODELS
 from models.hgan import HGAN
 from util.checkpoint_file import load_checkpoint
 from util.images import read_mask, read_picture, read_rgb, write_png
+from util.training.logger import RunLogger
 
 pytestmark = pytest.mark.usefixtures("light_features")
 
@@ -289,3 +291,56 @@ def test_demo_is_measured_against_its_true_pairs(run_main, demo_run, tmp_path):
     metrics = json.loads((tmp_path / "run" / "all" / "metrics.json").read_text())
     assert 0 < metrics["psnr"] < 60 and 0 < metrics["baseline"]["psnr"] < 60 and -1 <= metrics["ssim"] <= 1
     assert list((tmp_path / "run" / "all" / "true_pairs").rglob("*.png"))
+
+
+def test_several_inputs_are_one_folder_of_results(translate, tmp_path):
+    random = np.random.default_rng(0)
+    for name in ("a/1.png", "a/2.png", "b/1.png", "b/c/3.png"):
+        write_png(tmp_path / name, draw_hand(random, size=64)[0])
+    status, said = translate(
+        "--input", tmp_path / "a" / "1.png", tmp_path / "a" / "2.png", tmp_path / "b", tmp_path / "b" / "c"
+    )
+    assert status == 0, said
+    out = tmp_path / "mshgan4" / f"input_{tmp_path.name}" / "generated"
+    made = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png"))
+    assert made == ["a/1.png", "a/2.png", "b/1.png", "b/c/3.png"]
+
+
+def test_few_images_do_not_choose_the_best_unless_asked_and_later_ones_are_told(fit, run_main, tmp_path):
+    root = write_hands(tmp_path / "data")
+    data = ("--dataroot", root, "--val_interval", 0.2)  # the default
+    status, said = fit("--max_steps", 2, *data)
+    assert status == 0 and re.search("no validation: 1 validation images of a domain, fewer than 20", said), said
+    shutil.copy(*(root / "RealHands" / "user01" / "mask" / f"image_{name}_mask.png" for name in ("0", "later")))
+    shutil.copy(*(root / "RealHands" / "user01" / "color" / f"image_{name}_color.png" for name in ("0", "later")))
+    status, said = run_main(
+        train.main, "--name", "run", "--checkpoints_dir", tmp_path, "--continue_train", "--max_steps", 3
+    )
+    assert status == 0 and "1 real images are not in the run's split; they are not used" in said, said
+    assert "no validation: 1" in said and not (tmp_path / "run" / "best.pt").exists()
+    assert "not in the run's split" not in fit("--max_steps", 1, *data, where=tmp_path / "anew")[1]
+
+
+@pytest.mark.parametrize("writer", ["log", "board", "picture"])
+def test_a_write_that_fails_ends_the_run_after_a_save(fit, run_main, tmp_path, monkeypatch, writer):
+    """log.jsonl, TensorBoard's file, a picture; the run goes on and ends as one that was left alone."""
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", b"run/some file")
+
+    where = {"log": "_write", "board": "losses", "picture": "image"}[writer]
+    steady = ("--lr_decay", "none", "--display_freq", 1)
+    assert fit("--max_steps", 4, *steady, where=tmp_path / "straight")[0] == 0
+    with monkeypatch.context() as patch:
+        write, calls = getattr(RunLogger, where), []
+        patch.setattr(
+            RunLogger,
+            where,
+            lambda *args, **more: full() if len(calls) > 2 else (calls.append(0), write(*args, **more)),
+        )
+        status, said = fit("--max_steps", 4, *steady)
+    assert status == 1 and "error: run/some file: No space left on device" in said and "Traceback" not in said, said
+    saved = load_checkpoint(tmp_path / "run" / "latest.pt")["step"]
+    assert saved >= 1
+    assert run_main(train.main, "--name", "run", "--checkpoints_dir", tmp_path, "--continue_train")[0] == 0
+    assert same(*(load_checkpoint(tmp_path / each / "run" / "latest.pt") for each in ("", "straight")))

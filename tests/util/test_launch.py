@@ -1,19 +1,22 @@
 """Starting a run: the environment of clusters, more processes than GPUs, folders that cannot be made, signals, --deterministic."""
 
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import CPU, as_on_gpus
+from helpers import CPU, ROOT, as_on_gpus
 
 from models.networks.layers import max_pool, reflect_pad
 from util import distributed
 from util.distributed import Place
-from util.errors import UsageError
+from util.errors import STOP_SIGNALS, UsageError, explain
 from util.run import open_run
 from util.runtime import resolve_device, seed_everything
 
@@ -42,14 +45,16 @@ def test_an_environment_that_makes_no_sense_is_named(environment, rank, world_si
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["address", "no address"])
-def test_a_peer_that_never_comes_is_one_sentence(environment, monkeypatch, known):
+def test_a_peer_that_never_comes_is_one_sentence(environment, monkeypatch, caplog, known):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment(RANK=0, WORLD_SIZE=2, **({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if known else {}))
     monkeypatch.setattr(distributed, "START_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "SAID_AFTER", 0.1)
     with pytest.raises(UsageError, match="RANK=0 and WORLD_SIZE=2 did not come together .* torchrun"):
         distributed.start(distributed.place(), CPU)
+    assert (f"rank 0 of 2 waits for the others at 127.0.0.1:{port}" in caplog.text) == known
 
 
 def test_more_processes_than_gpus_is_one_sentence(monkeypatch):
@@ -73,20 +78,57 @@ def test_processes_on_a_gpu_host_that_train_on_the_cpu_talk_by_gloo(environment,
     assert calls["timeout"] > timedelta(hours=1)  # the others wait while rank 0 validates
 
 
-def test_sigterm_ends_any_command_in_order(run_main):
+@pytest.mark.parametrize("number", [number for number in STOP_SIGNALS if number != signal.SIGINT])
+def test_signals_end_any_command_in_order(run_main, number):
     left = []
 
     def main():
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             signal.pause()
         finally:
             left.append("in order")
 
-    handler = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(number)
     status, said = run_main(main)
-    assert status == 143 and said.startswith("terminated; ") and left == ["in order"]
-    assert signal.getsignal(signal.SIGTERM) == handler
+    assert status == 128 + number and said.startswith("terminated; ") and left == ["in order"]
+    assert signal.getsignal(number) == handler
+
+
+def test_nohup_is_heeded(tmp_path):
+    code = "import signal; from util.errors import STOP_SIGNALS; print(signal.SIGHUP in STOP_SIGNALS)"
+    for before, heard in ([], b"True"), (["nohup"], b"False"):
+        done = subprocess.run(
+            [*before, sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True
+        )
+        assert done.stdout.strip() == heard, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("can't start new thread"), "starts no more threads .*--num_workers"),
+        (
+            type("InductorError", (RuntimeError,), {})("InvalidCxxCompiler: No working C++ compiler found"),
+            "drop --compile",
+        ),
+        (RuntimeError("Failed to find C compiler. Please specify via CC"), "drop --compile"),  # Triton's
+        (
+            OSError(28, "No space left on device", b"checkpoints/a/tensorboard/events"),
+            "^checkpoints/a/tensorboard/events: No sp",
+        ),
+        (ValueError("a fault of the program"), None),
+    ],
+    ids=["threads", "compiler", "triton", "bytes", "fault"],
+)
+def test_failures_of_the_machine_are_one_sentence(error, said):
+    found = explain(error)
+    assert found is None if said is None else re.search(said, found) and len(found.splitlines()) == 1
+
+
+def test_a_device_of_another_kind_is_refused():
+    with pytest.raises(UsageError, match="'mps' is none of auto, cpu, cuda"):
+        resolve_device("mps")
 
 
 def test_folders_that_cannot_be_made_name_the_flag(tmp_path):

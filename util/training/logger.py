@@ -157,7 +157,7 @@ class RunLogger(contextlib.ExitStack):
         self._write(values, "1_scores/{}".format)
         distances = [f"{name} {value:.4g}" for name, value in values.items() if name in DISTANCES]
         others = [f"{name} {value:.3g}" for name, value in values.items() if name not in (*DISTANCES, *NOT_JUDGED)]
-        parts = (("  ".join(distances), "lower is better"), ("  ".join(others), "best is 1; of fringe, 1 or less"))
+        parts = (("  ".join(distances), "lower is better"), ("  ".join(others), "1 is best; fringe may be less"))
         shown = ";  ".join(f"{part} ({best})" for part, best in parts if part)
         logging.info("validation at step %d: %s", self.step, shown)
 

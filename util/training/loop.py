@@ -13,7 +13,7 @@ import torch
 
 from data.loader import on_device
 from util import distributed
-from util.errors import Stopped, UsageError
+from util.errors import STOP_SIGNALS, Stopped, UsageError
 from util.runtime import seed_step
 from util.training.checkpoints import Progress, Trainable, save_if_best, save_latest, save_snapshot
 from util.training.logger import LossMeter, RunLogger
@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 Validate = Callable[[], tuple[dict[str, float], float]]  # () -> (scores to log, the one to minimise)
 Display = Callable[[], dict[str, np.ndarray]]  # () -> {name: uint8 (H, W, 3) picture}
 SAVE_SECONDS = 600  # between two saves of latest.pt, at most
-# A cluster's manager sends SIGUSR1, a terminal that closes SIGHUP; Windows has neither.
-STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
 @dataclass(kw_only=True)
