@@ -1,7 +1,7 @@
 """The training options of translators: networks, objective and setup. Imports neither PyTorch nor OpenCV.
 
 Each option is a field made by `option`, with our default, the paper's value, its range or choices, and its help. The parser of
-train.py, --paper and docs/defaults.md follow from these fields. To add an option, add a field and read it where it acts.
+train.py, --paper, docs/defaults.md and docs/paper.md follow from these fields. To add an option, add a field and read it where it acts.
 """
 
 from dataclasses import MISSING, dataclass, field, fields

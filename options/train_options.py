@@ -1,10 +1,11 @@
 """Flags of train.py: the options of models/config.py, and those below, which belong to neither networks nor objective.
 
-python -m options.train_options writes docs/defaults.md.
+python -m options.train_options writes docs/defaults.md and the defaults in docs/paper.md.
 """
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import MISSING
@@ -231,6 +232,20 @@ def defaults_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_defaults(page: str) -> str:
+    """docs/paper.md with the last two cells of an option's row, `--paper` and default, from models/config.py."""
+
+    def row(found: re.Match) -> str:
+        option = OPTIONS[found[2]]
+        paper, default = ("the model's" if option.of_model else show(v) for v in (option.paper, option.default))
+        return f"{found[1]} {paper} | {'same' if paper == default else default} |"
+
+    return re.sub(r"^(\| `(?:--)?(\w+)` \|[^|]*\|[^|]*\|)[^|]*\|[^|]*\|$", row, page, flags=re.MULTILINE)
+
+
 if __name__ == "__main__":
-    page = Path(__file__).parents[1] / "docs" / "defaults.md"
+    docs = Path(__file__).parents[1] / "docs"
+    page = docs / "defaults.md"
     page.write_text(page.read_text().partition("| flag |")[0] + defaults_table())
+    page = docs / "paper.md"
+    page.write_text(with_defaults(page.read_text()))

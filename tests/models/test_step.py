@@ -11,7 +11,7 @@ import copy
 
 import pytest
 import torch
-from helpers import CPU, as_on_gpus, build, make_batch, to_double
+from helpers import CPU, ROOT, as_on_gpus, build, make_batch, to_double
 from reference_step import ReferenceStep
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -256,13 +256,19 @@ class Released:
         return {"G": loss_G.item(), "D": loss_D.item()}
 
 
+@pytest.mark.parametrize("flags", ["--paper --lambda_gan 2", f"--options {ROOT / 'docs' / 'released.yaml'}"])
 @pytest.mark.parametrize("netD, lr", [("pixel", 5e-5), ("patch", 2e-4), ("perceptual", 5e-5)])
-def test_paper_trains_as_the_released_code(netD, lr):
+def test_paper_and_released_train_as_the_released_code(netD, lr, flags):
+    """Dropout, whose draws no two programs share, is turned off."""
     vgg = load_vgg16("random", calibrated=False)[0].double() if netD == "perceptual" else None
-    ours = to_double(from_flags("--paper", "--netD", netD, "--lambda_gan", "2", vgg=vgg, amp=Amp("off")))
+    ours = to_double(from_flags(*flags.split(), "--netD", netD, vgg=vgg, amp=Amp("off")))
+    dropouts = [layer for G in (ours.G_r, ours.G_s) for layer in G.modules() if isinstance(layer, nn.Dropout)]
+    assert len(dropouts) == (8 if "released" in flags else 0)
+    for layer in dropouts:
+        layer.p = 0.0
     theirs = Released(ours, lr)
     for seed in range(3):
-        batch = {name: value.double() for name, value in make_batch(seed=seed).items()}
+        batch = {name: value.double() for name, value in make_batch(count=2, seed=seed).items()}
         mine, its = ours.training_step(batch), theirs.step(batch)
         loss_G = 2 * mine["G_gan"] + 10 * mine["G_cycle"] + 5 * mine["G_identity"]
         assert loss_G.item() == pytest.approx(its["G"], rel=1e-9)

@@ -18,7 +18,7 @@ from models.networks import layers, resnet_generator
 from options import test_options
 from options.classify_options import classify_parser, parse_classify
 from options.test_options import parse_test
-from options.train_options import defaults_table, parse_train, train_parser
+from options.train_options import defaults_table, parse_train, train_parser, with_defaults
 from util.errors import UsageError
 from util.run import TRAINING_VERSION, open_run, plain_options, save_options
 from util.search import search_parser
@@ -68,6 +68,8 @@ def test_choices_are_those_of_the_implementations():
 def test_the_page_of_defaults_is_not_stale():
     written = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
     assert written.endswith(defaults_table()), "run python -m options.train_options"
+    paper = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    assert paper == with_defaults(paper), "run python -m options.train_options"
     assert re.search(r"\| `--lambda_edges` \| 40 \| 0 \| 0 \| - \|", written)
     assert re.search(r"\| `extend_colors` \| on \| off \| off \| - \|", written)
 

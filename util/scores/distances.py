@@ -62,7 +62,7 @@ def kernel_distance(
 
     Kernel (x.y / D + 1)^3 (Binkowski et al. 2018). Subsets are drawn without replacement from numpy's RandomState(seed),
     those of `fake` first, as torch-fidelity does with the generated images as `input1` and the real ones as `input2`.
-    subset_size: images a subset (the paper: 200 of 2000). Raises UsageError where a subset is larger than a set.
+    subset_size: images a subset (the released code: 200 of 2000). Raises UsageError where a subset is larger than a set.
     """
     real, fake = checked_features(real, least=2), checked_features(fake, least=2)
     size, least = subset_size, min(len(real), len(fake))

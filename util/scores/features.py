@@ -109,7 +109,7 @@ def score(
     `fid` (or `fd`: net.metric); `fid_ci`, its 95 % bootstrap interval; `floor`, the distance between halves of the real
     set, and `floor_n`, images in each. Raises UsageError for sets too small for what is asked.
     """
-    kid_subset_size = kid_subset_size or max(2, min(len(real), len(fake)) // 10)  # a tenth, as in the paper
+    kid_subset_size = kid_subset_size or max(2, min(len(real), len(fake)) // 10)  # a tenth, as in the released code
     mean, std = distances.kernel_distance(real, fake, subset_size=kid_subset_size, subsets=kid_subsets)
     distance = distances.frechet_distance(real, fake)
     return {
