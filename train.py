@@ -24,10 +24,11 @@ from data.samples import UnpairedHands, report_skipped
 from data.splits import SPLIT_FILE, load_split, make_split, report_added, save_split, select, validated
 from models import SEGMENTERS
 from models.graphs import choose_step
+from models.load import init_networks
 from options.shared import reading
 from util import distributed
 from util.files import LOCK_FILE, locked
-from util.run import LATEST, environment, plain_options, save_options
+from util.run import LATEST, environment, find_checkpoint, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device, seed_everything
 from util.training.checkpoints import Progress, resume, save_latest
 from util.training.logger import RunLogger, setup_logging
@@ -90,6 +91,8 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     if stored:
         check_frozen(task.frozen, stored["resolved"])
     progress = resume(folder, model) if opt.continue_train else Progress()
+    if getattr(opt, "init_from", None) and not opt.continue_train:
+        init_networks(model, find_checkpoint(opt.init_from, opt.checkpoints_dir, flag="--init_from"))
     if here.world_size > 1:
         model.distribute()
     if opt.compile:

@@ -1,5 +1,6 @@
 """Trained networks, rebuilt from their runs' folders: a translator, and SilNet."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from torch import Tensor
 from data.hands import MIN_SIDE, Hand, key_or_whole, whiten
 from models import GENERATOR, SEGMENTERS
 from models.config import network_config
-from models.hgan import create_generator
+from models.hgan import HGAN, create_generator
 from models.networks.silnet import SilNet
 from models.supervised import segment
 from models.translation import HandTranslator, composite_hand, hand_translator
@@ -22,7 +23,7 @@ from util.checkpoint_file import check_config, load_checkpoint
 from util.errors import UsageError, first_lines
 from util.files import user_path
 from util.pretrained import sha256
-from util.run import checkpoint_file, find_silnet, load_options
+from util.run import checkpoint_file, find_checkpoint, load_options
 from util.runtime import Amp, resolve_device
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,28 @@ def load_translator(
     return Translator(user_path(run_folder), epoch=str(epoch), direction=direction, device=machine, amp=Amp("off"))
 
 
+def init_networks(model: HGAN, path: Path) -> None:
+    """Load the networks of a checkpoint into a new model: generators and, where the file has such ones, discriminators.
+
+    Raises UsageError, naming the options that differ, for generators of another architecture.
+    """
+    state = load_checkpoint(path)["model"]
+    try:
+        wanted = asdict(model.config)
+        check_config(state["config"], {name: wanted[name] for name in ("netG", "ngf", "norm", "dropout", "upsample")})
+        for name in ("G_r", "G_s"):
+            model.networks[name].load_state_dict(state["networks"][name])
+    except MISFITS as error:
+        raise UsageError(f"--init_from {path} does not fit this run ({first_lines(error)})") from error
+    with contextlib.suppress(*MISFITS):
+        check_config(state["config"], wanted)
+        for name in ("D_r", "D_s"):
+            model.networks[name].load_state_dict(state["networks"][name])
+        log.info("started from the generators and discriminators of %s", path)
+        return
+    log.info("started from the generators of %s; discriminators are new", path)
+
+
 class TrainedSilNet(NamedTuple):
     """A frozen SilNet in eval mode, and its file with the SHA-256."""
 
@@ -132,7 +155,7 @@ def load_silnet(where: str, *, checkpoints_dir: Path, device: torch.device) -> T
 
     Draws no random numbers, so that a run starts the same with and without it.
     """
-    path = find_silnet(where, checkpoints_dir)
+    path = find_checkpoint(where, checkpoints_dir, flag="--silnet")
     content = load_checkpoint(path)
     try:
         state = content["model"]["silnet"]

@@ -36,7 +36,7 @@ from options.shared import (
     add_machine_flags,
 )
 from util.files import user_path
-from util.run import OPTIONS_FILE, find_silnet, open_run, plain_options, read_mapping
+from util.run import OPTIONS_FILE, find_checkpoint, open_run, plain_options, read_mapping
 
 __all__ = ["network_config", "objective", "parse_train", "train_parser", "without_masks"]
 
@@ -60,6 +60,8 @@ def train_parser() -> Parser:
     run("max_steps", integer(0), 0, "stop after N steps; 0: no limit", **LATER)
     run("continue_train", bool, False, "continue the run NAME from its last save", **LATER)
     file = f"YAML file of flags, or a run's options.yaml; it may turn extras off, too: {', '.join(PARTS)}; flags given here win"
+    start = "begin with the networks of a run, by its name or folder, or of a checkpoint, and train them on"
+    run("init_from", os.path.expanduser, None, start, metavar="RUN|FILE", **TRANSLATORS)
     run("options", existing_path, None, file)
     run("checkpoints_dir", user_path, Path("checkpoints"), "folder of all runs", basic=False, **LATER)
     run("seed", integer(0, 2**31 - 1), 0, "seed of every random choice", basic=False)
@@ -158,8 +160,9 @@ def look_up() -> argparse.Namespace:
     opt = parse_train()
     if os.environ.get("RANK", "0") == "0":
         enter_run(opt)
-    if getattr(opt, "silnet", None):
-        find_silnet(opt.silnet, opt.checkpoints_dir)
+    for name in ("silnet", "init_from"):
+        if given := getattr(opt, name, None):
+            find_checkpoint(given, opt.checkpoints_dir, flag=f"--{name}")
     return opt
 
 

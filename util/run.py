@@ -86,11 +86,11 @@ def load_options(folder: Path) -> dict[str, Any]:
     return read_mapping(file, name=str(file))
 
 
-def find_silnet(where: str | Path, checkpoints_dir: Path) -> Path:
-    """The file of --silnet: a .pt file, the folder of a run, or its name. Raises UsageError if there is none."""
+def find_checkpoint(where: str | Path, checkpoints_dir: Path, *, flag: str) -> Path:
+    """The file that --silnet or --init_from names: a .pt file, the folder of a run, or its name. Raises UsageError."""
     path = Path(where) if Path(where).exists() else checkpoints_dir / where
     if not path.exists():
-        raise UsageError(f"--silnet {where} is neither a file nor a run's folder or name (in {checkpoints_dir})")
+        raise UsageError(f"{flag} {where} is neither a file nor a run's folder or name (in {checkpoints_dir})")
     return checkpoint_file(path, "best") if path.is_dir() else path
 
 

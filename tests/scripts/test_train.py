@@ -18,7 +18,7 @@ from data import samples
 from data.frames import DOMAINS
 from models import MODELS
 from models.hgan import HGAN
-from util.checkpoint_file import load_checkpoint
+from util.checkpoint_file import load_checkpoint, save_checkpoint
 from util.images import read_mask, read_picture, read_rgb, write_png
 from util.training.logger import RunLogger
 
@@ -344,3 +344,21 @@ def test_a_write_that_fails_ends_the_run_after_a_save(fit, run_main, tmp_path, m
     assert saved >= 1
     assert run_main(train.main, "--name", "run", "--checkpoints_dir", tmp_path, "--continue_train")[0] == 0
     assert same(*(load_checkpoint(tmp_path / each / "run" / "latest.pt") for each in ("", "straight")))
+
+
+def test_a_new_run_starts_from_another_ones_networks(fit, tmp_path, monkeypatch):
+    """From a file of all four, and from one of the generators alone."""
+    started = []
+    monkeypatch.setattr(HGAN, "training_step", lambda self, _: started.append(self.state_dict()["networks"]) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fit("--max_steps", 1)
+    first = started[0]
+    for place, (source, count) in enumerate(((tmp_path / "run" / "latest.pt", 4), (tmp_path / "generators.pt", 2))):
+        content = load_checkpoint(tmp_path / "run" / "latest.pt")
+        content["model"]["networks"] = dict(list(content["model"]["networks"].items())[:count])
+        save_checkpoint(source, content)
+        with pytest.raises(ZeroDivisionError):
+            fit("--max_steps", 1, "--seed", 5, "--init_from", source, where=tmp_path / str(place))
+        assert sum(same(first[name], started[-1][name]) for name in first) == count
+    status, said = fit("--max_steps", 1, "--ngf", 5, "--init_from", tmp_path / "run", where=tmp_path / "other")
+    assert status == 2 and "--init_from" in said and "--ngf is 5 here, 4 there" in said
