@@ -16,27 +16,11 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from data.labelled_hands import (
-    KINDS,
-    PARTS,
-    Pool,
-    Sample,
-    draw_balanced,
-    pools_of_folders,
-    pools_of_split,
-)
+from data.labelled_hands import KINDS, PARTS, Pool, Sample, draw_balanced, pools_of_folders, pools_of_split
 from data.splits import SPLIT_FILE, Split, load_split
 from util.files import locked, read_json, write_bytes, write_json
 from util.images import write_png
-from util.run import (
-    OPTIONS_FILE,
-    environment,
-    load_options,
-    make_folder,
-    open_run,
-    plain_options,
-    save_options,
-)
+from util.run import OPTIONS_FILE, environment, load_options, make_folder, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device
 from util.studies.classification import (
     EXPERIMENTS,

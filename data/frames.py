@@ -6,17 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from data.listing import (
-    KEY,
-    ON_DEPTH,
-    MaskFile,
-    MaskFolders,
-    images_below,
-    names_of_mask,
-    normal,
-    plural,
-    warn_skipped,
-)
+from data.listing import KEY, ON_DEPTH, MaskFile, MaskFolders, images_below, names_of_mask, normal, plural, warn_skipped
 from data.mask_values import Ranges
 from data.masks import KEPT
 from data.realhands import find_real_frames, read_report

@@ -27,14 +27,7 @@ from options.parsing import (
     refuse,
     run_name,
 )
-from options.shared import (
-    BASIC,
-    LATER,
-    TRANSLATORS,
-    add_data_flags,
-    add_feature_net_flags,
-    add_machine_flags,
-)
+from options.shared import BASIC, LATER, TRANSLATORS, add_data_flags, add_feature_net_flags, add_machine_flags
 from util.files import user_path
 from util.run import OPTIONS_FILE, find_checkpoint, open_run, plain_options, read_mapping
 

@@ -12,14 +12,7 @@ from util import workers
 from util.drawing import evenly, sheet
 from util.files import write_bytes
 from util.images import read_mask, read_rgb
-from util.reproduce.claims import (
-    classifier_claims,
-    common_sources,
-    deep_inside,
-    model_claims,
-    table_rows,
-    test_folder,
-)
+from util.reproduce.claims import classifier_claims, common_sources, deep_inside, model_claims, table_rows, test_folder
 from util.reproduce.stages import SILNET, Stage, real_root
 from util.results.pages import comparison_table, html_page, table
 from util.run import OPTIONS_FILE, load_options
