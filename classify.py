@@ -7,12 +7,13 @@ import shlex
 import shutil
 from pathlib import Path
 
-from options.classify_options import classify_parser, look_up, parse_classify
+from options.classify_options import classify_parser, parse_classify
 from options.test_options import parse_test, test_parser
 from util.errors import UsageError, parse_or_exit, run_command
 
 if __name__ == "__main__":
-    OPT = parse_or_exit(look_up)  # before PyTorch is imported, which takes seconds
+    OPT = parse_or_exit(parse_classify)  # before PyTorch is imported, which takes seconds
+    parse_or_exit(lambda: OPT.name and load_options(OPT.checkpoints_dir / OPT.name))
 
 import numpy as np
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from data import DEMO_ROOT
 from data.demo import ensure_demo, is_demo
-from data.frames import DOMAINS, Domains, Frame, Reading, find_frames, has_alpha
+from data.frames import Domains, Frame, Reading, find_frames, has_alpha
 from data.hands import key_or_whole, read_source
 from data.listing import KEY, WHOLE, plural, sentence
 from data.mask_values import classes_of, covers, hand_of, read_values, refusal
@@ -75,10 +75,11 @@ def check_masks(frames: Domains, *, masked: bool = True) -> Domains:
         if not set(seen) - {WHOLE} and not any(in_threads(has_alpha, [each.image for each in bare], count=THREADS)):
             part = [each if each.mask_origin else replace(each, mask_origin=WHOLE) for each in part]
         checked[domain] = part
-    if frames.keys() == set(DOMAINS) and _shows_key(frames["real"]) and not _shows_key(frames["synthetic"]):
+    keyed = {domain: any(map(_shows_key, evenly(part, FEW))) for domain, part in frames.items()}
+    if keyed == {"synthetic": False, "real": True}:
         raise UsageError(
-            f"the real images have the key colour of renders (14, 255, 14), as {printable(frames['real'][0].image)}, and the "
-            "synthetic ones have not: are the two folders swapped (A is synthetic, B real)?"
+            "the real images have the key colour of renders (14, 255, 14), and the synthetic ones have not: are the two folders "
+            "swapped (A is synthetic, B real)?"
         )
     bare = [domain for domain, counts in origins.items() if set(+counts) <= {WHOLE}]
     if len(bare) == 1 < len(origins):
@@ -95,23 +96,20 @@ def check_masks(frames: Domains, *, masked: bool = True) -> Domains:
     return checked
 
 
-def _shows_key(frames: list[Frame]) -> bool:
-    """Whether one of some images has SynthHands' key colour."""
-    for frame in evenly(frames, FEW):
-        with contextlib.suppress(ImageError):
-            if not key_or_whole(read_rgb(frame.image)).all():
-                return True
+def _shows_key(frame: Frame) -> bool:
+    """Whether an image has SynthHands' key colour; False for one that cannot be read."""
+    with contextlib.suppress(ImageError):
+        return not key_or_whole(read_rgb(frame.image)).all()
     return False
 
 
 def _one_sided(bare: str, frames: Domains, origins: dict[str, Counter]) -> str:
-    """Why masks of one domain alone are refused, with the folders near the other's images that look like masks."""
+    """Why masks of one domain alone are refused, with a folder near the other's images that looks like masks."""
     (other,) = frames.keys() - {bare}
-    used = {parent for part in frames.values() for frame in part if frame.mask for parent in frame.mask.parents}
-    image = frames[bare][0].image
-    near = {folder for parent in image.parents[:2] for folder in parent.glob("*[Mm][Aa][Ss][Kk]*") if folder.is_dir()}
-    meant = "".join(
-        f"; is {printable(folder)} meant? {image.parent.name}_masks is looked for" for folder in sorted(near - used)[:1]
+    used, image = {frame.mask.parent for frame in frames[other] if frame.mask}, frames[bare][0].image
+    near = (each for folder in image.parents[:2] for each in sorted(folder.glob("*[Mm][Aa][Ss][Kk]*")) if each.is_dir())
+    meant = next(
+        (f"; is {printable(each)} meant, as {image.parent.name}_masks?" for each in near if each not in used), ""
     )
     return (
         f"{sentence(origins[other], what=f'{other} masks')}, but {len(frames[bare])} {bare} images have none{meant}; cut-out hands "

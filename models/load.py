@@ -1,6 +1,5 @@
 """Trained networks, rebuilt from their runs' folders: a translator, and SilNet."""
 
-import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -113,25 +112,19 @@ def load_translator(
 
 
 def init_networks(model: HGAN, path: Path) -> None:
-    """Load the networks of a checkpoint into a new model: generators and, where the file has such ones, discriminators.
+    """Load the networks of a checkpoint into a new model: generators and, if the file has just such ones, discriminators.
 
     Raises UsageError, naming the options that differ, for generators of another architecture.
     """
-    state = load_checkpoint(path)["model"]
+    state, config = load_checkpoint(path)["model"], asdict(model.config)
     try:
-        wanted = asdict(model.config)
-        check_config(state["config"], {name: wanted[name] for name in ("netG", "ngf", "norm", "dropout", "upsample")})
-        for name in ("G_r", "G_s"):
+        check_config(state["config"], {name: config[name] for name in ("netG", "ngf", "norm", "dropout", "upsample")})
+        names = state["networks"] if state["config"] == config else ("G_r", "G_s")
+        for name in names:
             model.networks[name].load_state_dict(state["networks"][name])
     except MISFITS as error:
         raise UsageError(f"--init_from {path} does not fit this run ({first_lines(error)})") from error
-    with contextlib.suppress(*MISFITS):
-        check_config(state["config"], wanted)
-        for name in ("D_r", "D_s"):
-            model.networks[name].load_state_dict(state["networks"][name])
-        log.info("started from the generators and discriminators of %s", path)
-        return
-    log.info("started from the generators of %s; discriminators are new", path)
+    log.info("started from %s of %s", ", ".join(names), path)
 
 
 class TrainedSilNet(NamedTuple):

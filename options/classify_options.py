@@ -8,7 +8,6 @@ from models import PATCH_SIZE, VITS
 from options.parsing import Parser, existing_path, integer, number, refuse, run_name
 from options.shared import BASIC, LATER, add_machine_flags
 from util.files import user_path
-from util.run import load_options
 
 
 def classify_parser() -> Parser:
@@ -50,14 +49,6 @@ def classify_parser() -> Parser:
     machine("save_freq", integer(0), 5000, "steps between saves, also made every 10 minutes")
     machine("continue_train", bool, False, "continue an interrupted study, after its finished trainings", **BASIC)
     return parser
-
-
-def look_up() -> argparse.Namespace:
-    """The parsed command line, if the run is there. Raises UsageError."""
-    opt = parse_classify()
-    if opt.name:
-        load_options(opt.checkpoints_dir / opt.name)
-    return opt
 
 
 def parse_classify(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +20,6 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT = timedelta(minutes=5)  # for all processes to come together
 SAID_AFTER = 10.0  # seconds, then a line says what is waited for
-SEEN_WITHIN = 20.0  # seconds in which a shared disk shows a new file to all machines
 TIMEOUT = timedelta(hours=3)  # of any exchange: the others wait while rank 0 validates or downloads
 
 
@@ -82,13 +80,10 @@ def check_shared(folder: Path) -> None:
         return
     token = [secrets.token_hex(8)]
     dist.broadcast_object_list(token, device=_device())
-    file, unseen = folder / f".seen-{token[0]}", False
+    file = folder / f".seen-{token[0]}"  # a name that no machine can have cached
     if rank() == 0:
         file.touch()
     barrier()
-    end = time.monotonic() + SEEN_WITHIN
-    while not file.exists() and time.monotonic() < end:
-        time.sleep(0.5)
     (unseen,) = any_rank(not file.exists())
     if rank() == 0:
         file.unlink()

@@ -10,13 +10,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-# Those that end a job: a terminal that closes sends SIGHUP, unless nohup has told the process to ignore it, a cluster's manager
-# the others. Windows has some of them.
-STOP_SIGNALS = [getattr(signal, f"SIG{name}", None) for name in ("INT", "TERM", "HUP", "USR1", "USR2", "XCPU")]
+# Those that end a job: a terminal that closes sends SIGHUP, which nohup has the process ignore, a cluster's manager the others.
 STOP_SIGNALS = [
     number
-    for number in STOP_SIGNALS
-    if number and (number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN)
+    for number in signal.valid_signals()
+    if getattr(number, "name", None) in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+    and (number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN)
 ]
 
 

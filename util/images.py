@@ -121,7 +121,7 @@ def read_picture(path: str | os.PathLike) -> Picture:
     except ImageError as error:
         if not of_disk(error):
             raise
-    time.sleep(AGAIN)
+        time.sleep(AGAIN)
     return _read_picture(path)
 
 

@@ -247,7 +247,8 @@ def test_masks_of_one_domain_alone_are_refused_or_with_no_mask_left_out(tmp_path
     root = write_unaligned(tmp_path)
     (root / "trainB_masks").rename(root / "trainB_mask")  # misspelt
     with pytest.raises(
-        UsageError, match="synthetic masks: 3 .*3 real images have none; is .*trainB_mask meant.*--no-mask"
+        UsageError,
+        match="synthetic masks: 3 .*3 real images have none; is .*trainB_mask meant, as trainB_masks.*--no-mask",
     ):
         open_root(root)
     frames = open_root(root, masked=False)

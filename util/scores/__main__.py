@@ -10,8 +10,7 @@ from util.errors import UsageError, parse_or_exit, run_command
 
 def parse_scores(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse argv (None: the command line)."""
-    about = "Print the distance of two folders of images, FID (or FD, of other features) and KID."
-    parser = Parser(prog="python -m util.scores", description=about)
+    parser = Parser(prog="python -m util.scores", description=__doc__.partition(":")[0] + ".")
     parser.add_argument("generated", type=existing_path, metavar="GENERATED", help="folder of generated images")
     parser.add_argument("real", type=existing_path, metavar="REAL", help="folder of real images")
     add = parser.group("scores")
