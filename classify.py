@@ -10,6 +10,7 @@ from pathlib import Path
 from options.classify_options import classify_parser, parse_classify
 from options.test_options import parse_test, test_parser
 from util.errors import UsageError, parse_or_exit, run_command
+from util.run import load_options
 
 if __name__ == "__main__":
     OPT = parse_or_exit(parse_classify)  # before PyTorch is imported, which takes seconds
@@ -21,7 +22,7 @@ from data.labelled_hands import KINDS, PARTS, Pool, Sample, draw_balanced, pools
 from data.splits import SPLIT_FILE, Split, load_split
 from util.files import locked, read_json, write_bytes, write_json
 from util.images import write_png
-from util.run import OPTIONS_FILE, environment, load_options, make_folder, open_run, plain_options, save_options
+from util.run import OPTIONS_FILE, environment, make_folder, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device
 from util.studies.classification import (
     EXPERIMENTS,
