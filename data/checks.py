@@ -75,7 +75,7 @@ def check_masks(frames: Domains, *, masked: bool = True) -> Domains:
         if not set(seen) - {WHOLE} and not any(in_threads(has_alpha, [each.image for each in bare], count=THREADS)):
             part = [each if each.mask_origin else replace(each, mask_origin=WHOLE) for each in part]
         checked[domain] = part
-    keyed = {domain: any(map(_shows_key, evenly(part, FEW))) for domain, part in frames.items()}
+    keyed = {domain: any(map(_shows_key, evenly(part, FEW))) for domain, part in frames.items() if len(frames) > 1}
     if keyed == {"synthetic": False, "real": True}:
         raise UsageError(
             "the real images have the key colour of renders (14, 255, 14), and the synthetic ones have not: are the two folders "
@@ -118,8 +118,16 @@ def _one_sided(bare: str, frames: Domains, origins: dict[str, Counter]) -> str:
 
 
 def _check_classes(frames: list[Frame], domain: str) -> None:
-    """Refuse mask files that hold more classes than hand and background, or none of --mask_values."""
+    """Refuse mask files that hold more classes than hand and background, or none of --mask_values; tell speckled ones."""
     sample = evenly(frames, SAMPLE)
+    outlines = []
+    for frame in (each for each in sample if not each.raw):
+        with contextlib.suppress(ImageError, ValueError):
+            outlines.append(count_contours(hand_of(read_values(frame.mask), frame.mask_values)))
+    if outlines and (middle := statistics.median(outlines)) > SPECKLED:
+        where = "--images", str(sample[0].image.parent), "--masks", str(sample[0].mask.parent)
+        said = f"the {domain} masks look speckled ({middle:.0f} outlines in one, where a hand has a few)"
+        log.warning("%s: %s", said, shell_line(["preprocess_masks.py", *where]))
     classes = [classes_of(frame.mask, frame.mask_values, raw=frame.raw) for frame in sample]
     held = [values for values in classes if values is not None]
     if not held:
@@ -131,13 +139,3 @@ def _check_classes(frames: list[Frame], domain: str) -> None:
     if chosen is not None and not any(covers(chosen, value) for value in together.tolist()):
         shown = ", ".join(map(str, together[:20].tolist()))
         raise UsageError(f"--mask_values: none of these values is in the {domain} masks looked at, which hold {shown}")
-    outlines = []
-    for frame in (each for each in sample if not each.raw):
-        with contextlib.suppress(ImageError, ValueError):
-            outlines.append(count_contours(hand_of(read_values(frame.mask), chosen)))
-    if outlines and (middle := statistics.median(outlines)) > SPECKLED:
-        folders = [frames[0].image.parent, frames[0].mask.parent]
-        command = shell_line(["preprocess_masks.py", "--images", str(folders[0]), "--masks", str(folders[1])])
-        log.warning(
-            "the %s masks look speckled (%d outlines in one, where a hand has a few): %s", domain, middle, command
-        )

@@ -88,9 +88,8 @@ def export_translator(model: Translator, path: Path) -> None:
     example = (torch.zeros(1, 3, 68, 99), torch.ones(1, 1, 68, 99))
     height, width = (torch.export.Dim(side, **SIDES) for side in ("height", "width"))
     with torch.no_grad():
-        program = torch.export.export(
-            net, example, dynamic_shapes=dict.fromkeys(INPUTS, {2: height, 3: width}), strict=False
-        )
+        shapes = dict.fromkeys(INPUTS, {2: height, 3: width})
+        program = torch.export.export(net, example, dynamic_shapes=shapes, strict=False)
     packed = io.BytesIO()
     if onnx:
         names = {"input_names": list(INPUTS), "output_names": ["translated"]}
@@ -103,9 +102,5 @@ def export_translator(model: Translator, path: Path) -> None:
     else:
         torch.export.save(program, packed)
     write_bytes(path, packed.getbuffer(), sync=True)
-    opset = f", opset {OPSET}" if onnx else ""
-    log.info(
-        "exported: %s (image (1, 3, H, W) in [-1, 1], mask (1, 1, H, W): float32, any H and W from 16 up%s)",
-        path,
-        opset,
-    )
+    sizes = f"image (1, 3, H, W), mask (1, 1, H, W), H and W from {SIDES['min']} up"
+    log.info("exported: %s (%s%s)", path, sizes, f", opset {OPSET}" if onnx else "")
