@@ -80,7 +80,9 @@ class GraphedStep:
         self.inputs = {name: value.clone() for name, value in inputs.items()}
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # loaders use CUDA in other threads
+            # Loaders use CUDA in other threads. A recording that fails leaves its own stream the current one.
+            capture = torch.cuda.graph(graph, capture_error_mode="thread_local")
+            with torch.cuda.stream(torch.cuda.current_stream()), capture:
                 before = torch.cuda.memory_reserved(self.model.device)
                 self.losses = self.step(self.inputs, self.inputs["plans"])
         except RuntimeError as error:
