@@ -108,13 +108,8 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         return 0
 
     # Batches
-    hands = UnpairedHands(
-        chosen["train"],
-        crop_size=opt.crop_size,
-        seed=opt.seed,
-        flips=create_task is SilNetTask,
-        crop=task.training_crop(chosen["train"]),
-    )
+    crop = task.training_crop(chosen["train"])
+    hands = UnpairedHands(chosen["train"], crop_size=opt.crop_size, seed=opt.seed, crop=crop)
     place = {"start_step": progress.step, "rank": here.rank, "world_size": here.world_size}
     batches = stream_loader(hands, opt.batch_size, num_workers=opt.num_workers, **place)
 

@@ -71,7 +71,7 @@ LIGHTEST, GROUND = 205, 222  # a repainted hand's mean is at most the first, the
 
 
 def silhouette_crop(hand: Hand, size: int, random: np.random.Generator) -> Hand:
-    """A training crop for SilNet: size x size near the hand, turned, zoomed, and recoloured.
+    """A training crop for SilNet: size x size near the hand, turned, zoomed, recoloured, and mirrored every other time.
 
     SilNet judges what a generator painted, unmasked, on white. Did it know hands by their skin, it would pass over garbage
     beside the hand; did it know the ground by its whiteness, the faintest tint would count as hand. So hands get any colour
@@ -87,7 +87,8 @@ def silhouette_crop(hand: Hand, size: int, random: np.random.Generator) -> Hand:
         image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.4, 1.5))
     if random.random() < 0.3:
         image = image + random.uniform(1, 8) * random.standard_normal(image.shape)
-    return Hand(np.rint(np.clip(image, 0, 255)).astype(np.uint8), hand.mask)
+    hand = Hand(np.rint(np.clip(image, 0, 255)).astype(np.uint8), hand.mask)
+    return flip(hand) if random.random() < 0.5 else hand
 
 
 def _warp(hand: Hand, size: int, random: np.random.Generator) -> Hand:

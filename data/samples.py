@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.crops import Box, centred_box, cut, flip, random_hand_crop, window
+from data.crops import Box, centred_box, cut, random_hand_crop, window
 from data.frames import DOMAINS, Domains, Frame
 from data.hands import Hand, read_hand, read_source
 from data.loader import ordered_items
@@ -51,17 +51,8 @@ class UnpairedHands(Dataset):
     are replaced by the next in the shuffle.
     """
 
-    def __init__(
-        self,
-        frames: Domains,
-        *,
-        crop_size: int,
-        seed: int,
-        flips: bool = False,
-        crop: Crop = random_hand_crop,
-    ) -> None:
-        self.frames, self.crop_size, self.seed = frames, crop_size, seed
-        self.flips, self.crop = flips, crop
+    def __init__(self, frames: Domains, *, crop_size: int, seed: int, crop: Crop = random_hand_crop) -> None:
+        self.frames, self.crop_size, self.seed, self.crop = frames, crop_size, seed, crop
         self._invalid: dict[Frame, str] = {}  # and why
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str | dict]:
@@ -70,8 +61,6 @@ class UnpairedHands(Dataset):
             random = np.random.default_rng((self.seed, 2 + stream, k))
             frame, hand = self._draw(domain, k, sample["skipped"])
             hand = self.crop(hand, self.crop_size, random)
-            if self.flips and random.random() < 0.5:
-                hand = flip(hand)
             sample[domain] = to_tensor(hand.image)
             sample[f"{domain}_mask"] = mask_to_tensor(hand.mask)
             sample[f"{domain}_path"] = str(frame.image)
@@ -123,24 +112,24 @@ TEST_CROP = 256  # pixels: the paper's size for validation and test (section IV.
 
 class Region(NamedTuple):
     """A part of a frame. image, mask: as in Hand; box: where it lies in the frame as read; origin: where the mask is
-    from; source: the file's own pixels (H, W, 3 or 4), where they were asked for."""
+    from; source: the file's own pixels (H, W, 3 or 4)."""
 
     image: np.ndarray
     mask: np.ndarray
     box: Box
     origin: str
-    source: np.ndarray | None = None
+    source: np.ndarray
 
 
 class HandRegions(Dataset):
     """Region i is of frame i. In place of a frame that cannot be read stands the ImageError that says why.
 
-    crop: side of the square around the hand's centre; None: the whole frame. keep_source: with the file's own pixels.
+    crop: side of the square around the hand's centre; None: the whole frame.
     skipped: {index: reason} of those that `readable` met so far; origins: how many masks came from where.
     """
 
-    def __init__(self, frames: list[Frame], *, crop: int | None = TEST_CROP, keep_source: bool = False) -> None:
-        self.frames, self.crop, self.keep_source = frames, crop, keep_source
+    def __init__(self, frames: list[Frame], *, crop: int | None = TEST_CROP) -> None:
+        self.frames, self.crop = frames, crop
         self.skipped: dict[int, str] = {}
         self.origins: Counter[str] = Counter()
 
@@ -155,10 +144,8 @@ class HandRegions(Dataset):
         hand, pixels = source.hand(), source.pixels
         height, width = hand.mask.shape
         box = centred_box(hand.mask, self.crop, self.crop) if self.crop else (0, 0, width, height)
-        if self.crop:
-            white = [np.iinfo(pixels.dtype).max] * 3 + [0] * (pixels.shape[2] - 3)  # transparent, beyond the image
-            hand, pixels = cut(hand, box), window(pixels, box, beyond=white)
-        return Region(hand.image, hand.mask, box, source.origin, pixels if self.keep_source else None)
+        white = [np.iinfo(pixels.dtype).max] * 3 + [0] * (pixels.shape[2] - 3)  # transparent, beyond the image
+        return Region(*cut(hand, box), box, source.origin, window(pixels, box, beyond=white))
 
     def files(self, index: int) -> list[Path]:
         """The image file of region `index`."""

@@ -258,7 +258,7 @@ class HGAN:
             net.load_state_dict(state["networks"][name])
         for name, optimizer in (("G", self.optimizer_G), ("D", self.optimizer_D)):
             load_optimizer(optimizer, state["optimizers"][name])
-        self.learning_rate = float(self.optimizer_G.param_groups[0]["lr"])
+        self.learning_rate = float(state["optimizers"]["G"]["param_groups"][0]["lr"])
         load_scaler(self.scaler, state["scaler"])
         self.pool_r.load_state_dict(state["pools"]["r"], self.device)
         self.pool_s.load_state_dict(state["pools"]["s"], self.device)

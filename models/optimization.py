@@ -50,18 +50,13 @@ def step_if_finite(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScale
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """Load the moments, in the memory format of their parameters, and the learning rates; other settings stay.
+    """Load the moments, in the memory format of their parameters; learning rates and other settings stay.
 
-    A run may go on on another device. A stored moment keeps its strides, channels-last from CUDA; a fused step on a
-    contiguous parameter would then pair its elements with the wrong weights. Settings such as `capturable` depend on this
-    device.
+    A run may go on on another device, on which settings such as `capturable` depend. A stored moment keeps its strides,
+    channels-last from CUDA; a fused step on a contiguous parameter would then pair its elements with the wrong weights.
     """
-    groups = []
-    for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
-        rate = saved["lr"]
-        if isinstance(group["lr"], Tensor):
-            rate = torch.full_like(group["lr"], float(rate))
-        groups.append({**saved, **group, "params": saved["params"], "lr": rate})
+    pairs = zip(optimizer.param_groups, state["param_groups"], strict=True)
+    groups = [{**group, "params": saved["params"]} for group, saved in pairs]
     optimizer.load_state_dict({**state, "param_groups": groups})
     for parameter, values in optimizer.state.items():
         for name, value in values.items():

@@ -122,9 +122,7 @@ class HandSegmenter(Supervised):
         return {"silnet": {"config": self.config, "network": self.average.module.state_dict()}}
 
     def load_state_dict(self, state: dict) -> None:
-        lr = self.optimizer.param_groups[0]["lr"]  # that of the options, which may have changed
         super().load_state_dict(state)
-        self.optimizer.param_groups[0]["lr"] = lr
         self.average.module.load_state_dict(state["silnet"]["network"])
         self.average.n_averaged.copy_(state["updates"])
 

@@ -184,7 +184,7 @@ def test_what_is_kept_outside_the_hand_is_kept_to_the_last_bit(tmp_path, depth, 
     pixels = np.random.default_rng(0).integers(0, np.iinfo(depth).max, (64, 64, channels), dtype=depth)
     write_png(tmp_path / "a.png", pixels)
     write_png(tmp_path / "a_mask.png", MASK)
-    region = HandRegions(frames_in_folder(tmp_path), crop=crop, keep_source=True)[0]
+    region = HandRegions(frames_in_folder(tmp_path), crop=crop)[0]
     assert (region.image[~region.mask] == 255).all()  # what the network sees
     painted = np.full(region.image.shape, 77, np.uint8)
     kept = compose(painted, region, "keep")

@@ -22,6 +22,7 @@ from options.test_options import test_parser
 from util.files import read_json
 from util.images import read_mask, read_rgb
 from util.runtime import resolve_device
+from util.scores.appearance import distance_inside
 from util.scores.distances import Difference, frechet_difference, kernel_difference, mean_difference
 from util.scores.features import extract_features
 from util.studies.classification import called_real, wilson_interval
@@ -237,8 +238,7 @@ def sharpness(image: np.ndarray, mask: np.ndarray, *, margin: int = 4) -> float:
 
 def deep_inside(mask: np.ndarray, margin: int) -> np.ndarray:
     """bool (H, W): the pixels more than `margin` pixels inside the mask; the image's border counts as an outline."""
-    eroded = cv2.erode(np.pad(mask.astype(np.uint8), 1), np.ones((3, 3), np.uint8), iterations=margin)
-    return eroded[1:-1, 1:-1] > 0
+    return distance_inside(np.pad(mask, 1))[1:-1, 1:-1] > margin
 
 
 def classifier_claims(opt: Namespace) -> list[Claim]:

@@ -137,7 +137,7 @@ def translate_split(
     tested = Tested(name, results_folder(opt, name), domains)
     open_folder(tested.folder, None)
     crop = TEST_CROP if opt.crop else None
-    sources = HandRegions(write.in_path_order(frames[domain]), crop=crop, keep_source=True)
+    sources = HandRegions(write.in_path_order(frames[domain]), crop=crop)
     targets = HandRegions(write.in_path_order(frames[other]), crop=crop)
     if silnet and run.extend_colors:
         log.warning("%s was trained with extend_colors: shape scores also see what it paints beside hands", name)
@@ -198,7 +198,7 @@ def translate_folder(opt: Namespace, name: str, model: Translator) -> None:
     frames = check_masks({"--input": frames})["--input"]
     if reading.load_scale != 1:
         log.info("images are scaled by %g, as in training; --load_scale 1 leaves their size", reading.load_scale)
-    regions = HandRegions(frames, crop=TEST_CROP if opt.crop else None, keep_source=True)
+    regions = HandRegions(frames, crop=TEST_CROP if opt.crop else None)
     tested = Tested(name, results_folder(opt, name), DOMAINS if opt.direction == "StoR" else DOMAINS[::-1])
     open_folder(tested.folder, opt.input)
     translate_regions(opt, model, regions, tested)

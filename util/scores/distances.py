@@ -86,15 +86,15 @@ def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return base * base * base
 
 
-def floor(real: np.ndarray, *, seed: int = 0, splits: int = 4) -> float:
-    """The Frechet distance between two random halves of the real set, averaged over `splits` such cuts.
+def floor(real: np.ndarray, *, seed: int = 0) -> float:
+    """The Frechet distance between two random halves of the real set, averaged over four such cuts.
 
     A perfect translator would not score lower. As halves are small, and so biased upwards, the true floor is somewhat
     lower. Raises UsageError below four images.
     """
     real = checked_features(real, least=LEAST_IMAGES)
     random, half = np.random.default_rng(seed), len(real) // 2
-    orders = [random.permutation(len(real)) for _ in range(splits)]
+    orders = [random.permutation(len(real)) for _ in range(4)]
     return float(np.mean([frechet(real[order[:half]], real[order[half : 2 * half]]) for order in orders]))
 
 
@@ -131,7 +131,7 @@ def bootstrap_interval(
     return max(low, 0.0), high
 
 
-def _frechet_draws(real: np.ndarray, *fakes: np.ndarray, rounds: int, seed: int, rank: int) -> np.ndarray:
+def _frechet_draws(real: np.ndarray, *fakes: np.ndarray, rounds: int, seed: int = 0, rank: int = 64) -> np.ndarray:
     """The distance of each of `fakes` to `real` in each resample, (rounds, len(fakes)).
 
     It is taken in the `rank` leading principal directions, where nearly all of its spread lies: a matter of milliseconds.
@@ -172,21 +172,17 @@ def checked_features(features: np.ndarray, *, least: int) -> np.ndarray:
     return np.asarray(features, np.float64)
 
 
-def frechet_difference(
-    real: np.ndarray, a: np.ndarray, b: np.ndarray, *, rounds: int = 1000, seed: int = 0, rank: int = 64
-) -> Difference:
+def frechet_difference(real: np.ndarray, a: np.ndarray, b: np.ndarray, *, rounds: int = 1000) -> Difference:
     """The Frechet distance of `a` to `real` less that of `b`, where row i of `a` and of `b` come from one source image.
 
     Each resample draws the real images once and the sources once, for both sides: what a choice of images does to both
     distances alike cancels.
     """
-    draws = _frechet_draws(real, a, b, rounds=rounds, seed=seed, rank=rank)
+    draws = _frechet_draws(real, a, b, rounds=rounds)
     return Difference(frechet(real, a) - frechet(real, b), draws[:, 0] - draws[:, 1])
 
 
-def kernel_difference(
-    real: np.ndarray, a: np.ndarray, b: np.ndarray, *, rounds: int = 1000, seed: int = 0
-) -> Difference:
+def kernel_difference(real: np.ndarray, a: np.ndarray, b: np.ndarray, *, rounds: int = 1000) -> Difference:
     """The same for KID, as the unbiased squared MMD of all images; the term of the real images alone cancels."""
     real, a, b = (checked_features(side, least=2) for side in (real, a, b))
     within = kernel(a, a) - kernel(b, b)
@@ -200,7 +196,7 @@ def kernel_difference(
         return float(in_fake @ within @ in_fake / pairs - mean_across)
 
     estimate = difference(np.ones(len(real)), np.ones(len(a)))
-    return Difference(estimate, np.array([difference(*draw) for draw in resamples(len(real), len(a), rounds, seed)]))
+    return Difference(estimate, np.array([difference(*draw) for draw in resamples(len(real), len(a), rounds, seed=0)]))
 
 
 def mean_difference(a: np.ndarray, b: np.ndarray, *, rounds: int = 2000, seed: int = 0) -> Difference:
