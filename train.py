@@ -30,9 +30,9 @@ from util import distributed
 from util.files import LOCK_FILE, locked
 from util.run import LATEST, environment, find_checkpoint, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device, seed_everything
-from util.training.checkpoints import Progress, resume, save_latest
+from util.training.checkpoints import Progress, Schedule, resume, save_latest
 from util.training.logger import RunLogger, setup_logging
-from util.training.loop import Schedule, fit
+from util.training.loop import fit
 from util.training.tasks import SilNetTask, TranslatorTask, display_hands
 
 log = logging.getLogger("train")
@@ -140,14 +140,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         counts = " and ".join(f"{len(part)} {domain}" for domain, part in chosen["train"].items())
         log.info("%s images to train on; %d steps of %d a domain", counts, schedule.total_steps, images_per_step)
         log.info("%s", shlex.join(["tensorboard", "--logdir", str(folder)]))
-        logger = RunLogger(
-            folder,
-            first_step=progress.step,
-            total_steps=schedule.total_steps,
-            steps_per_epoch=schedule.steps_per_epoch,
-            images_per_step=images_per_step,
-            repeats_validation=progress.validation_due,
-        )
+        logger = RunLogger(folder, schedule, progress, images_per_step=images_per_step)
         logger.options(plain_options(opt))
     if progress.step == 0:
         save_latest(folder, model, progress)  # from here on there is always something to continue from

@@ -6,8 +6,8 @@ import torch
 from helpers import CPU
 
 from util import distributed
-from util.training.checkpoints import Progress
-from util.training.loop import Schedule, fit
+from util.training.checkpoints import Progress, Schedule
+from util.training.loop import fit
 
 
 class Drawing:

@@ -12,15 +12,15 @@ from util.checkpoint_file import load_checkpoint
 from util.errors import RunError, Stopped
 from util.training import logger as logging_
 from util.training import loop
-from util.training.checkpoints import Progress, resume
+from util.training.checkpoints import Progress, Schedule, resume
 from util.training.logger import RunLogger
 
-LENGTH = {"total_steps": 8, "steps_per_epoch": 2, "images_per_step": 1}
+LENGTH = Schedule(total_steps=8, steps_per_epoch=2, log_every=1)
 
 
 @pytest.fixture
 def logger(tmp_path):
-    with RunLogger(tmp_path, first_step=0, **LENGTH) as logger:
+    with RunLogger(tmp_path, LENGTH, Progress(), images_per_step=1) as logger:
         yield logger
 
 
@@ -100,8 +100,7 @@ def test_a_validation_follows_a_save_and_a_kill_in_it_changes_nothing_in_the_end
 
         model = Drawing()
         progress = resume(folder, model)
-        repeats = {"first_step": progress.step, "repeats_validation": progress.validation_due}
-        with RunLogger(folder, **LENGTH, **repeats) as logger:
+        with RunLogger(folder, LENGTH, progress, images_per_step=1) as logger:
             train(model, folder, 8, validate_every=2, validate=validate, progress=progress, logger=logger)
 
     for folder in runs:

@@ -17,7 +17,7 @@ from helpers import ROOT, TINY, build, make_batch, run_ranks, same, start_call, 
 from models.features.vgg16 import load_vgg16
 from util import distributed
 from util.checkpoint_file import load_checkpoint
-from util.training.checkpoints import resume
+from util.training.checkpoints import Schedule, resume
 from util.training.logger import RunLogger
 
 MODELS = ("mshgan4", "pixcyclegan4")
@@ -98,8 +98,8 @@ def draw(folder: Path, steps: int, signal_at: int = 0) -> None:
     distributed.start(here, CPU)
     model = Drawing(at=signal_at if here.rank == 1 else 0, act=lambda: os.kill(os.getpid(), signal.SIGTERM))
     progress = resume(folder, model)
-    length = {"first_step": progress.step, "total_steps": steps, "steps_per_epoch": 2, "images_per_step": 1}
-    logger = None if here.rank else RunLogger(folder, **length)
+    schedule = Schedule(total_steps=steps, steps_per_epoch=2, log_every=3)
+    logger = None if here.rank else RunLogger(folder, schedule, progress, images_per_step=1)
     train(model, folder, steps, progress=progress, logger=logger)
     distributed.finish()
 

@@ -18,15 +18,16 @@ from helpers import start_call, wait
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from util import workers
+from util.training.checkpoints import Progress, Schedule
 from util.training.logger import RunLogger, read_log, setup_logging
 from util.workers import progress
 
 LOSSES = {f"{player}_{part}": 123.456 for player in "GD" for part in ("gan", "cycle", "identity", "r", "s", "r_real")}
 
 
-def logger_in(folder: Path, **changes: object) -> RunLogger:
-    length = {"first_step": 0, "total_steps": 20, "steps_per_epoch": 10, "images_per_step": 1}
-    return RunLogger(folder, **(length | changes))
+def logger_in(folder: Path, progress: Progress | None = None, images: int = 1, **changes: int) -> RunLogger:
+    schedule = Schedule(**({"total_steps": 20, "steps_per_epoch": 10, "log_every": 1} | changes))
+    return RunLogger(folder, schedule, progress or Progress(), images_per_step=images)
 
 
 def run_logger(folder: Path) -> None:
@@ -114,7 +115,7 @@ def test_piped_progress_is_a_line_now_and_then(caplog, monkeypatch):
 def test_time_left_counts_validation_and_the_rate_does_not(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("util.training.logger.time.perf_counter", lambda: now[0])
-    with logger_in(tmp_path, images_per_step=4) as logger:
+    with logger_in(tmp_path, images=4) as logger:
         now[0] += 40  # the first step's
         logger.advance()
         assert logger.time_left() == "?"
@@ -148,6 +149,6 @@ def test_a_log_goes_on_without_what_is_repeated(tmp_path):
     lines = [{"step": 1, "seconds": 1}, {"step": 2, "seconds": 1}, {"step": 2, "fd": 5}, {"step": 3, "seconds": 1}]
     for repeats, kept in ((False, 3), (True, 2)):
         (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 4, "se')
-        with logger_in(tmp_path, first_step=2, repeats_validation=repeats):
+        with logger_in(tmp_path, Progress(2, validation_due=repeats)):
             pass
         assert read_log(tmp_path) == lines[:kept]

@@ -5,9 +5,9 @@ from pathlib import Path
 from data.labelled_hands import HandsOnBackgrounds
 from data.loader import stream_loader
 from models.supervised import Supervised
-from util.training.checkpoints import Progress
+from util.training.checkpoints import Progress, Schedule
 from util.training.logger import RunLogger
-from util.training.loop import Schedule, fit
+from util.training.loop import fit
 
 
 def train(
@@ -28,7 +28,6 @@ def train(
     loader = stream_loader(stream, batch_size, num_workers=num_workers, start_step=start.step)
     folder.mkdir(parents=True, exist_ok=True)
     plan = Schedule(steps_per_epoch=max(1, round(len(stream) / batch_size)), **schedule)
-    steps = {"first_step": start.step, "total_steps": plan.total_steps, "steps_per_epoch": plan.steps_per_epoch}
-    with RunLogger(folder, **steps, images_per_step=batch_size, board=board) as logger:
+    with RunLogger(folder, plan, start, images_per_step=batch_size, board=board) as logger:
         run = {"folder": folder, "device": net.device, "seed": seed}
         fit(net, iter(loader), **run, schedule=plan, progress=start, logger=logger)

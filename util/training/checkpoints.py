@@ -1,4 +1,4 @@
-"""The checkpoints of a run: latest.pt to go on from, best.pt to use, epoch_N.pt to keep."""
+"""How far a run has come and is to go, and its checkpoints: latest.pt to go on from, best.pt to use, epoch_N.pt to keep."""
 
 import logging
 import math
@@ -36,6 +36,23 @@ class Progress:
     step: int = 0
     best_score: float = math.inf
     validation_due: bool = False
+
+
+@dataclass(kw_only=True)
+class Schedule:
+    """How long and how often, in steps; 0 means never."""
+
+    total_steps: int
+    steps_per_epoch: int
+    log_every: int
+    display_every: int = 0
+    save_every: int = 0
+    snapshot_every: int = 0
+    validate_every: int = 0
+
+    def at(self, step: int, every: int) -> bool:
+        """Whether something done every `every` steps, and at the end, is due after this step."""
+        return every > 0 and (step == self.total_steps or step % every == 0)
 
 
 def resume(folder: Path, model: Trainable) -> Progress:

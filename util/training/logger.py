@@ -19,6 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from util.errors import RunError
 from util.files import as_utf8, strict, write_bytes
 from util.images import write_png
+from util.training.checkpoints import Progress, Schedule
 
 try:
     import resource
@@ -88,33 +89,23 @@ class LossMeter:
 
 
 class RunLogger(contextlib.ExitStack):
-    """Writes a run's numbers and pictures; `with` closes it.
-
-    repeats_validation: the validation of first_step is done again. board: TensorBoard's folder (default: folder/tensorboard).
-    """
+    """Writes the numbers and pictures of a run from `progress` on; `with` closes it. board: TensorBoard's folder (default:
+    folder/tensorboard)."""
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        first_step: int,
-        total_steps: int,
-        steps_per_epoch: int,
-        images_per_step: int,
-        repeats_validation: bool = False,
-        board: Path | None = None,
+        self, folder: Path, schedule: Schedule, progress: Progress, *, images_per_step: int, board: Path | None = None
     ) -> None:
         super().__init__()
-        self.folder, self.steps_per_epoch, self.images_per_step = folder, steps_per_epoch, images_per_step
-        self.total_steps, self.step = total_steps, first_step
-        _drop_repeated(folder, first_step, repeats_validation)
+        self.folder, self.images_per_step, self.step = folder, images_per_step, progress.step
+        self.total_steps, self.steps_per_epoch = schedule.total_steps, schedule.steps_per_epoch
+        _drop_repeated(folder, progress)
         self._log = self.enter_context(open(folder / LOG_FILE, "a", encoding="utf-8"))
         board = board or folder / "tensorboard"
-        self._board = self.enter_context(SummaryWriter(str(board), purge_step=first_step + 1))
+        self._board = self.enter_context(SummaryWriter(str(board), purge_step=self.step + 1))
         shown = {"disable": None, "dynamic_ncols": True, "bar_format": BAR}  # None: only on a terminal
-        self._bar = self.enter_context(tqdm(total=total_steps, initial=first_step, **shown))
+        self._bar = self.enter_context(tqdm(total=self.total_steps, initial=self.step, **shown))
         self.enter_context(logging_redirect_tqdm())
-        self._since, self._since_step = time.perf_counter(), first_step
+        self._since, self._since_step = time.perf_counter(), self.step
         self._paced_from: tuple[int, float] | None = None  # a step and when it ended
 
     def advance(self) -> None:
@@ -206,9 +197,9 @@ def read_log(run: Path) -> list[dict]:
     return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("step"), int)]
 
 
-def _drop_repeated(run: Path, step: int, repeats_validation: bool) -> None:
+def _drop_repeated(run: Path, progress: Progress) -> None:
     """Remove the lines of what a resumed run repeats, and a last line that is incomplete."""
-    kept = [entry for entry in read_log(run) if entry["step"] <= step]
-    if repeats_validation:
-        kept = [entry for entry in kept if entry["step"] < step or "seconds" in entry]
+    kept = [entry for entry in read_log(run) if entry["step"] <= progress.step]
+    if progress.validation_due:
+        kept = [entry for entry in kept if entry["step"] < progress.step or "seconds" in entry]
     write_bytes(run / LOG_FILE, "".join(json.dumps(entry) + "\n" for entry in kept).encode())

@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from data.loader import on_device
 from util import distributed
 from util.errors import STOP_SIGNALS, Stopped, UsageError
 from util.runtime import seed_step
-from util.training.checkpoints import Progress, Trainable, save_if_best, save_latest, save_snapshot
+from util.training.checkpoints import Progress, Schedule, Trainable, save_if_best, save_latest, save_snapshot
 from util.training.logger import LossMeter, RunLogger
 
 log = logging.getLogger(__name__)
@@ -23,23 +22,6 @@ log = logging.getLogger(__name__)
 Validate = Callable[[], tuple[dict[str, float], float]]  # () -> (scores to log, the one to minimise)
 Display = Callable[[], dict[str, np.ndarray]]  # () -> {name: uint8 (H, W, 3) picture}
 SAVE_SECONDS = 600  # between two saves of latest.pt, at most
-
-
-@dataclass(kw_only=True)
-class Schedule:
-    """How long and how often, in steps; 0 means never."""
-
-    total_steps: int
-    steps_per_epoch: int
-    log_every: int
-    display_every: int = 0
-    save_every: int = 0
-    snapshot_every: int = 0
-    validate_every: int = 0
-
-    def at(self, step: int, every: int) -> bool:
-        """Whether something done every `every` steps, and at the end, is due after this step."""
-        return every > 0 and (step == self.total_steps or step % every == 0)
 
 
 @contextmanager
