@@ -11,11 +11,10 @@ from util.errors import Stopped, UsageError, parse_or_exit, run_command
 if __name__ == "__main__":
     OPT = parse_or_exit(look_up)  # before PyTorch is imported, which takes seconds
 
-from data.demo import is_demo
 from models.export import export_translator
 from models.features.registry import load_feature_net
 from models.load import TrainedSilNet, Translator, load_silnet
-from util.results.selection import data_roots, frames_to_test, limited, split_frames, way
+from util.results.selection import frames_to_test, limited, split_frames, way
 from util.results.translate import translate_folder, translate_split
 from util.results.write import write_comparison
 from util.runtime import resolve_amp, resolve_device, seed_everything
@@ -87,15 +86,8 @@ def study_downstream(opt: argparse.Namespace, models: dict[str, Translator]) -> 
     """The downstream study of each run; see util.studies.downstream. Returns the exit status."""
     for name, model in models.items():
         run = model.options
-        roots = data_roots(opt, run)
         train = split_frames(opt, name, run, phase="train")
         test = limited(opt, name, split_frames(opt, name, run, phase="test"), run.seed)
-        elsewhere = roots["synth_root"] or roots["real_root"]
-        if opt.downstream == "keypoints" and (elsewhere or not is_demo(roots["dataroot"])):
-            raise UsageError(
-                "--downstream keypoints needs joints of real hands, and only the demo has them, not the data of "
-                f"{name} ({roots['real_root'] or roots['dataroot']}); use --downstream segmentation or a demo run"
-            )
         folder = opt.results_dir / name / "downstream" / opt.downstream
         try:
             table = study(opt, model, train, test, folder=folder)

@@ -6,7 +6,7 @@ hand, pasted by the same code and filled with a background. Only skin tells the 
 brightened and made noisy together, as one photograph would be.
 
 Every random choice is drawn from (seed, k) before the hand is looked at, so that item k of equally long sets has the
-same background, decoy, motion and noise.
+same background, decoy, motion, augmentation and noise.
 """
 
 import math
@@ -66,6 +66,17 @@ def move(cutout: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray,
     return moved[..., :3], moved[..., 3:] / 255
 
 
+def augmented(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Colour, contrast, amplitude spectrum (three bands of it) and blur of a float32 (S, S, 3) in [0, 255], changed at random: what
+    any training set would get, so that translation is not praised for what costs nothing."""
+    coarse, middle = (cv2.GaussianBlur(picture, (0, 0), sigma) for sigma in (3.0, 1.0))
+    strengths = np.exp(rng.uniform(-0.7, 0.7, 2)).astype(np.float32)
+    picture = coarse + strengths[0] * (middle - coarse) + strengths[1] * (picture - middle)
+    gains, contrast, light = rng.uniform(0.8, 1.2, 3), rng.uniform(0.7, 1.3), rng.uniform(-30, 30)
+    picture = (picture * gains.astype(np.float32) - 128) * np.float32(contrast) + np.float32(128 + light)
+    return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.2, 1.2)).clip(0, 255)
+
+
 def photograph(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Brightness, blur and noise over the whole of a float32 (S, S, 3) in [0, 255]; returns uint8."""
     gain, blur, noise = rng.uniform((0.85, 0.2, 0), (1.15, 0.8, 4))
@@ -106,6 +117,7 @@ class AnnotatedHands(HandsOnBackgrounds):
         picture += opacity * (filling - picture)
         colours, opacity = move(hand.cutout, hand_motion, size)
         picture = colours + (1 - opacity) * picture
+        picture = augmented(picture, rng) if self.train else picture
 
         joints, seen = np.zeros((N_JOINTS, 2)), np.zeros(N_JOINTS, bool)
         if hand.joints is not None:

@@ -10,7 +10,7 @@ from helpers import CPU, draw_hand
 
 import test as test_script
 from data import annotated_hands as annotated
-from data.annotated_hands import AnnotatedHands, background_bank, cut_out, motion_matrix, move, photograph
+from data.annotated_hands import AnnotatedHands, augmented, background_bank, cut_out, motion_matrix, move, photograph
 from data.hands import Hand
 from data.joints import read_joints
 from data.loader import collate
@@ -19,6 +19,7 @@ from models.supervised import SIGMA, TASKS, DownstreamNet, keypoint_loss, locate
 from options.test_options import parse_test
 from util.images import ImageError, read_rgb
 from util.runtime import Amp
+from util.studies import downstream
 from util.studies.downstream import OUTLINE, draw, gap_closed, predict, score
 
 
@@ -106,7 +107,7 @@ def test_only_the_hand_differs_between_sets():
     a, b = (AnnotatedHands(hands, background=bank, seed=3, train=True) for hands in (first, second))
     for k in (0, 5):
         assert torch.equal(a[k]["mask"], b[k]["mask"]) and torch.equal(a[k]["image"], a[k]["image"])
-        far = torch.nn.functional.max_pool2d(a[k]["mask"], 9, 1, 4)[0] == 0  # beyond the blur of the outline
+        far = torch.nn.functional.max_pool2d(a[k]["mask"], 49, 1, 24)[0] == 0  # beyond the blur of the outline
         assert far.any() and torch.equal(a[k]["image"][:, far], b[k]["image"][:, far])
         assert not torch.equal(a[k]["image"], b[k]["image"])
     other = AnnotatedHands(first, background=bank, seed=4, train=True)
@@ -121,6 +122,15 @@ def test_parts_share_no_background():
     for seed in range(5):  # whatever the background, a photograph of it keeps its mean
         taken = photograph(np.full((64, 64, 3), 100, np.float32), np.random.default_rng(seed))
         assert taken.dtype == np.uint8 and 84 < taken.mean() < 116
+
+
+def test_augmentation_changes_colour_contrast_and_bands_but_moves_nothing():
+    hand, spot = dotted_hand()
+    pictures = [augmented(hand.image.astype(np.float32), np.random.default_rng(seed)) for seed in range(20)]
+    assert all(np.abs(brightest(each) - spot).max() < 0.5 for each in pictures)
+    means, spreads = (np.array([f(each, axis=(0, 1)) for each in pictures]) for f in (np.mean, np.std))
+    assert means.std(0).min() > 10 and np.ptp(means[:, 0] - means[:, 2]) > 10 and spreads.max() > 1.5 * spreads.min()
+    assert min(map(np.min, pictures)) >= 0 and max(map(np.max, pictures)) <= 255
 
 
 def test_unreadable_joints_are_named(tmp_path):
@@ -188,25 +198,41 @@ def test_a_study_from_the_command_line(task, demo_run, tmp_path, run_main):
     assert run_main(test_script.main, *flags)[0] == 0
     folder = tmp_path / "run" / "downstream" / task
     table, metrics = (folder / "table.md").read_text(), json.loads((folder / "metrics.json").read_text())
-    assert all(label in table for label in ("(a) synthetic", "(b) translated", "(c) real"))
+    assert all(label in table for label in ("(a) synthetic", "(b) translated", "(a) and (b)", "(c) real"))
     assert set(metrics["scores"]) == ({"iou"} if task == "segmentation" else {"pck", "error"})
     for name, parts in metrics["scores"].items():
-        assert list(parts) == ["synthetic", "translated", "real"]
+        assert list(parts) == ["synthetic", "translated", "both", "real"]
         for part in parts.values():
             assert len(part["values"]) == 2 and part["mean"] == pytest.approx(np.mean(part["values"]))
         assert metrics["gap_closed"][name]["verdict"] in table
     assert (metrics["train_images"], metrics["test_images"]) == (4, 2)  # 7 real hands less 3
-    height, width, _ = read_rgb(folder / "samples.png").shape  # two rows of five pictures
+    height, width, _ = read_rgb(folder / "samples.png").shape  # two rows of six pictures
     assert 600 <= width <= 1280 and width / 5 < height < width
-    assert len(list((folder / "runs").glob("*/log.jsonl"))) == 6 and not list((folder / "runs").rglob("*.pt"))
+    assert len(list((folder / "runs").glob("*/log.jsonl"))) == 8 and not list((folder / "runs").rglob("*.pt"))
 
     again = run_main(test_script.main, *flags)  # replaces the first, with the same figures
     assert again[0] == 0 and json.loads((folder / "metrics.json").read_text()) == metrics
 
 
-def test_keypoints_need_joints(fit, tmp_path, run_main):
+def test_keypoints_of_photographs_are_the_tracker_s(fit, tmp_path, run_main, monkeypatch):
     assert fit("--max_steps", 1)[0] == 0
-    flags = (*RUN, tmp_path, "--results_dir", tmp_path, *SMALL)
-    status, message = run_main(test_script.main, *flags, "--downstream", "keypoints")
-    assert status == 2 and "only the demo has them" in message and "--downstream segmentation" in message
-    assert run_main(test_script.main, *flags, "--downstream", "segmentation")[0] == 0
+    flags = (*RUN, tmp_path, "--results_dir", tmp_path, *SMALL, "--downstream")
+    status, message = run_main(test_script.main, *flags, "keypoints")  # all joints of this tree are one point
+    assert status == 2 and "--camera FX FY CX CY" in message
+    camera, looks = ("--camera", 20, 20, 30, 30), []
+
+    def track(image: np.ndarray, blur: float):
+        looks.append(image)
+        return None if len(looks) == 2 else (np.full((21, 2), 128.0), 0.95 if len(looks) % 3 else 0.4)
+
+    monkeypatch.setattr(downstream, "load_tracker", lambda: track)
+    status, message = run_main(test_script.main, *flags, "keypoints", *camera)
+    assert status == 0, message
+    folder = tmp_path / "run" / "downstream" / "keypoints"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    numbers = np.arange(1, len(looks) + 1)
+    assert metrics["labels"] == "tracker" and "tracker" in (folder / "table.md").read_text()
+    assert (
+        metrics["test_images"] + metrics["train_images"] <= ((numbers % 3 > 0) & (numbers != 2)).sum()
+    )  # those it is sure of
+    assert run_main(test_script.main, *flags, "segmentation")[0] == 0

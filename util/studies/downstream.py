@@ -1,24 +1,23 @@
-"""The downstream study: train on synthetic, translated and real hands in turn, and test each network on real hands."""
+"""The downstream study: train on synthetic hands, on translated ones, on both, and on real ones, and test on real hands."""
 
 import logging
 import random
 import shutil
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from data.annotated_hands import AnnotatedHand, AnnotatedHands, background_bank, cut_out
-from data.demo import CAMERA
-from data.frames import Domains, Frame
+from data.frames import DOMAINS, Domains, Frame
 from data.hands import Hand
-from data.joints import draw_skeleton, joint_file, project, read_joints
+from data.joints import draw_skeleton, joint_file, joints_in
 from data.listing import WHOLE
 from data.loader import ordered_batches, to_device
 from data.masks import iou
-from data.samples import HandRegions, readable
+from data.samples import HandRegions, Region, readable
 from models.load import Translator
 from models.supervised import DownstreamNet
 from util.drawing import draw_outline, evenly, fit, sheet
@@ -26,16 +25,22 @@ from util.errors import UsageError
 from util.files import write_bytes, write_json
 from util.images import to_uint8, write_png
 from util.results.pages import table
+from util.results.selection import data_roots, joint_camera
 from util.run import LATEST
 from util.runtime import seed_everything
+from util.scores.tracker import load_tracker
 from util.studies import train
 from util.workers import progress
 
 log = logging.getLogger(__name__)
 
+FindJoints = Callable[[Frame, Region], np.ndarray | None]
+"""A frame and its region -> joints (21, 2) in the region's pixels; None where they are not known."""
+
 SAMPLES = 6  # rows of samples.png
 TEST_SEED = 0  # every network is tested on the same pictures
-SETS = {"synthetic": "(a) synthetic", "translated": "(b) translated", "real": "(c) real"}
+SETS = {"synthetic": "(a) synthetic", "translated": "(b) translated", "both": "(a) and (b)", "real": "(c) real"}
+SURE = 0.9  # the tracker's least score of a photograph whose joints it labels
 SHOWN = 160  # pixels: side of a picture in samples.png
 OUTLINE = (255, 60, 150)  # of what is taken for hand: a colour that hands and rooms do not have
 PCK_SHARE = 0.05  # of the picture's side, within which a joint counts as correct
@@ -53,8 +58,9 @@ def study(opt: Namespace, model: Translator, train_frames: Domains, test_frames:
     hands, and util.errors.Stopped on SIGINT and SIGTERM.
     """
     shutil.rmtree(folder, ignore_errors=True)  # an earlier study
-    hands = training_hands(opt, model, train_frames)
-    tested = real_hands(opt, test_frames["real"])
+    find_joints = joint_finders(opt, model, train_frames)
+    hands = training_hands(opt, model, train_frames, find_joints)
+    tested = real_hands(opt, test_frames["real"], find_joints["real"])
     if not (hands["real"] and tested):
         raise UsageError("no hands with labels are left to train on, or to test; check --dataroot and --test_size")
     size, measures = opt.downstream_size, MEASURES[opt.downstream]
@@ -75,8 +81,12 @@ def study(opt: Namespace, model: Translator, train_frames: Domains, test_frames:
                 log.info("%s on real hands: %.4g", measures[name][0], value)
             shown.setdefault(part, predicted)  # of the first seed
 
-    gaps = {name: gap_closed(*sets.values(), sign=measures[name][2]) for name, sets in scores.items()}
+    gaps = {
+        name: gap_closed(*(sets[part] for part in ("synthetic", "translated", "real")), sign=measures[name][2])
+        for name, sets in scores.items()
+    }
     counts = {"train_images": len(hands["real"]), "test_images": len(tested)}
+    counts["labels"] = "files" if find_joints["real"] is find_joints["synthetic"] else "tracker"
     text = report(opt, scores, gaps, **counts)
     write_bytes(folder / "table.md", text.encode())
     write_png(folder / "samples.png", sample_sheet(opt.downstream, testing, shown))
@@ -97,28 +107,64 @@ def study(opt: Namespace, model: Translator, train_frames: Domains, test_frames:
     return text
 
 
-def training_hands(opt: Namespace, model: Translator, frames: Domains) -> dict[str, list[AnnotatedHand]]:
-    """Equally many hands of each set, ready to be pasted; translated hands are those of the synthetic set."""
+def joint_finders(opt: Namespace, model: Translator, frames: Domains) -> dict[str, FindJoints]:
+    """How the joints of each domain are found: in the files beside its frames; where photographs have none, by the tracker.
+
+    Raises UsageError where synthetic frames have none, or MediaPipe is not installed.
+    """
+    if opt.downstream != "keypoints":
+        return dict.fromkeys(DOMAINS, lambda *_: None)
+    first, camera = frames["synthetic"][0].image, joint_camera(opt, data_roots(opt, model.options), frames["synthetic"])
+    if not joint_file(first).is_file():
+        raise UsageError(
+            f"--downstream keypoints needs joints of synthetic hands, such as {joint_file(first)}; use --downstream segmentation"
+        )
+
+    def in_file(frame: Frame, region: Region) -> np.ndarray | None:
+        return joints_in(frame, region.box, camera)
+
+    if joint_file(frames["real"][0].image).is_file():  # the demo's
+        return dict.fromkeys(DOMAINS, in_file)
+    tracker = load_tracker()
+
+    def in_photograph(_: Frame, region: Region) -> np.ndarray | None:
+        seen = tracker(region.image, 0)
+        return seen[0] if seen and seen[1] >= SURE else None
+
+    return {"synthetic": in_file, "real": in_photograph}
+
+
+def training_hands(
+    opt: Namespace, model: Translator, frames: Domains, find_joints: Mapping[str, FindJoints]
+) -> dict[str, list[AnnotatedHand]]:
+    """Equally many hands of each set, ready to be pasted; translated hands are those of the synthetic set, and "both" is both."""
     count = min(opt.downstream_images, *(len(part) for part in frames.values()))
     chosen = {domain: random.Random(f"{TEST_SEED}-{domain}").sample(part, count) for domain, part in frames.items()}
     check_masks(chosen["synthetic"], "synthetic")
-    real = real_hands(opt, chosen["real"])
+    real = real_hands(opt, chosen["real"], find_joints["real"])
     regions = HandRegions(chosen["synthetic"])
     translations = model.hands().stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     synthetic, translated = [], []
     for each in progress(translations, total=count, desc="translating"):
+        frame, size = regions.frames[each.index], opt.downstream_size
+        joints = find_joints["synthetic"](frame, each.source)
         for part, image in ((synthetic, each.source.image), (translated, each.image)):
-            part.append(annotate(opt, regions.frames[each.index], Hand(image, each.source.mask)))
-    hands = {"synthetic": synthetic, "translated": translated, "real": real}
-    count = min(len(part) for part in hands.values())
-    return {part: each[:count] for part, each in hands.items()}
+            part.append(cut_out(Hand(image, each.source.mask), size=size, name=str(frame.image), joints=joints))
+    count = min(len(real), len(synthetic))
+    synthetic, translated = synthetic[:count], translated[:count]
+    return {"synthetic": synthetic, "translated": translated, "both": synthetic + translated, "real": real[:count]}
 
 
-def real_hands(opt: Namespace, frames: Sequence[Frame]) -> list[AnnotatedHand]:
-    """Real hands with labels, ready to be pasted."""
+def real_hands(opt: Namespace, frames: Sequence[Frame], find_joints: FindJoints) -> list[AnnotatedHand]:
+    """Real hands, ready to be pasted; those whose joints are needed and not found are left out."""
     check_masks(frames, "real")
-    regions = readable(HandRegions(list(frames)), num_workers=opt.num_workers)
-    return [annotate(opt, frames[index], region) for index, region in regions]
+    hands = []
+    for index, region in readable(HandRegions(list(frames)), num_workers=opt.num_workers):
+        joints = find_joints(frames[index], region)
+        if joints is not None or opt.downstream != "keypoints":
+            hands.append(cut_out(region, size=opt.downstream_size, name=str(frames[index].image), joints=joints))
+    log.info("%d of %d real hands are labelled", len(hands), len(frames))
+    return hands
 
 
 def check_masks(frames: Sequence[Frame], domain: str) -> None:
@@ -127,12 +173,6 @@ def check_masks(frames: Sequence[Frame], domain: str) -> None:
             f"--downstream pastes hands on backgrounds by their masks, and {bare} of {len(frames)} {domain} images "
             f"have none, such as {frames[0].image}; put masks in <split>_masks/ under the same names"
         )
-
-
-def annotate(opt: Namespace, frame: Frame, hand: Hand) -> AnnotatedHand:
-    """A frame's region with its labels; joints are known of the demo, whose frames are no larger than a region: pixels agree."""
-    joints = project(read_joints(joint_file(frame.image)), CAMERA) if opt.downstream == "keypoints" else None
-    return cut_out(hand, size=opt.downstream_size, name=str(frame.image), joints=joints)
 
 
 def train_net(opt: Namespace, stream: AnnotatedHands, *, seed: int, folder: Path, like: Translator) -> DownstreamNet:
@@ -187,8 +227,11 @@ def gap_closed(
     return {"gain": gain, "gap": gap, "spread": spread, "share": share, "verdict": verdict}
 
 
-def report(opt: Namespace, scores: Mapping[str, Mapping], gaps: Mapping, *, train_images: int, test_images: int) -> str:
-    """table.md. scores: {measure: {set: one value a seed}}; gaps: {measure: what gap_closed gives}."""
+def report(
+    opt: Namespace, scores: Mapping[str, Mapping], gaps: Mapping, *, train_images: int, test_images: int, labels: str
+) -> str:
+    """table.md. scores: {measure: {set: one value a seed}}; gaps: {measure: what gap_closed gives}; labels: where those of
+    real hands are from, "files" or "tracker"."""
     measures, size = MEASURES[opt.downstream], opt.downstream_size
 
     def cell(form: str, values: Sequence[float]) -> str:
@@ -198,6 +241,7 @@ def report(opt: Namespace, scores: Mapping[str, Mapping], gaps: Mapping, *, trai
         [label, *(cell(form, scores[name][part]) for name, (_, form, _) in measures.items())]
         for part, label in SETS.items()
     ]
+    tracked = " The tracker has labelled the real ones, where it is sure." * (labels == "tracker")
     within = f" PCK: joints within {PCK_SHARE * size:.1f} pixels, {PCK_SHARE:.0%} of the side." * ("pck" in measures)
     return (
         f"{opt.downstream.capitalize()} of real hands, by what the network was trained on.\n\n"
@@ -205,7 +249,7 @@ def report(opt: Namespace, scores: Mapping[str, Mapping], gaps: Mapping, *, trai
         + "".join(f"{measures[name][0]}: {gap['verdict']}.\n" for name, gap in gaps.items())
         + f"\n{train_images} images a set, {opt.downstream_steps} steps of {opt.downstream_batch} at {size}x{size} pixels; "
         f"{test_images} real hands of the test split, on backgrounds that were not trained on. Means over {opt.downstream_seeds} "
-        f"seeds, lowest to highest in brackets.{within}\n"
+        f"seeds, lowest to highest in brackets.{within}{tracked}\n"
     )
 
 
