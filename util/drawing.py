@@ -62,9 +62,9 @@ def sheet(
     title: str | None = None,
     side: int | None = None,
 ) -> np.ndarray:
-    """Lay pictures out: equally many a row, of any sizes, with a text over each column, left of each row, and below each
-    picture (captions, of one or more lines), and a title over all. side: pixels of the longer side of a picture; None:
-    what makes the sheet WIDTH pixels wide, from LEAST to MOST."""
+    """Lay pictures of any sizes out in rows, of which the last may be shorter, with a text over each column, left of each row
+    and below each picture (captions, of one or more lines), and a title over all. side: pixels of the longer side of a
+    picture; None: what makes the sheet WIDTH pixels wide, from LEAST to MOST."""
     count = len(rows[0])
     margin = 2 * GAP + max(map(text_width, labels)) if labels else 0
     side = side or int(np.clip((WIDTH - margin - GAP) // count - GAP, LEAST, MOST))

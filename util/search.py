@@ -23,7 +23,7 @@ from options.parsing import Parser, existing_path, integer, run_name
 from options.train_options import parse_train
 from util import workers
 from util.checkpoint_file import load_checkpoint
-from util.drawing import PAPER, sheet
+from util.drawing import sheet
 from util.errors import RunError, UsageError, first_lines, parse_or_exit, run_command
 from util.files import LOCK_FILE, csv_text, locked, user_path, write_bytes
 from util.images import read_rgb, write_png
@@ -208,9 +208,7 @@ class Search:
             lines = [f"{run}: {shown(score)} {state}", *(f"{flag} {shown(v)}" for flag, v in trial.params.items())]
             image = read_rgb(picture) if picture else np.full((150, 300, 3), 235, np.uint8)
             cells.append((image, "\n".join(lines)))
-        columns = min(4, len(cells))
-        cells += [(np.full((1, 1, 3), PAPER, np.uint8), "")] * (-len(cells) % columns)
-        grid = [list(zip(*cells[i : i + columns])) for i in range(0, len(cells), columns)]
+        grid = [list(zip(*cells[i : i + 4])) for i in range(0, len(cells), 4)]
         picture = sheet([images for images, _ in grid], captions=[captions for _, captions in grid])
         write_png(opt.folder / "contact_sheet.png", picture)
         write_bytes(opt.folder / "trials.csv", csv_text(header, rows).encode())
