@@ -11,7 +11,7 @@ import numpy as np
 
 from data import DEMO_ROOT
 from data.demo import ensure_demo, is_demo
-from data.frames import Domains, Frame, Reading, find_frames, has_alpha
+from data.frames import Domains, Frame, Reading, check_roots, find_frames, has_alpha
 from data.hands import key_or_whole, read_source
 from data.listing import KEY, WHOLE, plural, sentence
 from data.mask_values import classes_of, covers, hand_of, read_values, refusal
@@ -42,9 +42,7 @@ def open_frames(opt: Namespace, reading: Reading, *, masked: bool = True) -> Dom
             ensure_demo(DEMO_ROOT, num_workers=max(2, opt.num_workers))
         distributed.barrier()
     roots = {"dataroot": opt.dataroot, "synth_root": opt.synth_root, "real_root": opt.real_root}
-    for flag in ("synth_root", "real_root"):
-        if roots[flag] and not roots[flag].is_dir():
-            raise UsageError(f"--{flag} {roots[flag]} is not a folder")
+    check_roots(roots)
     return check_masks(find_frames(**roots, layout=opt.dataset_mode, reading=reading), masked=masked)
 
 

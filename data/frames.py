@@ -2,10 +2,12 @@
 
 import contextlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+from data import DEMO_ROOT
 from data.listing import KEY, ON_DEPTH, MaskFile, MaskFolders, images_below, names_of_mask, normal, plural, warn_skipped
 from data.mask_values import Ranges
 from data.masks import KEPT
@@ -26,6 +28,13 @@ EXPECTED_TREE = """\
               DIR/RealHands/<user>/color/<name>_color.png and DIR/RealHands/<user>/mask/<name>_mask.png
   unaligned:  DIR/trainA, DIR/trainB, DIR/testA, DIR/testB (A synthetic, B real; masks in DIR/trainA_masks, ...)
   two folders of any images: --synth_root RENDERS --real_root PHOTOGRAPHS (masks in RENDERS_masks, ...)"""
+
+
+def check_roots(roots: Mapping[str, Path | None]) -> None:
+    """Raise UsageError unless dataroot, synth_root and real_root, those that are given, are folders; the demo's may come."""
+    for flag in ("dataroot", "synth_root", "real_root"):
+        if (root := roots[flag]) and root != DEMO_ROOT and not root.is_dir():
+            raise UsageError(f"--{flag} {root} is not a folder. Expected one of\n{EXPECTED_TREE}")
 
 
 @dataclass(frozen=True)

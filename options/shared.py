@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from data import DEMO_ROOT
 from models import FEATURE_NETS
 from models.config import options_of
 from options.parsing import existing_path, integer, number, refuse
@@ -19,18 +18,13 @@ BASIC, LATER, TRANSLATORS = {"basic": True}, {"may_change": True}, {"translators
 def add_data_flags(add: Callable[..., None], *, default_root: Path | None) -> None:
     """Add the flags of the data. data.checks makes the demo if none is given."""
     roots = "folder of SynthHands_Release/ and RealHands/, or of trainA/ and trainB/ (A synthetic, B real)"
-    add("dataroot", data_root, default_root, roots, **BASIC, **LATER)
-    add("synth_root", existing_path, None, "SynthHands_Release, if it is elsewhere, or any folder of renders", **LATER)
-    add("real_root", existing_path, None, "RealHands, if it is elsewhere, or any folder of photographs", **LATER)
+    add("dataroot", user_path, default_root, roots, **BASIC, **LATER)
+    add("synth_root", user_path, None, "SynthHands_Release, if it is elsewhere, or any folder of renders", **LATER)
+    add("real_root", user_path, None, "RealHands, if it is elsewhere, or any folder of photographs", **LATER)
     add("dataset_mode", ("auto", "hands", "unaligned"), "auto", "layout of the root; auto: recognised")
     add_mask_flags(add)
     add("load_scale", number(0, 16, above=True), 1.0, "scale images and masks by X when they are read")
     add("max_dataset_size", integer(1), None, "use at most N images a domain")
-
-
-def data_root(text: str) -> Path:
-    """An argument type: a folder that exists, or the demo's, which is written at its first use."""
-    return DEMO_ROOT if user_path(text) == DEMO_ROOT else existing_path(text)
 
 
 def add_mask_flags(add: Callable[..., None]) -> None:

