@@ -96,8 +96,7 @@ def verdict(metrics: Mapping) -> str:
         sources = "renders" if metrics["direction"] == "StoR" else "photographs"
         said += f"; the tracker finds {ours} of the {what}, {theirs} in the {sources}"
     if damage:
-        rows = {label: cells[0] for label, *cells in hand_rows(metrics)}
-        told = (f"{label} {cell}" for label, cell in rows.items() if cell and label.split()[0] in damage)
+        told = [f"{label} {ours}" for label, ours, *_ in hand_rows(metrics) if ours and label.split()[0] in damage]
         said += f"; the hands are damaged: {', '.join(told)}"
     return said + "; train longer" * (worse and not damage)
 
