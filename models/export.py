@@ -3,6 +3,7 @@
 import io
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +29,9 @@ class PortableTranslator(nn.Module):
     16 or more.
     """
 
-    def __init__(self, generator: ResNetGenerator, *, extend_colors: bool, masked: bool, crop_to_hand: bool) -> None:
+    def __init__(self, generator: ResNetGenerator, options: Any) -> None:
         super().__init__()
-        self.generator, self.extend_colors = generator, extend_colors
-        self.masked, self.crop_to_hand = masked, crop_to_hand
+        self.generator, self.options = generator, options
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         hand = mask > 0.5
@@ -41,22 +41,32 @@ class PortableTranslator(nn.Module):
         for axis, (start, length) in zip((2, 3), sides):
             places = start + torch.arange(_size(length, SIDES["min"], image.shape[axis]))
             box, inside = box.index_select(axis, places), inside.index_select(axis, places)
-        box = departures.extend_colors(box, inside) if self.extend_colors else box
-        for axis, (_, length) in zip((2, 3), sides):  # up to a multiple of 4, as ResNetGenerator does
-            places = torch.arange(4 * _size((length + 3) // 4, SIDES["min"] // 4, SIDES["max"] // 4))
-            box = box.index_select(axis, torch.minimum(places, 2 * (length - 1) - places))
-        painted = self.generator.net(box).tanh()
+        box = departures.extend_colors(box, inside) if self.options.extend_colors else box
+        painted = self._generate(box, sides)
+        if self.options.mirror_mean:
+            painted = (painted + self._generate(box.flip(3), sides).flip(3)) / 2
         within = torch.ones_like(hand)
         for axis, (start, length) in zip((2, 3), sides):
             places = torch.arange(image.shape[axis]) - start
             painted = painted.index_select(axis, places.clamp(min=0).minimum(length - 1))
             within = within & ((places >= 0) & (places < length)).reshape((-1, 1) if axis == 2 else (1, -1))
-        return composite(painted, image if self.masked else seen, hand & within if self.masked else within)
+        masked = self.options.mask
+        return composite(painted, image if masked else seen, hand & within if masked else within)
+
+    def _generate(self, box: Tensor, sides: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """The generator's image of the box, which is padded to a multiple of 4, as ResNetGenerator does."""
+        for axis, (_, length) in zip((2, 3), sides):
+            places = torch.arange(4 * _size((length + 3) // 4, SIDES["min"] // 4, SIDES["max"] // 4))
+            box = box.index_select(axis, torch.minimum(places, 2 * (length - 1) - places))
+        painted = self.generator.net(box).tanh()
+        for axis, (_, length) in zip((2, 3), sides):
+            painted = painted.index_select(axis, torch.arange(_size(length, SIDES["min"], SIDES["max"])))
+        return painted
 
     def _side(self, hand: Tensor) -> tuple[Tensor, Tensor]:
         """models.translation.hand_bounds of bool (L,), where the hand is along a side, as tensors: start and length."""
         whole = hand.shape[0]
-        if not self.crop_to_hand:
+        if not self.options.crop_to_hand:
             return torch.zeros((), dtype=torch.int64), torch.full((), whole, dtype=torch.int64)
         there = hand.to(torch.int64)
         first, last = there.argmax(), whole - 1 - there.flip(0).argmax()
@@ -76,9 +86,7 @@ def _size(length: Tensor, low: int, high: int) -> int:
 
 def portable(model: Translator) -> PortableTranslator:
     """The graph of a run's translator."""
-    options = model.options
-    how = {"extend_colors": options.extend_colors, "masked": options.mask, "crop_to_hand": options.crop_to_hand}
-    return PortableTranslator(model.net.cpu().float().eval(), **how)
+    return PortableTranslator(model.net.cpu().float().eval(), model.options)
 
 
 def export_translator(model: Translator, path: Path) -> None:

@@ -118,7 +118,8 @@ def hand_translator(
     net: nn.Module, options: Any, *, amp: Amp, device: torch.device, crop_to_hand: bool
 ) -> HandTranslator:
     """A HandTranslator of a generator that was trained with these options."""
-    generator = partial(generate, net, amp=amp, extend_colors=options.extend_colors)
+    how = {"extend_colors": options.extend_colors, "mirror_mean": options.mirror_mean}
+    generator = partial(generate, net, amp=amp, **how)
     return HandTranslator(generator, device, masked=options.mask, crop_to_hand=crop_to_hand)
 
 

@@ -204,7 +204,16 @@ def test_runs_with_it_resume_exactly_and_are_scored(run_main, light_features, ha
     assert options["mask"] is options["crop_to_hand"] is ("--mask" in flags)
     assert len(options["resolved"]["silnet"]["sha256"]) == 64
 
-    results = ("--checkpoints_dir", tmp_path, "--results_dir", tmp_path / "results", "--phase", "train", "--num_test", 4)
+    results = (
+        "--checkpoints_dir",
+        tmp_path,
+        "--results_dir",
+        tmp_path / "results",
+        "--phase",
+        "train",
+        "--num_test",
+        4,
+    )
     machine = ("--feature_net", "random", "--amp", "off", "--num_workers", 0)
     status, said = run_main(test_script.main, "--name", "straight", *results, *machine)
     assert status == 0 and "shape IoU, unmasked" in said, said

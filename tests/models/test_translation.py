@@ -163,6 +163,21 @@ def test_a_generator_in_training_translates(masked):
     image, mask = draw_hand(np.random.default_rng(0), size=64, background=WHITE)
     (made,) = translator_of(model, direction="RtoS", crop_to_hand=False).images([Hand(image, mask)])
     images, masks = stack([Hand(image, mask)], CPU)
-    painted = generate(model.G_s, images, masks, model.amp, extend_colors=False)
+    painted = generate(model.G_s, images, masks, model.amp, extend_colors=False, mirror_mean=model.objective.mirror_mean)
     assert np.array_equal(made, to_uint8(composite(painted, images, masks if masked else None))[0])
     assert np.array_equal(made[~mask], image[~mask]) is masked
+
+
+def test_mirror_images_are_translated_alike():
+    """The mean is that of the hand's translation and its mirror image's, so mirroring either side is the same."""
+    model = build(None, netD="patch")
+    images, masks = stack([Hand(*draw_hand(np.random.default_rng(0), size=64, background=WHITE))], CPU)
+
+    def translated(x, mirror_mean):
+        mask = masks if x is images else masks.flip(-1)
+        return generate(model.G_r, x, mask, model.amp, extend_colors=True, mirror_mean=mirror_mean)
+
+    plain, other = translated(images, False), translated(images.flip(-1), False).flip(-1)
+    assert (plain - other).abs().max() > 0.01
+    assert torch.allclose(translated(images, True), (plain + other) / 2, atol=1e-5)
+    assert torch.allclose(translated(images.flip(-1), True).flip(-1), translated(images, True), atol=1e-5)
