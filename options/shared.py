@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from data.frames import Reading
+from data.mask_values import parse_values
 from models import FEATURE_NETS
 from models.config import options_of
 from options.parsing import existing_path, integer, number, refuse
@@ -36,17 +38,12 @@ def add_mask_flags(add: Callable[..., None]) -> None:
 
 def mask_values(text: str) -> str:
     """An argument type: values of a mask file that mean hand, such as 1 or 2-33,40."""
-    from data.mask_values import parse_values  # loads OpenCV
-
     parse_values(text)
     return text
 
 
-def reading(opt: argparse.Namespace):
-    """The data.frames.Reading in options. Raises UsageError if the folder of masks does not exist."""
-    from data.frames import Reading
-    from data.mask_values import parse_values
-
+def reading(opt: argparse.Namespace) -> Reading:
+    """The Reading in options. Raises UsageError if the folder of masks does not exist."""
     masks = Path(str(opt.masks)) if opt.masks else None
     moved = masks and not os.path.exists(masks)
     refuse(moved, f"--masks {masks} does not exist; give the folder's new path")

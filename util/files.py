@@ -36,6 +36,15 @@ def as_utf8(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+@contextlib.contextmanager
+def naming(file: str | os.PathLike) -> Iterator[None]:
+    """Raise an OSError of the block, which for a full disk names no file, as one of this file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(file)) from error
+
+
 def write_bytes(
     path: str | os.PathLike, data: bytes | memoryview, *, sync: bool = False, part: str | None = None
 ) -> None:
@@ -45,20 +54,19 @@ def write_bytes(
     """
     path = Path(path)
     part = path.with_name(part or f".part-{secrets.token_hex(8)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(data)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
+    with naming(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(part, "wb") as file:
+                file.write(data)
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(part, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
 
 
 @contextlib.contextmanager

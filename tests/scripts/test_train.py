@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from helpers import KEY, TINY, command, draw_hand, same, write_hands
+from torch.utils.tensorboard import SummaryWriter
 
 import test as test_script
 import train
@@ -18,6 +19,7 @@ from data import samples
 from data.frames import DOMAINS
 from models import MODELS
 from models.hgan import HGAN
+from util import files
 from util.checkpoint_file import load_checkpoint, save_checkpoint
 from util.images import read_mask, read_picture, read_rgb, write_png
 from util.training.logger import RunLogger
@@ -321,27 +323,36 @@ def test_few_images_do_not_choose_the_best_unless_asked_and_later_ones_are_told(
     assert "not in the run's split" not in fit("--max_steps", 1, *data, where=tmp_path / "anew")[1]
 
 
-@pytest.mark.parametrize("writer", ["log", "board", "picture"])
+@pytest.mark.parametrize("writer", ["log.jsonl", "tensorboard", "synthetic_translated_cycle.png"])
 def test_a_write_that_fails_ends_the_run_after_a_save(fit, run_main, tmp_path, monkeypatch, writer):
-    """log.jsonl, TensorBoard's file, a picture; the run goes on and ends as one that was left alone."""
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device", b"run/some file")
-
-    where = {"log": "_write", "board": "losses", "picture": "image"}[writer]
+    """The sentence names the file; the run goes on and ends as one that was left alone."""
     steady = ("--lr_decay", "none", "--display_freq", 1)
     assert fit("--max_steps", 4, *steady, where=tmp_path / "straight")[0] == 0
+    calls = []
+
+    def third_fails(*_, **__) -> None:
+        calls.append(0)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+
+    class Full:
+        name = str(tmp_path / "run" / "log.jsonl")
+        write = third_fails
+
     with monkeypatch.context() as patch:
-        write, calls = getattr(RunLogger, where), []
-        patch.setattr(
-            RunLogger,
-            where,
-            lambda *args, **more: full() if len(calls) > 2 else (calls.append(0), write(*args, **more)),
-        )
+        if writer == "log.jsonl":
+            patch.setattr(RunLogger, "_log", property(lambda _: Full(), lambda *_: None), raising=False)
+        elif writer == "tensorboard":
+            patch.setattr(SummaryWriter, "flush", third_fails)
+        else:
+            patch.setattr(
+                files.os, "replace", lambda part, path: third_fails() if path.name == writer else os.rename(part, path)
+            )
         status, said = fit("--max_steps", 4, *steady)
-    assert status == 1 and "error: run/some file: No space left on device" in said and "Traceback" not in said, said
-    saved = load_checkpoint(tmp_path / "run" / "latest.pt")["step"]
-    assert saved >= 1
+    assert (
+        status == 1 and re.search(f"error: .*run/{writer}: No space left on device", said) and "Traceback" not in said
+    )
+    assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] >= 1
     assert run_main(train.main, "--name", "run", "--checkpoints_dir", tmp_path, "--continue_train")[0] == 0
     assert same(*(load_checkpoint(tmp_path / each / "run" / "latest.pt") for each in ("", "straight")))
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from util.errors import RunError
-from util.files import as_utf8, strict, write_bytes
+from util.files import as_utf8, naming, strict, write_bytes
 from util.images import write_png
 from util.training.checkpoints import Progress, Schedule
 
@@ -99,7 +99,7 @@ class RunLogger(contextlib.ExitStack):
         self.folder, self.images_per_step, self.step = folder, images_per_step, progress.step
         self.total_steps, self.steps_per_epoch = schedule.total_steps, schedule.steps_per_epoch
         _drop_repeated(folder, progress)
-        self._log = self.enter_context(open(folder / LOG_FILE, "a", encoding="utf-8"))
+        self._log = self.enter_context(open(folder / LOG_FILE, "ab", buffering=0))
         board = board or folder / "tensorboard"
         self._board = self.enter_context(SummaryWriter(str(board), purge_step=self.step + 1))
         shown = {"disable": None, "dynamic_ncols": True, "bar_format": BAR}  # None: only on a terminal
@@ -107,6 +107,14 @@ class RunLogger(contextlib.ExitStack):
         self.enter_context(logging_redirect_tqdm())
         self._since, self._since_step = time.perf_counter(), self.step
         self._paced_from: tuple[int, float] | None = None  # a step and when it ended
+
+    def __exit__(self, *raised: object) -> bool:
+        try:
+            return super().__exit__(*raised)
+        except OSError:  # what ended the run says more than what cannot be closed after it
+            if raised[0] is None:
+                raise
+            return False
 
     def advance(self) -> None:
         """Count one more step."""
@@ -155,8 +163,9 @@ class RunLogger(contextlib.ExitStack):
     def image(self, name: str, picture: np.ndarray) -> None:
         """Show a uint8 (H, W, 3) picture with its step in TensorBoard, and keep the latest as NAME.png in the folder."""
         write_png(self.folder / f"{name}.png", picture)
-        self._board.add_image(name, picture, self.step, dataformats="HWC")
-        self._board.flush()
+        with naming(self._board.log_dir):
+            self._board.add_image(name, picture, self.step, dataformats="HWC")
+            self._board.flush()
 
     def options(self, options: dict[str, object]) -> None:
         """Show the command and a table of the run's options in TensorBoard."""
@@ -167,11 +176,13 @@ class RunLogger(contextlib.ExitStack):
     def _write(self, values: dict[str, float], tag: Callable[[str], str]) -> None:
         values = strict(values)
         entry = {"step": self.step, "epoch": round(self.step / self.steps_per_epoch, 4), **values}
-        print(json.dumps(entry, allow_nan=False), file=self._log, flush=True)
-        for name, value in values.items():
-            if value is not None:
-                self._board.add_scalar(tag(name), value, self.step)
-        self._board.flush()
+        with naming(self._log.name):
+            self._log.write(f"{json.dumps(entry, allow_nan=False)}\n".encode())
+        with naming(self._board.log_dir):
+            for name, value in values.items():
+                if value is not None:
+                    self._board.add_scalar(tag(name), value, self.step)
+            self._board.flush()
 
 
 def loss_tag(name: str) -> str:
