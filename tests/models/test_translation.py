@@ -163,7 +163,9 @@ def test_a_generator_in_training_translates(masked):
     image, mask = draw_hand(np.random.default_rng(0), size=64, background=WHITE)
     (made,) = translator_of(model, direction="RtoS", crop_to_hand=False).images([Hand(image, mask)])
     images, masks = stack([Hand(image, mask)], CPU)
-    painted = generate(model.G_s, images, masks, model.amp, extend_colors=False, mirror_mean=model.objective.mirror_mean)
+    painted = generate(
+        model.G_s, images, masks, model.amp, extend_colors=False, mirror_mean=model.objective.mirror_mean
+    )
     assert np.array_equal(made, to_uint8(composite(painted, images, masks if masked else None))[0])
     assert np.array_equal(made[~mask], image[~mask]) is masked
 
