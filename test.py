@@ -17,6 +17,7 @@ from models.load import TrainedSilNet, Translator, load_silnet
 from util.results.selection import frames_to_test, limited, split_frames, way
 from util.results.translate import translate_folder, translate_split
 from util.results.write import write_comparison
+from util.run import folder_of_run
 from util.runtime import resolve_amp, resolve_device, seed_everything
 from util.scores.distances import LEAST_IMAGES
 from util.scores.tracker import load_tracker
@@ -36,7 +37,7 @@ def main(opt: argparse.Namespace | None = None) -> int:
     amp = resolve_amp(opt.amp, device)
     models = {}  # all are loaded before the first takes its time
     for name in opt.name:
-        run = opt.checkpoints_dir / name
+        run = folder_of_run(opt.checkpoints_dir, name)
         model = models[name] = Translator(run, epoch=opt.epoch, direction=opt.direction, device=device, amp=amp)
         log.info("%s: %s, step %d", name, model.checkpoint, model.step)
     if opt.export:

@@ -14,7 +14,8 @@ from models.config import NetworkConfig, Objective
 from models.features.vgg16 import VGG16Features
 from models.image_pool import ImagePool, finite_or_white
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, mean_of_maps
-from models.networks.layers import init_weights
+from models.networks.jointnet import joint_loss, load_jointnet
+from models.networks.layers import at_least_float32, init_weights
 from models.optimization import create_adam, linear_decay, load_optimizer, load_scaler, step_if_finite
 from util import distributed
 from util.checkpoint_file import check_config
@@ -68,7 +69,7 @@ class HGAN:
     """G_r: S -> R, G_s: R -> S, D_r and D_s with their optimizers and pools, and the step that trains them.
 
     vgg: the frozen features of a perceptual discriminator; None for the others. silnet: a trained SilNet for the
-    geometrically consistent loss; None without it. Checkpoints hold neither of them. total_steps: the run's length, on which
+    geometrically consistent loss; None without it. Checkpoints hold no frozen network. total_steps: the run's length, on which
     the learning rate depends; None: it stays constant. It may change when a run goes on.
     """
 
@@ -95,6 +96,7 @@ class HGAN:
         if vgg is None and self.D_r.view == "vgg":
             raise ValueError("the perceptual discriminator needs VGG16's features (vgg)")
         self.view = vgg.to(device) if self.D_r.view == "vgg" else nn.Identity()  # of images, for the discriminators
+        self.jointnet = load_jointnet().to(device) if objective.lambda_joints else None
         self.silnet = silnet.to(device).eval().requires_grad_(False) if silnet else None
         if device.type == "cuda" and self.D_r.view == "vgg":
             # Other networks have reflection padding and instance norm, which support NCHW only on CUDA.
@@ -119,7 +121,7 @@ class HGAN:
 
     def compile(self) -> None:
         """Compile the networks in place with torch.compile; their parameters keep their names."""
-        for net in filter(None, (*self.networks.values(), self.view, self.silnet)):
+        for net in filter(None, (*self.networks.values(), self.view, self.silnet, self.jointnet)):
             net.compile()
 
     # ------------------------------------------------------------------ training
@@ -185,13 +187,10 @@ class HGAN:
         }
         if goal.lambda_geo:
             terms["G_geo"] = goal.lambda_geo, 2 * geometric_loss(silhouettes, masks)
-        if goal.lambda_edges:
-            share = departures.edge_share(self.total_steps)
-            if share > 0:
-                terms["G_edges"] = goal.lambda_edges * share, 2 * departures.edge_loss(fakes, sources, masks)
-            if share < 1:
-                weight = goal.lambda_edges * departures.DETAIL * (1 - share)
-                terms["G_detail"] = weight, 2 * departures.detail_loss(fakes, sources, masks)
+        if goal.lambda_joints:
+            with torch.no_grad():
+                pose = self.jointnet(s)
+            terms["G_joints"] = goal.lambda_joints, joint_loss(self.jointnet(at_least_float32(fake_r)), pose)
         skipped_G = self._update(self.optimizer_G, sum(weight * loss for weight, loss in terms.values()))
 
         # Discriminators, on real hands and on fakes of this and of earlier steps.

@@ -22,7 +22,7 @@ from util.checkpoint_file import check_config, load_checkpoint
 from util.errors import UsageError, first_lines
 from util.files import user_path
 from util.pretrained import sha256
-from util.run import checkpoint_file, find_checkpoint, load_options
+from util.run import checkpoint_file, find_checkpoint, folder_of_run, load_options
 from util.runtime import Amp, resolve_device
 
 log = logging.getLogger(__name__)
@@ -101,14 +101,17 @@ def load_translator(
         translate = load_translator("checkpoints/msh4")
         out = translate(rgb, mask)  # uint8 (H, W, 3), uint8 or bool (H, W) or None -> uint8 (H, W, 3)
 
-    epoch: "best" (by validation; the newest checkpoint of a run without validation), "latest", or N for epoch_N.pt. device:
+    run_folder: "pretrained" is the run that comes with the project. epoch: "best" (by validation; the newest checkpoint of a run without validation), "latest", or N for epoch_N.pt. device:
     "auto" (CUDA if available), "cpu" or "cuda". direction: "StoR" (synthetic to real) or "RtoS". Raises UsageError if the
     run, the epoch or the device does not exist, and ValueError for another direction.
     """
     if direction not in GENERATOR:
         raise ValueError(f"direction must be one of {', '.join(GENERATOR)}; got {direction!r}")
     machine = resolve_device(device)
-    return Translator(user_path(run_folder), epoch=str(epoch), direction=direction, device=machine, amp=Amp("off"))
+    path = user_path(run_folder)
+    return Translator(
+        folder_of_run(path.parent, path.name), epoch=str(epoch), direction=direction, device=machine, amp=Amp("off")
+    )
 
 
 def init_networks(model: HGAN, path: Path) -> None:

@@ -4,11 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
 from data.frames import DOMAINS
 from data.joints import N_JOINTS
+from models.networks.jointnet import JointNet, joint_loss
 from models.networks.layers import at_least_float32
 from models.networks.silnet import SilNet
 from models.networks.vit import create_vit
@@ -184,6 +185,22 @@ class DownstreamNet(Supervised):
         """Images (N, 3, S, S) in [-1, 1] -> bool masks (N, S, S), or joints (N, 21, 2) in pixels."""
         logits = self.logits(self.net.eval(), images)
         return locate(logits) if self.task == "keypoints" else logits[:, 0] > 0
+
+
+class JointFinder(Supervised):
+    """A JointNet that learns batch["maps"]; its rate rises and falls once over total_steps."""
+
+    def __init__(self, *, total_steps: int, amp: Amp, device: torch.device) -> None:
+        super().__init__("JointNet", JointNet(), lr=2e-3, config={}, amp=amp, device=device)
+        self.schedule = OneCycleLR(self.optimizer, 2e-3, total_steps=total_steps + 1, pct_start=0.1)
+
+    def training_step(self, batch: dict) -> dict[str, Tensor]:
+        losses = super().training_step(batch)
+        self.schedule.step()
+        return losses
+
+    def losses(self, logits: Tensor, batch: dict) -> dict[str, Tensor]:
+        return {"loss": joint_loss(logits, batch["maps"])}
 
 
 def keypoint_loss(logits: Tensor, batch: dict) -> Tensor:

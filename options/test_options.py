@@ -11,7 +11,7 @@ from models import GENERATOR, SEGMENTERS
 from options.parsing import Parser, apply_defaults, existing_path, integer, number, refuse, run_name
 from options.shared import BASIC, add_data_flags, add_feature_net_flags, add_machine_flags
 from util.files import user_path
-from util.run import checkpoint_file, find_checkpoint, load_options, runs_in
+from util.run import checkpoint_file, find_checkpoint, folder_of_run, load_options, runs_in
 
 NOT_OF_A_FOLDER = ("phase", "num_test", "dataroot", "synth_root", "real_root", "dataset_mode", "silnet")
 NOT_OF_A_FOLDER += ("tracker", "baselines")
@@ -121,8 +121,8 @@ def look_up() -> argparse.Namespace:
     opt = parse_test()
     check_roots(vars(opt))
     for name in opt.name:
-        load_options(opt.checkpoints_dir / name)
-        checkpoint_file(opt.checkpoints_dir / name, opt.epoch)
+        load_options(folder_of_run(opt.checkpoints_dir, name))
+        checkpoint_file(folder_of_run(opt.checkpoints_dir, name), opt.epoch)
     if opt.silnet:
         find_checkpoint(opt.silnet, opt.checkpoints_dir, flag="--silnet")
     return opt

@@ -51,38 +51,6 @@ def with_surroundings(image: Tensor, mask: Tensor) -> Tensor:
     return mask * image + (1 - mask) * ground
 
 
-def missing_edges(fake: Tensor, x: Tensor, mask: Tensor) -> Tensor:
-    """What a translation lacks of its source's strong edges, three pixels or more inside the outline: one number."""
-
-    def slopes(image: Tensor) -> tuple[Tensor, Tensor]:
-        light = torch.log(((image.mean(1) + 1) / 2 + 0.1).clamp(min=0.05))[:, None]
-        light = F.conv2d(F.pad(light, (1,) * 4, mode="replicate"), torch.ones(1, 1, 3, 3).to(light) / 9)
-        wide = F.pad(light, (1,) * 4, mode="replicate")
-        return (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]) / 2, (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]) / 2
-
-    (xs, ys), (xt, yt) = slopes(x), slopes(fake)
-    steep = torch.sqrt(xs**2 + ys**2)
-    ground = F.conv2d(F.pad(1 - mask, (3,) * 4), torch.ones(1, 1, 7, 7).to(mask))
-    counts = ((steep - 0.05) / 0.05).clamp(0, 1) * (ground < 0.5)
-    lacking = counts * F.relu(0.6 * steep - (xs * xt + ys * yt) / steep.clamp(min=1e-4))
-    return (lacking.flatten(1).sum(1) / (counts.flatten(1).sum(1) + 50)).mean()
-
-
-def changed_detail(fake: Tensor, x: Tensor, mask: Tensor) -> Tensor:
-    """The mean absolute change of what is finer than the hand's tone: once in grey, four times in colour."""
-
-    def wide(values: Tensor) -> Tensor:
-        height, width = values.shape[2:]
-        cells = F.pad(F.avg_pool2d(values, 16, ceil_mode=True), (1,) * 4)
-        grid = F.conv2d(cells.flatten(0, 1)[:, None], torch.full((1, 1, 3, 3), 1 / 9).to(cells))
-        return F.interpolate(grid.unflatten(0, cells.shape[:2])[:, :, 0], (height, width), mode="bilinear")
-
-    change = fake - x
-    change = change - mask * wide(mask * change) / wide(mask).clamp(min=1e-6)
-    grey = change.mean(dim=1, keepdim=True).expand_as(change)
-    return grey.abs().mean() + 4 * (change - grey).abs().mean()
-
-
 class Pool:
     """Images of the past, by slot."""
 
@@ -113,6 +81,7 @@ class ReferenceStep:
         self.goal, self.dtype, self.vgg, self.silnet = model.objective, dtype, vgg, silnet
         self.perceptual, self.total_steps = model.config.netD == "perceptual", model.total_steps
         plain = {"dtype": dtype, "memory_format": torch.contiguous_format}
+        self.jointnet = copy.deepcopy(model.jointnet).to(dtype) if self.goal.lambda_joints else None
         self.nets = {name: copy.deepcopy(net).to(**plain) for name, net in model.networks.items()}
         adam = {"lr": self.goal.lr, "betas": (self.goal.beta1, 0.999), "foreach": False, "fused": False}
         self.adam_G = torch.optim.Adam([*self.nets["G_r"].parameters(), *self.nets["G_s"].parameters()], **adam)
@@ -161,14 +130,11 @@ class ReferenceStep:
             losses["G_geo"] = F.binary_cross_entropy_with_logits(self.silnet(raw_r), mask_s)
             losses["G_geo"] = losses["G_geo"] + F.binary_cross_entropy_with_logits(self.silnet(raw_s), mask_r)
             loss = loss + goal.lambda_geo * losses["G_geo"]
-        if goal.lambda_edges:
-            long = min(max(self.total_steps / 1024 - 1, 0), 1) if self.total_steps else 1
-            if long > 0:
-                losses["G_edges"] = missing_edges(fake_r, s, mask_s) + missing_edges(fake_s, r, mask_r)
-                loss = loss + goal.lambda_edges * long * losses["G_edges"]
-            if long < 1:
-                losses["G_detail"] = changed_detail(fake_r, s, mask_s) + changed_detail(fake_s, r, mask_r)
-                loss = loss + goal.lambda_edges * 0.1 * (1 - long) * losses["G_detail"]
+        if goal.lambda_joints:
+            before, after = (self.jointnet(image) for image in (s, fake_r))
+            counts = 1 + 20 * before.clamp(min=0, max=1)
+            losses["G_joints"] = (counts * (after - before) ** 2).sum() / before.numel()
+            loss = loss + goal.lambda_joints * losses["G_joints"]
         self.adam_G.zero_grad()
         loss.backward()
         self.adam_G.step()

@@ -16,7 +16,16 @@ from util.files import write_bytes
 OPTIONS_FILE = "options.yaml"
 LATEST, BEST = "latest.pt", "best.pt"
 # Raised when a step, a draw or the meaning of an option changes, so that an older run is not continued with other mathematics.
-TRAINING_VERSION = 4
+TRAINING_VERSION = 5
+
+
+PRETRAINED = Path(__file__).parents[1] / "models" / "pretrained"  # the run that comes with the project
+
+
+def folder_of_run(checkpoints_dir: Path, name: str) -> Path:
+    """The folder of a run; "pretrained" is the one that comes with the project, if there is no other of this name."""
+    folder = checkpoints_dir / name
+    return PRETRAINED if name == PRETRAINED.name and not folder.exists() else folder
 
 
 def runs_in(checkpoints_dir: Path) -> list[Path]:
@@ -88,7 +97,7 @@ def load_options(folder: Path) -> dict[str, Any]:
 
 def find_checkpoint(where: str | Path, checkpoints_dir: Path, *, flag: str) -> Path:
     """The file that --silnet or --init_from names: a .pt file, the folder of a run, or its name. Raises UsageError."""
-    path = Path(where) if Path(where).exists() else checkpoints_dir / where
+    path = Path(where) if Path(where).exists() else folder_of_run(checkpoints_dir, str(where))
     if not path.exists():
         raise UsageError(f"{flag} {where} is neither a file nor a run's folder or name (in {checkpoints_dir})")
     return checkpoint_file(path, "best") if path.is_dir() else path

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from models.graphs import WARM_UP, GraphedStep, choose_step
 from util.errors import UsageError
 
-EXTRAS = {"common_mask": True, "extend_colors": True, "lambda_edges": 40.0, "lr_decay": "linear", "total_steps": 10}
+EXTRAS = {"common_mask": True, "extend_colors": True, "lambda_joints": 300.0, "lr_decay": "linear", "total_steps": 10}
 
 
 class Recording(TorchDispatchMode):

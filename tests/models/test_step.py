@@ -26,8 +26,7 @@ from options.train_options import parse_train
 from util.runtime import Amp
 
 STEPS = 5
-SHIPPED = {"common_mask": True, "extend_colors": True, "lambda_edges": 40.0, "upsample": "smooth"}
-SHIPPED |= {"lr_decay": "linear", "total_steps": 1792}  # 7 / 4 of departures.SHORT: edges weigh 3 / 4, detail the rest
+SHIPPED = {"common_mask": True, "extend_colors": True, "lambda_joints": 300.0, "upsample": "smooth"}
 CASES = [
     {"model": "mshgan4", "pool_size": 1, "upsample": "smooth"},
     {"model": "mshgan6", "mask": False, "extend_colors": True, "count": 2},

@@ -70,7 +70,7 @@ def test_the_page_of_defaults_is_not_stale():
     assert written.endswith(defaults_table()), "run python -m options.train_options"
     paper = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
     assert paper == with_defaults(paper), "run python -m options.train_options"
-    assert re.search(r"\| `--lambda_edges` \| 40 \| 0 \| 0 \| - \|", written)
+    assert re.search(r"\| `--lambda_joints` \| 300 \| 0 \| 0 \| - \|", written)
     assert re.search(r"\| `extend_colors` \| on \| off \| off \| - \|", written)
 
 
@@ -138,7 +138,7 @@ def test_a_file_of_options_is_read_and_the_command_line_wins(tmp_path):
 
 @pytest.mark.parametrize(
     "flags",
-    [[], ["--paper"], ["--model", "silnet"], ["--no-mask", "--netD", "patch"], ["--lambda_edges", "3"]],
+    [[], ["--paper"], ["--model", "silnet"], ["--no-mask", "--netD", "patch"], ["--lambda_joints", "3"]],
     ids=str,
 )
 def test_a_run_s_own_options_start_another_one_alike(tmp_path, flags):

@@ -86,7 +86,7 @@ def test_paper_is_the_published_training():
     assert (opt.lambda_gan, opt.lambda_cycle, opt.lambda_identity, opt.pool_size) == (1.0, 10.0, 0.5, 50)
     assert (opt.mask, opt.amp, opt.crop_to_hand, opt.lr_decay) == (True, "off", False, "none")
     assert (opt.common_mask, opt.extend_colors) == (False, False)
-    assert (opt.lambda_edges, opt.lambda_geo) == (0.0, 0.0)
+    assert (opt.lambda_joints, opt.lambda_geo) == (0.0, 0.0)
     opt = parse_train(["--name", "x", "--paper", "--amp", "auto", "--upsample", "smooth"])
     assert (opt.amp, opt.upsample) == ("auto", "smooth")
 
@@ -138,12 +138,12 @@ def test_cuda_graphs_is_a_word_or_a_switch(tmp_path):
 
 def test_what_is_switched_off_and_flags_are_told_from_defaults():
     opt = parse_train(["--name", "x", "--no-mask"])
-    assert (opt.crop_to_hand, opt.extend_colors, opt.common_mask, opt.lambda_edges) == (False, False, False, 0.0)
+    assert (opt.crop_to_hand, opt.extend_colors, opt.common_mask, opt.lambda_joints) == (False, False, False, 0.0)
     needy = {name: option for name, option in options_of().items() if option.no_mask is not SAME}
     assert all(getattr(opt, name) == option.no_mask for name, option in needy.items())
-    opt = parse_train(["--name", "x", "--no-mask", "--lambda_edges", "3", "--dropout", "--ngf", "64"])
-    assert opt.lambda_edges == 3.0 and opt.dropout is True
-    assert opt.explicit == ["dropout", "lambda_edges", "mask", "name", "ngf"]
+    opt = parse_train(["--name", "x", "--no-mask", "--lambda_joints", "3", "--dropout", "--ngf", "64"])
+    assert opt.lambda_joints == 3.0 and opt.dropout is True
+    assert opt.explicit == ["dropout", "lambda_joints", "mask", "name", "ngf"]
 
 
 def test_types_refuse_what_they_should():
