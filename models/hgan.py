@@ -188,9 +188,8 @@ class HGAN:
         if goal.lambda_geo:
             terms["G_geo"] = goal.lambda_geo, 2 * geometric_loss(silhouettes, masks)
         if goal.lambda_joints:
-            with torch.no_grad():
-                pose = self.jointnet(s)
-            terms["G_joints"] = goal.lambda_joints, joint_loss(self.jointnet(at_least_float32(fake_r)), pose)
+            pose, painted_pose = self.jointnet(torch.cat([s, at_least_float32(fake_r)])).chunk(2)
+            terms["G_joints"] = goal.lambda_joints, joint_loss(painted_pose, pose.detach())
         skipped_G = self._update(self.optimizer_G, sum(weight * loss for weight, loss in terms.values()))
 
         # Discriminators, on real hands and on fakes of this and of earlier steps.

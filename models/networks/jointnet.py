@@ -18,7 +18,7 @@ class JointNet(SilNet):
     """Crops (N, 3, H, W) in [-1, 1] of a hand on white -> heat maps of 21 joints (N, 21, h, w), near 1 at a joint, else near 0.
 
     It has learnt from renders that were painted anew at random, in crops of SIDE pixels (util/studies/jointnet.py); crops of
-    twice that or more are reduced first. Heat maps have half the resolution of what it sees. 1,087,893 parameters.
+    twice that or more are reduced first. Heat maps have half the resolution of what it sees. 1,087,125 parameters.
     """
 
     def __init__(self) -> None:
