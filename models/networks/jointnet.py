@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.networks.silnet import SilNet
 
@@ -35,7 +36,11 @@ def load_jointnet() -> JointNet:
     with torch.device("meta"):  # no initial weights, which would draw from the run's random numbers
         net = JointNet()
     net.load_state_dict(torch.load(WEIGHTS, weights_only=True, map_location="cpu"), assign=True)
-    return net.float().eval().requires_grad_(False)
+    net = net.float().eval().requires_grad_(False)
+    for block in [*net.down, *net.merge]:  # normalisation by fixed statistics joins the convolution before it
+        for at in (0, 3):
+            block[at], block[at + 1] = fuse_conv_bn_eval(block[at], block[at + 1]), nn.Identity()
+    return net
 
 
 def joint_loss(maps: Tensor, target: Tensor) -> Tensor:

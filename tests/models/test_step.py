@@ -178,14 +178,16 @@ def from_flags(*flags: str, vgg: nn.Module | None, **arguments: object) -> HGAN:
     return HGAN(network_config(opt), objective(opt), vgg=vgg, device=CPU, **arguments)
 
 
-def test_a_step_takes_few_operators(vgg):
-    """At most 60 % of what the plain first implementation took, at the default flags: a GPU waits for launches."""
-    model = from_flags(vgg=vgg, amp=Amp("bf16"), total_steps=14)
+@pytest.mark.parametrize(("joints", "more"), [("0", 0), ("300", 200)])
+def test_a_step_takes_few_operators(vgg, joints, more):
+    """At most 60 % of what the plain first implementation took, which had no JointNet, and 200 more for it: a GPU waits for
+    launches."""
+    model = from_flags("--lambda_joints", joints, vgg=vgg, amp=Amp("bf16"), total_steps=14)
     for seed in range(2):
         model.training_step(make_batch(64, seed=seed))
     with as_on_gpus(), OperatorLog() as log:
         model.training_step(make_batch(64, seed=2))
-    assert log.calls <= 0.6 * 2415
+    assert log.calls <= 0.6 * 2415 + more
 
 
 def test_channels_last_networks_give_the_same_gradients_and_convert_nothing_back(vgg):
