@@ -108,7 +108,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         return 0
 
     # Batches
-    crop = task.training_crop(chosen["train"])
+    crop = task.training_crop(chosen["train"])  # random_hand_crop, or silhouette_crop for SilNet
     hands = UnpairedHands(chosen["train"], crop_size=opt.crop_size, seed=opt.seed, crop=crop)
     place = {"start_step": progress.step, "rank": here.rank, "world_size": here.world_size}
     batches = stream_loader(hands, opt.batch_size, num_workers=opt.num_workers, **place)

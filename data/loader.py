@@ -26,12 +26,12 @@ def stream_loader(
     step = batch_size * world_size
     batches = ((range(t * step + rank, (t + 1) * step, world_size),) for t in count(start_step))
     read = in_processes(partial(_read, dataset), batches, count=num_workers, name=partial(_name, dataset))
-    return (_convert(batch, np.ndarray, torch.from_numpy) for batch in read)
+    return (_with_values(batch, np.ndarray, torch.from_numpy) for batch in read)
 
 
 def _read(dataset: Dataset, samples: range) -> dict:
     """A batch whose tensors are arrays: processes send tensors by shared memory, of which Docker has little."""
-    return _convert(collate([dataset[k] for k in samples]), Tensor, Tensor.numpy)
+    return _with_values(collate([dataset[k] for k in samples]), Tensor, Tensor.numpy)
 
 
 def _name(dataset: Dataset, task: tuple[range]) -> str:
@@ -57,7 +57,7 @@ def ordered_batches(dataset: Dataset, batch_size: int, *, num_workers: int) -> I
         yield collate(batch)
 
 
-def _convert(batch: dict, kind: type, convert: Callable) -> dict:
+def _with_values(batch: dict, kind: type, convert: Callable) -> dict:
     return {key: convert(value) if isinstance(value, kind) else value for key, value in batch.items()}
 
 
@@ -81,4 +81,4 @@ def on_device(batches: Iterator[dict], device: torch.device) -> Iterator[dict]:
 def to_device(batch: dict, device: torch.device) -> dict:
     """A batch with its tensors on the device; to CUDA they go by pinned memory, and nothing waits."""
     cuda = device.type == "cuda"
-    return _convert(batch, Tensor, lambda each: (each.pin_memory() if cuda else each).to(device, non_blocking=cuda))
+    return _with_values(batch, Tensor, lambda each: (each.pin_memory() if cuda else each).to(device, non_blocking=cuda))

@@ -198,6 +198,7 @@ class HGAN:
         with self.amp.autocast(self.device):
             with torch.no_grad():
                 shown_r, shown_s = finite_or_white(shown.detach()).chunk(2)
+                # Past fakes are white where their own step's hands did not overlap.
                 past_r, past_s = self.pool_r.query(shown_r, plans[0]), self.pool_s.query(shown_s, plans[1])
                 real_s, real_r = departures.show_overlap(sources, overlap).chunk(2)
                 view_r, view_s = halves(self.view(torch.cat([real_r, past_r, real_s, past_s])))

@@ -81,7 +81,7 @@ def fit(
                     batch = next(on_batches)
                     seed_step(seed, distributed.rank(), progress.step)
                     consistent = False
-                    losses = model.training_step(batch)
+                    losses = model.training_step(batch)  # on a GPU models.graphs.GraphedStep, which replays it
                     progress.step, consistent = progress.step + 1, True
                     progress.validation_due = schedule.at(progress.step, schedule.validate_every)
                     meter.add(progress.step, losses, batch)
