@@ -1,0 +1,17 @@
+"""python -m data.demo writes the demo to datasets/demo; train.py without --dataroot does so, too."""
+
+import logging
+
+from data import DEMO_ROOT
+from data.demo import ensure_demo
+from util.errors import run_command
+
+
+def main() -> None:
+    """Write the demo, unless it is there."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    ensure_demo(DEMO_ROOT)
+
+
+if __name__ == "__main__":
+    run_command(main)
