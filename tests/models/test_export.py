@@ -82,11 +82,12 @@ def test_pt2_takes_any_size(tmp_path):
     assert_equal(model, lambda feed: net(*map(torch.from_numpy, feed.values())))
 
 
-def test_onnxruntime_takes_any_size(tmp_path, caplog, capfd):
+def test_onnxruntime_takes_any_size(tmp_path, caplog, capfd, monkeypatch):
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     model = translator()
     (tmp_path / "g.onnx").write_bytes(b"an earlier one")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [caplog.handler])  # without those of earlier tests
     with caplog.at_level(logging.INFO):
         export_translator(model, tmp_path / "g.onnx")
     assert len(caplog.messages) == 1 and "opset 18" in caplog.text and capfd.readouterr() == ("", "")

@@ -102,7 +102,13 @@ def test_num_test_counts_each_split_and_all_is_not_cut(tmp_path):
 
 def test_each_way_of_translating_has_its_own_folder(tmp_path):
     def folder_of(given: Path | None = None, **flags) -> Path:
-        defaults = {"results_dir": tmp_path, "phase": "test", "direction": "StoR", "crop": not given, "input": given}
+        defaults = {
+            "results_dir": tmp_path,
+            "phase": "test",
+            "direction": "StoR",
+            "crop": not given,
+            "input": given and [given],
+        }
         return results_folder(Namespace(**defaults | flags), "a")
 
     ways = [{}, {"direction": "RtoS"}, {"crop": False}, {"phase": "val"}, {"direction": "RtoS", "crop": False}]
@@ -112,7 +118,7 @@ def test_each_way_of_translating_has_its_own_folder(tmp_path):
     one, two = tmp_path / "x" / "renders", tmp_path / "y" / "renders"
     for each in (one, two):
         each.mkdir(parents=True)
-        open_folder(folder_of(each), each)
+        open_folder(folder_of(each), [each])
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["input_renders", "input_renders_2"]
     assert (folder_of(two) / INPUT_FILE).read_bytes() == bytes(two.resolve())
 
