@@ -12,7 +12,7 @@ Box = tuple[int, int, int, int]
 
 
 def random_hand_crop(hand: Hand, size: int, random: np.random.Generator) -> Hand:
-    """A size x size crop centred on a random pixel of the eroded hand mask (paper section IV.A).
+    """A size x size crop centred on a random pixel of the eroded hand mask, as in the released code (paper, section IV.A: random crops).
 
     Near the border the crop is moved inside the image; an image smaller than the crop is padded with white.
     """

@@ -53,7 +53,8 @@ def create_stages(opt: Namespace) -> list[Stage]:
     stages, root, first = [], real_root(opt), opt.models[0]
     classified = "mshgan6" if "mshgan6" in opt.models else first  # as in the paper (Fig. 6)
     if root and any(root.iterdir()) and os.access(root, os.W_OK):  # else its masks are taken as they are
-        command = ("preprocess_masks.py", "--real_root", str(root))
+        paper = ("--paper",) * ("--paper" in opt.train_flags)
+        command = ("preprocess_masks.py", "--real_root", str(root), *paper)
         stages.append(Stage(name="masks", command=command, output=root / "masks_report.csv"))
     stages += [_train(opt, model) for model in (SILNET, *opt.models)]
     few, many = (["--num_test", str(number)] for number in (opt.num_test, opt.classify_images))
