@@ -131,3 +131,15 @@ def test_runs_of_different_splits_are_compared_on_what_none_has_trained_on(run_f
     split["real"]["test"] = []
     (other / "splits.json").write_text(json.dumps(split))
     assert "real" in tested(run_main, run_folder, tmp_path, names="ab", expected=2)
+
+
+def test_a_translator_comes_with_the_project():
+    """By name, whatever the folder; it paints hands as it should: lighter than black, and only where the mask says."""
+    translate = load_translator("pretrained", device="cpu")
+    assert translate.step == 7000 and translate.options.mirror_mean
+    image, mask = draw_hand(np.random.default_rng(0), size=96)
+    image[mask] = (150, 60, 40)  # a red one
+    out = translate(image, mask)
+    assert np.array_equal(out[~mask], image[~mask])
+    red, green, blue = out[mask].mean(0)
+    assert red > green > blue > 40 and green > 80
