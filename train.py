@@ -75,6 +75,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     split = load_split(folder / SPLIT_FILE)
     if stored:
         report_added(frames, split)
+        report_changed(stored, plain_options(opt))
     chosen = {phase: select(frames, split, phase, whole=True) for phase in ("train", "val")}
 
     # Model
@@ -160,6 +161,14 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
         )
     log.info("done: %s; now: %s", folder / LATEST, task.next_command)
     return 0
+
+
+def report_changed(stored: dict, options: dict) -> None:
+    """Log which options differ from those of the run that is continued."""
+    changed = {name: value for name, value in options.items() if stored.get(name, value) != value}
+    changed.pop("continue_train", None)
+    if changed:
+        log.info("%s", "; ".join(f"{name}: was {stored[name]}, now {value}" for name, value in changed.items()))
 
 
 def check_frozen(frozen: dict[str, dict | None], stored: dict) -> None:

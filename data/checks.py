@@ -6,6 +6,7 @@ import statistics
 from argparse import Namespace
 from collections import Counter
 from dataclasses import replace
+from difflib import SequenceMatcher
 
 import numpy as np
 
@@ -106,9 +107,13 @@ def _one_sided(bare: str, frames: Domains, origins: dict[str, Counter]) -> str:
     (other,) = frames.keys() - {bare}
     used, image = {frame.mask.parent for frame in frames[other] if frame.mask}, frames[bare][0].image
     near = (each for folder in image.parents[:2] for each in sorted(folder.glob("*[Mm][Aa][Ss][Kk]*")) if each.is_dir())
-    meant = next(
-        (f"; is {printable(each)} meant, as {image.parent.name}_masks?" for each in near if each not in used), ""
+    name = f"{image.parent.name}_masks"
+    likest = max(
+        (each for each in near if each not in used),
+        key=lambda each: SequenceMatcher(None, each.name, name).ratio(),
+        default=None,
     )
+    meant = f"; is {printable(likest)} meant, as {name}?" if likest else ""
     return (
         f"{sentence(origins[other], what=f'{other} masks')}, but {len(frames[bare])} {bare} images have none{meant}; cut-out hands "
         "and whole images would train against each other: give both sides masks (docs/data.md), or --no-mask to take all whole"

@@ -4,10 +4,11 @@ import contextlib
 import logging
 import os
 import secrets
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import timedelta
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,14 @@ def start(here: Place, device: torch.device) -> None:
     if here.world_size == 1 or dist.is_initialized():
         return
     # In a thread, as signals are not heard in PyTorch's wait; a daemon, which may still wait when the program ends.
-    meeting = ThreadPool(1).apply_async(
-        lambda: next(dist.rendezvous("env://", here.rank, here.world_size, timeout=START_TIMEOUT))
-    )
-    meeting.wait(SAID_AFTER)
-    if not meeting.ready():
+    meeting = Future()
+    threading.Thread(target=_meet, args=(meeting, here), daemon=True).start()
+    wait([meeting], SAID_AFTER)
+    if not meeting.done():
         at = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
         log.warning("rank %d of %d waits for the others at %s", here.rank, here.world_size, at)
     try:
-        store, *_ = meeting.get()
+        store, *_ = meeting.result()
     except (ValueError, dist.DistError) as error:
         raise UsageError(
             f"the processes of RANK={here.rank} and WORLD_SIZE={here.world_size} did not come together "
@@ -72,6 +72,14 @@ def start(here: Place, device: torch.device) -> None:
     backend, device_id = ("nccl", device) if device.type == "cuda" else ("gloo", None)
     group = {"store": store, "rank": here.rank, "world_size": here.world_size}
     dist.init_process_group(backend, **group, timeout=TIMEOUT, device_id=device_id)
+
+
+def _meet(meeting: Future, here: Place) -> None:
+    """Wait for the others; the meeting's result is what torch.distributed.rendezvous yields."""
+    try:
+        meeting.set_result(next(dist.rendezvous("env://", here.rank, here.world_size, timeout=START_TIMEOUT)))
+    except BaseException as error:
+        meeting.set_exception(error)
 
 
 def check_shared(folder: Path) -> None:

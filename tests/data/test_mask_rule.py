@@ -246,6 +246,7 @@ def open_root(root: Path, *, masked: bool = True):
 def test_masks_of_one_domain_alone_are_refused_or_with_no_mask_left_out(tmp_path, caplog):
     root = write_unaligned(tmp_path)
     (root / "trainB_masks").rename(root / "trainB_mask")  # misspelt
+    (root / "another_mask").mkdir()  # less alike
     with pytest.raises(
         UsageError,
         match="synthetic masks: 3 .*3 real images have none; is .*trainB_mask meant, as trainB_masks.*--no-mask",

@@ -109,7 +109,12 @@ def test_ctrl_c_saves_stops_and_the_name_alone_goes_on_and_twice_quits_at_once(f
     for start, expected, words, steps in (
         (lambda: fit("--max_steps", 4, "--lambda_cycle", 3), 130, "interrupted; what was saved before is intact", 0),
         (lambda: run_main(train.main, *go_on), 130, "SIGINT: saved at step 3; go on with --continue_train", 3),
-        (lambda: run_main(train.main, *go_on), 0, "continuing at step 3", 4),
+        (
+            lambda: run_main(train.main, *go_on, "--lr", 3e-4),
+            0,
+            "\nlr: was 0.0001, now 0.0003\ncontinuing at step 3",
+            4,
+        ),
     ):
         status, said = start()
         assert status == expected and words in said and "Traceback" not in said, said

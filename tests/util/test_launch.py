@@ -57,6 +57,25 @@ def test_a_peer_that_never_comes_is_one_sentence(environment, monkeypatch, caplo
     assert (f"rank 0 of 2 waits for the others at 127.0.0.1:{port}" in caplog.text) == known
 
 
+def test_a_process_that_waits_for_others_ends_at_a_signal_in_one_sentence(environment):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        environment(RANK=0, WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=probe.getsockname()[1])
+    code = (
+        "import logging, torch; from util import distributed as d; from util.errors import run_command; logging.basicConfig();"
+        "d.SAID_AFTER = 0.1; run_command(lambda: d.start(d.place(), torch.device('cpu')))"
+    )
+    waiting = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    line = ""
+    while "waits for the others" not in line:
+        line = waiting.stderr.readline()
+        assert line, "it ended before it waited"
+    waiting.terminate()
+    said = waiting.communicate(timeout=60)[1]
+    assert waiting.returncode == 128 + signal.SIGTERM
+    assert said.startswith("terminated; ") and said.count("\n") == 1, said
+
+
 def test_more_processes_than_gpus_is_one_sentence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
