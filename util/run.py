@@ -68,7 +68,7 @@ def open_run(
     changed = [
         f"{key}: was {stored.get(key)!r}, now {value!r}"
         for key, value in options.items()
-        if key not in may_change and stored.get(key) != value
+        if key not in may_change and stored.get(key) != value and (key in stored or value)  # what is missing was off
     ]
     if changed:
         raise UsageError(
