@@ -102,6 +102,8 @@ def export_file(text: str) -> Path:
     path = user_path(text)
     if path.suffix not in (".onnx", ".pt2"):
         raise argparse.ArgumentTypeError(f"{text!r} must end in .onnx or .pt2")
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder")
     if path.suffix == ".onnx" and not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
         raise argparse.ArgumentTypeError(
             f"{text!r} needs packages: pip install onnx onnxscript; or export to a .pt2 file"

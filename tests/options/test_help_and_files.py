@@ -257,10 +257,12 @@ def test_a_tilde_is_the_home_folder_also_after_an_equals_sign(tmp_path, monkeypa
         ("classify.py --experiment table2 --name nothing", "no run in"),
         ("test.py --name run --epoch 7", "holds no epoch_7.pt"),
         ("test.py --name run --export x.pt", "must end in .onnx or .pt2"),
+        ("test.py --name run --export folder.pt2", "is a folder"),
     ],
 )
 def test_paths_runs_and_epochs_are_looked_up_without_pytorch(command, words, tmp_path):
     (tmp_path / "checkpoints" / "run").mkdir(parents=True)
+    (tmp_path / "folder.pt2").mkdir()
     (tmp_path / "checkpoints" / "run" / "options.yaml").write_text("model: mshgan4\n")
     script, *flags = command.split()
     called = [sys.executable, "-X", "importtime", str(ROOT / script), *flags]

@@ -163,6 +163,8 @@ def test_one_image_a_side_trains(run_main, tmp_path):
     results = ("--results_dir", tmp_path / "out", "--num_workers", 0, "--amp", "off", "--feature_net", "random")
     status, said = run_main(test_script.main, *where, *results, "--num_test", 5, "--no-metrics")
     assert status == 0 and "1 synthetic images to test on, fewer than --num_test 5" in said, said
+    status, said = run_main(test_script.main, *where, *results, "--num_test", 5)
+    assert status == 2 and "give --phase all, or give --no-metrics" in said, said
 
 
 def test_bad_images_are_skipped_and_listed(fit, tmp_path):
