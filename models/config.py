@@ -163,7 +163,8 @@ class Setup:
     crop_size: int = option(128, "side of a training crop", low=32, high=4096, silnet=SAME, group="data", basic=True)
     crop_to_hand: bool = part(
         "once trained, translate the hand's bounding box only, in which the hand fills as much as in a training crop",
-        reason="the generator then sees hands as in training, and is faster",
+        no_mask=SAME,
+        reason="the generator then sees hands as in training, and is faster. Unmasked models paint a region that is mostly white grey",
     )
     amp: str = option(
         "auto",

@@ -138,7 +138,7 @@ def test_cuda_graphs_is_a_word_or_a_switch(tmp_path):
 
 def test_what_is_switched_off_and_flags_are_told_from_defaults():
     opt = parse_train(["--name", "x", "--no-mask"])
-    assert (opt.crop_to_hand, opt.extend_colors, opt.common_mask, opt.lambda_joints) == (False, False, False, 0.0)
+    assert (opt.crop_to_hand, opt.extend_colors, opt.common_mask, opt.lambda_joints) == (True, False, False, 0.0)
     needy = {name: option for name, option in options_of().items() if option.no_mask is not SAME}
     assert all(getattr(opt, name) == option.no_mask for name, option in needy.items())
     opt = parse_train(["--name", "x", "--no-mask", "--lambda_joints", "3", "--dropout", "--ngf", "64"])
