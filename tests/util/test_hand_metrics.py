@@ -18,7 +18,7 @@ from util.images import read_rgb, write_png
 from util.scores.appearance import band_strengths, fringe_chroma, hand_scale, lab, mean_colour, psnr, ssim
 from util.scores.baselines import blur, colour_statistics, low_frequencies
 from util.scores.metrics import METRICS, Metric, View, best_score, entries, flat_entries, measure, share, single
-from util.scores.silhouettes import boundary, boundary_f
+from util.scores.silhouettes import boundary, boundary_f, gaps_filled
 from util.scores.structure import SourceEdges, Structure, depth_edges
 
 SKIN = np.array([198, 152, 124], np.float32)
@@ -384,6 +384,22 @@ def test_precision_and_recall_are_weighed_harmonically():
     a, precision = square(5, 5, 10), 36 / 52
     both = a | square(30, 30, 5)
     assert boundary_f(both, a) == pytest.approx(2 * precision / (1 + precision)) == boundary_f(a, both)
+
+
+def test_a_gap_between_two_fingers_counts_and_nothing_else():
+    """A gap of 10 x 60 pixels, a silhouette that fills its upper third, and the same at half size."""
+    for scale in (1, 2):
+        mask = np.zeros((200 // scale, 200 // scale), bool)
+        mask[60 // scale : 160 // scale, 60 // scale : 130 // scale] = True
+        gap = np.zeros_like(mask)
+        gap[60 // scale : 120 // scale, 90 // scale : 100 // scale] = True
+        fingers = mask & ~gap
+        upper = gap.copy()
+        upper[80 // scale :] = False
+        assert gaps_filled(fingers, fingers, scale=1 / scale) == 0
+        assert gaps_filled(mask, fingers, scale=1 / scale) == 1
+        assert gaps_filled(fingers | upper, fingers, scale=1 / scale) == pytest.approx(1 / 3, abs=0.06)
+        assert gaps_filled(mask, mask, scale=1 / scale) is None
 
 
 def test_masks_without_a_boundary():

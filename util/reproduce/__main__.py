@@ -9,8 +9,8 @@ from pathlib import Path
 from models import MODELS
 from options.parsing import Parser, existing_path, integer, refuse
 from util.errors import parse_or_exit, run_command
-from util.files import user_path
-from util.reproduce.stages import GROUPS, PER_CLASS, Runner, choose, create_stages, images_a_class
+from util.files import read_json, user_path
+from util.reproduce.stages import GROUPS, PER_CLASS, choose, create_stages, images_a_class, plan, run_stages
 
 log = logging.getLogger("reproduce")
 
@@ -34,6 +34,8 @@ def parse_reproduce(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("only", None, [], f"only these stages, by name or group ({groups})", nargs="+", metavar="STAGE")
     text = "models of Table I; the first is that of figures and the downstream study, mshgan6 is classified, as in the paper"
     add("models", tuple(MODELS), list(MODELS), text, nargs="+", metavar="MODEL")
+    text = "summary.json of other seeds, from their RESULTS_DIR/paper, which the page shows beside this one"
+    add("other_seeds", existing_path, [], text, nargs="+", metavar="FILE")
     add("dry_run", bool, False, "print the plan, and do nothing else")
 
     add = parser.group("budget, the same for every training")
@@ -63,6 +65,9 @@ def parse_reproduce(argv: Sequence[str] | None = None) -> argparse.Namespace:
     known = [*GROUPS, *(stage.name for stage in create_stages(opt))]
     unknown = " ".join(name for name in opt.only if name not in known)
     refuse(unknown, f"--only {unknown}: no such stage; known are {', '.join(dict.fromkeys(known))}")
+    opt.other_seeds = [read_json(path) for path in opt.other_seeds]
+    seeds = [opt.seed, *(each["seed"] for each in opt.other_seeds)]
+    refuse(len(set(seeds)) < len(seeds), f"--other_seeds: two files, or one and --seed, are of one seed: {seeds}")
     return opt
 
 
@@ -75,13 +80,12 @@ def main(opt: argparse.Namespace | None = None) -> int:
     setup_logging()
     stages = create_stages(opt)
     chosen = choose(stages, opt.only)
-    runner = Runner(opt.folder, stages)
     if opt.dry_run:
-        print(runner.plan(chosen))
+        print(plan(opt.folder, chosen))
         print(images_a_class(opt, stages))
         return 0
-    log.info("%s", runner.plan(chosen))
-    faults = runner.run(chosen)
+    log.info("%s", plan(opt.folder, chosen))
+    faults = run_stages(opt.folder, stages, chosen)
     log.info("look at %s", write_page(opt, stages))
     for name, fault in faults.items():
         log.error("%s %s", name, fault)

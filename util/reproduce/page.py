@@ -1,8 +1,10 @@
-"""paper.md and index.html: the paper's tables and figures as reproduced here, and which of its claims hold."""
+"""paper.md and index.html: the paper's tables and figures as reproduced here, and which of its claims hold; and summary.json,
+one seed's figures, which the page of another seed shows beside its own."""
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,12 +12,13 @@ from tqdm import tqdm
 
 from util import workers
 from util.drawing import evenly, sheet
-from util.files import write_bytes
+from util.files import read_json, write_bytes, write_json
 from util.images import read_mask, read_rgb
-from util.reproduce.claims import classifier_claims, common_sources, deep_inside, model_claims, table_rows, test_folder
+from util.reproduce.claims import OPEN, all_claims, common_sources, table_rows, test_folder
 from util.reproduce.stages import SILNET, Stage, real_root
-from util.results.pages import comparison_table, html_page, table
+from util.results.pages import comparison_table, html_page, metric_name, table
 from util.run import OPTIONS_FILE, load_options
+from util.scores.appearance import distance_inside
 from util.training.logger import read_log
 
 TITLE = "H-GAN, reproduced"
@@ -33,42 +36,56 @@ CAPTIONS = {
     "downstream": "What networks trained on synthetic, translated and real hands find on real ones.",
 }
 VERDICTS = (
-    "A claim about models holds if each comparison's 95 % interval lies on its side, and does not hold if one lies on the "
-    "other side at a level corrected for their number; anything else is undecided. Intervals are bootstrap intervals of the "
-    "difference over images, with the same sources for both models. They say how sure the difference is for these "
-    "trainings; each model was trained once, and another seed was not tried."
+    "Figures in brackets are 95 % intervals over images: how far a figure would move with other test images, not with another "
+    "training. A claim about differences holds if all of its intervals lie on its side. It does not hold if one of them lies on "
+    "the other side at a level corrected for their number. Otherwise it is undecided. With several seeds it holds if it holds with "
+    "each, and does not hold if it holds with none; each seed has its own split, and so its own test images."
+)
+TABLE1 = {  # what is compared over seeds: {label: entry of metrics.json}, {} is FID or FD
+    "{}": "{}", "of it closed": "closed", "{} inside the hand": "{}_patch", "of this closed": "closed_patch", "KID": "kid_mean",
+    "structure kept": "structure", "shading kept": "shading_kept", "fringe": "fringe",
+}  # fmt: skip
+TRAINED = ["seed", "run", "steps", "time of its steps", "crops", "images syn / real", "VGG16", "device", "settings"]
+STRUCTURE = (
+    "structure kept: the share of the source's inner edges that the translation still shows. shading kept: the same share of its "
+    "other strong edges, shadows above all, which the paper wants gone (Fig. 3). Shape IoU, boundary F and gaps are of "
+    "SilNet's silhouette before the mask is applied. They say nothing about a model that was trained with extend_colors, as what "
+    "it paints beside the hand is not trained; of geocongan, which has no masks, they do."
 )
 
 
 def write_page(opt: Namespace, stages: list[Stage]) -> Path:
-    """Write the page from whatever is there, and the figures. Returns index.html."""
+    """Write the page from whatever is there, the figures, and summary.json. Returns index.html."""
     rows = table_rows(opt)
     images = draw_figures(opt, list(rows))
     figures = {name: figure(opt.folder / "figures" / f"{name}.jpg", images.get(name)) for name in CAPTIONS}
-    of_models, comparisons = model_claims(opt, rows)
+    own = summarize(opt, rows)
+    write_json(opt.folder / "summary.json", own)
+    seeds = sorted([own, *opt.other_seeds], key=lambda each: each["seed"])
     studies = {
         "Table II": (opt.folder / "classify" / "table2", "fig6"),
         "Table III": (opt.folder / "classify" / "table3", "fig7"),
         "Downstream": (opt.folder / opt.models[0] / "downstream" / "segmentation", "downstream"),
     }
-    claims = [*of_models, *classifier_claims(opt)]
-    lines = [[each.paper, f"**{each.verdict}**", each.measured.replace("; ", "<br>")] for each in claims]
-    commands = "\n".join(workers.shell_line(stage.command) for stage in stages)
+    trained = [row for each in seeds for row in each["trained"]]
     parts = [
         f"# {TITLE}",
+        *(each["about"] for each in seeds),
         "## Which of the paper's claims hold here",
-        table(["the paper", "verdict", "measured here"], lines),
+        claims_table(seeds),
         VERDICTS,
-        *training_section(opt, rows),
+        *(["## What was trained", table(TRAINED, trained)] if trained else []),
         "## Table I",
         comparison_table(rows) if rows else "Not there yet: no model's test split has been translated and scored.",
-        "Differences between models (95 % interval); below zero, the first is better:" if comparisons else "",
-        table(["by", "difference"], [[each.measure, each.text()] for each in comparisons]) if comparisons else "",
+        STRUCTURE if rows else "",
+        by_seed(seeds, "Table I"),
         *(figures[name] for name in ("fig1", "fig3", "masks", "fig4", "fig5")),
     ]
     for title, (folder, name) in studies.items():
         file = folder / "table.md"
-        parts += [f"## {title}", file.read_text(encoding="utf-8") if file.exists() else "Not there yet.", figures[name]]
+        parts += [f"## {title}", file.read_text(encoding="utf-8") if file.exists() else "Not there yet."]
+        parts += [by_seed(seeds, title), figures[name]]
+    commands = "\n".join(workers.shell_line(stage.command) for stage in stages)
     parts.append(f"## Commands\n\nWhat `python -m util.reproduce` ran, in order:\n\n```\n{commands}\n```")
     text, page = "\n\n".join(filter(None, parts)) + "\n", opt.folder / "index.html"
     write_bytes(opt.folder / "paper.md", text.encode())
@@ -76,8 +93,72 @@ def write_page(opt: Namespace, stages: list[Stage]) -> Path:
     return page
 
 
-def training_section(opt: Namespace, rows: Mapping[str, dict]) -> list[str]:
-    """What was trained, on what, for how long, and with which frozen networks."""
+# ------------------------------------------------------------------ one seed, and several
+
+
+def summarize(opt: Namespace, rows: Mapping[str, Mapping]) -> dict[str, Any]:
+    """What summary.json holds: this seed's claims, what was trained, and tables as {row: {column: number}}."""
+    about, table1 = f"Seed {opt.seed}: data `{opt.dataroot or 'the demo'}`", {}
+    if rows:
+        first = next(iter(rows.values()))
+        name, sides = metric_name(first), {"untranslated": first["baseline"], **rows}
+        about += f", {first['n_generated']} test images, {name.upper()} by features of {first['feature_net']}"
+        for label, key in TABLE1.items():
+            key = key.format(name)
+            table1[label.format(name.upper())] = {
+                m: side[key] for m, side in sides.items() if side.get(key) is not None
+            }
+    summary = {"seed": opt.seed, "about": f"{about}.", "trained": trained_rows(opt), "Table I": table1}
+    for title, experiment in (("Table II", "table2"), ("Table III", "table3")):
+        results = (read_json(opt.folder / "classify" / experiment / "metrics.json") or {}).get("results", {})
+        summary[title] = {
+            f"trained on {trained}, tested on {test}": {"accuracy": scores["accuracy"]}
+            | {f"F1 {kind}": of_class["f1"] for kind, of_class in scores["per_class"].items()}
+            for trained, tests in results.items()
+            for test, scores in tests.items()
+        }
+    return summary | {"claims": {each.paper: each._asdict() for each in all_claims(opt, list(rows))}}
+
+
+def claims_table(seeds: Sequence[Mapping]) -> str:
+    """The claims with their verdicts, and what each seed measured. A verdict on which the seeds do not agree is undecided."""
+    names, lines = [str(each["seed"]) for each in seeds], []
+    for paper in seeds[0]["claims"]:
+        found = [each["claims"][paper] for each in seeds]
+        verdicts = [each["verdict"] for each in found]
+        agreed, notes = len(set(verdicts)) == 1, dict.fromkeys(each["note"] for each in found if each["note"])
+        told = [] if agreed else [f"seed {name}: {verdict}" for name, verdict in zip(names, verdicts)]
+        measured = []
+        for what in dict.fromkeys(what for each in found for what in each["measured"]):
+            figures = (map(number, each["measured"].get(what, ())) for each in found)
+            of_seeds = ("{} ({} to {})".format(*each) if (each := list(numbers)) else "none" for numbers in figures)
+            measured.append(f"{what}: {' and '.join(of_seeds)}")
+        cells = ["<br>".join(cell) for cell in ([f"**{verdicts[0] if agreed else OPEN}**", *told], [*measured, *notes])]
+        lines.append([paper, *cells])
+    return table(["the paper", "verdict", f"measured here, seed {' and '.join(names)}"], lines)
+
+
+def number(value: float) -> str:
+    """Three significant digits, as in 0.0470, 1.50 and 179."""
+    return f"{value:#.3g}".rstrip(".")
+
+
+def by_seed(seeds: Sequence[Mapping], title: str) -> str:
+    """The seeds' figures of a table, one below the other, and their spread: the highest less the lowest. "" for one seed."""
+    tables = {each["seed"]: each.get(title, {}) for each in seeds}
+    columns = list(dict.fromkeys(column for each in tables.values() for row in each.values() for column in row))
+    lines = []
+    for label in dict.fromkeys(label for each in tables.values() for label in each):
+        rows = {seed: each.get(label, {}) for seed, each in tables.items()}
+        for seed, row in rows.items():
+            lines.append([label, f"seed {seed}", *(number(row[c]) if c in row else "" for c in columns)])
+        found = ([row[column] for row in rows.values() if column in row] for column in columns)
+        lines.append(["", "spread", *(number(max(each) - min(each)) if len(each) > 1 else "" for each in found)])
+    return f"{title} by seed:\n\n{table(['', '', *columns], lines)}" if lines and len(seeds) > 1 else ""
+
+
+def trained_rows(opt: Namespace) -> list[list[str]]:
+    """What was trained, on what, for how long, and with which frozen networks: rows under TRAINED."""
     lines = []
     for run in (opt.checkpoints_dir / name for name in (SILNET, *opt.models)):
         if not (run / OPTIONS_FILE).exists():
@@ -93,17 +174,11 @@ def training_section(opt: Namespace, rows: Mapping[str, dict]) -> list[str]:
         crops = f"{options['crop_size']} px, batch {options['batch_size']}"
         settings = "as published" if options.get("paper") else "this project's"
         count = f"{images['synthetic']} / {images['real']}"
+        passed = tqdm.format_interval(seconds)
         lines.append(
-            [run.name, str(step), tqdm.format_interval(seconds), crops, count, vgg, resolved["device_name"], settings]
+            [str(options["seed"]), run.name, str(step), passed, crops, count, vgg, resolved["device_name"], settings]
         )
-    if not lines:
-        return []
-    header = ["run", "steps", "time of its steps", "crops", "images syn / real", "VGG16", "device", "settings"]
-    data = opt.dataroot or "the demo data"
-    steps = ", ".join(map(str, sorted({row["step"] for row in rows.values()})))
-    nets = ", ".join(sorted({row["feature_net"] for row in rows.values()}))
-    notes = f"The checkpoints scored are of step {steps}, by features of {nets}." if rows else ""
-    return ["## What was trained", f"Data: `{data}`.", table(header, lines), notes]
+    return lines
 
 
 # ------------------------------------------------------------------ figures
@@ -159,9 +234,9 @@ def shading_step(image: np.ndarray, mask: np.ndarray, *, margin: int = 8) -> flo
     """The strongest step of brightness inside the hand, in grey levels a pixel, away from its outline; 0 without an inside.
 
     Shading discontinuities, as in the paper's Fig. 3, are such steps. The brightness is smoothed by a deviation of 2 pixels,
-    and the strongest thousandth of the pixels is left out.
+    and the strongest thousandth of the pixels is left out. The image's border counts as an outline.
     """
-    inside = deep_inside(mask, margin)
+    inside = distance_inside(np.pad(mask, 1))[1:-1, 1:-1] > margin
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 2.0)
     slope = np.hypot(*np.gradient(grey))
     return float(np.quantile(slope[inside], 0.999)) if inside.any() else 0.0

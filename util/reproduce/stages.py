@@ -1,13 +1,15 @@
-"""The stages that produce the paper's tables and figures, and their runner, which skips what is done, and takes up what was
-interrupted."""
+"""The stages that produce the paper's tables and figures. Running them skips what is done, and takes up what was interrupted.
+
+A finished stage leaves a record, RESULTS_DIR/paper/stages/<name>.json: its command, and when it ended.
+"""
 
 import logging
 import os
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from data.frames import DOMAINS, find_frames
 from data.splits import make_split
@@ -33,15 +35,13 @@ SILNET = "silnet"
 PER_CLASS = {"train": 10500, "test": 3500}  # images that the paper classifies (section IV.D)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stage:
+class Stage(NamedTuple):
     """One command."""
 
     name: str  # begins with a key of GROUPS
     command: tuple[str, ...]  # script and flags
-    after: tuple[str, ...] = ()  # names of the stages whose outputs it reads
     output: Path  # a file that is there once it has ended well
-    run: Path | None = None  # the folder that --continue_train goes on with
+    after: tuple[str, ...] = ()  # names of the stages whose outputs it reads
 
     @property
     def group(self) -> str:
@@ -55,7 +55,7 @@ def create_stages(opt: Namespace) -> list[Stage]:
     if root and any(root.iterdir()) and os.access(root, os.W_OK):  # else its masks are taken as they are
         paper = ("--paper",) * ("--paper" in opt.train_flags)
         command = ("preprocess_masks.py", "--real_root", str(root), *paper)
-        stages.append(Stage(name="masks", command=command, output=root / "masks_report.csv"))
+        stages.append(Stage("masks", command, root / "masks_report.csv"))
     stages += [_train(opt, model) for model in (SILNET, *opt.models)]
     few, many = (["--num_test", str(number)] for number in (opt.num_test, opt.classify_images))
     scored = [*few, "--silnet", str(opt.checkpoints_dir / SILNET), *opt.test_flags]
@@ -64,13 +64,12 @@ def create_stages(opt: Namespace) -> list[Stage]:
     stages.append(_test(opt, first, "back", "test_RtoS", "--direction", "RtoS", "--no-metrics", *few))
     stages.append(_test(opt, classified, "classify_hands", "all", "--phase", "all", "--no-metrics", *many))
     for experiment in ("table2", "table3"):
-        name, run = f"classify_{experiment}", opt.folder / "classify" / experiment
         flags = ["--experiment", experiment, *_use(opt, classified), *_flags(opt, "seed")]
         for part, number in PER_CLASS.items():
             flags += [f"--{part}_per_class", str(min(number, opt.classify_images))]
-        flags += opt.classify_flags
-        where = {"after": ("classify_hands",), "output": run / "metrics.json", "run": run}
-        stages.append(Stage(name=name, command=("classify.py", *flags), **where))
+        command = ("classify.py", *flags, *opt.classify_flags)
+        output = opt.folder / "classify" / experiment / "metrics.json"
+        stages.append(Stage(f"classify_{experiment}", command, output, after=("classify_hands",)))
     study = ["--downstream", "segmentation", *opt.downstream_flags]
     return [*stages, _test(opt, first, "downstream", "downstream/segmentation", *study)]
 
@@ -107,7 +106,6 @@ def _flags(opt: Namespace, *names: str) -> list[str]:
 def _train(opt: Namespace, model: str) -> Stage:
     """Trainings have the data, its split, the seed and the length in common."""
     data = ("dataroot", "split_by", "val_size", "test_size")
-    run = opt.checkpoints_dir / model
     flags = ["--model", model, "--name", model, "--checkpoints_dir", str(opt.checkpoints_dir)]
     flags += _flags(opt, *data, "max_steps", "n_epochs", "seed", "device", "num_workers")
     name, after, more = f"train_{model}", ("masks",), opt.train_flags
@@ -116,7 +114,7 @@ def _train(opt: Namespace, model: str) -> Stage:
     elif model == "geocongan":
         after += (SILNET,)
         flags += ["--silnet", str(opt.checkpoints_dir / SILNET)]
-    return Stage(name=name, command=("train.py", *flags, *more), after=after, output=run / "latest.pt", run=run)
+    return Stage(name, ("train.py", *flags, *more), opt.checkpoints_dir / model / "latest.pt", after)
 
 
 def _use(opt: Namespace, model: str) -> list[str]:
@@ -128,7 +126,7 @@ def _use(opt: Namespace, model: str) -> list[str]:
 def _test(opt: Namespace, model: str, name: str, written: str, *flags: str, after: tuple[str, ...] = ()) -> Stage:
     """A test.py of a model. written: the folder that it writes."""
     command, output = ("test.py", *_use(opt, model), *flags), opt.folder / model / written / "metrics.json"
-    return Stage(name=name, command=command, after=(f"train_{model}", *after), output=output)
+    return Stage(name, command, output, (f"train_{model}", *after))
 
 
 def choose(stages: list[Stage], only: list[str]) -> list[Stage]:
@@ -139,60 +137,56 @@ def choose(stages: list[Stage], only: list[str]) -> list[Stage]:
 # ------------------------------------------------------------------ running them
 
 
-class Runner:
-    """folder: RESULTS_DIR/paper. stages: all of them. A finished stage leaves a record: its command, and when it ended."""
+def record_of(folder: Path, name: str) -> dict:
+    """The stage's record below RESULTS_DIR/paper; {} where there is none."""
+    return read_json(folder / "stages" / f"{name}.json") or {}
 
-    def __init__(self, folder: Path, stages: Sequence[Stage]) -> None:
-        self.folder, self.by_name = folder, {stage.name: stage for stage in stages}
-        self.faults: dict[str, str] = {}  # why stages have not ended well
 
-    def record(self, name: str) -> dict:
-        """The stage's record; {} where there is none."""
-        return read_json(self.folder / "stages" / f"{name}.json") or {}
+def is_done(folder: Path, stage: Stage) -> bool:
+    """Whether this command ended well, after every stage whose output it reads, and its output is still there."""
+    record = record_of(folder, stage.name)
+    return (
+        record.get("command") == list(stage.command)
+        and all(record_of(folder, name).get("ended", 0) <= record["ended"] for name in stage.after)
+        and stage.output.exists()
+    )
 
-    def is_done(self, stage: Stage) -> bool:
-        """Whether this command ended well, after every stage whose output it reads, and its output is still there."""
-        record = self.record(stage.name)
-        return (
-            record.get("command") == list(stage.command)
-            and all(self.record(name).get("ended", 0) <= record["ended"] for name in stage.after)
-            and stage.output.exists()
-        )
 
-    def plan(self, stages: Sequence[Stage]) -> str:
-        """The stages with their states and commands."""
-        states = ((stage, "done" if self.is_done(stage) else "to do") for stage in stages)
-        return "\n".join(f"{stage.name}: {state}\n    {workers.shell_line(stage.command)}" for stage, state in states)
+def plan(folder: Path, stages: Sequence[Stage]) -> str:
+    """The stages with their states and commands."""
+    states = ((stage, "done" if is_done(folder, stage) else "to do") for stage in stages)
+    return "\n".join(f"{stage.name}: {state}\n    {workers.shell_line(stage.command)}" for stage, state in states)
 
-    def run(self, stages: Sequence[Stage]) -> dict[str, str]:
-        """Run the stages, one after another. Returns {stage: why it has not ended well}."""
-        for stage in stages:
-            try:
-                self._run(stage)
-            except RunError as error:
-                self.faults[stage.name] = str(error)
-                log.error("%s %s", stage.name, error)
-        return self.faults
 
-    def _run(self, stage: Stage) -> None:
-        missing = [name for name in stage.after if name in self.faults or not self._output_there(name)]
-        if missing:
-            raise RunError(f"needs {', '.join(missing)}, which is not done")
-        if self.is_done(stage):
-            log.info("%s: done before", stage.name)
-            return
-        command, begun = list(stage.command), stage.run is not None and (stage.run / OPTIONS_FILE).exists()
-        # A training's latest.pt is there from its first step on; a study's figures are written at its end.
-        if begun and (command[0] == "train.py" or not stage.output.exists()):
-            command.append("--continue_train")
-        log.info("%s: %s", stage.name, workers.shell_line(command))
-        workers.run_child(command, log=self.folder / "logs" / f"{stage.name}.log")
-        if not stage.output.exists():
-            raise RunError(f"it left no {stage.output}")
-        record = {"command": list(stage.command), "ended": time.time()}
-        write_json(self.folder / "stages" / f"{stage.name}.json", record)
+def run_stages(folder: Path, stages: Sequence[Stage], chosen: Sequence[Stage]) -> dict[str, str]:
+    """Run the chosen ones of all stages, one after another. Returns {stage: why it has not ended well}.
 
-    def _output_there(self, name: str) -> bool:
-        """Whether a stage can read what another leaves. Masks may stay as they are where --only leaves them out."""
-        stage = self.by_name.get(name)
-        return stage is None or stage.group == "masks" or stage.output.exists()
+    A stage waits for those that it reads, but for the masks: they may stay as they are where --only leaves them out.
+    """
+    outputs, faults = {stage.name: stage.output for stage in stages if stage.name != "masks"}, {}
+    for stage in chosen:
+        missing = [each for each in stage.after if each in faults or (each in outputs and not outputs[each].exists())]
+        try:
+            if missing:
+                raise RunError(f"needs {', '.join(missing)}, which is not done")
+            run_stage(folder, stage)
+        except RunError as error:
+            faults[stage.name] = str(error)
+            log.error("%s %s", stage.name, error)
+    return faults
+
+
+def run_stage(folder: Path, stage: Stage) -> None:
+    """Run a stage that is not done, and leave its record. Raises RunError."""
+    if is_done(folder, stage):
+        log.info("%s: done before", stage.name)
+        return
+    command, begun = list(stage.command), (stage.output.parent / OPTIONS_FILE).exists()
+    # A training's latest.pt is there from its first step on; a study's figures are written at its end.
+    if begun and (command[0] == "train.py" or not stage.output.exists()):
+        command.append("--continue_train")
+    log.info("%s: %s", stage.name, workers.shell_line(command))
+    workers.run_child(command, log=folder / "logs" / f"{stage.name}.log")
+    if not stage.output.exists():
+        raise RunError(f"it left no {stage.output}")
+    write_json(folder / "stages" / f"{stage.name}.json", {"command": list(stage.command), "ended": time.time()})

@@ -14,7 +14,7 @@ import numpy as np
 
 from data.masks import iou
 from util.scores.appearance import BANDS, band_strengths, fringe_chroma, mean_colour, psnr, ssim
-from util.scores.silhouettes import boundary_f
+from util.scores.silhouettes import boundary_f, gaps_filled
 from util.scores.structure import SourceEdges, Structure
 
 LEAST_AGREEMENT = 0.01  # of a single metric in best_score, so that the score stays finite
@@ -91,6 +91,8 @@ METRICS = [
            lambda view: None if view.silhouette is None else iou(view.silhouette, view.mask)),
     Metric("boundary_f", "boundary F, unmasked", "{:.3f}", "higher",
            lambda view: None if view.silhouette is None else boundary_f(view.silhouette, view.mask)),
+    Metric("gaps_filled", "gaps between fingers filled, unmasked", "{:.3f}", "lower",
+           lambda view: None if view.silhouette is None else gaps_filled(view.silhouette, view.mask, scale=view.scale)),
     Metric("structure", "structure kept", "{:.3f}", "higher",
            lambda view: view.structure, share("kept")),
     Metric("structure_chance", "  by chance alone", "{:.3f}", "",

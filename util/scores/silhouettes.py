@@ -19,6 +19,8 @@ Segment = Callable[[Tensor], Tensor]
 
 TOLERANCE = 2  # pixels by which a boundary may be off
 VALIDATION_BATCH = 4
+GAP = 16  # pixels (scaled): gaps between fingers are narrower
+LEAST_GAPS = 50  # pixels (scaled by area) of a hand's gaps, below which it has none
 
 
 def boundary_f(predicted: np.ndarray, true: np.ndarray, *, tolerance: float = TOLERANCE) -> float:
@@ -42,6 +44,18 @@ def boundary(mask: np.ndarray) -> np.ndarray:
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     inside = cv2.erode(mask.astype(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=1)
     return mask & (inside == 0)
+
+
+def gaps_filled(silhouette: np.ndarray, mask: np.ndarray, *, scale: float = 1.0) -> float | None:
+    """The share of the gaps between fingers that lies in the silhouette, 0 to 1; None for a hand without gaps.
+
+    silhouette, mask: bool (H, W). Gaps are what a closing by a disk of GAP pixels (times scale) adds to the mask.
+    """
+    size = round(GAP * scale)
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size + 1, size + 1))
+    closed = cv2.morphologyEx(np.pad(mask, size).astype(np.uint8), cv2.MORPH_CLOSE, disk)[size:-size, size:-size]
+    gaps = (closed > 0) & ~mask
+    return float(silhouette[gaps].mean()) if gaps.sum() >= LEAST_GAPS * scale**2 else None
 
 
 def silhouettes(segment: Segment, images: list[np.ndarray], device: torch.device) -> list[np.ndarray]:
