@@ -81,14 +81,11 @@ def main(opt: argparse.Namespace | None = None) -> int:
     stages = create_stages(opt)
     chosen = choose(stages, opt.only)
     if opt.dry_run:
-        print(plan(opt.folder, chosen))
-        print(images_a_class(opt, stages))
+        print(plan(opt.folder, chosen), images_a_class(opt, stages), sep="\n")
         return 0
     log.info("%s", plan(opt.folder, chosen))
     faults = run_stages(opt.folder, stages, chosen)
     log.info("look at %s", write_page(opt, stages))
-    for name, fault in faults.items():
-        log.error("%s %s", name, fault)
     return 1 if faults else 0
 
 

@@ -188,9 +188,8 @@ def of_models(opt: Namespace, models: Sequence[str]) -> tuple[dict[str, dict[str
     real = read(sorted((first / "real").rglob("*.png")), progress="real")
     features = {m: read([test_folder(opt, m) / "generated" / name for name in names], progress=m) for m in models}
     features["untranslated"] = read([first / "synthetic" / name for name in names], progress="untranslated")
-    four = {name for pair in BLOCKS for name in pair}
-    sides = {FD: features, KID: features, SHARE: features if four <= set(models) else {}}
-    sides |= {SHARPNESS: {}, COLOUR: {}, GAPS: {}}
+    four = {name for pair in BLOCKS for name in pair} <= set(models)
+    sides = {FD: features, KID: features, SHARE: features if four else {}, SHARPNESS: {}, COLOUR: {}, GAPS: {}}
     for model in models:
         folder = test_folder(opt, model)
         scale = read_json(folder / "metrics.json")["hand_scale"]
@@ -226,13 +225,11 @@ def of_classifiers(folder: Path) -> dict[str, dict[str, list[float]]]:
         for row in csv_rows(folder / study / "predictions.csv"):
             right, generated = 100.0 * (row["predicted"] == row["true"]), row["test_set"] == "syn_gen"
             if study == "table2":
-                accuracy = sides[ON_GENERATED if generated else ON_REAL]
-                accuracy.setdefault(row["train_set"], []).append(right)
+                sides[ON_GENERATED if generated else ON_REAL].setdefault(row["train_set"], []).append(right)
             if row["train_set"].startswith("syn_rea") and not (generated and row["true"] == "synthetic"):
                 kind = "generated" if generated else row["true"]  # in Table II they count as real
                 for other in KINDS:
-                    called = sides[measure].setdefault(f"{kind} as {other}", [])
-                    called.append(100.0 * (row["predicted"] == other))
+                    sides[measure].setdefault(f"{kind} as {other}", []).append(100.0 * (row["predicted"] == other))
     return sides
 
 

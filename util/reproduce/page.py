@@ -14,7 +14,7 @@ from util import workers
 from util.drawing import evenly, sheet
 from util.files import read_json, write_bytes, write_json
 from util.images import read_mask, read_rgb
-from util.reproduce.claims import OPEN, all_claims, common_sources, table_rows, test_folder
+from util.reproduce.claims import OPEN, UNTESTED, all_claims, common_sources, table_rows, test_folder
 from util.reproduce.stages import SILNET, Stage, real_root
 from util.results.pages import comparison_table, html_page, metric_name, table
 from util.run import OPTIONS_FILE, load_options
@@ -36,10 +36,9 @@ CAPTIONS = {
     "downstream": "What networks trained on synthetic, translated and real hands find on real ones.",
 }
 VERDICTS = (
-    "Figures in brackets are 95 % intervals over images: how far a figure would move with other test images, not with another "
-    "training. A claim about differences holds if all of its intervals lie on its side. It does not hold if one of them lies on "
-    "the other side at a level corrected for their number. Otherwise it is undecided. With several seeds it holds if it holds with "
-    "each, and does not hold if it holds with none; each seed has its own split, and so its own test images."
+    "In brackets: the 95 % interval over test images. It does not cover what another seed would give. A claim holds if all of its "
+    "intervals lie on its side. It does not hold if one of them lies on the other side at a level corrected for their "
+    "number. Otherwise it is undecided. Several seeds must agree; else the claim is undecided. Each seed has its own split."
 )
 TABLE1 = {  # what is compared over seeds: {label: entry of metrics.json}, {} is FID or FD
     "{}": "{}", "of it closed": "closed", "{} inside the hand": "{}_patch", "of this closed": "closed_patch", "KID": "kid_mean",
@@ -47,10 +46,10 @@ TABLE1 = {  # what is compared over seeds: {label: entry of metrics.json}, {} is
 }  # fmt: skip
 TRAINED = ["seed", "run", "steps", "time of its steps", "crops", "images syn / real", "VGG16", "device", "settings"]
 STRUCTURE = (
-    "structure kept: the share of the source's inner edges that the translation still shows. shading kept: the same share of its "
-    "other strong edges, shadows above all, which the paper wants gone (Fig. 3). Shape IoU, boundary F and gaps are of "
-    "SilNet's silhouette before the mask is applied. They say nothing about a model that was trained with extend_colors, as what "
-    "it paints beside the hand is not trained; of geocongan, which has no masks, they do."
+    "Structure kept: the share of the source's inner edges that the translation still shows. Shading kept: the same share of its "
+    "other strong edges, shadows above all, which the paper wants gone (Fig. 3). Shape IoU, boundary F and gaps: by SilNet's "
+    "silhouette of the output before the mask is applied. Only for geocongan, which has no masks, do they tell whether the shape "
+    "is kept; the others are not trained beside the hand, unless with `--paper`."
 )
 
 
@@ -104,10 +103,8 @@ def summarize(opt: Namespace, rows: Mapping[str, Mapping]) -> dict[str, Any]:
         name, sides = metric_name(first), {"untranslated": first["baseline"], **rows}
         about += f", {first['n_generated']} test images, {name.upper()} by features of {first['feature_net']}"
         for label, key in TABLE1.items():
-            key = key.format(name)
-            table1[label.format(name.upper())] = {
-                m: side[key] for m, side in sides.items() if side.get(key) is not None
-            }
+            figures = {model: side.get(key.format(name)) for model, side in sides.items()}
+            table1[label.format(name.upper())] = {model: each for model, each in figures.items() if each is not None}
     summary = {"seed": opt.seed, "about": f"{about}.", "trained": trained_rows(opt), "Table I": table1}
     for title, experiment in (("Table II", "table2"), ("Table III", "table3")):
         results = (read_json(opt.folder / "classify" / experiment / "metrics.json") or {}).get("results", {})
@@ -122,20 +119,25 @@ def summarize(opt: Namespace, rows: Mapping[str, Mapping]) -> dict[str, Any]:
 
 def claims_table(seeds: Sequence[Mapping]) -> str:
     """The claims with their verdicts, and what each seed measured. A verdict on which the seeds do not agree is undecided."""
-    names, lines = [str(each["seed"]) for each in seeds], []
+    lines, unknown = [], {"verdict": UNTESTED, "measured": {}, "note": "Another version of this program."}
     for paper in seeds[0]["claims"]:
-        found = [each["claims"][paper] for each in seeds]
-        verdicts = [each["verdict"] for each in found]
-        agreed, notes = len(set(verdicts)) == 1, dict.fromkeys(each["note"] for each in found if each["note"])
-        told = [] if agreed else [f"seed {name}: {verdict}" for name, verdict in zip(names, verdicts)]
+        found = {each["seed"]: each["claims"].get(paper, unknown) for each in seeds}
+        verdicts = {claim["verdict"] for claim in found.values()}
+        said = [f"**{verdicts.pop()}**"]
+        if verdicts:
+            said = [f"**{OPEN}**", *(f"seed {seed}: {claim['verdict']}" for seed, claim in found.items())]
         measured = []
-        for what in dict.fromkeys(what for each in found for what in each["measured"]):
-            figures = (map(number, each["measured"].get(what, ())) for each in found)
-            of_seeds = ("{} ({} to {})".format(*each) if (each := list(numbers)) else "none" for numbers in figures)
-            measured.append(f"{what}: {' and '.join(of_seeds)}")
-        cells = ["<br>".join(cell) for cell in ([f"**{verdicts[0] if agreed else OPEN}**", *told], [*measured, *notes])]
-        lines.append([paper, *cells])
-    return table(["the paper", "verdict", f"measured here, seed {' and '.join(names)}"], lines)
+        for what in dict.fromkeys(what for claim in found.values() for what in claim["measured"]):
+            figures = (interval(claim["measured"].get(what)) for claim in found.values())
+            measured.append(f"{what}: {' and '.join(figures)}")
+        measured += dict.fromkeys(claim["note"] for claim in found.values() if claim["note"])
+        lines.append([paper, "<br>".join(said), "<br>".join(measured)])
+    return table(["the paper", "verdict", f"measured here, seed {' and '.join(map(str, found))}"], lines)
+
+
+def interval(figures: Sequence[float] | None) -> str:
+    """An estimate and its interval, as in: -3.10 (-4.00 to -2.20); "none" without."""
+    return "{} ({} to {})".format(*map(number, figures)) if figures else "none"
 
 
 def number(value: float) -> str:
@@ -165,19 +167,13 @@ def trained_rows(opt: Namespace) -> list[list[str]]:
             continue
         options = load_options(run)
         resolved, images = options["resolved"], options["resolved"]["images"]["train"]
-        step, seconds = 0, 0.0
-        for entry in read_log(run):
-            if entry.get("seconds"):
-                seconds += entry["seconds"] * (entry["step"] - step)
-                step = entry["step"]
+        logged = [(0, 0.0), *((each["step"], each["seconds"]) for each in read_log(run) if each.get("seconds"))]
+        seconds = sum(mean * (step - before) for (before, _), (step, mean) in zip(logged, logged[1:]))
         vgg = (resolved.get("vgg_weights") or {}).get("source", "")
-        crops = f"{options['crop_size']} px, batch {options['batch_size']}"
+        data = ["{crop_size} px, batch {batch_size}".format(**options), "{synthetic} / {real}".format(**images)]
         settings = "as published" if options.get("paper") else "this project's"
-        count = f"{images['synthetic']} / {images['real']}"
-        passed = tqdm.format_interval(seconds)
-        lines.append(
-            [str(options["seed"]), run.name, str(step), passed, crops, count, vgg, resolved["device_name"], settings]
-        )
+        length = [str(logged[-1][0]), tqdm.format_interval(seconds)]
+        lines.append([str(options["seed"]), run.name, *length, *data, vgg, resolved["device_name"], settings])
     return lines
 
 

@@ -137,17 +137,12 @@ def choose(stages: list[Stage], only: list[str]) -> list[Stage]:
 # ------------------------------------------------------------------ running them
 
 
-def record_of(folder: Path, name: str) -> dict:
-    """The stage's record below RESULTS_DIR/paper; {} where there is none."""
-    return read_json(folder / "stages" / f"{name}.json") or {}
-
-
 def is_done(folder: Path, stage: Stage) -> bool:
     """Whether this command ended well, after every stage whose output it reads, and its output is still there."""
-    record = record_of(folder, stage.name)
+    record, *before = (read_json(folder / "stages" / f"{name}.json") or {} for name in (stage.name, *stage.after))
     return (
         record.get("command") == list(stage.command)
-        and all(record_of(folder, name).get("ended", 0) <= record["ended"] for name in stage.after)
+        and all(each.get("ended", 0) <= record["ended"] for each in before)
         and stage.output.exists()
     )
 
