@@ -20,7 +20,7 @@ Segment = Callable[[Tensor], Tensor]
 TOLERANCE = 2  # pixels by which a boundary may be off
 VALIDATION_BATCH = 4
 GAP = 16  # pixels (scaled): gaps between fingers are narrower
-LEAST_GAPS = 50  # pixels (scaled by area) of a hand's gaps, below which it has none
+LEAST_GAPS = 100  # pixels (scaled by area) of a hand's gaps, below which it has none
 
 
 def boundary_f(predicted: np.ndarray, true: np.ndarray, *, tolerance: float = TOLERANCE) -> float:
