@@ -27,10 +27,9 @@ from util.scores.distances import Difference, frechet_difference, kernel_differe
 from util.scores.features import extract_features
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds here", "does not hold here", "undecided here", "not tested"
-CONFIDENCE = 0.95
 LITTLE = 2.0  # points of accuracy: more than that is not "similar performance"
 BLIND = "The classifier does not tell real from synthetic hands itself."
-MASKED = "Not measured: masks keep every gap, and extend_colors leaves untrained what is painted beside the hand"
+MASKED = "Not measured of {}: their masks keep every gap, and with extend_colors what they paint beside the hand is not trained."
 
 PERCEPTUAL = [name for name, entry in MODELS.items() if entry.netD == "perceptual"]
 PIXEL = [name for name, entry in MODELS.items() if entry.netD == "pixel"]
@@ -40,8 +39,9 @@ KINDS_OF_D = [("mshgan4", "pixcyclegan4"), ("mshgan6", "pixcyclegan6")]  # two d
 
 FD, KID, SHARE = "Fréchet distance", "KID", "Fréchet distance over the discriminators' difference"
 SHARPNESS, COLOUR, GAPS = "finest texture (log2)", "distance from the model's mean colour", "share of gaps filled"
-CALLS2, CALLS3 = "hands classified, % (Table II)", "hands classified, % (Table III)"
+CALLS2, CALLS3 = "hands called real or synthetic, %", "hands called real or synthetic by the classifier of three, %"
 TELLS = [("real as real", "real as synthetic"), ("synthetic as synthetic", "synthetic as real")]
+SETS = {"syn_rea": "trained on real", "syn_gen": "trained on generated", "syn_half": "trained on both"}
 ON_GENERATED, ON_REAL = "accuracy on synthetic and generated hands, %", "accuracy on synthetic and real hands, %"
 
 
@@ -54,7 +54,7 @@ class Tested(NamedTuple):
     low: float = -inf
     high: float = inf
     guard: Sequence[tuple[str, str]] = ()  # pairs whose differences must be above 0, or nothing is tested
-    lacking: str = "Not there yet"  # why a side of a pair is not there
+    lacking: str = "Not there yet: {}."  # what is said of sides that are not there
 
 
 DIFFERENCES = [
@@ -77,9 +77,9 @@ DIFFERENCES = [
     Tested("Most generated hands are classified as real by a classifier that never saw one (Table II, section IV.D).",
            CALLS2, [("generated as real", "generated as synthetic")], low=0, guard=TELLS),
     Tested("Training on real and generated hands together tells synthetic from generated hands better than on either "
-           "(Table II).", ON_GENERATED, [("syn_half", "syn_rea"), ("syn_half", "syn_gen")], low=0),
+           "(Table II).", ON_GENERATED, [("trained on both", "trained on real"), ("trained on both", "trained on generated")], low=0),
     Tested(f"That costs less than {LITTLE:g} points of accuracy on real hands against training on real ones (Table II).",
-           ON_REAL, [("syn_half", "syn_rea")], low=-LITTLE),
+           ON_REAL, [("trained on both", "trained on real")], low=-LITTLE),
     Tested("Generated hands that are mistaken are taken for real ones rather than for synthetic (Fig. 7).",
            CALLS3, [("generated as real", "generated as synthetic")], low=0, guard=TELLS),
 ]  # fmt: skip
@@ -89,8 +89,9 @@ class Claim(NamedTuple):
     """What the paper says, one of the four verdicts, and the figures behind it."""
 
     paper: str
+    measure: str
     verdict: str
-    measured: dict[str, list[float]]  # {what: estimate, low and high end of its 95 % interval}
+    measured: dict[str, list[float]]  # {pair: estimate, low and high end of its 95 % interval}
     note: str = ""
 
 
@@ -105,9 +106,9 @@ def verdict_of(differences: Sequence[Difference], *, low: float = -inf, high: fl
     """
     if not differences:
         return UNTESTED
-    if all(low < min(each.interval(CONFIDENCE)) and max(each.interval(CONFIDENCE)) < high for each in differences):
+    if all(low < min(each.interval()) and max(each.interval()) < high for each in differences):
         return HOLDS
-    strict = 1.0 - (1.0 - CONFIDENCE) / len(differences)
+    strict = 1.0 - 0.05 / len(differences)
     outside = (bottom > high or top < low for bottom, top in (each.interval(strict) for each in differences))
     return FAILS if any(outside) else OPEN
 
@@ -116,16 +117,15 @@ def judge(tested: Tested, known: Collection[str], difference: Callable[[str, str
     """The claim, by the pairs whose sides are both known; while a side is missing, it can fail, but not hold."""
     found = {pair: difference(*pair) for pair in tested.pairs if set(pair) <= set(known)}
     verdict = verdict_of(list(found.values()), low=tested.low, high=tested.high)
-    measured = {
-        f"{tested.measure}, {a} - {b}": [each.estimate, *each.interval(CONFIDENCE)] for (a, b), each in found.items()
-    }
-    missing = sorted({name for pair in tested.pairs for name in pair} - set(known))
+    measured = {" - ".join(pair): [each.estimate, *each.interval()] for pair, each in found.items()}
+    side = f"between {tested.low:g} and {tested.high:g}"
+    side = f"above {tested.low:g}" if tested.high == inf else f"below {tested.high:g}" if tested.low == -inf else side
+    missing, note = sorted({name for pair in (*tested.pairs, *tested.guard) for name in pair} - set(known)), ""
     if missing:
-        verdict = OPEN if verdict == HOLDS else verdict
-        return Claim(tested.paper, verdict, measured, f"{tested.lacking}: {', '.join(missing)}.")
-    if tested.guard and verdict_of([difference(*pair) for pair in tested.guard], low=0) != HOLDS:
-        return Claim(tested.paper, UNTESTED, measured, BLIND)
-    return Claim(tested.paper, verdict, measured)
+        verdict, note = OPEN if verdict == HOLDS else verdict, tested.lacking.format(", ".join(missing))
+    elif tested.guard and verdict_of([difference(*pair) for pair in tested.guard], low=0) != HOLDS:
+        verdict, note = UNTESTED, BLIND
+    return Claim(tested.paper, f"{tested.measure}; by the paper {side}", verdict, measured, note)
 
 
 def judge_all(sides: Mapping[str, Mapping[str, np.ndarray]], real: np.ndarray | None = None) -> list[Claim]:
@@ -225,7 +225,7 @@ def of_classifiers(folder: Path) -> dict[str, dict[str, list[float]]]:
         for row in csv_rows(folder / study / "predictions.csv"):
             right, generated = 100.0 * (row["predicted"] == row["true"]), row["test_set"] == "syn_gen"
             if study == "table2":
-                sides[ON_GENERATED if generated else ON_REAL].setdefault(row["train_set"], []).append(right)
+                sides[ON_GENERATED if generated else ON_REAL].setdefault(SETS[row["train_set"]], []).append(right)
             if row["train_set"].startswith("syn_rea") and not (generated and row["true"] == "synthetic"):
                 kind = "generated" if generated else row["true"]  # in Table II they count as real
                 for other in KINDS:

@@ -14,11 +14,12 @@ from util import workers
 from util.drawing import evenly, sheet
 from util.files import read_json, write_bytes, write_json
 from util.images import read_mask, read_rgb
-from util.reproduce.claims import OPEN, UNTESTED, all_claims, common_sources, table_rows, test_folder
+from util.reproduce.claims import OPEN, UNTESTED, Claim, all_claims, common_sources, table_rows, test_folder
 from util.reproduce.stages import SILNET, Stage, real_root
 from util.results.pages import comparison_table, html_page, metric_name, table
 from util.run import OPTIONS_FILE, load_options
 from util.scores.appearance import distance_inside
+from util.studies.classification import TEST_SETS, TRAINING_SETS
 from util.training.logger import read_log
 
 TITLE = "H-GAN, reproduced"
@@ -46,8 +47,8 @@ TABLE1 = {  # what is compared over seeds: {label: entry of metrics.json}, {} is
 }  # fmt: skip
 TRAINED = ["seed", "run", "steps", "time of its steps", "crops", "images syn / real", "VGG16", "device", "settings"]
 STRUCTURE = (
-    "Structure kept: the share of the source's inner edges that the translation still shows. Shading kept: the same share of its "
-    "other strong edges, shadows above all, which the paper wants gone (Fig. 3). Shape IoU, boundary F and gaps: by SilNet's "
+    "Structure kept: the share of the source's inner edges that the translation still shows. Shading kept, where there is depth: the "
+    "same share of its other strong edges, shadows above all, which the paper wants gone (Fig. 3). Shape IoU, boundary F and gaps: by SilNet's "
     "silhouette of the output before the mask is applied. Only for geocongan, which has no masks, do they tell whether the shape "
     "is kept; the others are not trained beside the hand, unless with `--paper`."
 )
@@ -56,10 +57,9 @@ STRUCTURE = (
 def write_page(opt: Namespace, stages: list[Stage]) -> Path:
     """Write the page from whatever is there, the figures, and summary.json. Returns index.html."""
     rows = table_rows(opt)
-    images = draw_figures(opt, list(rows))
+    images = draw_figures(opt, rows)
     figures = {name: figure(opt.folder / "figures" / f"{name}.jpg", images.get(name)) for name in CAPTIONS}
-    own = summarize(opt, rows)
-    write_json(opt.folder / "summary.json", own)
+    write_json(opt.folder / "summary.json", own := summarize(opt, rows))
     seeds = sorted([own, *opt.other_seeds], key=lambda each: each["seed"])
     studies = {
         "Table II": (opt.folder / "classify" / "table2", "fig6"),
@@ -92,9 +92,6 @@ def write_page(opt: Namespace, stages: list[Stage]) -> Path:
     return page
 
 
-# ------------------------------------------------------------------ one seed, and several
-
-
 def summarize(opt: Namespace, rows: Mapping[str, Mapping]) -> dict[str, Any]:
     """What summary.json holds: this seed's claims, what was trained, and tables as {row: {column: number}}."""
     about, table1 = f"Seed {opt.seed}: data `{opt.dataroot or 'the demo'}`", {}
@@ -109,7 +106,9 @@ def summarize(opt: Namespace, rows: Mapping[str, Mapping]) -> dict[str, Any]:
     for title, experiment in (("Table II", "table2"), ("Table III", "table3")):
         results = (read_json(opt.folder / "classify" / experiment / "metrics.json") or {}).get("results", {})
         summary[title] = {
-            f"trained on {trained}, tested on {test}": {"accuracy": scores["accuracy"]}
+            f"{TRAINING_SETS.get(trained, trained)}, tested on {TEST_SETS.get(test, test)}": {
+                "accuracy": scores["accuracy"]
+            }
             | {f"F1 {kind}": of_class["f1"] for kind, of_class in scores["per_class"].items()}
             for trained, tests in results.items()
             for test, scores in tests.items()
@@ -119,25 +118,21 @@ def summarize(opt: Namespace, rows: Mapping[str, Mapping]) -> dict[str, Any]:
 
 def claims_table(seeds: Sequence[Mapping]) -> str:
     """The claims with their verdicts, and what each seed measured. A verdict on which the seeds do not agree is undecided."""
-    lines, unknown = [], {"verdict": UNTESTED, "measured": {}, "note": "Another version of this program."}
+    lines, unknown = [], Claim("", "", UNTESTED, {}, "Not a claim of another version of this program.")._asdict()
     for paper in seeds[0]["claims"]:
         found = {each["seed"]: each["claims"].get(paper, unknown) for each in seeds}
         verdicts = {claim["verdict"] for claim in found.values()}
         said = [f"**{verdicts.pop()}**"]
         if verdicts:
             said = [f"**{OPEN}**", *(f"seed {seed}: {claim['verdict']}" for seed, claim in found.items())]
-        measured = []
+        measured = [claim["measure"] for claim in found.values() if claim["measured"]][:1]
         for what in dict.fromkeys(what for claim in found.values() for what in claim["measured"]):
-            figures = (interval(claim["measured"].get(what)) for claim in found.values())
-            measured.append(f"{what}: {' and '.join(figures)}")
+            figures = (claim["measured"].get(what) for claim in found.values())
+            texts = ("{} ({} to {})".format(*map(number, each)) if each else "none" for each in figures)
+            measured.append(f"{what}: {' and '.join(texts)}")
         measured += dict.fromkeys(claim["note"] for claim in found.values() if claim["note"])
         lines.append([paper, "<br>".join(said), "<br>".join(measured)])
     return table(["the paper", "verdict", f"measured here, seed {' and '.join(map(str, found))}"], lines)
-
-
-def interval(figures: Sequence[float] | None) -> str:
-    """An estimate and its interval, as in: -3.10 (-4.00 to -2.20); "none" without."""
-    return "{} ({} to {})".format(*map(number, figures)) if figures else "none"
 
 
 def number(value: float) -> str:
@@ -193,24 +188,24 @@ def figure(path: Path, image: np.ndarray | None) -> str:
     return f"![{caption}](figures/{path.name})\n\n*{caption}*"
 
 
-def draw_figures(opt: Namespace, models: list[str]) -> dict[str, np.ndarray]:
+def draw_figures(opt: Namespace, rows: Mapping[str, Mapping]) -> dict[str, np.ndarray]:
     """{figure: its picture} of every figure whose hands are there."""
     shown, back = test_folder(opt, opt.models[0]), opt.folder / opt.models[0] / "test_RtoS"
-    drawn = {}
+    models, scale, drawn = list(rows), max((row["hand_scale"] for row in rows.values()), default=1.0), {}
     names = common_sources(opt, models)
     if names:
         columns = [test_folder(opt, models[0]) / "synthetic", *(test_folder(opt, m) / "generated" for m in models)]
-        rows = [[read_rgb(column / name) for column in columns] for name in evenly(names, ROWS)]
-        drawn["fig5"] = sheet(rows, columns=["synthetic", *models], side=SIDE)
+        pictures = [[middle(column / name, scale) for column in columns] for name in evenly(names, ROWS)]
+        drawn["fig5"] = sheet(pictures, columns=["synthetic", *models], side=SIDE)
     if opt.models[0] in models and names:
         labels, sources, masks = ["synthetic", "translated"], shown / "synthetic", shown / "masks" / "synthetic"
-        drawn["fig1"] = pair_figure(shown, evenly(names, COLUMNS), labels)
+        drawn["fig1"] = pair_figure(shown, evenly(names, COLUMNS), labels, scale)
         steps = {name: shading_step(read_rgb(sources / name), read_mask(masks / name)) for name in names}
         strongest = sorted(names, key=lambda name: (-steps[name], name))[:COLUMNS]
-        drawn["fig3"] = pair_figure(shown, strongest, labels)
+        drawn["fig3"] = pair_figure(shown, strongest, labels, scale)
     if (back / "metrics.json").exists():
         real = sorted(path.relative_to(back / "generated") for path in (back / "generated").rglob("*.png"))
-        drawn["fig4"] = pair_figure(back, evenly(real, COLUMNS), ["real", "translated"])
+        drawn["fig4"] = pair_figure(back, evenly(real, COLUMNS), ["real", "translated"], scale)
     copies = {
         "fig6": opt.folder / "classify" / "table2" / "samples.png",
         "fig7": opt.folder / "classify" / "table3" / "confusion.png",
@@ -220,10 +215,17 @@ def draw_figures(opt: Namespace, models: list[str]) -> dict[str, np.ndarray]:
     return drawn | {name: read_rgb(path) for name, path in copies.items() if path.exists()}
 
 
-def pair_figure(folder: Path, names: list[Path], labels: list[str]) -> np.ndarray:
+def pair_figure(folder: Path, names: list[Path], labels: list[str], scale: float) -> np.ndarray:
     """Sources, in the folder of the first label, over their translations: Figs. 1, 3 and 4. names: below generated/."""
-    rows = [[read_rgb(folder / part / name) for name in names] for part in (labels[0], "generated")]
+    rows = [[middle(folder / part / name, scale) for name in names] for part in (labels[0], "generated")]
     return sheet(rows, labels=labels, side=SIDE)
+
+
+def middle(path: Path, scale: float) -> np.ndarray:
+    """The middle of an image, `scale` of its sides, in which the hands lie (util.scores.appearance.hand_scale)."""
+    image = read_rgb(path)
+    top, left = (round(length * (1 - scale) / 2) for length in image.shape[:2])
+    return image[top : len(image) - top, left : image.shape[1] - left]
 
 
 def shading_step(image: np.ndarray, mask: np.ndarray, *, margin: int = 8) -> float:

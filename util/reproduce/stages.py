@@ -43,10 +43,6 @@ class Stage(NamedTuple):
     output: Path  # a file that is there once it has ended well
     after: tuple[str, ...] = ()  # names of the stages whose outputs it reads
 
-    @property
-    def group(self) -> str:
-        return self.name.partition("_")[0]
-
 
 def create_stages(opt: Namespace) -> list[Stage]:
     """All stages for these options, each after those that it reads."""
@@ -131,7 +127,7 @@ def _test(opt: Namespace, model: str, name: str, written: str, *flags: str, afte
 
 def choose(stages: list[Stage], only: list[str]) -> list[Stage]:
     """The stages that --only names, by name or group; all of them where it names none."""
-    return [stage for stage in stages if not only or stage.name in only or stage.group in only]
+    return [stage for stage in stages if not only or stage.name in only or stage.name.partition("_")[0] in only]
 
 
 # ------------------------------------------------------------------ running them
