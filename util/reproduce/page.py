@@ -39,10 +39,10 @@ CAPTIONS = {
 VERDICTS = (
     "In brackets: the 95 % interval over test images. It does not cover what another seed would give. A claim holds if all of its "
     "intervals lie on its side. It does not hold if one of them lies on the other side at a level corrected for their "
-    "number. Otherwise it is undecided. Several seeds must agree; else the claim is undecided. Each seed has its own split."
+    "number. Otherwise it is undecided. Where seeds disagree it is undecided, too. Each seed has its own split."
 )
 TABLE1 = {  # what is compared over seeds: {label: entry of metrics.json}, {} is FID or FD
-    "{}": "{}", "of it closed": "closed", "{} inside the hand": "{}_patch", "of this closed": "closed_patch", "KID": "kid_mean",
+    "{}": "{}", "closed": "closed", "{} inside the hand": "{}_patch", "closed inside": "closed_patch", "KID": "kid_mean",
     "structure kept": "structure", "shading kept": "shading_kept", "fringe": "fringe",
 }  # fmt: skip
 TRAINED = ["seed", "run", "steps", "time of its steps", "crops", "images syn / real", "VGG16", "device", "settings"]
@@ -74,6 +74,7 @@ def write_page(opt: Namespace, stages: list[Stage]) -> Path:
         claims_table(seeds),
         VERDICTS,
         *(["## What was trained", table(TRAINED, trained)] if trained else []),
+        f"All below is of seed {opt.seed}, but for the tables by seed." if len(seeds) > 1 else "",
         "## Table I",
         comparison_table(rows) if rows else "Not there yet: no model's test split has been translated and scored.",
         STRUCTURE if rows else "",
@@ -100,8 +101,8 @@ def summarize(opt: Namespace, rows: Mapping[str, Mapping]) -> dict[str, Any]:
         name, sides = metric_name(first), {"untranslated": first["baseline"], **rows}
         about += f", {first['n_generated']} test images, {name.upper()} by features of {first['feature_net']}"
         for label, key in TABLE1.items():
-            figures = {model: side.get(key.format(name)) for model, side in sides.items()}
-            table1[label.format(name.upper())] = {model: each for model, each in figures.items() if each is not None}
+            key, label = key.format(name), label.format(name.upper())
+            table1[label] = {model: side[key] for model, side in sides.items() if side.get(key) is not None}
     summary = {"seed": opt.seed, "about": f"{about}.", "trained": trained_rows(opt), "Table I": table1}
     for title, experiment in (("Table II", "table2"), ("Table III", "table3")):
         results = (read_json(opt.folder / "classify" / experiment / "metrics.json") or {}).get("results", {})
@@ -145,7 +146,7 @@ def by_seed(seeds: Sequence[Mapping], title: str) -> str:
     tables = {each["seed"]: each.get(title, {}) for each in seeds}
     columns = list(dict.fromkeys(column for each in tables.values() for row in each.values() for column in row))
     lines = []
-    for label in dict.fromkeys(label for each in tables.values() for label in each):
+    for label in dict.fromkeys(label for each in tables.values() for label, row in each.items() if row):
         rows = {seed: each.get(label, {}) for seed, each in tables.items()}
         for seed, row in rows.items():
             lines.append([label, f"seed {seed}", *(number(row[c]) if c in row else "" for c in columns)])
