@@ -3,8 +3,9 @@
 import re
 from collections import Counter
 
+from data.listing import REFINED_FOLDER
 from data.masks import KEPT
-from data.realhands import PREVIEW_NAME, REFINED_FOLDER, REPORT_NAME, refine_tree, write_preview
+from data.realhands import PREVIEW_NAME, REPORT_NAME, refine_tree, write_preview
 from options.preprocess_masks_options import parse_preprocess_masks, refine_options
 from util.errors import run_command
 

@@ -6,7 +6,7 @@ import statistics
 from argparse import Namespace
 from collections import Counter
 from dataclasses import replace
-from difflib import SequenceMatcher
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from data.demo import ensure_demo, is_demo
 from data.frames import Domains, Frame, Reading, check_roots, find_frames, has_alpha
 from data.hands import key_or_whole, read_source
 from data.listing import KEY, WHOLE, plural, sentence
-from data.mask_values import classes_of, covers, hand_of, read_values, refusal
+from data.mask_values import covers, hand_of, may_be_classes, read_values, refusal
 from data.masks import count_contours
 from util import distributed
 from util.drawing import evenly
@@ -105,15 +105,11 @@ def _shows_key(frame: Frame) -> bool:
 def _one_sided(bare: str, frames: Domains, origins: dict[str, Counter]) -> str:
     """Why masks of one domain alone are refused, with a folder near the other's images that looks like masks."""
     (other,) = frames.keys() - {bare}
-    used, image = {frame.mask.parent for frame in frames[other] if frame.mask}, frames[bare][0].image
-    near = (each for folder in image.parents[:2] for each in sorted(folder.glob("*[Mm][Aa][Ss][Kk]*")) if each.is_dir())
-    name = f"{image.parent.name}_masks"
-    likest = max(
-        (each for each in near if each not in used),
-        key=lambda each: SequenceMatcher(None, each.name, name).ratio(),
-        default=None,
-    )
-    meant = f"; is {printable(likest)} meant, as {name}?" if likest else ""
+    folder = frames[bare][0].image.parent
+    name, used = f"{folder.name}_masks", {frame.mask.parent.name for frame in frames[other] if frame.mask}
+    near = {each.name for each in (*folder.iterdir(), *folder.parent.iterdir()) if each.is_dir()} - used
+    likest = get_close_matches(name, sorted(each for each in near if "mask" in each.casefold()), n=1)
+    meant = f"; is {printable(likest[0])} meant, as {name}?" if likest else ""
     return (
         f"{sentence(origins[other], what=f'{other} masks')}, but {len(frames[bare])} {bare} images have none{meant}; cut-out hands "
         "and whole images would train against each other: give both sides masks (docs/data.md), or --no-mask to take all whole"
@@ -123,16 +119,16 @@ def _one_sided(bare: str, frames: Domains, origins: dict[str, Counter]) -> str:
 def _check_classes(frames: list[Frame], domain: str) -> None:
     """Refuse mask files that hold more classes than hand and background, or none of --mask_values; tell speckled ones."""
     sample = evenly(frames, SAMPLE)
-    outlines = []
-    for frame in (each for each in sample if not each.raw):
+    outlines, held = [], []
+    for frame in sample:
         with contextlib.suppress(ImageError, ValueError):
-            outlines.append(count_contours(hand_of(read_values(frame.mask), frame.mask_values)))
+            mask = read_values(frame.mask)
+            held += [np.unique(mask.values)] if may_be_classes(mask, frame.mask_values, raw=frame.raw) else []
+            outlines += [] if frame.raw else [count_contours(hand_of(mask, frame.mask_values))]
     if outlines and (middle := statistics.median(outlines)) > SPECKLED:
         where = "--images", str(sample[0].image.parent), "--masks", str(sample[0].mask.parent)
         said = f"the {domain} masks look speckled ({middle:.0f} outlines in one, where a hand has a few)"
         log.warning("%s: %s", said, shell_line(["preprocess_masks.py", *where]))
-    classes = [classes_of(frame.mask, frame.mask_values, raw=frame.raw) for frame in sample]
-    held = [values for values in classes if values is not None]
     if not held:
         return
     together, chosen = np.unique(np.concatenate(held)), frames[0].mask_values

@@ -8,10 +8,19 @@ from itertools import groupby
 from pathlib import Path
 
 from data import DEMO_ROOT
-from data.listing import KEY, ON_DEPTH, MaskFile, MaskFolders, images_below, names_of_mask, normal, plural, warn_skipped
+from data.listing import (
+    KEY,
+    ON_DEPTH,
+    RAW_FOLDERS,
+    MaskFolders,
+    images_below,
+    names_of_mask,
+    normal,
+    plural,
+    warn_skipped,
+)
 from data.mask_values import Ranges
-from data.masks import KEPT
-from data.realhands import find_real_frames, read_report
+from data.realhands import photographs
 from util.drawing import evenly
 from util.errors import UsageError
 from util.files import printable
@@ -151,20 +160,12 @@ def _synthetic_frames(root: Path, reading: Reading) -> list[Frame]:
 
 
 def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
-    """RealHands' photographs that have a mask and were not dropped by preprocess_masks.py. Of a user with refined masks, only
-    the photographs that have one are taken."""
-    masks, report, frames = MaskFolders(root, reading.masks), read_report(root), []
-    photographs = find_real_frames(root)
-    refined_users = {real.user for real in photographs if real.refined}
-    for real in photographs:
-        row = report.get(real.key)
-        own = real.refined if real.user in refined_users else real.mask
-        mask, raw = masks.given(real.image), False
-        if not mask and own and (row is None or row.verdict == KEPT):
-            mask, raw = MaskFile(own, f"{own.parent.name}/"), not real.refined
-        if mask:
-            frames.append(Frame(real.image, real.image.relative_to(root).as_posix(), real.user, *mask, raw=raw))
-    skipped = len(photographs) - len(frames)
+    """RealHands' photographs that have a mask; those of a user with refined masks, a refined one."""
+    masks = MaskFolders(root, reading.masks)
+    found = [_frame(image, root, masks, user) for user, _, image in photographs(root)]
+    raw = {f"{name}/" for name in RAW_FOLDERS}
+    frames = [replace(frame, raw=frame.mask_origin in raw) for frame in found if frame.mask]
+    skipped = len(found) - len(frames)
     if skipped and not frames:
         raise UsageError(
             f"{root} holds {plural(skipped, 'photograph')}, and none has a mask that may be used; masks go to "
@@ -180,27 +181,16 @@ def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
 
 def _unaligned_frames(root: Path, letter: str, reading: Reading) -> list[Frame]:
     """CycleGAN's layout."""
-    masks, frames = MaskFolders(root, reading.masks), []
-    for phase in PHASES:
-        folder = root / f"{phase}{letter}"
-        found = [
-            _frame(path, root, masks, path.parent.relative_to(folder).as_posix(), phase=phase)
-            for path in images_below(folder)
-            if not normal(path.name).endswith("_mask")
-        ]
-        frames += _masked(found, folder, expected=bool(reading.masks or masks.siblings(folder)))
-    return frames
+    found = {phase: _flat_frames(root / f"{phase}{letter}", reading, base=root) for phase in PHASES}
+    return [replace(frame, phase=phase) for phase, frames in found.items() for frame in frames]
 
 
-def _flat_frames(root: Path, reading: Reading) -> list[Frame]:
-    """Every image below a folder of neither layout."""
-    expected = bool(reading.masks or MaskFolders(root).siblings(root))
-    return _masked(frames_in_folder(root, replace(reading, max_dataset_size=None)), root, expected=expected)
-
-
-def _masked(frames: list[Frame], folder: Path, *, expected: bool) -> list[Frame]:
-    """The frames; without those that have no mask, if masks are `expected`: taken whole they would be wrong."""
-    bare = [frame for frame in frames if expected and not frame.mask and not has_alpha(frame.image)]
+def _flat_frames(folder: Path, reading: Reading, base: Path | None = None) -> list[Frame]:
+    """Every image below a folder. Where there are masks, images without one are left out: taken whole they would be wrong."""
+    frames = frames_in_folder(folder, replace(reading, max_dataset_size=None), base=base)
+    if not (reading.masks or MaskFolders(base or folder).siblings(folder)):
+        return frames
+    bare = [frame for frame in frames if not frame.mask and not has_alpha(frame.image)]
     if bare and len(bare) == len(frames):
         where = f"none of the {len(frames)} images of {printable(folder)}"
         raise UsageError(f"{where} has a mask of its name, though there are masks; {_wanted(bare[0])}")
@@ -214,13 +204,13 @@ def _wanted(frame: Frame) -> str:
     return f"{printable(frame.image.name)} wants one named {names_of_mask(frame.image.name)[0]}.png"
 
 
-def frames_in_folder(root: Path, reading: Reading = Reading()) -> list[Frame]:
-    """Every image below any folder, or the one image that `root` is (test.py --input).
+def frames_in_folder(root: Path, reading: Reading = Reading(), *, base: Path | None = None) -> list[Frame]:
+    """Every image below any folder, or the one image that `root` is (test.py --input). base: what paths are relative to (root).
 
     Where a folder holds *_color images, only they and *_color_on_depth images are taken; elsewhere all but *_mask and
     *_depth are. Folders of masks hold none. Raises UsageError for a file that is no image, and where --masks fits none.
     """
-    base = root.parent if root.is_file() else root
+    base = base or (root.parent if root.is_file() else root)
     masks = MaskFolders(base, reading.masks)
     if root.is_file():
         try:

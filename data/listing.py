@@ -86,8 +86,9 @@ def _warn_unreadable(error: OSError) -> None:
 # ------------------------------------------------------------------ masks
 
 ALPHA, KEY, WHOLE = "alpha", "the key colour", "none"
-OF_COLOUR_FOLDER = ("mask_refined", "mask", "masks")  # RealHands' own names, the best first
-REFINED_MASKS = "_masks_refined"  # the end of the name of a sibling folder that preprocess_masks.py writes
+COLOUR_FOLDER, RAW_FOLDERS = "color", ("mask", "masks")  # RealHands' own names
+# What preprocess_masks.py writes beside color/, and the end of the name of what it writes beside any other folder.
+REFINED_FOLDER, REFINED_MASKS = "mask_refined", "_masks_refined"
 ON_DEPTH = "_color_on_depth"
 
 
@@ -100,10 +101,11 @@ class MaskFile(NamedTuple):
 
 class MaskFolders:
     """Finds the mask files of the images below `root`; each folder is listed once. explicit: the folder of --masks, or one
-    file. of_colour: the folders of masks beside a folder color/, the best first."""
+    file. refined: whether folders of refined masks count; where there is one, it counts alone, as an image that it lacks was
+    dropped."""
 
-    def __init__(self, root: Path, explicit: Path | None = None, of_colour: tuple[str, ...] = OF_COLOUR_FOLDER) -> None:
-        self.root, self.explicit, self.of_colour = root, explicit, of_colour
+    def __init__(self, root: Path, explicit: Path | None = None, *, refined: bool = True) -> None:
+        self.root, self.explicit, self.refined = root, explicit, refined
         self._index = cache(lambda folder: _by_name(folder, images_below(folder)) if folder.is_dir() else {})
         self._beside, self.siblings = cache(_masks_beside), cache(self._find_siblings)
 
@@ -138,11 +140,12 @@ class MaskFolders:
         """(folder, its folder of masks) for an image's own folder and each one above it up to the root."""
         places = []
         for folder in filter(lambda each: each.name, self._up(parent)):
-            names = [f"{folder.name}_masks", *(self.of_colour if folder.name.casefold() == "color" else ())]
-            refined = f"{folder.name}{REFINED_MASKS}"
-            if self._index(folder.with_name(refined)):
-                names = [refined]  # alone: an image that lacks one was dropped, and its raw mask is not to be used
-            places += [(folder, folder.with_name(name)) for name in names if self._index(folder.with_name(name))]
+            of_colour = folder.name.casefold() == COLOUR_FOLDER
+            refined = [f"{folder.name}{REFINED_MASKS}", *([REFINED_FOLDER] if of_colour else [])]
+            raw = [f"{folder.name}_masks", *(RAW_FOLDERS if of_colour else ())]
+            found = [each for each in map(folder.with_name, refined) if self.refined and each.is_dir()]
+            found = found or [each for each in map(folder.with_name, raw) if self._index(each)]
+            places += [(folder, each) for each in found]
         return places
 
     def _up(self, folder: Path) -> list[Path]:

@@ -116,16 +116,11 @@ def hand_of(mask: MaskValues, chosen: Ranges | None = None) -> np.ndarray:
     return values == held[-1] if len(held) == 2 else np.full(values.shape, held[0] > 0)
 
 
-def classes_of(path: Path, chosen: Ranges | None, *, raw: bool) -> np.ndarray | None:
-    """The values of a mask file that may be classes; None for grey levels, for files that cannot be read, and where
-    --mask_values is given, for black and white."""
-    try:
-        mask = read_values(path)
-    except ImageError:
-        return None
-    held = np.unique(mask.values)
-    grey = mask.lossy or mask.is_soft() or raw and mask.is_grey()
-    return None if grey or chosen and mask.top in held and len(held) <= 2 else held
+def may_be_classes(mask: MaskValues, chosen: Ranges | None, *, raw: bool) -> bool:
+    """Whether the values are no grey levels, nor, where --mask_values is given, black and white."""
+    if mask.lossy or mask.is_soft() or raw and mask.is_grey():
+        return False
+    return not (chosen and mask.top in mask.values and len(np.unique(mask.values)) <= 2)
 
 
 def covers(chosen: Ranges, value: int) -> bool:

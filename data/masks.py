@@ -52,13 +52,6 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     return (labels == areas.argmax()) & mask
 
 
-def label_holes(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(labels, areas): int32 (H, W), 0 off the holes and i on hole i; int64 (n + 1,), [0] is 0."""
-    # Within a rim of background, all of it that reaches the frame's border is one component, the first.
-    labels, areas = _components(np.pad(~mask, 1, constant_values=True), connectivity=4)
-    return np.maximum(labels[1:-1, 1:-1] - 1, 0), np.concatenate([[0], areas[2:]])
-
-
 def count_contours(mask: np.ndarray) -> int:
     """The number of outlines, outer ones and holes: high for a mask torn into pieces."""
     # OpenCV leaves the frame's outermost pixels out unless there is something beyond them.
@@ -69,9 +62,11 @@ def count_contours(mask: np.ndarray) -> int:
 
 def fill_holes(mask: np.ndarray, below: float) -> tuple[np.ndarray, np.ndarray]:
     """(filled, holes): the mask without holes of fewer than `below` pixels, and a mask of those that stay."""
-    labels, areas = label_holes(mask)
-    holes = (areas >= below)[labels] & (labels > 0)
-    return mask | ((labels > 0) & ~holes), holes
+    # Within a rim of background, all of it that reaches the frame's border is one component, the first.
+    labels, areas = _components(np.pad(~mask, 1, constant_values=True), connectivity=4)
+    labels = labels[1:-1, 1:-1]
+    holes = (areas >= below)[labels] & (labels > 1)
+    return mask | ((labels > 1) & ~holes), holes
 
 
 def close_gaps(mask: np.ndarray, size: int, keep: np.ndarray | None = None) -> np.ndarray:

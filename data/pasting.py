@@ -149,26 +149,24 @@ WINDOW = 2.1  # side of the crop over the root of the hand's area: the hand cove
 
 
 class Placement(NamedTuple):
-    """How a hand lies: shifts as fractions of the output's side; turn: degrees, of the downstream study's cutouts only."""
+    """How a hand lies: shifts as fractions of the output's side."""
 
     right: float = 0.0
     down: float = 0.0
     zoom: float = 1.0
     mirror: bool = False
-    turn: float = 0.0
 
 
 AS_IT_IS = Placement()
 
 
 def random_placement(
-    rng: np.random.Generator, *, shift: float = 0.06, zoom: tuple[float, float] = (0.9, 1.1), turn: float = 0.0
+    rng: np.random.Generator, *, shift: float = 0.06, zoom: tuple[float, float] = (0.9, 1.1)
 ) -> Placement:
-    """Draw a placement, mirrored every other time; defaults are the classification study's. turn: degrees to either side."""
+    """Draw a placement, mirrored every other time; defaults are the classification study's."""
     right, down = rng.uniform(-shift, shift, 2)
     size = float(np.exp(rng.uniform(*np.log(zoom))))
-    angle = float(rng.uniform(-turn, turn)) if turn else 0.0
-    return Placement(right, down, size, bool(rng.random() < 0.5), angle)
+    return Placement(right, down, size, bool(rng.random() < 0.5))
 
 
 def mask_of_crop(image: np.ndarray) -> np.ndarray:

@@ -6,15 +6,15 @@ A user's folder may have any name and lie at any depth; a color/ folder makes it
 import contextlib
 import csv
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from data import masks
-from data.listing import REFINED_MASKS, MaskFolders, folders_below, images_below, normal
-from data.mask_values import Ranges, read_levels
+from data.listing import COLOUR_FOLDER, REFINED_FOLDER, REFINED_MASKS, MaskFolders, images_below, normal
+from data.mask_values import read_levels
 from data.masks import KEPT, RefineOptions, Verdict, refine_mask
 from util.drawing import draw_outline, evenly, sheet
 from util.drawing import fit as fit_picture
@@ -23,9 +23,6 @@ from util.files import LOCK_FILE, csv_text, locked, printable, read_json, strict
 from util.images import ImageError, Picture, read_mask, read_picture, write_png
 from util.workers import in_processes, progress
 
-COLOUR_FOLDER = "color"
-MASK_FOLDERS = ("mask", "masks")
-REFINED_FOLDER = "mask_refined"
 REPORT_NAME = "masks_report.csv"
 OPTIONS_NAME = "masks_options.json"
 PREVIEW_NAME = "masks_preview.png"
@@ -33,51 +30,39 @@ FEW = 16  # frames for which no processes are started, which takes seconds
 COLUMNS, ROWS, SIDE = 5, 3, 320  # of the preview: pictures a row, rows, pixels of a picture's longer side
 RAW_COLOUR, REFINED_COLOUR = (255, 40, 40), (0, 90, 255)
 
-EXPECTED_TREE = """\
-<root>/<user>/color/<name>_color.png        photographs (<name>.png, .jpg and .jpeg are read too)
-<root>/<user>/mask/<name>_mask.png          raw masks (mask/ or masks/; <name>.png, .jpg, .jpeg)"""
 
-
-@dataclass(frozen=True)
-class RealFrame:
-    """One photograph, its raw and its refined mask. user: the user's folder below the root; name: the file's stem without
-    "_color". (user, name) is unique within a root. target: where the refined mask lies, or would lie. key: its name in
+class RealFrame(NamedTuple):
+    """One photograph and its raw mask. target: where the refined mask lies, or would lie. key: its name in
     masks_report.csv, the photograph's path below the root, printable."""
 
     image: Path
     mask: Path | None
-    refined: Path | None
-    user: str
-    name: str
     target: Path
     key: str
 
 
-def find_real_frames(root: Path, masks: Path | None = None) -> list[RealFrame]:
-    """All photographs below the root, sorted by user and name; an unreadable or missing folder counts as empty.
+def photographs(root: Path) -> list[tuple[str, str, Path]]:
+    """(user's folder below the root, name without suffix and _color, file) of all photographs in folders color/, sorted.
 
-    masks: a folder whose masks go before all others (--masks). Of several photographs of one name the one with "_color"
-    counts, then PNG before JPEG.
+    Of several photographs of one name the one with "_color" counts, then PNG before JPEG.
     """
+    found = {}
+    for path in images_below(root):
+        if path.parent.name == COLOUR_FOLDER:
+            name = re.sub("(?<=.)_color$", "", path.stem, flags=re.IGNORECASE)
+            rank = name != path.stem, path.suffix.lower() == ".png", path.name
+            user = path.parent.parent.relative_to(root).as_posix()
+            found[user, name] = max(found.get((user, name), (rank, path)), (rank, path))
+    return [(*which, path) for which, (_, path) in sorted(found.items())]
 
-    def rank(path: Path) -> tuple:
-        return _name(path) != path.stem, path.suffix.lower() == ".png", path.name
 
-    folders = MaskFolders(root, masks, of_colour=MASK_FOLDERS)
-    frames = []
-    for folder, subfolders, _ in folders_below(root):
-        if COLOUR_FOLDER in subfolders:
-            user = Path(folder)
-            paths = [path for path in images_below(user / COLOUR_FOLDER) if path.parent == user / COLOUR_FOLDER]
-            photographs = {_name(path): path for path in sorted(paths, key=rank)}  # the last of a name counts
-            refined = {path.name: path for path in images_below(user / REFINED_FOLDER)}
-            for name, image in photographs.items():
-                mask, label = folders.find(image), user.relative_to(root).as_posix()
-                target, key = user / REFINED_FOLDER / f"{name}_mask.png", printable(image.relative_to(root).as_posix())
-                frames.append(RealFrame(image, mask and mask.path, refined.get(target.name), label, name, target, key))
-            # A user's own folders hold files, no further users.
-            subfolders[:] = sorted({*subfolders} - {COLOUR_FOLDER, REFINED_FOLDER, *MASK_FOLDERS})
-    return sorted(frames, key=lambda frame: (frame.user, frame.name))
+def find_real_frames(root: Path, masks: Path | None = None) -> list[RealFrame]:
+    """All photographs below the root, sorted by user and name. masks: a folder whose masks go before all others (--masks)."""
+    folders, frames = MaskFolders(root, masks, refined=False), []
+    for _, name, image in photographs(root):
+        mask, target = folders.find(image), image.parent.with_name(REFINED_FOLDER) / f"{name}_mask.png"
+        frames.append(RealFrame(image, mask and mask.path, target, printable(image.relative_to(root).as_posix())))
+    return frames
 
 
 def find_folder_frames(images: Path, masks: Path) -> tuple[list[RealFrame], Path]:
@@ -87,13 +72,8 @@ def find_folder_frames(images: Path, masks: Path) -> tuple[list[RealFrame], Path
     for image in (path for path in images_below(images) if not normal(path.name).endswith("_mask")):
         relative, mask = image.relative_to(images), folders.given(image)
         target = root / relative.with_suffix(".png")
-        where = relative.parent.as_posix(), image.stem, target, printable(relative.as_posix())
-        frames[target] = RealFrame(image, mask and mask.path, target if target.exists() else None, *where)
+        frames[target] = RealFrame(image, mask and mask.path, target, printable(relative.as_posix()))
     return [frames[target] for target in sorted(frames)], root
-
-
-def _name(photograph: Path) -> str:
-    return re.sub("(?<=.)_color$", "", photograph.stem, flags=re.IGNORECASE)
 
 
 def read_report(root: Path) -> dict[str, Verdict]:
@@ -120,40 +100,31 @@ def judge_frame(frame: RealFrame, options: RefineOptions) -> tuple[np.ndarray | 
         picture = read_picture(frame.image)
     except ImageError as error:
         return None, Verdict(f"photograph unreadable: {_reason(error, frame.image)}", "")
-    rgb = picture.rgb
-    grey, remark = read_raw_mask(frame.mask, picture, options.mask_values)
-    mask, verdict = (None, Verdict(remark, "mask")) if grey is None else refine_mask(grey, rgb, options)
+    mask, verdict = refine_file(frame.mask, picture, options)
     if mask is not None:
-        return mask, replace(verdict, source=f"mask, {remark}" if remark else "mask")
+        return mask, verdict
     faults = f"mask: {verdict.verdict}"
     if options.fallback:
-        keyed = masks.chroma_key_mask(rgb)
-        mask, from_key = refine_mask(keyed.view(np.uint8) * 255, rgb, options)
+        keyed = masks.chroma_key_mask(picture.rgb)
+        mask, from_key = refine_mask(keyed.view(np.uint8) * 255, picture.rgb, options)
         if mask is not None:
             return mask, replace(from_key, source=f"chroma key, {faults}")
         faults += f"; chroma key: {from_key.verdict}"
     return None, replace(verdict, verdict=faults)
 
 
-def read_raw_mask(path: Path | None, picture: Picture, values: Ranges | None) -> tuple[np.ndarray | None, str]:
-    """Read a raw mask for a photograph: (uint8 (H, W) of its size or None, remark or fault).
-
-    A mask of the same proportions is scaled to fit; any other is of no use. values: see data.mask_values.
-    """
+def refine_file(path: Path | None, picture: Picture, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
+    """As refine_mask, of a photograph's raw mask on disk; the verdict says what is wrong with the file, too."""
     if path is None:
-        return None, "missing"
-    size = picture.pixels.shape[:2]
+        return None, Verdict("missing", "mask")
     try:
-        grey = read_levels(path, picture, values, raw=True)
+        grey = read_levels(path, picture, options.mask_values, raw=True)
     except ImageError as error:
-        return None, _reason(error, path)
-    height, width = grey.shape
-    if (height, width) == size:
-        return grey, ""
-    # Proportions within what rounding to whole pixels can do.
-    if abs(height * size[1] - width * size[0]) > max(size) and abs(height / width * size[1] / size[0] - 1) > 0.01:
-        return None, f"{width}x{height}, photograph {size[1]}x{size[0]}"
-    return cv2.resize(grey, size[::-1], interpolation=cv2.INTER_LINEAR), f"scaled from {width}x{height}"
+        return None, Verdict(_reason(error, path), "mask")
+    (height, width), (tall, wide) = grey.shape, picture.pixels.shape[:2]
+    if (height, width) != (tall, wide):
+        return None, Verdict(f"{width}x{height}, photograph {wide}x{tall}", "mask")
+    return refine_mask(grey, picture.rgb, options)
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -165,6 +136,7 @@ def refine_frame(frame: RealFrame, options: RefineOptions) -> Verdict:
     """Write mask_refined/<name>_mask.png, or remove it if the frame is dropped."""
     refined, verdict = judge_frame(frame, options)
     if refined is None:
+        frame.target.parent.mkdir(parents=True, exist_ok=True)  # an empty folder tells that all were dropped
         frame.target.unlink(missing_ok=True)
     else:
         write_png(frame.target, refined)
@@ -194,7 +166,7 @@ def refine_tree(
             key = frame.key
             if overwrite:
                 frame.target.unlink(missing_ok=True)  # so that an interrupted run can go on without --overwrite
-            elif frame.refined and (key not in rows or _is_newer(frame)):
+            elif frame.target.exists() and (key not in rows or _is_newer(frame)):
                 done.add(frame)
                 if key not in rows or rows[key].verdict != KEPT:
                     rows[key] = Verdict(KEPT, "refined mask found")
@@ -230,7 +202,7 @@ def _store_options(file: Path, options: RefineOptions, *, overwrite: bool) -> No
 
 def _is_newer(frame: RealFrame) -> bool:
     """Whether the refined mask is whole, and newer than its sources."""
-    made = frame.refined.stat()
+    made = frame.target.stat()
     return made.st_size > 0 and made.st_mtime_ns >= max(p.stat().st_mtime_ns for p in (frame.image, frame.mask) if p)
 
 
@@ -246,7 +218,7 @@ def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict])
     if kept:
         shown = evenly(kept, COLUMNS * ROWS)
         rows_shown = [shown[place : place + COLUMNS] for place in range(0, len(shown), COLUMNS)]
-        captions = [[f"{each.user}/{each.name}  {changes[each]:.3f}" for each in row] for row in rows_shown]
+        captions = [[f"{each.key}  {changes[each]:.3f}" for each in row] for row in rows_shown]
         title = "raw masks in red, refined masks in blue, from the largest change to the smallest"
         pictures = [[_picture(each) for each in row] for row in rows_shown]
         write_png(root / PREVIEW_NAME, sheet(pictures, captions=captions, title=title, side=SIDE))
@@ -255,10 +227,10 @@ def write_preview(root: Path, frames: list[RealFrame], rows: dict[str, Verdict])
 def _picture(frame: RealFrame) -> np.ndarray:
     """The photograph, of SIDE pixels or less a side, with both outlines."""
     photograph = read_picture(frame.image)
-    raw, _ = read_raw_mask(frame.mask, photograph, None)
     height, width = (max(1, round(side * SIDE / max(photograph.stored))) for side in photograph.rgb.shape[:2])
     picture = fit_picture(photograph.rgb, height, width)
-    if raw is not None:
-        draw_outline(picture, masks.binarise(raw), RAW_COLOUR)
+    if frame.mask:
+        with contextlib.suppress(ImageError):
+            draw_outline(picture, masks.binarise(read_levels(frame.mask, photograph, raw=True)), RAW_COLOUR)
     draw_outline(picture, read_mask(frame.target), REFINED_COLOUR)
     return picture

@@ -101,7 +101,7 @@ class Objective:
         group="training",
         basic=True,
         may_change=True,
-        reason="the paper's rate depends on the model: 5e-5, GeoConGAN 2e-4. At 2e-4 mshgan4's FD was 10 higher after 3,000 steps",
+        reason="the paper's rate depends on the model: 5e-5, GeoConGAN 2e-4. At 2e-4 (and joints of weight 1,000) mshgan4's FD was 10 higher after 3,000 steps",
     )
     lr_decay: str = option(
         "none",
@@ -117,7 +117,7 @@ class Objective:
     )
     lambda_identity: float = option(
         0.5, "weight of the identity loss relative to --lambda_cycle", group="losses", basic=True
-    )  # .2, with half the cycle's weight, cost 14 of FD and 9 points of a tracker's joints after 3,000 steps
+    )  # .2, with half the cycle's weight and joints of weight 1,000, cost 14 of FD and 9 points of a tracker's joints
     lambda_joints: float = option(
         300.0,
         "weight of the loss that keeps the joints of synthetic hands where they are, by a frozen network; 0: none",
@@ -125,7 +125,7 @@ class Objective:
         no_mask=0.0,
         group="extras",
         reason="without it fingers go: after 3,500 steps a hand tracker found .695 of the joints within a tenth of the hand's size, "
-        "for .808 in the renders; with it, after 3,000 steps, .851 for .856. A loss that keeps edges kept the renders' shading, too",
+        "for .808 in the renders; with it, after 3,000 steps, .851 for .856. With a loss that keeps edges in its place FD was 8 higher",
     )
     lambda_geo: float = option(
         0.0,
@@ -144,8 +144,8 @@ class Objective:
     mirror_mean: bool = part(
         "once trained, translate a hand and its mirror image, and take the mean",
         no_mask=SAME,
-        reason="what the two do not share is noise or a crease that the hand does not call for: in four runs of 3,000 steps FD "
-        "fell by 5 to 6, inside the hand by 10 to 11, and a hand tracker found as many joints or up to 2.5 points more",
+        reason="what the two do not share is noise or a crease that the hand does not call for: in six runs of 3,000 steps FD "
+        "fell by 4 to 6, inside the hand by 9 to 11, and a hand tracker found as many joints or up to 2.5 points more",
     )
     pool_size: int = option(50, "past translations kept for the discriminators; 0: none", high=10**6, group="losses")
     mask: bool = option(

@@ -3,7 +3,6 @@
 import io
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 from models import departures
 from models.hgan import composite
 from models.load import Translator
-from models.networks.resnet_generator import ResNetGenerator
 from models.translation import BOX_MARGIN, MIN_BOX
 from util.files import write_bytes
 
@@ -29,9 +27,9 @@ class PortableTranslator(nn.Module):
     16 or more.
     """
 
-    def __init__(self, generator: ResNetGenerator, options: Any) -> None:
+    def __init__(self, model: Translator) -> None:
         super().__init__()
-        self.generator, self.options = generator, options
+        self.generator, self.options = model.net.cpu().float().eval(), model.options
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         hand = mask > 0.5
@@ -84,15 +82,10 @@ def _size(length: Tensor, low: int, high: int) -> int:
     return size
 
 
-def portable(model: Translator) -> PortableTranslator:
-    """The graph of a run's translator."""
-    return PortableTranslator(model.net.cpu().float().eval(), model.options)
-
-
 def export_translator(model: Translator, path: Path) -> None:
     """Write the translator to path, FILE.onnx or FILE.pt2."""
     onnx = path.suffix == ".onnx"
-    net = portable(model)
+    net = PortableTranslator(model)
     example = (torch.zeros(1, 3, 68, 99), torch.ones(1, 1, 68, 99))
     height, width = (torch.export.Dim(side, **SIDES) for side in ("height", "width"))
     with torch.no_grad():

@@ -157,7 +157,6 @@ class HGAN:
         plans = self.begin_step(batch) if plans is None else plans
         goal = self.objective
         s, mask_s, r, mask_r = (batch[name] for name in ("synthetic", "synthetic_mask", "real", "real_mask"))
-        sources, masks = torch.cat([s, r]), torch.cat([mask_s, mask_r])
         overlap = mask_s * mask_r > 0.5 if goal.common_mask else None
         same_s, same_r = ([(s, mask_s)], [(r, mask_r)]) if goal.lambda_identity else ([], [])
 
@@ -186,7 +185,7 @@ class HGAN:
             "G_identity": (goal.lambda_cycle * goal.lambda_identity, identity),
         }
         if goal.lambda_geo:
-            terms["G_geo"] = goal.lambda_geo, 2 * geometric_loss(silhouettes, masks)
+            terms["G_geo"] = goal.lambda_geo, 2 * geometric_loss(silhouettes, torch.cat([mask_s, mask_r]))
         if goal.lambda_joints:
             pose, painted_pose = self.jointnet(torch.cat([s, at_least_float32(fake_r)])).chunk(2)
             terms["G_joints"] = goal.lambda_joints, joint_loss(painted_pose, pose.detach())
@@ -200,7 +199,7 @@ class HGAN:
                 shown_r, shown_s = finite_or_white(shown.detach()).chunk(2)
                 # Past fakes are white where their own step's hands did not overlap.
                 past_r, past_s = self.pool_r.query(shown_r, plans[0]), self.pool_s.query(shown_s, plans[1])
-                real_s, real_r = departures.show_overlap(sources, overlap).chunk(2)
+                real_s, real_r = departures.show_overlap(torch.cat([s, r]), overlap).chunk(2)
                 view_r, view_s = halves(self.view(torch.cat([real_r, past_r, real_s, past_s])))
             on_real_r, on_past_r = self._judge("D_r", view_r)
             on_real_s, on_past_s = self._judge("D_s", view_s)

@@ -1,8 +1,5 @@
 """The paper's losses (section III.C), computed in float32 and averaged over the batch."""
 
-import functools
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -32,25 +29,9 @@ def geometric_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 def sum_of_means(maps: list[Tensor], *, minus: float) -> Tensor:
     """The sum over maps (N, 1, h, w) of their mean squared difference from a number."""
-    if len(maps) == 1:
-        return (maps[0] - minus).square().mean()
-    values, shares = _flatten(maps, total=len(maps))
-    return torch.dot((values - minus).square(), shares)
+    return sum((each - minus).square().mean() for each in maps)
 
 
 def mean_of_maps(maps: list[Tensor]) -> Tensor:
     """The mean over a discriminator's maps, each with the same weight; near 1 for images judged real, near 0 for fakes."""
-    return maps[0].mean() if len(maps) == 1 else torch.dot(*_flatten(maps, total=1))
-
-
-def _flatten(maps: list[Tensor], *, total: float) -> tuple[Tensor, Tensor]:
-    """All values of maps, and their weights: the same sum for each map, and `total` together."""
-    values = torch.cat([m.flatten() for m in maps])
-    return values, _shares(tuple(m.numel() for m in maps), total, values.dtype, values.device)
-
-
-@functools.cache  # for as long as the process lives, as a CUDA graph may read them
-def _shares(sizes: tuple[int, ...], total: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    each = total / len(sizes)
-    with torch.inference_mode(False):
-        return torch.cat([torch.full((size,), each / size, dtype=dtype, device=device) for size in sizes])
+    return sum(each.mean() for each in maps) / len(maps)

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from data.mask_values import parse_values
 from data.masks import RefineOptions
-from data.realhands import EXPECTED_TREE, find_folder_frames, find_real_frames
+from data.realhands import find_folder_frames, find_real_frames
 from options.parsing import Parser, apply_defaults, existing_path, integer, number, refuse
 from options.shared import BASIC, add_mask_flags
 from util.images import FORMATS
@@ -95,7 +95,8 @@ def parse_preprocess_masks(argv: Sequence[str] | None = None) -> argparse.Namesp
         inner = opt.dataroot / "RealHands"
         opt.real_root = inner if inner.is_dir() else opt.dataroot
     opt.frames = find_real_frames(opt.real_root, opt.masks)
-    refuse(not opt.frames, f"no photographs under {opt.real_root}; expected is\n{EXPECTED_TREE}")
+    tree = "<user>/color/<name>_color.png and <user>/mask/<name>_mask.png"
+    refuse(not opt.frames, f"no photographs under {opt.real_root}; expected are {tree}")
     return opt
 
 

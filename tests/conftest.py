@@ -80,19 +80,6 @@ def real_hands() -> Path:
 
 
 @pytest.fixture
-def light_features(monkeypatch):
-    """--feature_net random is one layer in the place of Inception's many: where scores are written, not what they are."""
-    from models.features.registry import FEATURE_NETS, TF1_BILINEAR, FeatureNet, prepare_inception
-
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(8), torch.nn.Flatten(), torch.nn.Linear(192, 2048))
-    steps = prepare_inception, TF1_BILINEAR
-    monkeypatch.setitem(
-        FEATURE_NETS, "random", lambda _, device: FeatureNet("random", "fd", 2048, *steps, net, "0" * 64, device)
-    )
-
-
-@pytest.fixture
 def run_main(capsys):
     """Run a script's main function with arguments: run_main(train.main, "--name", "x") -> (exit status, stderr)."""
     return lambda main, *argv: (command(main, *argv), capsys.readouterr().err)

@@ -225,7 +225,7 @@ def _script(command: list[str], folder: Path) -> None:
 class MeanColour:
     """Stands in for a FeatureNet: the mean colour, 3-d; `seen`: how many images each of its batches held."""
 
-    name, dim, metric, sha256, preprocessing, device = "mean", 3, "fd", "0" * 64, "none", CPU
+    name, dim, metric, sha256, device = "mean", 3, "fd", "0" * 64, CPU
 
     def __init__(self) -> None:
         self.seen: list[int] = []

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
+from util.errors import UsageError
 from util.files import write_bytes
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,22 @@ def sha256(path: str | os.PathLike) -> str:
     """Hex digest of the file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def first_available(sources: Mapping[str, Callable[[], Path]], *, ways_out: str) -> tuple[str, Path]:
+    """The first of the sources, {name: what finds or downloads its file}, that can be had, with a warning where it is not the
+    first: (name, file). Raises UsageError where none can, with the reasons and the ways out."""
+    reasons = []
+    for name, find in sources.items():
+        try:
+            path = find()
+        except Unavailable as error:
+            reasons.append(f"{name} is not available ({error})")
+            continue
+        if reasons:
+            log.warning("%s: %s takes its place", reasons[0], name)
+        return name, path
+    raise UsageError(f"{'; '.join(reasons)}: {ways_out}")
 
 
 def from_url(filename: str, url: str, digest: str) -> Path:

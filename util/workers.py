@@ -117,17 +117,15 @@ def in_threads(
     *,
     count: int,
     name: Callable[[Task], str] | None = None,
-    start: Callable[[], object] | None = None,
 ) -> Iterator[Result]:
     """function(task) of each task, as in_processes does, by `count` threads. For functions that rarely hold Python's lock.
 
     name None: the function never hangs, and the end waits for the tasks begun; else threads that hang are left behind.
-    start: called first in each thread.
     """
     if not count:
         yield from map(function, tasks)
         return
-    pool = ThreadPool(count, start)
+    pool = ThreadPool(count)
 
     def begin(task: Task) -> Callable[[], Result]:
         result = pool.apply_async(function, (task,))

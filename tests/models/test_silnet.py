@@ -191,7 +191,7 @@ def test_geometric_loss_by_hand():
 @pytest.mark.parametrize(
     "flags", [("--model", "pixcyclegan4"), ("--netD", "pixel", "--mask", "--lambda_geo", "2")], ids=["bare", "masked"]
 )
-def test_runs_with_it_resume_exactly_and_are_scored(run_main, light_features, hands_root, runs, tmp_path, flags):
+def test_runs_with_it_resume_exactly_and_are_scored(run_main, hands_root, runs, tmp_path, flags):
     """The generators learn from it, SilNet does not; and test.py knows the run's SilNet without being told."""
     best, mine = (runs / "silnet" / "best.pt").read_bytes(), tmp_path / "mine.pt"
     mine.write_bytes(best)

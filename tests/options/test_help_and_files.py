@@ -11,9 +11,8 @@ import pytest
 import yaml
 from helpers import ROOT, SCRIPTS
 
-from models import DISCRIMINATORS, FEATURE_NETS, GENERATORS
+from models import DISCRIMINATORS, GENERATORS
 from models.config import options_of
-from models.features import registry
 from models.networks import layers, resnet_generator
 from options import test_options
 from options.classify_options import classify_parser, parse_classify
@@ -61,7 +60,6 @@ def test_choices_are_those_of_the_implementations():
     assert set(options["norm"].choices) == set(layers.NORMS)
     assert set(options["init_type"].choices) == set(layers.INITS)
     assert set(options["upsample"].choices) == set(resnet_generator.UPSAMPLERS)
-    assert set(FEATURE_NETS) == set(registry.FEATURE_NETS)
     assert all(network.load().__name__ == network.name for network in (*GENERATORS.values(), *DISCRIMINATORS.values()))
 
 

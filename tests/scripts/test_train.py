@@ -24,8 +24,6 @@ from util.checkpoint_file import load_checkpoint, save_checkpoint
 from util.images import read_mask, read_picture, read_rgb, write_png
 from util.training.logger import RunLogger
 
-pytestmark = pytest.mark.usefixtures("light_features")
-
 METRICS = ("fd", "kid_mean", "kid_std", "kid_subset_size", "fd_patch", "feature_net", "n_generated", "n_real", "floor")
 INSIDE = ("structure", "structure_chance", "texture", "tone", "fringe")
 

@@ -20,7 +20,7 @@ class FeatureCache(dict):
     """{SHA-256 of an image's pixels: its features, float32 (D,)}, of images that come again, in one file a network."""
 
     def __init__(self, folder: Path, net: FeatureNet) -> None:
-        network = hashlib.sha256(f"{net.sha256} {net.preprocessing}".encode()).hexdigest()
+        network = hashlib.sha256(f"{net.sha256} {net.name}".encode()).hexdigest()
         self.path = folder / f"{net.name}-{network[:16]}.npz"
         if self.path.exists():
             with np.load(self.path) as stored:

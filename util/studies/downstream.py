@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.annotated_hands import AnnotatedHand, AnnotatedHands, background_bank, cut_out
+from data.annotated_hands import AnnotatedHand, AnnotatedHands, cut_out
 from data.frames import DOMAINS, Domains, Frame
 from data.hands import Hand
 from data.joints import draw_skeleton, joint_file, joints_in
 from data.listing import WHOLE
 from data.loader import ordered_batches, to_device
 from data.masks import iou
+from data.pasting import open_backgrounds
 from data.samples import HandRegions, Region, readable
 from models.load import Translator
 from models.supervised import DownstreamNet
@@ -65,7 +66,7 @@ def study(opt: Namespace, model: Translator, train_frames: Domains, test_frames:
         raise UsageError("no hands with labels are left to train on, or to test; check --dataroot and --test_size")
     size, measures = opt.downstream_size, MEASURES[opt.downstream]
     backgrounds, test_backgrounds = (
-        background_bank(opt.background_root, size=size, part=part, seed=TEST_SEED) for part in ("train", "test")
+        open_backgrounds(opt.background_root, size=size, part=part) for part in ("train", "test")
     )
     testing = AnnotatedHands(tested, background=test_backgrounds, seed=TEST_SEED, train=False)
     scores = {name: {part: [] for part in SETS} for name in measures}
@@ -146,10 +147,10 @@ def training_hands(
     translations = model.hands().stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     synthetic, translated = [], []
     for each in progress(translations, total=count, desc="translating"):
-        frame, size = regions.frames[each.index], opt.downstream_size
+        frame = regions.frames[each.index]
         joints = find_joints["synthetic"](frame, each.source)
         for part, image in ((synthetic, each.source.image), (translated, each.image)):
-            part.append(cut_out(Hand(image, each.source.mask), size=size, name=str(frame.image), joints=joints))
+            part.append(cut_out(Hand(image, each.source.mask), name=str(frame.image), joints=joints))
     count = min(len(real), len(synthetic))
     synthetic, translated = synthetic[:count], translated[:count]
     return {"synthetic": synthetic, "translated": translated, "both": synthetic + translated, "real": real[:count]}
@@ -162,7 +163,7 @@ def real_hands(opt: Namespace, frames: Sequence[Frame], find_joints: FindJoints)
     for index, region in readable(HandRegions(list(frames)), num_workers=opt.num_workers):
         joints = find_joints(frames[index], region)
         if joints is not None or opt.downstream != "keypoints":
-            hands.append(cut_out(region, size=opt.downstream_size, name=str(frames[index].image), joints=joints))
+            hands.append(cut_out(region, name=str(frames[index].image), joints=joints))
     log.info("%d of %d real hands are labelled", len(hands), len(frames))
     return hands
 
