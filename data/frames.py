@@ -82,10 +82,6 @@ class Reading:
     load_scale: float = 1.0
     max_dataset_size: int | None = None
 
-    def of(self, frames: list[Frame]) -> list[Frame]:
-        """The frames with the flags' mask values and scale."""
-        return [replace(frame, mask_values=self.mask_values, scale=self.load_scale) for frame in frames]
-
 
 def find_frames(
     *,
@@ -112,7 +108,7 @@ def find_frames(
         if not frames:
             hint = " (sequences with objects need --objects)" if domain == "synthetic" and not reading.objects else ""
             raise UsageError(f"no {domain} images in {root}{hint}. Expected one of\n{EXPECTED_TREE}")
-        frames = sorted(reading.of(frames), key=lambda frame: frame.relative)
+        frames = sorted(frames, key=lambda frame: frame.relative)
         if most := reading.max_dataset_size:
             parts = [evenly([frame for frame in frames if frame.phase == phase], most) for phase in (*PHASES, None)]
             frames = sorted(sum(parts, []), key=lambda frame: frame.relative)
@@ -134,12 +130,11 @@ def has_alpha(path: Path) -> bool:
     return False
 
 
-def _frame(
-    path: Path, root: Path, masks: MaskFolders, sequence: str, *, origin: str = "", phase: str | None = None
-) -> Frame:
+def _frame(path: Path, masks: MaskFolders, reading: Reading, sequence: str, origin: str = "") -> Frame:
     """An image's frame; origin: its mask_origin where it has no mask file."""
     mask, origin = masks.find(path) or (None, origin)
-    return Frame(path, path.relative_to(root).as_posix(), sequence, mask, origin, phase=phase)
+    details = {"mask_values": reading.mask_values, "scale": reading.load_scale}
+    return Frame(path, path.relative_to(masks.root).as_posix(), sequence, mask, origin, **details)
 
 
 def _chosen_sequences(paths: list[Path], root: Path, *, objects: bool) -> list[Path]:
@@ -156,13 +151,13 @@ def _synthetic_frames(root: Path, reading: Reading) -> list[Frame]:
     masks = MaskFolders(root, reading.masks)
     paths = [path for path in images_below(root) if normal(path.name).endswith("_color")]
     paths = _chosen_sequences(paths, root, objects=reading.objects)
-    return [_frame(path, root, masks, "/".join(path.relative_to(root).parts[:-1][:2]), origin=KEY) for path in paths]
+    return [_frame(path, masks, reading, "/".join(path.relative_to(root).parts[:-1][:2]), KEY) for path in paths]
 
 
 def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
     """RealHands' photographs that have a mask; those of a user with refined masks, a refined one."""
     masks = MaskFolders(root, reading.masks)
-    found = [_frame(image, root, masks, user) for user, _, image in photographs(root)]
+    found = [_frame(image, masks, reading, user) for user, _, image in photographs(root)]
     raw = {f"{name}/" for name in RAW_FOLDERS}
     frames = [replace(frame, raw=frame.mask_origin in raw) for frame in found if frame.mask]
     skipped = len(found) - len(frames)
@@ -225,11 +220,11 @@ def frames_in_folder(root: Path, reading: Reading = Reading(), *, base: Path | N
     for path in paths:
         # In the depth camera's view all but the hand has the key colour; an image without it would be painted whole.
         origin = KEY if normal(path.name).endswith(ON_DEPTH) else ""
-        frames.append(_frame(path, base, masks, path.parent.relative_to(base).as_posix(), origin=origin))
+        frames.append(_frame(path, masks, reading, path.parent.relative_to(base).as_posix(), origin))
     if reading.masks and frames and all(frame.mask is None for frame in frames):
         none = f"none of {plural(len(frames), 'image')} of {printable(root)}"
         raise UsageError(f"--masks {printable(reading.masks)} fits {none}: {_wanted(frames[0])}")
-    return reading.of(frames)
+    return frames
 
 
 def _sources(paths: list[Path]) -> list[Path]:

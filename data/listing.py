@@ -4,7 +4,7 @@ The first of these that there is:
 
 1. a file in the folder of --masks, under the image's relative path or its name
 2. <name>_mask.* beside the image
-3. a file in the sibling folder <folder>_masks_refined/, else <folder>_masks/; of a folder color/, in mask_refined/, mask/ or masks/ beside it
+3. a file in the sibling folder <folder>_masks_refined/, else <folder>_masks/; of a folder color/, in mask_refined/, else mask/ or masks/ beside it
 4. the image's alpha channel, where it varies
 5. the key colour (14, 255, 14), where the image has it
 6. none: the whole image is taken

@@ -61,23 +61,6 @@ def _with_values(batch: dict, kind: type, convert: Callable) -> dict:
     return {key: convert(value) if isinstance(value, kind) else value for key, value in batch.items()}
 
 
-def on_device(batches: Iterator[dict], device: torch.device) -> Iterator[dict]:
-    """The batches with their tensors on the device; a stream of its own copies each while CUDA computes the one before."""
-    if device.type != "cuda":
-        yield from (to_device(batch, device) for batch in batches)
-        return
-    copying = torch.cuda.Stream(device)
-    for batch in batches:
-        with torch.cuda.stream(copying):
-            batch = to_device(batch, device)
-        computing = torch.cuda.current_stream(device)
-        computing.wait_stream(copying)
-        for value in batch.values():
-            if isinstance(value, Tensor):
-                value.record_stream(computing)  # or its memory might be given to a later copy too early
-        yield batch
-
-
 def to_device(batch: dict, device: torch.device) -> dict:
     """A batch with its tensors on the device; to CUDA they go by pinned memory, and nothing waits."""
     cuda = device.type == "cuda"

@@ -41,13 +41,12 @@ class GraphedStep:
 
     The first steps run normally; then one is recorded. Later ones copy their batch and plans into the recording's memory
     and replay it. One recording holds the updates of generators and discriminators. The learning rate is a tensor that
-    begin_step writes. Loading a state drops the recording. If a step cannot be recorded, it and all later ones run normally,
-    unless required: then UsageError is raised.
+    begin_step writes. If a step cannot be recorded, it and all later ones run normally, unless required: then UsageError is
+    raised. A state must be loaded before the first step, as loading puts other tensors in the optimizers.
     """
 
     def __init__(self, model: HGAN, *, required: bool = True) -> None:
-        self.model, self.step, self.load = model, model.training_step, model.load_state_dict
-        model.load_state_dict = self.load_state_dict
+        self.model, self.step = model, model.training_step
         self.stream = torch.cuda.Stream(model.device)
         self.required, self.taken, self.graph = required, 0, None
 
@@ -94,8 +93,3 @@ class GraphedStep:
         log.info("steps are recorded as a CUDA graph, which keeps %d MiB of the GPU's memory", kept)
         self.graph = graph
         return True
-
-    def load_state_dict(self, state: dict) -> None:
-        """The model's load_state_dict; the next steps record anew, as loading puts other tensors in the optimizers."""
-        self.taken, self.graph = 0, None
-        self.load(state)

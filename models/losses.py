@@ -1,5 +1,6 @@
 """The paper's losses (section III.C), computed in float32 and averaged over the batch."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,9 +30,9 @@ def geometric_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 def sum_of_means(maps: list[Tensor], *, minus: float) -> Tensor:
     """The sum over maps (N, 1, h, w) of their mean squared difference from a number."""
-    return sum((each - minus).square().mean() for each in maps)
+    return sum(F.mse_loss(each, torch.full_like(each, minus)) for each in maps)
 
 
 def mean_of_maps(maps: list[Tensor]) -> Tensor:
     """The mean over a discriminator's maps, each with the same weight; near 1 for images judged real, near 0 for fakes."""
-    return sum(each.mean() for each in maps) / len(maps)
+    return torch.stack([each.mean() for each in maps]).mean()

@@ -48,18 +48,18 @@ class VGG16Features(nn.Module):
         self.features = nn.Sequential(*layers)  # the numbering is torchvision's
         self.register_buffer("divisors", torch.ones(len(CHANNELS)), persistent=False)
         self.register_buffer("offsets", torch.zeros(sum(CHANNELS)), persistent=False)
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
-        self.register_buffer("mean", 2 * mean - 1, persistent=False)  # of images in [-1, 1]
-        self.register_buffer("std", 2 * std, persistent=False)
+        self._constants: dict[tuple, list[tuple[Tensor, Tensor]]] = {}  # by precision and device, made on first use
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        offsets = self.offsets.view(1, -1, 1, 1).split(CHANNELS, dim=1)
-        return [standardise(*each) for each in zip(self.activations(image), offsets, self.divisors)]
+        scales = self.activations(image)
+        _, *constants = self._affine(scales[0])  # in the scales' precision
+        return [torch.addcmul(shift, factor, scale) for scale, (shift, factor) in zip(scales, constants)]
 
     def activations(self, image: Tensor) -> list[Tensor]:
         """The four scales as VGG16 computes them."""
-        x, scales = standardise(image, self.mean, self.std), []
+        shift, factor = self._affine(image)[0]
+        x, scales = torch.addcmul(shift, factor, image), []
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
                 scales.append(x)
@@ -67,6 +67,19 @@ class VGG16Features(nn.Module):
             else:
                 x = layer(x)
         return [*scales, x]
+
+    def _affine(self, like: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """(shift, factor) from an image to VGG16's input, and from each scale to the output, in `like`'s precision."""
+        key = like.dtype, like.device
+        if key not in self._constants:
+            with torch.inference_mode(False), torch.no_grad():
+                divisors = self.divisors.double().view(-1, 1, 1, 1, 1).unbind()
+                offsets = self.offsets.double().view(1, -1, 1, 1).split(CHANNELS, dim=1)
+                mean, std = (torch.tensor(values).double().view(3, 1, 1) for values in (_MEAN, _STD))
+                pairs = [((0.5 - mean) / std, 0.5 / std)]
+                pairs += [(-offset / divisor, 1 / divisor) for offset, divisor in zip(offsets, divisors)]
+                self._constants[key] = [(shift.to(like), factor.to(like)) for shift, factor in pairs]
+        return self._constants[key]
 
     @torch.no_grad()
     def calibrate(self) -> None:
@@ -86,11 +99,7 @@ class VGG16Features(nn.Module):
         deviation = torch.stack([(scale - mean).square().mean().sqrt() for scale, mean in zip(scales, offsets)])
         self.offsets.copy_(torch.cat(offsets, dim=1).flatten())
         self.divisors.copy_(deviation / deviation.new_tensor(WEIGHTS))
-
-
-def standardise(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """(x - mean) / deviation, in x's precision and one pass."""
-    return torch.addcmul((-mean / deviation).to(x), (1 / deviation).to(x), x)
+        self._constants.clear()
 
 
 def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, dict[str, str]]:

@@ -17,7 +17,7 @@ from data import samples
 from data.crops import box_around, centred_hand_crop, cut, flip, random_hand_crop
 from data.frames import Frame, find_frames
 from data.hands import Hand, read_hand, read_source
-from data.loader import on_device, stream_loader
+from data.loader import stream_loader, to_device
 from data.samples import HandRegions, UnpairedHands, readable, report_skipped, same_sized_batches
 from models.translation import hand_bounds
 from util.images import ImageError, write_png
@@ -223,9 +223,9 @@ def test_mixed_sizes_are_batched_with_their_like():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_batches_arrive_on_the_device_unchanged(hands_root):
     stream = make_stream(hands_root)
-    batches = on_device(iter(stream_loader(stream, 4, num_workers=1)), torch.device("cuda"))
+    batches = iter(stream_loader(stream, 4, num_workers=1))
     for step in range(20):
-        batch = next(batches)
+        batch = to_device(next(batches), torch.device("cuda"))
         torch.cuda._sleep(10**7)
         assert batch["real"].is_cuda
         assert all(torch.equal(batch["real"][i].cpu(), stream[4 * step + i]["real"]) for i in range(4))

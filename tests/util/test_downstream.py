@@ -83,7 +83,7 @@ def test_points_are_placed_with_the_hand(placement):
 
 def test_only_the_hand_differs_between_sets():
     """Same place in two sets: same background, decoy outline, motion and noise, whatever the hands' colours."""
-    bank = open_backgrounds(None, size=64, part="train")
+    bank = open_backgrounds(None, size=128, part="train")
     first = [cut_out(dotted_hand(seed)[0], name=str(seed)) for seed in range(4)]
     second = [hand._replace(image=hand.image // 2) for hand in first]
     a, b = (AnnotatedHands(hands, background=bank, seed=3, train=True) for hands in (first, second))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.loader import on_device
+from data.loader import to_device
 from util import distributed
 from util.errors import STOP_SIGNALS, Stopped, UsageError
 from util.runtime import seed_step
@@ -65,7 +65,7 @@ def fit(
     validation, so a run that is killed in one repeats it. A single process also saves if anything but a step fails. Too many
     skipped steps in a row raise RunError.
     """
-    on_batches, meter = on_device(batches, device), LossMeter()
+    on_batches, meter = (to_device(batch, device) for batch in batches), LossMeter()
     pause = logger.pause if logger else nullcontext
     saved_step, saved_at, consistent = progress.step, time.monotonic(), True
     with stop_signals() as stop:
