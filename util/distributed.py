@@ -3,24 +3,20 @@
 import contextlib
 import logging
 import os
-import secrets
-import threading
+import signal
 from collections.abc import Iterator
-from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from util.errors import UsageError, first_lines
+from util.errors import STOP_SIGNALS, UsageError, first_lines
 
 log = logging.getLogger(__name__)
 
 START_TIMEOUT = timedelta(minutes=5)  # for all processes to come together
-SAID_AFTER = 10.0  # seconds, then a line says what is waited for
 TIMEOUT = timedelta(hours=3)  # of any exchange: the others wait while rank 0 validates or downloads
 
 
@@ -55,51 +51,23 @@ def start(here: Place, device: torch.device) -> None:
     """Join the others, if any, to train on `device`, torch's current one. Raises UsageError if they do not come."""
     if here.world_size == 1 or dist.is_initialized():
         return
-    # In a thread, as signals are not heard in PyTorch's wait; a daemon, which may still wait when the program ends.
-    meeting = Future()
-    threading.Thread(target=_meet, args=(meeting, here), daemon=True).start()
-    wait([meeting], SAID_AFTER)
-    if not meeting.done():
-        at = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
-        log.warning("rank %d of %d waits for the others at %s", here.rank, here.world_size, at)
+    at = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+    log.info("rank %d of %d waits for the others at %s", here.rank, here.world_size, at)
+    # Python's handlers are not called within PyTorch's wait, so signals end the process as they are used to.
+    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in STOP_SIGNALS}
     try:
-        store, *_ = meeting.result()
+        store, *_ = next(dist.rendezvous("env://", here.rank, here.world_size, timeout=START_TIMEOUT))
     except (ValueError, dist.DistError) as error:
         raise UsageError(
             f"the processes of RANK={here.rank} and WORLD_SIZE={here.world_size} did not come together "
             f"({first_lines(error)}); start all of them with torchrun, or unset RANK and WORLD_SIZE for a single process"
         ) from error
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     backend, device_id = ("nccl", device) if device.type == "cuda" else ("gloo", None)
     group = {"store": store, "rank": here.rank, "world_size": here.world_size}
     dist.init_process_group(backend, **group, timeout=TIMEOUT, device_id=device_id)
-
-
-def _meet(meeting: Future, here: Place) -> None:
-    """Wait for the others; the meeting's result is what torch.distributed.rendezvous yields."""
-    try:
-        meeting.set_result(next(dist.rendezvous("env://", here.rank, here.world_size, timeout=START_TIMEOUT)))
-    except BaseException as error:
-        meeting.set_exception(error)
-
-
-def check_shared(folder: Path) -> None:
-    """Raise UsageError, on every rank, unless all see rank 0's folder. All must call it."""
-    if not dist.is_initialized():
-        return
-    token = [secrets.token_hex(8)]
-    dist.broadcast_object_list(token, device=_device())
-    file = folder / f".seen-{token[0]}"  # a name that no machine can have cached
-    if rank() == 0:
-        file.touch()
-    barrier()
-    (unseen,) = any_rank(not file.exists())
-    if rank() == 0:
-        file.unlink()
-    if unseen:
-        raise UsageError(
-            f"not all processes see the run's folder {folder.resolve()} of rank 0: machines that train together need a shared "
-            "disk; give it with --checkpoints_dir"
-        )
 
 
 def finish() -> None:
