@@ -1,18 +1,19 @@
 """Search for settings: python -m util.search SPACE.yaml --name NAME --trials N --steps N
 
-Short trials of a space of flags, successive halving, the winner's whole training; and what is written of them. The first two stages
-are Optuna studies, queues of trials that several processes share. A trial's user attribute "run" is its number, and that of its
-run of train.py. What a killed process left is queued again, and goes on from its checkpoint.
+Short trials of a space of flags, then successive halving of those that look right. All are trials of one Optuna study, a queue
+that several processes share. A trial's user attributes are "run", the number of its run of train.py, and "steps", how far it
+trains that. What a killed process left is queued again, and goes on from its checkpoint.
 """
 
 from __future__ import annotations  # Optuna's classes are named in signatures, and it may not be installed
 
 import json
 import logging
+import math
 import time
 import warnings
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 import yaml
 
 from options.parsing import Parser, existing_path, integer, run_name
-from options.train_options import parse_train
+from options.train_options import parse_train, train_parser
 from util import workers
 from util.checkpoint_file import load_checkpoint
 from util.drawing import sheet
@@ -43,8 +44,8 @@ RESERVED = {"name", "checkpoints_dir", "continue_train", "max_steps", "options"}
 
 
 class Search:
-    """fixed: flags of all trials; varied: {flag: a list of values, or a range with low, high, log and step}. short: the study of
-    stage one; long: that of the kept trials, once halving has begun. Raises UsageError."""
+    """fixed: flags of all trials; varied: {flag: a list of values, or a range with low, high, log and step}; settings: {run: its
+    values of these}. Raises UsageError."""
 
     def __init__(self, opt: Namespace) -> None:
         content = read_mapping(opt.space, name=str(opt.space))
@@ -63,8 +64,7 @@ class Search:
             parse_train(["--name", "x", "--options", str(self.write_flags(run, values))])  # with train.py's own errors
         if len(self.settings) < opt.trials:
             raise UsageError(f"{opt.space} holds {len(self.settings)} different settings; lower --trials {opt.trials}")
-        self.short = self.study(opt.name, space=[self.fixed, self.varied], steps=opt.steps)
-        self.long: optuna.Study | None = None
+        self.study = self.open_study(space=[self.fixed, self.varied], steps=opt.steps)
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """The trial's values of the flags that vary. Raises UsageError for a range that is none."""
@@ -82,103 +82,72 @@ class Search:
                 raise UsageError(f"{self.opt.space}: {flag} {wanted} ({first_lines(error)})") from error
         return values
 
-    def study(self, name: str, *, pruner: Any = None, **begun: Any) -> optuna.Study:
-        """The study with this name. Raises UsageError unless `begun` is as when it was begun."""
+    def open_study(self, **begun: Any) -> optuna.Study:
+        """The search's study. Raises UsageError unless `begun` is as when it was begun."""
         url = self.opt.storage or f"sqlite:///{self.opt.folder / 'study.db'}"
         wait = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}  # one process writes at a time
         storage = optuna.storages.RDBStorage(url, wait, heartbeat_interval=5, grace_period=20)  # seconds
-        study = optuna.create_study(study_name=name, storage=storage, pruner=pruner, load_if_exists=True)
+        study = optuna.create_study(study_name=self.opt.name, storage=storage, load_if_exists=True)
         for key, value in json.loads(json.dumps(begun)).items():
             was = study.user_attrs.get(key, value)
             if was != value:
-                raise UsageError(f"{name} was begun with {key} {was}; give the same, or another --name")
+                raise UsageError(f"{self.opt.name} was begun with {key} {was}; give the same, or another --name")
             study.set_user_attr(key, value)
         return study
 
-    def run_short(self) -> None:
-        """Stage one: every trial for --steps steps."""
-        self.work(self.short, self.settings, lambda run, trial: self.train(run, self.suggest(trial), self.opt.steps))
+    def trials(self, steps: int | None = None) -> dict[int, FrozenTrial]:
+        """{run: its newest trial}, by number: of those that train it to these steps, or to the most."""
+        known = [each for each in self.study.get_trials(deepcopy=False) if "run" in each.user_attrs]
+        known = [each for each in known if steps in (None, each.user_attrs["steps"])]
+        known.sort(key=lambda each: (each.user_attrs["run"], each.user_attrs["steps"], each.number))
+        return {each.user_attrs["run"]: each for each in known}
 
-    def run_long(self) -> None:
-        """Stage two: the kept trials, the best first, train --reduction times as long, again and again, unless they are pruned."""
-        opt, done = self.opt, latest(self.short)
-        if failed := [str(n) for n in opt.keep if n not in done or done[n].state != TrialState.COMPLETE]:
-            raise UsageError(f"trials {' '.join(failed)} have no score from stage one; keep others")
-        kept = {run: done[run].params for run in sorted(opt.keep, key=lambda run: done[run].value)}
-        pruner = optuna.pruners.SuccessiveHalvingPruner(opt.steps * opt.reduction, opt.reduction)
-        self.long = self.study(f"{opt.name}-halving", pruner=pruner, keep=sorted(kept), reduction=opt.reduction)
-
-        def train(run: int, trial: Trial) -> float:
-            score, steps = done[run].value, opt.steps
-            while steps < opt.steps * len(kept):
-                steps *= opt.reduction
-                score = self.train(run, self.suggest(trial), steps)
-                trial.report(score, steps)
-                if trial.should_prune():
-                    trial.set_user_attr("reason", f"pruned at step {steps}")
-                    raise optuna.TrialPruned
-            return score
-
-        self.work(self.long, kept, train)
-
-    def finish(self, run: int) -> None:
-        """Stage three: the whole training of a run, and its test split. Raises RunError."""
-        self.run_train(run, self.settings[run] | ({"max_steps": self.opt.full_steps} if self.opt.full_steps else {}))
-        results, net = str(self.opt.folder / "test"), self.fixed.get("feature_net", "auto")
-        self.run_script("test.py", run, "--results_dir", results, "--feature_net", net)
-        log.info("tested: %s", f"{results}/trial_{run:03d}/test")
-
-    def work(self, study: optuna.Study, settings: dict, train: Callable[[int, Trial], float]) -> None:
-        """Train the trials {run: values}, together with other processes, until all have ended, be it by an error."""
-
-        def next_one(trial: Trial) -> float:
-            if "run" not in trial.user_attrs:  # another process took the last one of the queue
-                raise optuna.TrialPruned
-            try:
-                return train(trial.user_attrs["run"], trial)
-            except RunError as error:
-                log.error("trial %d failed: %s", trial.user_attrs["run"], error)
-                trial.set_user_attr("reason", str(error))
-                raise
-
+    def train_all(self, runs: Sequence[int], steps: int) -> list[int]:
+        """Train runs to these steps, together with other processes. Returns those that have a score, the best first."""
         while True:
-            optuna.storages.fail_stale_trials(study)
-            known = latest(study)
-            for run, values in settings.items():
+            optuna.storages.fail_stale_trials(self.study)
+            known = self.trials(steps)
+            for run in runs:
                 trial = known.get(run)
                 if not trial or (trial.state == TrialState.FAIL and "reason" not in trial.user_attrs):  # it was killed
-                    study.enqueue_trial(values, user_attrs={"run": run})
+                    self.study.enqueue_trial(self.settings[run], user_attrs={"run": run, "steps": steps})
             self.write_sheets()
-            states = {trial.state for trial in latest(study).values()}
+            known = self.trials(steps)
+            states = {known[run].state for run in runs}
             if TrialState.WAITING in states:
-                study.optimize(next_one, n_trials=1, catch=(RunError,))
+                self.study.optimize(self.objective, n_trials=1, catch=(RunError,))
             elif TrialState.RUNNING in states:  # another process is at work
                 time.sleep(1)
             else:
-                return
+                done = [run for run in runs if known[run].state == TrialState.COMPLETE]
+                return sorted(done, key=lambda run: known[run].value)
+
+    def objective(self, trial: Trial) -> float:
+        """What Optuna calls for each trial."""
+        values = self.suggest(trial)
+        if "run" not in trial.user_attrs:  # another process took the last one of the queue
+            raise optuna.TrialPruned
+        try:
+            return self.train(trial.user_attrs["run"], values, trial.user_attrs["steps"])
+        except RunError as error:
+            log.error("trial %d failed: %s", trial.user_attrs["run"], error)
+            trial.set_user_attr("reason", str(error))
+            raise
 
     def train(self, run: int, values: dict[str, Any], steps: int) -> float:
         """Start or continue a run, to this many steps, and validate at the last: the score that chooses best.pt."""
         log.info("trial %d: to step %d with %s", run, steps, values)
-        self.run_train(run, {"val_interval": 10**5, "display_freq": steps} | values | {"max_steps": steps})
-        if not (best := self.run_folder(run) / BEST).exists():
-            raise RunError(f"there is no {best}: give the run a val split (val_size) and a feature_net")
-        return float(load_checkpoint(best)["score"])
-
-    def run_train(self, run: int, flags: dict[str, Any]) -> None:
-        """Start or continue the run of a trial."""
+        flags = self.write_flags(run, {"val_interval": 10**5, "display_freq": steps} | values | {"max_steps": steps})
         folder = self.run_folder(run)
-        if folder.exists():
+        command = ["train.py", "--name", folder.name, "--checkpoints_dir", str(folder.parent), "--options", str(flags)]
+        if (folder / OPTIONS_FILE).exists():
+            command.append("--continue_train")
             with locked(folder / LOCK_FILE, wait=True):
                 pass  # a child of a killed process takes a moment to save
-        again = ["--continue_train"] if (folder / OPTIONS_FILE).exists() else []
-        self.run_script("train.py", run, "--options", str(self.write_flags(run, flags)), *again)
-
-    def run_script(self, script: str, run: int, *flags: str) -> None:
-        """Run a script to its end; its output goes to logs/. Raises RunError."""
-        output, folder = self.opt.folder / "logs" / f"trial_{run:03d}.log", self.run_folder(run)
-        command = [script, "--name", folder.name, "--checkpoints_dir", str(folder.parent), *flags]
-        workers.run_child(command, log=output)
+        workers.run_child(command, log=self.opt.folder / "logs" / f"{folder.name}.log")
+        if not (best := folder / BEST).exists():
+            raise RunError(f"there is no {best}: give the run a val split (val_size) and a feature_net")
+        return float(load_checkpoint(best)["score"])
 
     def run_folder(self, run: int) -> Path:
         """The folder of a trial's run, of all its stages."""
@@ -191,19 +160,19 @@ class Search:
         return file
 
     def best(self) -> FrozenTrial | None:
-        """The trial with the lowest score of those that halving left or, without one, of the short ones."""
-        studies = (latest(study).values() for study in (self.long, self.short) if study)
-        ended = ([trial for trial in study if trial.state == TrialState.COMPLETE] for study in studies)
-        return min(next(filter(None, ended), []), key=lambda trial: trial.value, default=None)
+        """Of the trials that got farthest the one with the lowest score."""
+        done = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+        return min(done, key=lambda trial: (-trial.user_attrs["steps"], trial.value), default=None)
 
     def write_sheets(self) -> None:
         """Write trials.csv, contact_sheet.png, index.html and best.yaml."""
-        opt, trials = self.opt, latest(self.short) | (latest(self.long) if self.long else {})
-        header, rows, cells = ["trial", "state", "score", *self.varied, "reason"], [], []  # cells: of the contact sheet
-        for run, trial in trials.items():
+        opt, header = self.opt, ["trial", "state", "steps", "score", *self.varied, "reason"]
+        rows, cells = [], []  # cells: of the contact sheet
+        for run, trial in self.trials().items():
             score, state = "" if trial.value is None else trial.value, trial.state.name.lower()
             values = [trial.params.get(flag, "") for flag in self.varied]
-            rows.append([run, state, score, *values, trial.user_attrs.get("reason", "")])
+            reason = trial.user_attrs.get("reason", "")
+            rows.append([run, state, trial.user_attrs["steps"], score, *values, reason])
             picture = next(self.run_folder(run).glob("synthetic_*.png"), None)
             lines = [f"{run}: {shown(score)} {state}", *(f"{flag} {shown(v)}" for flag, v in trial.params.items())]
             image = read_rgb(picture) if picture else np.full((150, 300, 3), 235, np.uint8)
@@ -214,7 +183,7 @@ class Search:
         write_bytes(opt.folder / "trials.csv", csv_text(header, rows).encode())
         again = search_parser().line(vars(opt) | {"keep": None})
         text = (
-            f"# Search {opt.name}\n\n{len(rows)} trials of {opt.steps} steps. The score is the one that chooses best.pt; lower is "
+            f"# Search {opt.name}\n\n{len(rows)} trials. The score is the one that chooses best.pt; lower is "
             f"better. Look at the pictures, then go on with the trials that look right: `{again} --keep NUMBERS`\n\n"
             f"![All trials, by number](contact_sheet.png)\n\n{table(header, [[*map(shown, row)] for row in rows])}\n"
         )
@@ -223,12 +192,6 @@ class Search:
             flags = yaml.safe_dump(self.fixed | best.params, sort_keys=False)
             text = f"# trial {best.user_attrs['run']} of the search {opt.name}\n{flags}"
             write_bytes(opt.folder / "best.yaml", text.encode())
-
-
-def latest(study: optuna.Study) -> dict[int, FrozenTrial]:
-    """{run: the newest trial of it}, by number."""
-    trials = {t.user_attrs["run"]: t for t in study.get_trials(deepcopy=False) if "run" in t.user_attrs}
-    return dict(sorted(trials.items()))
 
 
 def shown(value: object) -> str:
@@ -241,18 +204,15 @@ def search_parser() -> Parser:
     parser = Parser(
         prog="python -m util.search",
         description="Search for good settings as the paper did (section IV.B): many short trials and a contact sheet of them; "
-        "then, with --keep, successive halving of those that look right, and the winner's whole training and test.",
+        "then, with --keep, successive halving of those that look right.",
     )
-    parser.add_argument(
-        "space", type=existing_path, metavar="SPACE.yaml", help="flags of all trials, and those that vary"
-    )
+    parser.add_argument("space", type=existing_path, metavar="SPACE.yaml", help="flags of all trials, and what varies")
     add = parser.group("search")
     add("name", run_name, None, "name of the search; its files go to RESULTS_DIR/search/NAME", required=True)
     add("trials", integer(1, 10000), None, "short trials", required=True)
     add("steps", integer(1), None, "steps of each short trial", required=True)
     add("keep", integer(0, 10000), None, "trials that go on", nargs="+", metavar="TRIAL")
-    add("reduction", integer(2, 100), 3, "halving: about one trial in N goes on, for N times the steps")
-    add("full_steps", integer(0), None, "steps of the winner's whole training (default: train.py's epochs); 0: none")
+    add("reduction", integer(2, 100), 3, "halving: one trial in N goes on, for N times the steps")
     add("seed", integer(0, 2**31 - 1), 0, "seed of the draws from the space")
     add("storage", None, None, "Optuna's storage, such as postgresql://... (default: SQLite in the search's folder)")
     add("results_dir", user_path, Path("results"), "results go to RESULTS_DIR/search/NAME")
@@ -267,23 +227,26 @@ def parse_search(argv: Sequence[str] | None = None) -> Namespace:
 
 
 def main(opt: Namespace | None = None) -> int:
-    """All stages that opt asks for, shared with other processes of the same command. Returns the exit status."""
+    """The short trials and, with --keep, the halving, shared with other processes of the same command. Returns the exit status."""
     opt = opt or parse_search()
     if optuna is None:
         raise UsageError("python -m util.search needs Optuna, which is not installed: pip install optuna")
     setup_logging()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are
-    search = Search(opt)
-    search.run_short()
+    search, steps = Search(opt), opt.steps
+    kept = search.train_all(list(search.settings), steps)
     if not opt.keep:
-        logging.info("look at %s, then go on with --keep", opt.folder / "index.html")
+        log.info("look at %s, then go on with --keep", opt.folder / "index.html")
         return 0
-    search.run_long()
-    winner = search.best().user_attrs["run"]
-    logging.info("best: trial %d, %s", winner, opt.folder / "best.yaml")
-    if opt.full_steps != 0:
-        search.finish(winner)
+    if failed := [str(run) for run in opt.keep if run not in kept]:
+        raise UsageError(f"trials {' '.join(failed)} have no score from stage one; keep others")
+    kept = [run for run in kept if run in opt.keep]
+    while steps == opt.steps or len(kept) > 1:
+        steps *= opt.reduction
+        kept = search.train_all(kept, steps)[: math.ceil(len(kept) / opt.reduction)]
+    again = {"name": opt.name, "options": opt.folder / "best.yaml"}
+    log.info("best: trial %d; now: %s", search.best().user_attrs["run"], train_parser().line(again))
     return 0
 
 

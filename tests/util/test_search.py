@@ -12,6 +12,7 @@ from helpers import start_child, write_hands
 
 from options.train_options import parse_train
 from util import search as command
+from util.checkpoint_file import load_checkpoint
 from util.errors import RunError, UsageError
 from util.images import read_rgb, write_png
 from util.search import parse_search
@@ -58,7 +59,7 @@ def search(monkeypatch):
 
     monkeypatch.setattr(command.Search, "train", train)
     monkeypatch.setattr(command.time, "sleep", lambda _: None)
-    return Namespace(trained=trained, errors=errors, latest=command.latest, optuna=optuna, Search=command.Search)
+    return Namespace(trained=trained, errors=errors, optuna=optuna, Search=command.Search)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +84,14 @@ def test_stage_one_trains_each_trial_once_and_writes_its_sheets(space_file, sear
     first, second = (search.Search(opt) for _ in range(2))
     assert first.settings == second.settings and len({str(each) for each in first.settings.values()}) == 12
     assert all(1e-5 <= each["lr"] <= 1e-3 and each["batch_size"] in (1, 2, 3, 4) for each in first.settings.values())
-    first.run_short()
-    second.run_short()  # nothing is left
+    runs = list(range(12))
+    ranked = first.train_all(runs, 10)
+    assert second.train_all(runs, 10) == ranked  # nothing is left
     assert search.trained == [(number, 10) for number in range(12)]
     rows = list(csv.DictReader((opt.folder / "trials.csv").open()))
     assert [row["state"] for row in rows] == ["complete"] * 12
     best = min(rows, key=lambda row: float(row["score"]))
+    assert int(best["trial"]) == ranked[0]
     trained = parse_train(["--name", "x", "--options", str(opt.folder / "best.yaml")])
     assert (trained.lr, trained.batch_size) == (float(best["lr"]), int(best["batch_size"]))
     assert trained.crop_size == 64 and not trained.common_mask
@@ -101,65 +104,53 @@ def test_a_trial_whose_process_died_is_taken_up(space_file, search, monkeypatch)
     one = search.Search(opt)
     search.errors[2] = KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        one.run_short()
+        one.train_all(range(12), 10)
     search.errors.clear()
-    killed = one.short.ask()  # which nobody works on
+    killed = one.study.ask()  # which nobody works on
     monkeypatch.setattr(
         search.optuna.storages,
         "fail_stale_trials",
         lambda study: [study.tell(t.number, state=t.state.FAIL) for t in study.trials if t.state == t.state.RUNNING],
     )
-    search.Search(opt).run_short()
+    search.Search(opt).train_all(range(12), 10)
     assert sorted(search.trained) == [(number, 10) for number in range(12)]
     assert killed.user_attrs["run"] == 3
-    assert all(trial.value for trial in search.latest(one.short).values())
+    assert all(trial.value for trial in one.trials().values())
 
 
-def test_halving_prunes_by_score_and_ends_with_the_best(space_file, search):
+def test_halving_keeps_the_better_half_and_ends_with_the_best(space_file, search):
     opt = options(space_file, "--reduction", 2, "--keep", 0, 2, 5, 8, 11)
+    assert command.main(opt) == 0
     one = search.Search(opt)
-    one.run_short()
-    del search.trained[:]
-    one.run_long()
-    score = {run: trial.value for run, trial in search.latest(one.short).items()}
+    score = {run: trial.value for run, trial in one.trials(10).items()}
     order = sorted(opt.keep, key=score.get)
-    assert one.best().user_attrs["run"] == order[0]
-    assert search.trained[:3] == [(order[0], 20), (order[0], 40), (order[0], 80)]
-    assert all((run, 20) in search.trained and (run, 80) not in search.trained for run in order[1:])
-    states = {run: trial.state.name for run, trial in search.latest(one.long).items()}
-    assert states == {run: "COMPLETE" if run == order[0] else "PRUNED" for run in opt.keep}
-    count = len(search.trained)  # nothing is trained twice, and the winner stays the same
-    again = search.Search(opt)
-    again.run_short()
-    again.run_long()
-    assert len(search.trained) == count and again.best().user_attrs["run"] == order[0]
+    longer = [(run, 20) for run in order] + [(run, 40) for run in order[:3]] + [(run, 80) for run in order[:2]]
+    assert search.trained == [(run, 10) for run in range(12)] + longer
+    assert command.main(opt) == 0 and len(search.trained) == 22  # nothing is trained twice
+    assert one.best().user_attrs == {"run": order[0], "steps": 80}
     assert f"trial {order[0]} " in (opt.folder / "best.yaml").read_text()
-    assert "pruned at step" in (opt.folder / "trials.csv").read_text()
-    opt.keep = [1]
-    with pytest.raises(UsageError, match=r"was begun with keep \[0, 2, 5, 8, 11\]"):
-        again.run_long()
+    rows = list(csv.DictReader((opt.folder / "trials.csv").open()))
+    assert [rows[run]["steps"] for run in order] == ["80", "80", "40", "20", "20"]
 
 
 def test_a_failed_trial_is_told_and_cannot_be_kept(space_file, search):
     opt = options(space_file, "--keep", 3, 4, 12)
     search.errors[4] = RunError("out of memory")
-    one = search.Search(opt)
-    one.run_short()
+    with pytest.raises(UsageError, match="trials 4 12 have no score"):
+        command.main(opt)
     rows = list(csv.DictReader((opt.folder / "trials.csv").open()))
     assert rows[4]["state"] == "fail" and rows[4]["reason"] == "out of memory"
-    with pytest.raises(UsageError, match="trials 4 12 have no score"):
-        one.run_long()
 
 
 def test_another_length_is_refused_and_more_trials_are_added(space_file, search):
-    search.Search(options(space_file)).run_short()
+    command.main(options(space_file))
     with pytest.raises(UsageError, match="was begun with steps 10"):
         search.Search(options(space_file, "--steps", 11))
-    search.Search(options(space_file, "--trials", 14)).run_short()
+    command.main(options(space_file, "--trials", 14))
     assert search.trained == [(number, 10) for number in range(14)]
 
 
-def test_real_trainings_from_the_first_trial_to_the_winners_test(tmp_path, monkeypatch, run_main):
+def test_real_trainings_from_the_first_trial_to_the_winner(tmp_path, monkeypatch, run_main):
     pytest.importorskip("optuna")
     write_hands(tmp_path / "hands", frames=4, size=48)
     monkeypatch.chdir(tmp_path)
@@ -175,7 +166,6 @@ def test_real_trainings_from_the_first_trial_to_the_winners_test(tmp_path, monke
     assert [row["state"] for row in rows] == ["complete"] * 2 and rows[0]["score"] != rows[1]["score"]
     logged = [json.loads(line) for line in (folder / "runs" / "trial_000" / "log.jsonl").open()]
     assert float(rows[0]["score"]) == next(line["score"] for line in logged if "score" in line)
-    status, message = run_main(command.main, *words, "--keep", 1, "--full_steps", 3)
-    assert status == 0, message
-    metrics = json.loads((folder / "test" / "trial_001" / "test" / "metrics.json").read_text())
-    assert metrics["step"] <= 3 and "trial 1 " in (folder / "best.yaml").read_text()
+    status, message = run_main(command.main, *words, "--keep", 1)
+    assert status == 0 and "trial 1 " in (folder / "best.yaml").read_text(), message
+    assert load_checkpoint(folder / "runs" / "trial_001" / "latest.pt")["step"] == 6
