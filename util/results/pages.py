@@ -1,4 +1,4 @@
-"""Tables and pages: the verdict and the table of scores of one run, Table I of several, Markdown tables, and HTML pages."""
+"""Tables and pages: the verdict on one run, the scores of one or several, Table I, Markdown tables, and HTML pages."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,6 @@ TRACKED = {  # what the tracker says: {entry: (label, form, better)}
     "blur": ("  at a blur of, pixels", "{:.1f}", ""),
 }
 DAMAGED = 0.5  # an agreement, of util.scores.metrics.agreements, below which hands are damaged
-SCORES = ["", "translated", "untranslated", "real", "better"]  # the columns of score_rows
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -87,62 +86,41 @@ def verdict(metrics: Mapping) -> str:
     said += f": {figures}; inside the hand {metrics[patch]:.1f} against {base[patch]:.1f}"
     if better and metrics[patch] > base[patch]:
         said += ": there it is worse, look at the images"
-    if metrics.get("closed") is not None:
-        inside = "" if metrics["closed_patch"] is None else f" (inside the hand {100 * metrics['closed_patch']:.0f} %)"
-        said += f"; closes {100 * metrics['closed']:.0f} % of the distance{inside}"
-    if "tracker" in metrics:
-        key, what = ("joints_10", "joints") if "joints_10" in metrics["tracker"] else ("found", "hands")
-        ours, theirs = (f"{side['tracker'][key]:.2f}".removeprefix("0") for side in (metrics, base))
-        sources = "renders" if metrics["direction"] == "StoR" else "photographs"
-        said += f"; the tracker finds {ours} of the {what}, {theirs} in the {sources}"
     if damage:
-        told = [f"{label} {ours}" for label, ours, *_ in hand_rows(metrics) if ours and label.split()[0] in damage]
+        rows = scores_table({"": metrics})
+        told = [f"{label} {ours}" for label, _, ours, *_ in rows if ours and label.split()[0] in damage]
         said += f"; the hands are damaged: {', '.join(told)}"
     return said + "; train longer" * (worse and not damage)
 
 
-def score_rows(metrics: Mapping) -> list[list[str]]:
-    """The cells under SCORES of one run's metrics.json: the distances, then each of METRICS that was measured."""
-    name = metric_name(metrics)
-    title = name.upper()
-    floor, patch_floor = (f"{metrics[key]:.2f}" for key in ("floor", "floor_patch"))
-    return [
-        [title, *_figures(metrics, name, "{:.2f}"), floor, "lower"],
-        ["  of it closed", *_figures(metrics, "closed", "{:.2f}"), "1.00", "higher"],
-        ["  95 % interval", *_figures(metrics, f"{name}_ci", "{0[0]:.1f} to {0[1]:.1f}"), "", ""],
-        [f"{title} inside the hand", *_figures(metrics, f"{name}_patch", "{:.2f}"), patch_floor, "lower"],
-        ["  of it closed", *_figures(metrics, "closed_patch", "{:.2f}"), "1.00", "higher"],
-        ["KID", *_figures(metrics, "kid_mean", "{:.4f}"), "", "lower"],
-        *hand_rows(metrics),
-    ]
+def scores_table(runs: Mapping[str, Mapping]) -> list[list[str]]:
+    """All that was measured of runs, {name: metrics.json}, on the same sources: the header, then a row a score. Columns: the
+    untranslated sources, the runs, the first one's baselines, photographs, and what is better; "" where nothing was measured."""
+    first = next(iter(runs.values()))
+    untranslated = {key: value for run in reversed(runs.values()) for key, value in run["baseline"].items()}
+    columns = {"untranslated": untranslated, **runs, **first.get("baselines", {})}
+    rows = [["", *columns, "real", "better"]]
 
+    def add(label: str, form: str, better: str, real: str, key: str, part: str | None = None) -> None:
+        values = [side.get(key) for side in columns.values()]
+        values = values if part is None else [value and value.get(part) for value in values]
+        if any(value is not None for value in values[1:]):
+            rows.append([label, *("" if value is None else form.format(value) for value in values), real, better])
 
-def hand_rows(metrics: Mapping) -> list[list[str]]:
-    """The cells under SCORES of the tracker, and of each of METRICS that was measured, or of each of its parts."""
-    rows = tracker_rows(metrics)
+    name = metric_name(first)
+    for title, suffix in ((name.upper(), ""), (f"{name.upper()} inside the hand", "_patch")):
+        add(title, "{:.2f}", "lower", f"{first[f'floor{suffix}']:.2f}", f"{name}{suffix}")
+        add("  of it closed", "{:.2f}", "higher", "1.00", f"closed{suffix}")
+        add("  95 % interval", "{0[0]:.1f} to {0[1]:.1f}", "", "", f"{name}{suffix}_ci")
+    add("KID", "{:.4f}", "lower", "", "kid_mean")
+    photographs = first.get("real", {}).get("tracker", {})
+    for part, (label, form, better) in TRACKED.items():
+        add(label, form, better, form.format(photographs[part]) if part in photographs else "", "tracker", part)
     for metric in METRICS:
-        value = metrics.get(metric.key)
-        for part in value if isinstance(value, dict) else () if value is None else (None,):
-            figures = _figures(metrics, metric.key, metric.form, part)
-            rows.append([metric.label.format(part), *figures, metric.real, metric.better])
+        entry = next(filter(None, (side.get(metric.key) for side in columns.values())), None)
+        for part in entry if isinstance(entry, dict) else (None,):
+            add(metric.label.format(part), metric.form, metric.better, metric.real, metric.key, part)
     return rows
-
-
-def tracker_rows(metrics: Mapping) -> list[list[str]]:
-    """The cells under SCORES of what the tracker said, if it was asked."""
-    sides = [side.get("tracker", {}) for side in (metrics, metrics["baseline"], metrics.get("real", {}))]
-    return [
-        [label, *(form.format(side[part]) if part in side else "" for side in sides), better]
-        for part, (label, form, better) in TRACKED.items()
-        if part in sides[0]
-    ]
-
-
-def _figures(metrics: Mapping, key: str, form: str, part: str | None = None) -> list[str]:
-    """An entry, or a part of it, of the translations and of the baseline; "" where it was not measured."""
-    values = [side.get(key) for side in (metrics, metrics["baseline"])]
-    values = values if part is None else [value and value.get(part) for value in values]
-    return ["" if value is None else form.format(value) for value in values]
 
 
 def as_text(rows: Sequence[Sequence[str]]) -> str:
@@ -151,14 +129,8 @@ def as_text(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def baselines_table(run: str, metrics: Mapping) -> str:
-    """comparison_table of a run and of the baselines that were measured beside it."""
-    nothing = dict.fromkeys(("model", "netG", "netD", "step"), "") | {"baseline": metrics["baseline"]}
-    return comparison_table({run: metrics} | {name: nothing | found for name, found in metrics["baselines"].items()})
-
-
 def comparison_table(runs: Mapping[str, Mapping]) -> str:
-    """{run: its metrics.json} in Markdown: Table I with the published figures beside, and a table of all METRICS."""
+    """{run: its metrics.json} in Markdown: Table I with the published figures beside, and all scores."""
     first = next(iter(runs.values()))
     name = metric_name(first)
     title = name.upper()
@@ -166,12 +138,10 @@ def comparison_table(runs: Mapping[str, Mapping]) -> str:
     def distances(scores: Mapping) -> list[str]:
         low, high = scores[f"{name}_ci"]
         kid = f"{scores['kid_mean']:.4f} ± {scores['kid_std']:.4f}"
-        gained = (scores.get(key) for key in ("closed", "closed_patch"))
-        closed, inside = ("" if share is None else f"{share:.2f}" for share in gained)
-        return [f"{scores[name]:.2f} ({low:.1f} to {high:.1f})", closed, f"{scores[f'{name}_patch']:.2f}", inside, kid]
+        return [f"{scores[name]:.2f} ({low:.1f} to {high:.1f})", kid]
 
-    header = ["run", "model", "generator", "discriminator", "steps", f"{title} (95 % interval)"]
-    header += ["closed", f"{title} inside the hand", "closed inside", "KID", "published FID", "published KID"]
+    header = ["run", "model", "generator", "discriminator", "steps", f"{title} (95 % interval)", "KID"]
+    header += ["published FID", "published KID"]
     lines = [["untranslated", "", "", "", "", *distances(first["baseline"]), "", ""]]
     for run, scores in runs.items():
         entry, published = MODELS.get(scores["model"]), ["", ""]
@@ -179,21 +149,14 @@ def comparison_table(runs: Mapping[str, Mapping]) -> str:
             published = [f"{entry.fid:.3f}", f"{entry.kid[0]:.4f} ± {entry.kid[1]:.4f}"]
         made = [run, scores["model"], scores["netG"], scores["netD"], str(scores["step"])]
         lines.append([*made, *distances(scores), *published])
-    rows = {run: {label: cells for label, *cells in hand_rows(scores)} for run, scores in runs.items()}
-    known: dict[str, list[str]] = {}
-    for each in rows.values():
-        known = known | each | known  # the order of all, the cells of the first
-    of_hands = [
-        [label.strip(), untranslated, *(each.get(label, [""])[0] for each in rows.values()), *others]
-        for label, (_, untranslated, *others) in known.items()
-    ]
     meaning = "Inception features" if name == "fid" else f"{first['feature_net']} features, which is not FID"
+    all_scores = scores_table(runs)
     text = [
         table(header, lines),
         f"{title}: Fréchet distance of {meaning}. {first['n_generated']} generated against {first['n_real']} real images; real "
         f"against real (halves of {first['floor_n']}) scores {first['floor']:.1f}, inside the hand {first['floor_patch']:.1f}.",
         "Published: Table I of the paper, FID and KID by Inception on 2000 images a side of SynthHands and RealHands; "
         "comparable with no figure that was measured on other data, with other features or on fewer images.",
-        table(["", "untranslated", *runs, "real", "better"], of_hands) if of_hands else "",
+        table(all_scores[0], all_scores[1:]),
     ]
-    return "\n\n".join(text).rstrip() + "\n"
+    return "\n\n".join(text) + "\n"

@@ -25,7 +25,7 @@ from util.run import make_folder
 log = logging.getLogger(__name__)
 
 RESULTS = ("generated", "synthetic", "real", "masks", "true_pairs", "metrics.json", "grid.png", "index.html")
-RESULTS += ("regions.json", "hand_metrics.csv", "baselines.md")
+RESULTS += ("regions.json", "hand_metrics.csv")
 INPUT_FILE = "input.txt"  # the folders and files that --input named
 
 

@@ -6,7 +6,6 @@ meets a large one, as lengths depend on their scale.
 
 import logging
 from argparse import Namespace
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import zip_longest
 
@@ -27,7 +26,7 @@ from util.drawing import evenly
 from util.errors import UsageError
 from util.images import FORMATS, write_png
 from util.results import write
-from util.results.pages import SCORES, as_text, baselines_table, score_rows, verdict
+from util.results.pages import as_text, scores_table, verdict
 from util.results.selection import (
     data_reading,
     data_roots,
@@ -42,7 +41,7 @@ from util.scores import metrics
 from util.scores.appearance import hand_scale
 from util.scores.baselines import BASELINES
 from util.scores.distances import closed
-from util.scores.features import FeatureCache, Features, patch_crop, score
+from util.scores.features import Features, patch_crop, score
 from util.scores.metrics import Figures, View
 from util.scores.silhouettes import shapes
 from util.scores.structure import SourceEdges
@@ -54,29 +53,18 @@ log = logging.getLogger(__name__)
 
 
 class Measures:
-    """What is measured of a split while its regions pass: features for the distances, and the figures of single hands;
-    on the demo (its translations have true pairs), with a SilNet, with a tracker, more figures. camera: of joints;
-    photographs: whose statistics the baselines take."""
+    """What is measured of a split while its regions pass: features for the distances, and the figures of single hands; with a
+    SilNet, with a tracker, on the demo (whose translations have true pairs), more figures."""
 
-    def __init__(
-        self,
-        opt: Namespace,
-        net: FeatureNet,
-        silnet: TrainedSilNet | None,
-        tracker: Tracker | None,
-        *,
-        scale: float,
-        demo: bool,
-        camera: Camera | None,
-        photographs: Sequence[Hand],
-    ) -> None:
+    def __init__(self, opt: Namespace, net: FeatureNet, silnet: TrainedSilNet | None, tracker: Tracker | None) -> None:
         self.net, self.silnet, self.tracker = net, silnet, tracker
-        self.scale, self.demo, self.camera, self.photographs = scale, demo, camera, photographs
+        self.scale, self.demo = 1.0, False
+        self.camera: Camera | None = None  # of the sources' joints
+        self.photographs: list[Hand] = []  # whose statistics the baselines take
         self.kid = {"kid_subset_size": opt.kid_subset_size, "kid_subsets": opt.kid_subsets}
-        self.cache = FeatureCache(opt.results_dir / "features", net)
-        self.baselines = BASELINES if photographs else {}
-        parts = {"real": self.cache, "generated": None, "source": self.cache} | dict.fromkeys(self.baselines)
-        self.features = {part: (Features(net, cache), Features(net, cache)) for part, cache in parts.items()}
+        self.baselines = BASELINES if opt.baselines else {}
+        parts = ("real", "generated", "source", *self.baselines)
+        self.features = {part: (Features(net), Features(net)) for part in parts}
         self.figures: dict[str, list[Figures]] = {part: [] for part in parts}
         self.seen: dict[str, list] = {part: [] for part in parts}  # by the tracker
         self.joints: list[np.ndarray | None] = []  # of the sources
@@ -93,7 +81,6 @@ class Measures:
     def entries(self) -> tuple[dict, dict[str, list[float | None]]]:
         """(the entries of metrics.json, those of untranslated sources under "baseline"; {key: values of single images})."""
         rows = {part: [each.rows() for each in features] for part, features in self.features.items()}
-        self.cache.save()
         real, real_patch = rows["real"]
         metric = self.net.metric
 
@@ -141,16 +128,17 @@ def translate_split(
     targets = HandRegions(write.in_path_order(frames[other]), crop=crop)
     if silnet and run.extend_colors:
         log.warning("%s was trained with extend_colors: shape scores also see what it paints beside hands", name)
-    measures = None
-    if net:
+    measures = Measures(opt, net, silnet, tracker) if net else None
+    if measures:
         roots = data_roots(opt, run)
-        demo = opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"])
+        measures.demo = opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"])
         hands = (hand for part in (targets, sources) for _, hand in readable(part, num_workers=opt.num_workers))
-        known = {"scale": hand_scale(hand.mask for hand in hands), "demo": demo}
-        known["camera"] = joint_camera(opt, roots, sources.frames) if tracker else None
-        train = split_frames(opt, name, run, phase="train")[other] if opt.baselines else []
-        known["photographs"] = [hand for _, hand in readable(HandRegions(evenly(train, PHOTOGRAPHS), crop=crop))]
-        measures = Measures(opt, net, silnet, tracker, **known)
+        measures.scale = hand_scale(hand.mask for hand in hands)
+        if tracker:
+            measures.camera = joint_camera(opt, roots, sources.frames)
+        if opt.baselines:
+            train = split_frames(opt, name, run, phase="train")[other]
+            measures.photographs = [hand for _, hand in readable(HandRegions(evenly(train, PHOTOGRAPHS), crop=crop))]
     translate_regions(opt, model, sources, tested, measures)
     write_target(opt, targets, tested, measures)
     write.write_grid(tested)
@@ -172,9 +160,7 @@ def translate_split(
             scores |= {"n_shape": shaped, "silnet": silnet.record()}
         tested.metrics |= scores
         tested.metrics["verdict"] = verdict(tested.metrics)
-        log.info("%s: %s\n%s", name, tested.metrics["verdict"], as_text([SCORES, *score_rows(scores)]))
-        if measures.baselines:
-            log.info("%s", baselines_table(name, tested.metrics))
+        log.info("%s: %s\n%s", name, tested.metrics["verdict"], as_text(scores_table({name: tested.metrics})))
         log.info("%d translated against %d %s images", scores["n_generated"], scores["n_real"], other)
     write.write_scores(tested)
     write.write_page(tested.folder, {name: tested})
@@ -189,10 +175,8 @@ def translate_folder(opt: Namespace, name: str, model: Translator) -> None:
     frames = [frame for root in opt.input for frame in frames_in_folder(root, reading_of)]
     if len(opt.input) > 1:  # an image may be in two of them
         base = inputs_folder(opt.input)
-        names = {frame.image.resolve(): frame.image.resolve().relative_to(base).as_posix() for frame in frames}
-        frames = [
-            replace(frame, relative=names.pop(where)) for frame in frames if (where := frame.image.resolve()) in names
-        ]
+        found = {frame.image.resolve(): frame for frame in frames}
+        frames = [replace(frame, relative=where.relative_to(base).as_posix()) for where, frame in found.items()]
     if not frames:
         raise UsageError(f"--input {' '.join(map(str, opt.input))} holds no images ({FORMATS} are read)")
     frames = check_masks({"--input": frames})["--input"]

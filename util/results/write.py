@@ -5,7 +5,6 @@ synthetic/..., real/..., masks/...    the regions that were compared, and their 
 true_pairs/...                        with the demo, what the translations should look like
 regions.json                          which part of its source each translation shows
 metrics.json, hand_metrics.csv        the scores of the set, and of single images
-baselines.md                          with --baselines, the translations beside what statistics alone give
 grid.png, index.html, table.md        to look at
 """
 
@@ -27,7 +26,7 @@ from data.samples import Region
 from util.drawing import evenly, sheet
 from util.files import csv_text, printable, write_bytes, write_json
 from util.images import read_mask, read_rgb, write_png
-from util.results.pages import SCORES, baselines_table, comparison_table, gallery, html_page, score_rows, table
+from util.results.pages import comparison_table, gallery, html_page, scores_table, table
 
 log = logging.getLogger(__name__)
 
@@ -134,8 +133,6 @@ def write_grid(test: Tested) -> None:
 def write_scores(test: Tested) -> None:
     """Write metrics.json and, where single images were scored, hand_metrics.csv."""
     write_json(test.folder / "metrics.json", test.metrics)
-    if "baselines" in test.metrics:
-        write_bytes(test.folder / "baselines.md", baselines_table(test.name, test.metrics).encode())
     if test.each:
         values = [["" if value is None else round(value, 4) for value in row] for row in test.each.values()]
         rows = zip((each.name for each in test.written), *values)
@@ -152,22 +149,19 @@ def write_page(folder: Path, tests: Mapping[str, Tested]) -> None:
     if (first.folder / "true_pairs").is_dir():
         parts["true pair"] = first.folder / "true_pairs"
     roots = {label: quote(Path(os.path.relpath(part, folder)).as_posix()) for label, part in parts.items()}
-    rows = []
+    rows, singles = [], first.each if alone else {}
     for i, each in enumerate(first.written):
         file = quote(os.fsencode(each.name))
-        scores = (
-            [f"{key} {values[i]:.3f}" for key, values in first.each.items() if values[i] is not None] if alone else []
-        )
+        scores = [f"{key} {values[i]:.3f}" for key, values in singles.items() if values[i] is not None]
         caption = f"{printable(each.name)}: {', '.join([*parts, *scores])}"
         rows.append((caption, {label: f"{root}/{file}" for label, root in roots.items()}))
     title = " | ".join(tests)
     text = [f"# {title}: {folder.name}"]
-    for name, test in tests.items():
-        if "verdict" in test.metrics:
-            text.append(f"**{name}, step {test.metrics['step']:,}: {test.metrics['verdict']}**")
-            text.append(table(SCORES, score_rows(test.metrics)))
-        if "baselines" in test.metrics:
-            text.append(baselines_table(name, test.metrics))
+    measured = {name: test.metrics for name, test in tests.items() if "verdict" in test.metrics}
+    text += [f"**{name}, step {found['step']:,}: {found['verdict']}**" for name, found in measured.items()]
+    if measured:
+        scores = scores_table(measured)
+        text.append(table(scores[0], scores[1:]))
     write_bytes(folder / "index.html", html_page(title, "\n\n".join(text), gallery(rows)).encode())
 
 
@@ -186,7 +180,6 @@ def write_comparison(folder: Path, tests: dict[str, Tested]) -> None:
     write_png(folder / "grid.png", sheet(list(zip(*columns)), columns=[first.domains[0], *tests], captions=below))
     write_page(folder, tests)
     if "n_generated" in first.metrics:
-        write_bytes(
-            folder / "table.md", comparison_table({name: test.metrics for name, test in tests.items()}).encode()
-        )
+        text = comparison_table({name: test.metrics for name, test in tests.items()})
+        write_bytes(folder / "table.md", text.encode())
     log.info("compared: look at %s", ", ".join(map(str, sorted(folder.glob("*.*")))))
