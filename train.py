@@ -53,7 +53,6 @@ def main(opt: argparse.Namespace | None = None) -> int:
         if here.rank == 0:
             stored = enter_run(opt)
             lock = locked(folder / LOCK_FILE)
-        distributed.check_shared(folder)
         with lock:
             return train(opt, here=here, device=device, stored=stored)
     finally:
@@ -104,7 +103,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     # Length
     schedule = make_schedule(opt, task, chosen, images_per_step=images_per_step)
     model.total_steps = schedule.total_steps
-    if progress.step >= schedule.total_steps and not progress.validation_due:
+    if progress.step >= schedule.total_steps:
         log.info("nothing to do: %d steps are done; raise --n_epochs or --max_steps", progress.step)
         return 0
 
@@ -130,7 +129,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
             **environment(),
         }
         if schedule.validate_every:
-            validate, scored_by = task.create_validation(validated(chosen["val"], opt.val_size), folder)
+            validate, scored_by = task.create_validation(validated(chosen["val"], opt.val_size))
             resolved |= scored_by
         shown = chosen["val"] if all(chosen["val"].values()) else chosen["train"]
         display = partial(task.pictures, display_hands(shown))
@@ -175,9 +174,7 @@ def check_frozen(frozen: dict[str, dict | None], stored: dict) -> None:
     """Raise UsageError if the run that is continued was started with other frozen networks."""
     for flag, record in frozen.items():
         if record and stored[flag]["sha256"] != record["sha256"]:
-            raise UsageError(
-                f"the run was started with another --{flag} file, {stored[flag]}: it has changed, or another was given"
-            )
+            raise UsageError(f"the run was started with another --{flag} file, {stored[flag]}")
 
 
 def make_schedule(

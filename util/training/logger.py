@@ -1,4 +1,4 @@
-"""The output of a run: log.jsonl, TensorBoard, and lines and a progress bar on the terminal."""
+"""The output of a run: log.jsonl, TensorBoard, and lines on the terminal."""
 
 import contextlib
 import json
@@ -14,22 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from util.errors import RunError
 from util.files import as_utf8, naming, strict, write_bytes
 from util.images import write_png
 from util.training.checkpoints import Progress, Schedule
 
-try:
-    import resource
-except ImportError:  # Windows has none
-    resource = None
-
 LOG_FILE = "log.jsonl"
-DISTANCES = ("fd", "fid", "score")  # of a validation's scores
-NOT_JUDGED = ("structure_chance", "n_edges")  # they explain others; log.jsonl and TensorBoard have them
-BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # the bar fills the rest of the line
 READ_EVERY = 25  # steps, at most, between two reads of the device, which wait for it
 MOST_SKIPPED = 30  # steps in a row, then training stops; fp16's scaler needs 16 to come down from its first scale to 1
 SKIPPED = "skipped"
@@ -98,30 +89,16 @@ class RunLogger(contextlib.ExitStack):
         super().__init__()
         self.folder, self.images_per_step, self.step = folder, images_per_step, progress.step
         self.total_steps, self.steps_per_epoch = schedule.total_steps, schedule.steps_per_epoch
-        _drop_repeated(folder, progress)
+        _drop_repeated(folder, progress.step)
         self._log = self.enter_context(open(folder / LOG_FILE, "ab", buffering=0))
         board = board or folder / "tensorboard"
         self._board = self.enter_context(SummaryWriter(str(board), purge_step=self.step + 1))
-        shown = {"disable": None, "dynamic_ncols": True, "bar_format": BAR}  # None: only on a terminal
-        self._bar = self.enter_context(tqdm(total=self.total_steps, initial=self.step, **shown))
-        self.enter_context(logging_redirect_tqdm())
-        self._since, self._since_step = time.perf_counter(), self.step
-        self._paced_from: tuple[int, float] | None = None  # a step and when it ended
-
-    def __exit__(self, *raised: object) -> bool:
-        try:
-            return super().__exit__(*raised)
-        except OSError:  # what ended the run says more than what cannot be closed after it
-            if raised[0] is None:
-                raise
-            return False
+        self._first_step, self._start = self.step, time.perf_counter()
+        self._since, self._since_step = self._start, self.step
 
     def advance(self) -> None:
         """Count one more step."""
         self.step += 1
-        if self._paced_from is None:  # the first step is slow, and says nothing of the others
-            self._paced_from = self.step, time.perf_counter()
-        self._bar.update()
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
@@ -132,32 +109,23 @@ class RunLogger(contextlib.ExitStack):
 
     def losses(self, values: dict[str, float]) -> None:
         """Log the step's losses and the mean seconds a step since the last call."""
-        seconds = (time.perf_counter() - self._since) / max(1, self.step - self._since_step)
-        self._since, self._since_step = time.perf_counter(), self.step
-        rate = self.images_per_step / seconds if seconds else 0.0
-        self._write({"seconds": seconds, "images_per_second": rate, "memory_gib": memory_gib(), **values}, loss_tag)
+        now = time.perf_counter()
+        seconds = (now - self._since) / max(1, self.step - self._since_step)
+        self._since, self._since_step = now, self.step
+        speed = {"seconds": seconds, "images_per_second": self.images_per_step / seconds if seconds else 0.0}
+        if torch.cuda.is_initialized():
+            speed["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30  # the peak so far
+        self._write(speed | values, loss_tag)
         shown = [f"{name} {value:.3f}" for name, value in values.items() if not name.endswith(("_real", "_fake"))]
-        pace = f"ETA {self.time_left()}, {rate:.2f} images/s"
-        self._bar.set_postfix_str(pace)
-        epoch = self.step / self.steps_per_epoch
-        line = f"step {self.step}/{self.total_steps}  epoch {epoch:.2f}  {'  '.join(shown)}"
-        logging.info("%s", line if not self._bar.disable else f"{line}  {pace}")
-
-    def time_left(self) -> str:
-        """hours:minutes:seconds to the end, at the mean pace since the first step, validation included; "?" before the second."""
-        first, start = self._paced_from or (self.step, 0.0)
-        if self.step == first:
-            return "?"
-        pace = (time.perf_counter() - start) / (self.step - first)
-        return tqdm.format_interval(pace * (self.total_steps - self.step))
+        left = (now - self._start) / (self.step - self._first_step) * (self.total_steps - self.step)
+        pace = f"ETA {tqdm.format_interval(left)}, {speed['images_per_second']:.2f} images/s"
+        where = f"step {self.step}/{self.total_steps}  epoch {self.step / self.steps_per_epoch:.2f}"
+        logging.info("%s", "  ".join([where, *shown, pace]))
 
     def scores(self, values: dict[str, float]) -> None:
         """Log the scores of a validation."""
         self._write(values, "1_scores/{}".format)
-        distances = [f"{name} {value:.4g}" for name, value in values.items() if name in DISTANCES]
-        others = [f"{name} {value:.3g}" for name, value in values.items() if name not in (*DISTANCES, *NOT_JUDGED)]
-        parts = (("  ".join(distances), "lower is better"), ("  ".join(others), "1 is best; fringe may be less"))
-        shown = ";  ".join(f"{part} ({best})" for part, best in parts if part)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         logging.info("validation at step %d: %s", self.step, shown)
 
     def image(self, name: str, picture: np.ndarray) -> None:
@@ -192,13 +160,6 @@ def loss_tag(name: str) -> str:
     return {"D": "3_discriminators", "G": "2_generators"}.get(name.partition("_")[0], "2_losses") + f"/{name}"
 
 
-def memory_gib() -> float:
-    """Peak memory so far: the GPU's if one is in use, else this process's, where the system tells."""
-    if torch.cuda.is_initialized() or not resource:
-        return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (30 if sys.platform == "darwin" else 20)
-
-
 def read_log(run: Path) -> list[dict]:
     """The objects of a run's log.jsonl, without lines that are damaged or were cut short; [] where there is no log."""
     log, entries = run / LOG_FILE, []
@@ -208,9 +169,7 @@ def read_log(run: Path) -> list[dict]:
     return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("step"), int)]
 
 
-def _drop_repeated(run: Path, progress: Progress) -> None:
-    """Remove the lines of what a resumed run repeats, and a last line that is incomplete."""
-    kept = [entry for entry in read_log(run) if entry["step"] <= progress.step]
-    if progress.validation_due:
-        kept = [entry for entry in kept if entry["step"] < progress.step or "seconds" in entry]
+def _drop_repeated(run: Path, step: int) -> None:
+    """Remove the lines of what a run repeats that goes on at a step, and a last line that is incomplete."""
+    kept = [entry for entry in read_log(run) if entry["step"] <= step]
     write_bytes(run / LOG_FILE, "".join(json.dumps(entry) + "\n" for entry in kept).encode())

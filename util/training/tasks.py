@@ -2,7 +2,6 @@
 
 from argparse import Namespace
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -62,7 +61,7 @@ class TranslatorTask:
     def training_crop(self, frames: Domains) -> Crop:
         return random_hand_crop
 
-    def create_validation(self, frames: Domains, folder: Path) -> tuple[Validate, dict]:
+    def create_validation(self, frames: Domains) -> tuple[Validate, dict]:
         """The validation (paper section IV.A), and what options.yaml records of the network behind it.
 
         It compares translated with real hands on 256 regions. The scores: the distance, "fid" or "fd"; those of
@@ -73,8 +72,7 @@ class TranslatorTask:
         net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=self.model.device)
         regions = {domain: HandRegions(part) for domain, part in frames.items()}
         hands = [hand for _, hand in readable(regions["real"], **threads)]
-        images = [hand.image for hand in hands]
-        real = extract_features(images, net, cache_dir=folder / "features", progress="real features")
+        real = extract_features([hand.image for hand in hands], net, progress="real features")
         sources = (hand.mask for _, hand in readable(regions["synthetic"], **threads))
         scale = hand_scale([*(hand.mask for hand in hands), *sources])
         photographs = [measure(View(hand.image, hand.mask, scale)) for hand in hands]
@@ -127,15 +125,12 @@ class SilNetTask:
         """Silhouette crops. Raises UsageError for images without masks."""
         for domain, part in frames.items():
             if all(frame.mask_origin == WHOLE for frame in part):
-                raise UsageError(
-                    f"SilNet learns from masks, and the {domain} images have none; add trainA_masks/, trainB_masks/"
-                )
+                raise UsageError(f"SilNet learns from masks, and the {domain} images have none; see docs/data.md")
         return silhouette_crop
 
-    def create_validation(self, frames: Domains, folder: Path) -> tuple[Validate, dict]:
-        return create_silnet_validation(
-            self.model.probabilities, frames, device=self.model.device, num_workers=self.opt.num_workers
-        ), {}
+    def create_validation(self, frames: Domains) -> tuple[Validate, dict]:
+        how = {"device": self.model.device, "num_workers": self.opt.num_workers}
+        return create_silnet_validation(self.model.probabilities, frames, **how), {}
 
     def pictures(self, hands: dict[str, list[Hand]]) -> dict[str, np.ndarray]:
         return silhouette_grids(self.model.probabilities, hands, device=self.model.device)
