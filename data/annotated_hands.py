@@ -91,7 +91,3 @@ class AnnotatedHands(HandsOnBackgrounds):
             "seen": torch.from_numpy(seen),
             "hand_path": hand.name,
         }
-
-    def files(self, k: int) -> list[str]:
-        """The file of item k's hand."""
-        return [self.draw(k)[1].name]

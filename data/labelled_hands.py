@@ -21,7 +21,6 @@ from data.pasting import Background, Placement, mask_of_crop, paste_hand, random
 from data.samples import shuffled_index
 from data.splits import Split, shuffled
 from util.errors import UsageError
-from util.files import printable
 from util.images import ImageError, read_mask, read_rgb, to_tensor
 from util.workers import in_threads, progress
 
@@ -110,7 +109,7 @@ def draw_balanced(pool: Pool, *, per_class: int, seed: int) -> dict[str, list[Ha
         order = shuffled(first, f"{seed}-first") + shuffled(names - first, f"{seed}-{kind}")
         files, faults = [pool[kind][name] for name in order], []
         chosen[kind] = []
-        checked = in_threads(find_fault, files, count=4, name=lambda file: printable(file.image))
+        checked = in_threads(find_fault, files, count=4)
         checked = progress(checked, total=min(per_class, len(files)), desc=f"checking {kind} hands")
         for file, fault in zip(files, checked):
             (faults if fault else chosen[kind]).append(fault or file)
@@ -167,10 +166,6 @@ class HandsOnBackgrounds(Dataset):
         image, mask = read_hand_file(sample.file)
         pasted = paste_hand(image, mask, background, placement=placement)
         return {"image": to_tensor(pasted), "label": torch.tensor(sample.label), "hand_path": str(sample.file.image)}
-
-    def files(self, k: int) -> list[Path]:
-        """The image file of item k's hand."""
-        return [self.draw(k)[1].file.image]
 
     def draw(self, k: int) -> tuple[np.random.Generator, Sample]:
         """Item k's random generator and sample."""

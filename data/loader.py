@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from util.files import printable
 from util.workers import in_processes, in_threads
 
 
@@ -25,17 +24,13 @@ def stream_loader(
     """
     step = batch_size * world_size
     batches = ((range(t * step + rank, (t + 1) * step, world_size),) for t in count(start_step))
-    read = in_processes(partial(_read, dataset), batches, count=num_workers, name=partial(_name, dataset))
+    read = in_processes(partial(_read, dataset), batches, count=num_workers)
     return (_with_values(batch, np.ndarray, torch.from_numpy) for batch in read)
 
 
 def _read(dataset: Dataset, samples: range) -> dict:
     """A batch whose tensors are arrays: processes send tensors by shared memory, of which Docker has little."""
     return _with_values(collate([dataset[k] for k in samples]), Tensor, Tensor.numpy)
-
-
-def _name(dataset: Dataset, task: tuple[range]) -> str:
-    return ", ".join(printable(file) for k in task[0][:4] for file in dataset.files(k))
 
 
 def collate(samples: list[dict]) -> dict:
@@ -45,9 +40,8 @@ def collate(samples: list[dict]) -> dict:
 
 
 def ordered_items(dataset: Dataset, *, num_workers: int) -> Iterator[Any]:
-    """The dataset's items, once, in order, read by threads. `dataset.files(k)` names what item k is read from."""
-    items, name = range(len(dataset)), lambda k: _name(dataset, (range(k, k + 1),))
-    return in_threads(dataset.__getitem__, items, count=num_workers, name=name)
+    """The dataset's items, once, in order, read by threads."""
+    return in_threads(dataset.__getitem__, range(len(dataset)), count=num_workers)
 
 
 def ordered_batches(dataset: Dataset, batch_size: int, *, num_workers: int) -> Iterator[dict]:

@@ -175,7 +175,6 @@ def refine_tree(
             refine_frame,
             ((frame, options) for frame in todo),
             count=num_workers if len(todo) > FEW else 0,
-            name=lambda task: printable(task[0].image),
         )
         try:
             for frame, verdict in zip(todo, progress(verdicts, total=len(todo), unit="mask", desc="refining")):

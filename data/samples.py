@@ -66,10 +66,6 @@ class UnpairedHands(Dataset):
             sample[f"{domain}_path"] = str(frame.image)
         return sample
 
-    def files(self, k: int) -> list[Path]:
-        """The image files that sample k is drawn from, if all can be used."""
-        return [self._frame(domain, k).image for domain in DOMAINS]
-
     def _frame(self, domain: str, place: int) -> Frame:
         frames = self.frames[domain]
         return frames[shuffled_index(place, len(frames), (self.seed, DOMAINS.index(domain)))]
@@ -146,10 +142,6 @@ class HandRegions(Dataset):
         box = centred_box(hand.mask, self.crop, self.crop) if self.crop else (0, 0, width, height)
         white = [np.iinfo(pixels.dtype).max] * 3 + [0] * (pixels.shape[2] - 3)  # transparent, beyond the image
         return Region(*cut(hand, box), box, source.origin, window(pixels, box, beyond=white))
-
-    def files(self, index: int) -> list[Path]:
-        """The image file of region `index`."""
-        return [self.frames[index].image]
 
 
 def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[int, Region]]:

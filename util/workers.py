@@ -20,10 +20,10 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import cycle, starmap
 from multiprocessing.context import BaseContext
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,21 +37,16 @@ log = logging.getLogger(__name__)
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-STALLED = 300  # seconds without a result after which the work is taken to hang
-POLL = 5  # seconds of waiting for a result at a time
 TASKS = 3  # of each worker: one is worked on, the others wait
 PRELOADED = ("cv2", "scipy.ndimage", "torch", "torch.utils.tensorboard")  # slow to import: once, not once a worker
 SECONDS = 30.0  # between two lines of progress
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def in_processes(
-    function: Callable[..., Result], tasks: Iterable[tuple], *, count: int, name: Callable[[tuple], str]
-) -> Iterator[Result]:
+def in_processes(function: Callable[..., Result], tasks: Iterable[tuple], *, count: int) -> Iterator[Result]:
     """function(*task) of each task, in order, by `count` processes that work a few tasks ahead; 0: in this process.
 
-    tasks: may be endless. name: what a task is called in messages. An error of the function is raised in its task's turn.
-    Raises RunError where a process is lost, or gives nothing for STALLED seconds.
+    tasks: may be endless. An error of the function is raised in its task's turn. Raises RunError where a process is lost.
     """
     if not count:
         yield from starmap(function, tasks)
@@ -70,13 +65,13 @@ def in_processes(
             pipe = next(turns)
             with contextlib.suppress(OSError):  # of a worker that is lost: its result will say so
                 pipe.send(task)
-            return partial(_result, pipe.poll, partial(_receive, pipe), partial(name, task))
+            return partial(_receive, pipe)
 
         yield from _ahead(begin, tasks, TASKS * count)
     finally:
         for process, pipe in workers:
             process.kill()
-            process.join(POLL)
+            process.join(5)
             pipe.close()
 
 
@@ -103,42 +98,22 @@ def _receive(pipe: multiprocessing.connection.Connection) -> object:
     try:
         result, error = pipe.recv()
     except (EOFError, OSError):
-        raise RunError(
-            f"a worker process was lost, often for want of memory; {go_on()}, perhaps with a lower --num_workers"
-        ) from None
+        raise RunError(f"a worker process was lost, often for want of memory; lower --num_workers; {go_on()}") from None
     if error:
         raise error
     return result
 
 
-def in_threads(
-    function: Callable[[Task], Result],
-    tasks: Iterable[Task],
-    *,
-    count: int,
-    name: Callable[[Task], str] | None = None,
-) -> Iterator[Result]:
-    """function(task) of each task, as in_processes does, by `count` threads. For functions that rarely hold Python's lock.
-
-    name None: the function never hangs, and the end waits for the tasks begun; else threads that hang are left behind.
-    """
+def in_threads(function: Callable[[Task], Result], tasks: Iterable[Task], *, count: int) -> Iterator[Result]:
+    """function(task) of each task, as in_processes does, by `count` threads. For functions that rarely hold Python's lock."""
     if not count:
         yield from map(function, tasks)
         return
-    pool = ThreadPool(count)
-
-    def begin(task: Task) -> Callable[[], Result]:
-        result = pool.apply_async(function, (task,))
-        if name is None:
-            return result.get
-        return partial(_result, lambda seconds: result.wait(seconds) or result.ready(), result.get, partial(name, task))
-
+    pool = ThreadPoolExecutor(count)
     try:
-        yield from _ahead(begin, tasks, TASKS * count)
+        yield from _ahead(lambda task: pool.submit(function, task).result, tasks, TASKS * count)
     finally:
-        pool.terminate()
-        if name is None:  # the program must not end while a thread computes
-            pool.join()
+        pool.shutdown(cancel_futures=True)
 
 
 def _ahead(begin: Callable[[Task], Callable[[], Result]], tasks: Iterable[Task], most: int) -> Iterator[Result]:
@@ -150,16 +125,6 @@ def _ahead(begin: Callable[[Task], Callable[[], Result]], tasks: Iterable[Task],
             yield under_way.popleft()()
     while under_way:
         yield under_way.popleft()()
-
-
-def _result(ready: Callable[[float], bool], get: Callable[[], Result], name: Callable[[], str]) -> Result:
-    """get(), after waiting by ready(seconds). The waits are counted, as a process may be stopped for hours and go on."""
-    if not any(ready(POLL) for _ in range(max(1, STALLED // POLL))):
-        raise RunError(
-            f"no result has come for {STALLED} s: the work on {name()} hangs; see whether this file and its disk can be "
-            f"read; {go_on()}, perhaps with --num_workers 0"
-        )
-    return get()
 
 
 def worker_context() -> BaseContext:

@@ -118,7 +118,7 @@ def ensure_demo(root: Path, *, num_workers: int = 2, frames_per_camera: int = 50
     part = root.with_name(f".{root.name}.part{VERSION}")
     names = frame_names(frames_per_camera=frames_per_camera, frames_per_user=frames_per_user)
     tasks = [(part, name) for name in names]
-    written = in_processes(_write_frame, tasks, count=num_workers, name=lambda task: task[1])
+    written = in_processes(_write_frame, tasks, count=num_workers)
     for _ in progress(written, total=len(tasks), desc="drawing demo hands"):
         pass
     write_json(part / "demo.json", {"version": VERSION, "what": notice})

@@ -6,7 +6,6 @@ hands painted anew in any colour, shading, texture and lines, so that nothing bu
 
 import argparse
 import math
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -40,15 +39,9 @@ class PaintedHands(Dataset):
     def __len__(self) -> int:
         return len(self.frames)
 
-    def _draw(self, k: int) -> tuple[Frame, np.random.Generator]:
-        random = np.random.default_rng((self.seed, k))
-        return self.frames[random.integers(len(self.frames))], random
-
-    def files(self, k: int) -> list[Path]:
-        return [self._draw(k)[0].image]
-
     def __getitem__(self, k: int) -> dict[str, Tensor]:
-        frame, random = self._draw(k)
+        random = np.random.default_rng((self.seed, k))
+        frame = self.frames[random.integers(len(self.frames))]
         hand, joints = read_hand(frame), joints_in(frame, (0, 0, 0, 0), self.camera)
         matrix = random_motion(hand.mask, random)
         image = cv2.warpAffine(hand.image, matrix, (SIDE, SIDE), borderValue=(255, 255, 255))
