@@ -51,7 +51,8 @@ def run_command(main: Callable[[], int | None]) -> None:
     The status is 2 for a UsageError, 1 for a RunError and whatever `explain` knows, 128 + number for Ctrl-C and the other
     STOP_SIGNALS, also where work has Stopped. Anything else is a fault of the program and keeps its traceback.
     """
-    threading.excepthook = lambda failed: _say(failed.exc_value) or threading.__excepthook__(failed)
+    # What fails in a thread of TensorBoard's is told where the main thread meets it.
+    threading.excepthook = lambda failed: explain(failed.exc_value) or threading.__excepthook__(failed)
     before = {number: signal.signal(number, _terminate) for number in STOP_SIGNALS if number != signal.SIGINT}
     try:
         sys.exit(main() or 0)
@@ -63,8 +64,9 @@ def run_command(main: Callable[[], int | None]) -> None:
         logging.info("%s: %s", signal.Signals(stopped.number).name, stopped)
         sys.exit(128 + stopped.number)
     except Exception as error:
-        if not _say(error):
+        if (message := explain(error)) is None:
             raise
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     finally:
         for child in multiprocessing.active_children():
@@ -78,13 +80,6 @@ def _terminate(number: int, _frame: object) -> None:
     raise Terminated(number)
 
 
-def _say(error: BaseException) -> bool:
-    """Print what `explain` knows of the error; whether it knows it."""
-    if (message := explain(error)) is not None:
-        print(f"error: {message}", file=sys.stderr)
-    return message is not None
-
-
 def parse_or_exit(parse: Callable[[], argparse.Namespace]) -> argparse.Namespace:
     """The parsed command line, or the end of the program. Scripts parse before they import PyTorch, which takes seconds."""
     try:
@@ -96,34 +91,24 @@ def parse_or_exit(parse: Callable[[], argparse.Namespace]) -> argparse.Namespace
 
 # ------------------------------------------------------------------ external failures
 
-# What happened: (kinds of error, by name, as not every command imports PyTorch; signs in a RuntimeError's message; advice).
-EXTERNAL = {
-    "out of memory": (
+# (what happened, kinds of error by name, as not every command imports PyTorch, signs in a RuntimeError's message).
+EXTERNAL = (
+    (
+        "out of memory: lower --batch_size, --num_workers or the images' size",
         {"OutOfMemoryError", "MemoryError"},
         ("can't allocate memory", "nable to find an engine"),  # the latter is cuDNN's
-        "lower --batch_size, --num_workers or the images' size; ",
     ),
-    "torch.compile failed": (
-        {"InductorError", "BackendCompilerFailed", "InvalidCxxCompiler", "CppCompileError"},
-        ("C++ compiler", "C compiler"),
-        "install a compiler, or drop --compile; ",
-    ),
-    "the system starts no more threads": (
-        set(),
-        ("can't start new thread",),
-        "lower --num_workers, or raise ulimit -u; ",
-    ),
-    "the GPU failed": (
+    (
+        "the GPU failed",
         {"AcceleratorError"},
         ("CUDA error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS", "cuda runtime error"),
-        "",
     ),
-    "another process of this run was lost": (
+    (
+        "another process of this run was lost",
         {"DistBackendError", "DistNetworkError", "DistStoreError"},
         ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL error"),
-        "",
     ),
-}
+)
 
 
 def go_on() -> str:
@@ -140,7 +125,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         said = error.strerror or str(error)
         return f"{os.fsdecode(error.filename)}: {said}" if error.filename else said
-    for happened, (names, signs, advice) in EXTERNAL.items():
+    for happened, names, signs in EXTERNAL:
         if kinds & names or "RuntimeError" in kinds and any(sign in str(error) for sign in signs):
-            return f"{happened} ({first_lines(error)}); {advice}{go_on()}"
+            return f"{happened} ({first_lines(error)}); {go_on()}"
     return None

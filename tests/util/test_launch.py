@@ -1,11 +1,11 @@
 """Starting a run: the environment of clusters, more processes than GPUs, folders that cannot be made, signals, --deterministic."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from datetime import timedelta
 
 import pytest
@@ -16,7 +16,7 @@ from helpers import CPU, ROOT, as_on_gpus
 from models.networks.layers import max_pool, reflect_pad
 from util import distributed
 from util.distributed import Place
-from util.errors import STOP_SIGNALS, UsageError, explain
+from util.errors import STOP_SIGNALS, UsageError
 from util.run import open_run
 from util.runtime import resolve_device, seed_everything
 
@@ -51,29 +51,25 @@ def test_a_peer_that_never_comes_is_one_sentence(environment, monkeypatch, caplo
         port = probe.getsockname()[1]
     environment(RANK=0, WORLD_SIZE=2, **({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if known else {}))
     monkeypatch.setattr(distributed, "START_TIMEOUT", timedelta(seconds=1))
-    monkeypatch.setattr(distributed, "SAID_AFTER", 0.1)
+    caplog.set_level("INFO")
     with pytest.raises(UsageError, match="RANK=0 and WORLD_SIZE=2 did not come together .* torchrun"):
         distributed.start(distributed.place(), CPU)
     assert (f"rank 0 of 2 waits for the others at 127.0.0.1:{port}" in caplog.text) == known
 
 
-def test_a_process_that_waits_for_others_ends_at_a_signal_in_one_sentence(environment):
+def test_a_process_that_waits_for_others_ends_at_a_signal(environment):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         environment(RANK=0, WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=probe.getsockname()[1])
     code = (
-        "import logging, torch; from util import distributed as d; from util.errors import run_command; logging.basicConfig();"
-        "d.SAID_AFTER = 0.1; run_command(lambda: d.start(d.place(), torch.device('cpu')))"
+        "import logging, torch; from util import distributed as d; from util.errors import run_command; logging.basicConfig(level=20);"
+        "run_command(lambda: d.start(d.place(), torch.device('cpu')))"
     )
     waiting = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    line = ""
-    while "waits for the others" not in line:
-        line = waiting.stderr.readline()
-        assert line, "it ended before it waited"
+    assert "waits for the others" in waiting.stderr.readline()
+    time.sleep(0.5)
     waiting.terminate()
-    said = waiting.communicate(timeout=60)[1]
-    assert waiting.returncode == 128 + signal.SIGTERM
-    assert said.startswith("terminated; ") and said.count("\n") == 1, said
+    assert waiting.communicate(timeout=60)[1] == "" and waiting.returncode == -signal.SIGTERM
 
 
 def test_more_processes_than_gpus_is_one_sentence(monkeypatch):
@@ -121,28 +117,6 @@ def test_nohup_is_heeded(tmp_path):
             [*before, sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True
         )
         assert done.stdout.strip() == heard, done.stderr
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (RuntimeError("can't start new thread"), "starts no more threads .*--num_workers"),
-        (
-            type("InductorError", (RuntimeError,), {})("InvalidCxxCompiler: No working C++ compiler found"),
-            "drop --compile",
-        ),
-        (RuntimeError("Failed to find C compiler. Please specify via CC"), "drop --compile"),  # Triton's
-        (
-            OSError(28, "No space left on device", b"checkpoints/a/tensorboard/events"),
-            "^checkpoints/a/tensorboard/events: No sp",
-        ),
-        (ValueError("a fault of the program"), None),
-    ],
-    ids=["threads", "compiler", "triton", "bytes", "fault"],
-)
-def test_failures_of_the_machine_are_one_sentence(error, said):
-    found = explain(error)
-    assert found is None if said is None else re.search(said, found) and len(found.splitlines()) == 1
 
 
 def test_a_device_of_another_kind_is_refused():
