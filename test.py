@@ -57,9 +57,7 @@ def main(opt: argparse.Namespace | None = None) -> int:
         fewest = min(map(len, chosen.values()))
         if fewest < LEAST_IMAGES:
             more = "raise --num_test" if opt.num_test and opt.num_test <= fewest else "give --phase all"
-            raise UsageError(
-                f"{fewest} test images of a domain, but a distance needs at least {LEAST_IMAGES}: {more}, or give --no-metrics"
-            )
+            raise UsageError(f"{fewest} test images; a distance needs {LEAST_IMAGES}: {more}, or give --no-metrics")
     tested = {
         name: translate_split(opt, name, each, frames[name], net, silnets[name], tracker)
         for name, each in models.items()

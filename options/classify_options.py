@@ -20,10 +20,7 @@ def classify_parser() -> Parser:
     hands = parser.group("study of a translated run, or of three folders", **BASIC)
     hands("experiment", ("table2", "table3"), None, "which table to reproduce", required=True)
     hands(
-        "name",
-        run_name,
-        None,
-        "run whose hands are classified: those in results/NAME/all; what is missing there is translated first",
+        "name", run_name, None, "run whose hands are classified, those in results/NAME/all; others are translated first"
     )
     hands("synth_dir", existing_path, None, "folder of synthetic hands (with --real_dir, --gen_dir)")
     hands("real_dir", existing_path, None, "folder of real hands")

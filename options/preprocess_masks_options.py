@@ -25,9 +25,7 @@ def preprocess_masks_parser() -> Parser:
     where = parser.group("where")
     where("dataroot", existing_path, None, "folder that holds RealHands/, or is RealHands itself", **BASIC)
     where("real_root", existing_path, None, "RealHands itself (instead of --dataroot)", **BASIC)
-    where(
-        "images", existing_path, None, "folder of images (instead of --dataroot), whose masks are in --masks", **BASIC
-    )
+    where("images", existing_path, None, "folder of images with masks in --masks (instead of --dataroot)", **BASIC)
     add_mask_flags(where)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     where("num_workers", integer(0, 256), cores, "number of processes; 0: the main process only")
@@ -35,12 +33,7 @@ def preprocess_masks_parser() -> Parser:
 
     default = RefineOptions()
     steps = parser.group("steps, in their order (kernel sizes in pixels, odd, 0 = off)", **BASIC)
-    steps(
-        "paper",
-        bool,
-        False,
-        "the paper's steps alone: median filter, largest outline, closing, erosion; no frame is dropped",
-    )
+    steps("paper", bool, False, "the paper's steps alone: median, largest outline, close, erode; no frame is dropped")
     steps("median", kernel_size, default.median, "median filter against speckle")
     steps("max_hole", number(0, 1), default.max_hole, "fill holes smaller than this fraction of the hand")
     steps("snap", bool, default.snap, "move the outline to the photograph's edges, by up to 3 pixels", basic=False)
@@ -51,13 +44,7 @@ def preprocess_masks_parser() -> Parser:
     drop("min_area", number(0, 1), default.min_area, "smallest fraction of the frame")
     drop("max_area", number(0, 1), default.max_area, "largest fraction of the frame")
     drop("max_contours", integer(1), default.max_contours, "most outlines, holes included, after the median filter")
-    drop(
-        "fallback",
-        bool,
-        default.fallback,
-        "take the chroma key where a mask is missing, damaged or implausible",
-        basic=False,
-    )
+    drop("fallback", bool, default.fallback, "take the chroma key where a mask cannot be used", basic=False)
     return parser
 
 
@@ -86,10 +73,8 @@ def parse_preprocess_masks(argv: Sequence[str] | None = None) -> argparse.Namesp
         apply_defaults(opt, {"fallback": False})  # a photograph without a green screen has no chroma key
         opt.frames, opt.real_root = find_folder_frames(opt.images.absolute(), opt.masks.absolute())
         refuse(not opt.frames, f"no images below --images {opt.images} ({FORMATS} are read)")
-        unmasked = all(frame.mask is None for frame in opt.frames)
-        refuse(
-            unmasked, f"--masks {opt.masks} holds no mask of an image's name, such as {opt.frames[0].image.stem}.png"
-        )
+        named = f"--masks {opt.masks} holds no mask of an image's name, such as {opt.frames[0].image.stem}.png"
+        refuse(all(frame.mask is None for frame in opt.frames), named)
         return opt
     if not opt.real_root:
         inner = opt.dataroot / "RealHands"

@@ -31,18 +31,14 @@ def test_parser() -> Parser:
         "Several names are compared.",
     )
     run = parser.group("run")
-    run("name", run_name, None, "runs of train.py (default: the newest translator)", nargs="+", metavar="NAME", **BASIC)
+    runs = "runs of train.py, or pretrained, the translator that ships (default: the newest translator)"
+    run("name", run_name, None, runs, nargs="+", metavar="NAME", **BASIC)
     run("checkpoints_dir", user_path, Path("checkpoints"), "folder of all runs")
     which = "checkpoint: best by validation, latest, or that of epoch N, kept by --save_epoch_freq"
     run("epoch", epoch, "best", which, metavar="{best,latest,N}", **BASIC)
     run("results_dir", user_path, Path("results"), "folder of results", **BASIC)
-    run(
-        "export",
-        export_file,
-        None,
-        "write the generator as FILE.onnx or FILE.pt2, and translate nothing",
-        metavar="FILE",
-    )
+    export = "write the generator as FILE.onnx or FILE.pt2, and translate nothing"
+    run("export", export_file, None, export, metavar="FILE")
 
     what = parser.group("what to translate")
     what("phase", ("train", "val", "test", "all"), "test", "split", **BASIC)
@@ -105,9 +101,7 @@ def export_file(text: str) -> Path:
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder")
     if path.suffix == ".onnx" and not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} needs packages: pip install onnx onnxscript; or export to a .pt2 file"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} needs packages: pip install onnx onnxscript; or give a .pt2 file")
     return path
 
 

@@ -89,9 +89,7 @@ def load_options(folder: Path) -> dict[str, Any]:
     file = folder / OPTIONS_FILE
     if not file.exists():
         known = ", ".join(sorted(run.name for run in runs_in(folder.parent))) or "none"
-        raise UsageError(
-            f"there is no run in {folder} (no {OPTIONS_FILE}); check --name and --checkpoints_dir; runs there: {known}"
-        )
+        raise UsageError(f"there is no run in {folder}; check --name and --checkpoints_dir; runs there: {known}")
     return read_mapping(file, name=str(file))
 
 

@@ -86,6 +86,14 @@ def test_the_page_of_defaults_is_not_stale():
         ("test --name x --downstream segmentation --direction RtoS", ["drop --direction RtoS"]),
         ("test --name x --downstream segmentation --phase all", ["drop --phase"]),
         ("test --name x --downstream segmentation --input .", ["--input"]),
+        ("test --name x --annotations", ["--no-crop"]),
+        ("test --input nowhere", ["nowhere"]),
+        ("test --input . --masks nowhere", ["nowhere"]),
+        ("test --input . --mask_values 5-2", ["5-2"]),
+        ("test --name x --objects", ["--input"]),
+        ("test --name x --input . --phase val", ["drop --phase"]),
+        ("test --name x x", ["twice"]),
+        ("test --inception_weights nowhere", ["nowhere"]),
         ("classify --experiment table2 --name a --gen_dir .", ["choose a run"]),
         ("classify --experiment table2", ["--synth_dir, --real_dir, --gen_dir missing"]),
         ("classify --experiment table2 --synth_dir . --gen_dir .", ["--real_dir missing"]),
@@ -93,6 +101,7 @@ def test_the_page_of_defaults_is_not_stale():
         ("classify --experiment table4 --name a", ["table2"]),
         ("classify --experiment table2 --name a --background_root none", ["does not exist"]),
         ("classify --experiment table2 --name a --lr 0", ["above 0"]),
+        ("train --name x --lr -1", ["above 0"]),
         ("train --name x --crop_size 48", ["multiples of 32"]),
         ("train --name x --dataset_mode unaligned --real_root .", ["--dataroot"]),
     ],
@@ -120,9 +129,7 @@ def test_without_a_name_test_takes_the_newest_translator(tmp_path):
 
 def test_a_file_of_options_is_read_and_the_command_line_wins(tmp_path):
     file = tmp_path / "best.yaml"
-    file.write_text(
-        "lr: 1e-4\nnetG: resnet_6blocks\nmask: false\n--ngf: 8\nval_size: null\namp: off\ncrop_to_hand: off\n"
-    )
+    file.write_text("lr: 1e-4\nnetG: resnet_6blocks\nmask: no\n--ngf: 8\nval_size: null\namp: off\ncrop_to_hand: off")
     opt = parse_train(["--name", "x", "--options", str(file), "--ngf", "16"])
     assert (opt.lr, opt.netG, opt.mask, opt.ngf) == (1e-4, "resnet_6blocks", False, 16)
     assert opt.val_size is None and opt.amp == "off"
@@ -204,18 +211,9 @@ WEIRD = "my runs, it's: #1"
 @pytest.mark.parametrize(
     ("parser", "values"),
     [
-        (
-            train_parser,
-            {"model": "silnet", "name": "s", "dataroot": Path(WEIRD), "checkpoints_dir": Path(WEIRD), "paper": True},
-        ),
-        (
-            test_options.test_parser,
-            {"name": ["a", "b"], "checkpoints_dir": Path(WEIRD), "phase": "all", "metrics": False},
-        ),
-        (
-            search_parser,
-            {"space": Path(WEIRD), "name": "s", "trials": 3, "steps": 4, "results_dir": Path(WEIRD), "storage": "x"},
-        ),
+        (train_parser, {"model": "silnet", "name": "s", "dataroot": Path(WEIRD), "paper": True}),
+        (test_options.test_parser, {"name": ["a", "b"], "checkpoints_dir": Path(WEIRD), "metrics": False}),
+        (search_parser, {"space": Path(WEIRD), "name": "s", "trials": 3, "steps": 4, "storage": "x"}),
         (classify_parser, {"experiment": "table2", "synth_dir": Path(WEIRD), "max_steps": 3}),
     ],
     ids=["train", "test", "search", "classify"],
@@ -238,9 +236,8 @@ def test_a_tilde_is_the_home_folder_also_after_an_equals_sign(tmp_path, monkeypa
     assert opt.silnet == str(tmp_path / "x")
     opt = parse_test(["--name", "a", "--results_dir=~/out", "--export=~/g.pt2"])
     assert opt.results_dir == tmp_path / "out" and opt.export == tmp_path / "g.pt2"
-    assert (
-        parse_classify(["--experiment", "table2", "--name", "a", "--results_dir=~/out"]).results_dir == tmp_path / "out"
-    )
+    opt = parse_classify(["--experiment", "table2", "--name", "a", "--results_dir=~/out"])
+    assert opt.results_dir == tmp_path / "out"
 
 
 @pytest.mark.parametrize(
@@ -264,9 +261,8 @@ def test_paths_runs_and_epochs_are_looked_up_without_pytorch(command, words, tmp
     (tmp_path / "checkpoints" / "run" / "options.yaml").write_text("model: mshgan4\n")
     script, *flags = command.split()
     called = [sys.executable, "-X", "importtime", str(ROOT / script), *flags]
-    done = subprocess.run(
-        called, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
-    )
+    where = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(ROOT)}}
+    done = subprocess.run(called, capture_output=True, text=True, **where)
     said = [line for line in done.stderr.splitlines() if not line.startswith("import time")]
     assert done.returncode == 2 and len(said) < 6 and words in said[0], said
     assert "| torch" not in done.stderr

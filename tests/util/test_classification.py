@@ -76,7 +76,7 @@ def test_published_table_2_is_consistent_and_stands_beside_ours() -> None:
 def test_the_answer_in_words() -> None:
     text = answer("table2", np.array([[3300, 200, 156], [200, 3300, 3344]]))  # generated: the paper's recall
     assert text.startswith(
-        "95.5 % of generated hands (3344 of 3500) were taken for real by a classifier that never saw one"
+        "95.5 % of generated hands (3344 of 3500) were taken for real by a classifier that never saw"
     )
     assert "94.8 to 96.2 %" in text
     few = answer("table3", np.array([[6, 0, 1], [0, 6, 2], [0, 0, 3]]))

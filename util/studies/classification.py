@@ -79,9 +79,7 @@ EXPERIMENTS = {
         test_sets={"syn_rea": ("synthetic", "real"), "syn_gen": ("synthetic", "generated")},
     ),
     "table3": Experiment(  # and Fig. 7
-        classes=KINDS,
-        training_sets={"syn_rea_gen": dict.fromkeys(KINDS, 1.0)},
-        test_sets={"syn_rea_gen": KINDS},
+        classes=KINDS, training_sets={"syn_rea_gen": dict.fromkeys(KINDS, 1.0)}, test_sets={"syn_rea_gen": KINDS}
     ),
 }
 

@@ -117,9 +117,7 @@ def joint_finders(opt: Namespace, model: Translator, frames: Domains) -> dict[st
         return dict.fromkeys(DOMAINS, lambda *_: None)
     first, camera = frames["synthetic"][0].image, joint_camera(opt, data_roots(opt, model.options), frames["synthetic"])
     if not joint_file(first).is_file():
-        raise UsageError(
-            f"--downstream keypoints needs joints of synthetic hands, such as {joint_file(first)}; use --downstream segmentation"
-        )
+        raise UsageError(f"--downstream keypoints needs joints of synthetic hands, such as {joint_file(first)}")
 
     def in_file(frame: Frame, region: Region) -> np.ndarray | None:
         return joints_in(frame, region.box, camera)
