@@ -39,10 +39,9 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, add_help=False, **kwargs)
-        details = {"action": _Help, "nargs": 0, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS}
         helps = self.add_argument_group("help")
-        helps.add_argument("-h", "--help", const=False, help="show the basic flags", **details)
-        helps.add_argument("--help-all", const=True, help="show all flags", **details)
+        helps.add_argument("-h", "--help", action="help", help="show the basic flags")
+        helps.add_argument("--help-all", action="help", help="show all flags")
 
     def group(self, title: str, **marks: bool) -> Callable[..., None]:
         """The group of flags with this title, as a function that adds one. marks: of all, unless a flag has its own.
@@ -64,7 +63,7 @@ class Parser(argparse.ArgumentParser):
 
     def flags(self) -> list[argparse.Action]:
         """The script's flags, without the help flags."""
-        return [action for action in self._actions if not isinstance(action, _Help)]
+        return [action for action in self._actions if action.dest != argparse.SUPPRESS]
 
     def may_change(self) -> frozenset[str]:
         """The options that may change when a run is continued."""
@@ -81,6 +80,8 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
         """As argparse's, but reports an unknown flag before a missing one, with what to use in its place."""
         args = sys.argv[1:] if args is None else list(args)
+        if "--help-all" not in args:
+            self.shorten_help()
         for flag in (word.partition("=")[0] for word in args if re.match(r"--?[A-Za-z]", word)):
             if flag not in self._option_string_actions:
                 hints = [use for old, use in RENAMED.items() if flag in old.split()]
@@ -105,22 +106,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1000]} (see {self.prog} --help)")
 
-    def format_help(self, *, everything: bool = True) -> str:
-        """The help text. everything: all flags; else the basic ones, from now on, if the script has any."""
+    def shorten_help(self) -> None:
+        """Have the help show the basic flags alone, if the script has any."""
         others = [action for action in self.flags() if not getattr(action, "basic", False)]
-        if everything or len(others) == len(self.flags()):
-            return super().format_help()
-        for action in others:
-            action.help = argparse.SUPPRESS
-        return f"{super().format_help()}\n{len(others)} more flags: python {self.prog} --help-all\n"
-
-
-class _Help(argparse.Action):
-    """--help and --help-all."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        print(parser.format_help(everything=self.const), end="")
-        parser.exit()
+        if len(others) < len(self.flags()):
+            for action in others:
+                action.help = argparse.SUPPRESS
+            self.epilog = f"{len(others)} more flags: --help-all"
 
 
 class Switch(argparse.Action):

@@ -5,9 +5,8 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -20,8 +19,7 @@ START_TIMEOUT = timedelta(minutes=5)  # for all processes to come together
 TIMEOUT = timedelta(hours=3)  # of any exchange: the others wait while rank 0 validates or downloads
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """This process among those of the run: its rank of world_size, and its rank among those of this machine."""
 
     rank: int = 0

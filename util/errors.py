@@ -35,10 +35,6 @@ class Stopped(Exception):
         self.number = number
 
 
-class Terminated(KeyboardInterrupt):
-    """Signal `args[0]`, one of STOP_SIGNALS, was received. Unwinding the stack cleans up."""
-
-
 def first_lines(error: BaseException) -> str:
     """The first two lines of an error's message as one; PyTorch's messages can be very long. Its kind if it has none."""
     lines = [line.strip() for line in str(error).strip().splitlines()]
@@ -57,9 +53,8 @@ def run_command(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main() or 0)
     except KeyboardInterrupt as end:
-        said, number = ("terminated", *end.args) if isinstance(end, Terminated) else ("interrupted", signal.SIGINT)
-        print(f"{said}; {go_on()}", file=sys.stderr)
-        sys.exit(128 + number)
+        print(f"interrupted; {go_on()}", file=sys.stderr)
+        sys.exit(128 + (end.args[0] if end.args else signal.SIGINT))
     except Stopped as stopped:
         logging.info("%s: %s", signal.Signals(stopped.number).name, stopped)
         sys.exit(128 + stopped.number)
@@ -77,7 +72,7 @@ def run_command(main: Callable[[], int | None]) -> None:
 
 def _terminate(number: int, _frame: object) -> None:
     signal.signal(number, signal.SIG_IGN)  # once is enough
-    raise Terminated(number)
+    raise KeyboardInterrupt(number)  # unwinding the stack cleans up
 
 
 def parse_or_exit(parse: Callable[[], argparse.Namespace]) -> argparse.Namespace:

@@ -45,7 +45,9 @@ def test_flags_are_read_without_pytorch(script):
 
 def test_the_short_help_of_train_shows_what_a_newcomer_sets():
     parser = train_parser()
-    long, short = parser.format_help(everything=True), parser.format_help(everything=False)
+    long = parser.format_help()
+    parser.shorten_help()
+    short = parser.format_help()
     basic = [action for action in parser.flags() if action.basic]
     assert 20 <= len(basic) <= 30 and 50 < len(parser.flags()) <= 59
     for action in parser.flags():

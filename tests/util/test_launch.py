@@ -106,7 +106,7 @@ def test_signals_end_any_command_in_order(run_main, number):
 
     handler = signal.getsignal(number)
     status, said = run_main(main)
-    assert status == 128 + number and said.startswith("terminated; ") and left == ["in order"]
+    assert status == 128 + number and said.startswith("interrupted; ") and left == ["in order"]
     assert signal.getsignal(number) == handler
 
 

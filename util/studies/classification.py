@@ -19,7 +19,7 @@ from data.labelled_hands import KINDS, HandFile, HandsOnBackgrounds, Sample
 from data.loader import ordered_batches, to_device
 from data.pasting import open_backgrounds
 from models.supervised import HandClassifier
-from util.drawing import INK, SIZE, draw_text, sheet
+from util.drawing import sheet
 from util.files import as_utf8, csv_text, write_bytes
 from util.images import to_uint8
 from util.results.pages import table
@@ -267,14 +267,10 @@ def study_markdown(results: Mapping[str, Mapping[str, Mapping]], *, used: str) -
 def draw_confusion(matrix: np.ndarray, names: Sequence[str], true_names: Sequence[str], *, title: str) -> np.ndarray:
     """Fig. 7, uint8 RGB: counts and percent of the column; darker is more. matrix: integers (R, C), R names, C true_names."""
     totals = matrix.sum(axis=0)
-
-    def cell(count: int, total: int) -> np.ndarray:
-        share = count / max(total, 1)
-        picture = np.full((CELL, CELL, 3), np.rint(PALE + (DEEP - PALE) * share), np.uint8)
-        for text, below, size in ((str(count), -14, 0.9), (f"{100 * share:.0f} %", 24, SIZE)):
-            draw_text(picture, text, (CELL / 2, CELL / 2 + below), size=size, ink=INK if share <= 0.5 else (255,) * 3)
-        return picture
-
-    pictures = [[cell(*each) for each in zip(row, totals)] for row in matrix]
-    columns = [f"{name}: {total}" for name, total in zip(true_names, totals)]
-    return sheet(pictures, columns=columns, labels=[f"called {name}" for name in names], title=title, side=CELL)
+    shares = matrix / np.maximum(totals, 1)
+    cells = [
+        [np.full((CELL, CELL, 3), np.rint(PALE + (DEEP - PALE) * each), np.uint8) for each in row] for row in shares
+    ]
+    captions = [[f"{n} ({100 * each:.0f} %)" for n, each in zip(*rows)] for rows in zip(matrix, shares)]
+    labels, columns = [f"called {name}" for name in names], [f"{name}: {n}" for name, n in zip(true_names, totals)]
+    return sheet(cells, columns=columns, labels=labels, captions=captions, title=title, side=CELL)
