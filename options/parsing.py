@@ -39,9 +39,9 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, add_help=False, **kwargs)
-        helps = self.add_argument_group("help")
-        helps.add_argument("-h", "--help", action="help", help="show the basic flags")
-        helps.add_argument("--help-all", action="help", help="show all flags")
+        helps, details = self.add_argument_group("help"), {"action": "help", "dest": argparse.SUPPRESS}
+        helps.add_argument("-h", "--help", help="show the basic flags", **details)
+        helps.add_argument("--help-all", help="show all flags", **details)
 
     def group(self, title: str, **marks: bool) -> Callable[..., None]:
         """The group of flags with this title, as a function that adds one. marks: of all, unless a flag has its own.
