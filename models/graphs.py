@@ -41,17 +41,18 @@ class GraphedStep:
 
     The first steps run normally; then one is recorded. Later ones copy their batch and plans into the recording's memory
     and replay it. One recording holds the updates of generators and discriminators. The learning rate is a tensor that
-    begin_step writes. If a step cannot be recorded, it and all later ones run normally, unless required: then UsageError is
-    raised. A state must be loaded before the first step, as loading puts other tensors in the optimizers.
+    begin_step writes. Loading a state drops the recording. If a step cannot be recorded, it and all later ones run normally,
+    unless required: then UsageError is raised.
     """
 
     def __init__(self, model: HGAN, *, required: bool = True) -> None:
-        self.model, self.step = model, model.training_step
+        self.model, self.step, self.load = model, model.training_step, model.load_state_dict
+        model.load_state_dict = self.load_state_dict
         self.stream = torch.cuda.Stream(model.device)
         self.required, self.taken, self.graph = required, 0, None
 
     def __call__(self, batch: dict) -> dict[str, Tensor]:
-        """training_step(batch), of a batch of the shape of all others."""
+        """training_step(batch). Raises ValueError for a batch of another shape than the recorded one."""
         batch = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
         plans = self.model.begin_step(batch)
         if self.taken < WARM_UP:
@@ -66,6 +67,10 @@ class GraphedStep:
             self.model.training_step = self.step
             return self.step(batch, plans)
         for name, value in inputs.items():
+            if value.shape != self.inputs[name].shape:
+                raise ValueError(
+                    f"{name} has shape {tuple(value.shape)}, recorded was {tuple(self.inputs[name].shape)}"
+                )
             self.inputs[name].copy_(value)
         self.graph.replay()
         return dict(zip(self.losses, torch.stack(list(self.losses.values())).unbind()))
@@ -93,3 +98,8 @@ class GraphedStep:
         log.info("steps are recorded as a CUDA graph, which keeps %d MiB of the GPU's memory", kept)
         self.graph = graph
         return True
+
+    def load_state_dict(self, state: dict) -> None:
+        """The model's load_state_dict; the next steps record anew, as loading puts other tensors in the optimizers."""
+        self.taken, self.graph = 0, None
+        self.load(state)

@@ -273,6 +273,20 @@ def test_a_recorded_run_saves_and_goes_on(cuda, tmp_path, small_root, amp):
     assert losses and all(map(math.isfinite, losses))
 
 
+def test_a_recorded_run_scores_as_one_that_is_not(cuda, figure, tmp_path, hands_root):
+    """Within the spread of seeds."""
+    scores = {}
+    for graphs, seed in (("on", 0), ("off", 0), ("off", 1)):
+        flags = (
+            f"--cuda_graphs {graphs} --seed {seed} --max_steps 300 --amp auto --val_interval 9999 --val_size 4".split()
+        )
+        run(tmp_path, f"{graphs}{seed}", hands_root, *flags)
+        (scores[graphs, seed],) = [line["fd"] for line in logged(tmp_path / f"{graphs}{seed}") if "fd" in line]
+        figure(f"FD of random features after 300 steps, recording {graphs}, seed {seed}", scores[graphs, seed])
+    recorded, plain, other = scores.values()
+    assert abs(recorded - plain) < 3 * max(abs(plain - other), 0.03 * plain)
+
+
 def test_a_run_goes_on_on_the_other_device(cuda, tmp_path, small_root):
     run(tmp_path, "run", small_root, "--max_steps", 2)
     run(tmp_path, "run", small_root, "--max_steps", 4, "--continue_train", device="cpu")

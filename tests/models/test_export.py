@@ -98,6 +98,19 @@ def test_onnxruntime_takes_any_size(tmp_path, caplog, capfd, monkeypatch):
     assert list(tmp_path.iterdir()) == [tmp_path / "g.onnx"]
 
 
+def test_a_failed_export_leaves_the_earlier_file(tmp_path, monkeypatch):
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "g.pt2").write_bytes(b"an earlier one")
+    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr(torch.export, "export", lambda *_, **__: None)  # which takes seconds
+    monkeypatch.setattr(torch.export, "save", lambda _, file: file.write(b"a new one"))
+    with pytest.raises(OSError, match="No space left.*g.pt2"):
+        export_translator(translator(**OTHER), tmp_path / "g.pt2")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("g.pt2", b"an earlier one")]
+
+
 def test_what_is_missing_is_named(monkeypatch):
     with pytest.raises(UsageError, match=r"\.onnx or \.pt2"):
         parse_test(["--name", "a", "--export", "g.pt"])

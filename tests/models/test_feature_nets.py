@@ -77,6 +77,18 @@ def test_features_agree_with_torch_fidelity(both):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_fid_agrees_with_torch_fidelity(both):
+    from torch_fidelity import metric_fid
+
+    theirs, ours = both
+    # The distance does not change under a rotation, and the images span fewer dimensions than their features have: the
+    # general eigenvalues that torch-fidelity takes need 2048 x 2048 matrices only without this.
+    span = np.linalg.qr(np.concatenate(theirs).astype(np.float64).T)[0]
+    statistics = [metric_fid.fid_features_to_statistics(torch.from_numpy(side @ span)) for side in theirs]
+    fid = metric_fid.fid_statistics_to_metric(*statistics, False)[metric_fid.KEY_METRIC_FID]
+    assert metrics.frechet_distance(*ours) == pytest.approx(fid, rel=1e-3)
+
+
 def test_resize_is_tensorflow_1_s():
     image = torch.tensor([[[[10.0, 20.0]]]])
     # Positions 0, 0.5, 1, 1.5 of two pixels; beyond the last one it is repeated.

@@ -1,6 +1,7 @@
 """Steps as CUDA graphs, as far as a CPU can show it: a recording, replayed operator by operator."""
 
 import contextlib
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -132,3 +133,22 @@ def test_a_recording_that_fails_is_given_up_with_one_line(recordings, caplog, mo
         for seed in range(3):
             assert same(model.training_step(make_batch(seed=seed)), other.training_step(make_batch(seed=seed)))
         assert "out of memory" in caplog.text and len(caplog.messages) == 1
+
+
+def test_batches_of_another_shape_are_refused(recordings):
+    step = graphed(build(None, "pixcyclegan4"))
+    for seed in range(WARM_UP + 1):
+        step(make_batch(count=2, seed=seed))
+    with pytest.raises(ValueError, match="recorded"):
+        step(make_batch(count=1))
+
+
+def test_loading_a_state_drops_the_recording(recordings):
+    """The steps after it are those of a model that was not recorded."""
+    plain, recorded = (build(None, "pixcyclegan4") for _ in range(2))
+    step, start = graphed(recorded), copy.deepcopy(plain.state_dict())
+    for seed in range(WARM_UP + 2):
+        step(make_batch(seed=seed))
+    recorded.load_state_dict(copy.deepcopy(start))
+    for seed in range(WARM_UP + 3):
+        assert same(step(make_batch(seed=seed)), plain.training_step(make_batch(seed=seed))), seed
