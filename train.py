@@ -53,6 +53,7 @@ def main(opt: argparse.Namespace | None = None) -> int:
         if here.rank == 0:
             stored = enter_run(opt)
             lock = locked(folder / LOCK_FILE)
+        distributed.check_shared(folder)
         with lock:
             return train(opt, here=here, device=device, stored=stored)
     finally:
@@ -103,7 +104,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     # Length
     schedule = make_schedule(opt, task, chosen, images_per_step=images_per_step)
     model.total_steps = schedule.total_steps
-    if progress.step >= schedule.total_steps:
+    if progress.step >= schedule.total_steps and not progress.validation_due:
         log.info("nothing to do: %d steps are done; raise --n_epochs or --max_steps", progress.step)
         return 0
 

@@ -21,7 +21,7 @@ from util import distributed
 from util.drawing import evenly
 from util.errors import UsageError
 from util.files import printable
-from util.images import ImageError, read_rgb
+from util.images import ImageError, read_rgb, unread_parts
 from util.workers import in_threads, shell_line
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,9 @@ def check_masks(frames: Domains, *, masked: bool = True) -> Domains:
     """
     checked, origins = {}, {}
     for domain, part in frames.items():
+        sample = evenly(part, SAMPLE)
+        for what, count in Counter(each for frame in sample for each in unread_parts(frame.image)).items():
+            log.warning("%d of %d %s images looked at have %s, which is not read", count, len(sample), domain, what)
         _check_classes([frame for frame in part if frame.mask], domain)
         bare = [frame for frame in part if not frame.mask]
         seen, faults = Counter(), []

@@ -3,9 +3,11 @@
 import contextlib
 import logging
 import os
+import secrets
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -66,6 +68,26 @@ def start(here: Place, device: torch.device) -> None:
     backend, device_id = ("nccl", device) if device.type == "cuda" else ("gloo", None)
     group = {"store": store, "rank": here.rank, "world_size": here.world_size}
     dist.init_process_group(backend, **group, timeout=TIMEOUT, device_id=device_id)
+
+
+def check_shared(folder: Path) -> None:
+    """Raise UsageError, on every rank, unless all see rank 0's folder. All must call it."""
+    if not dist.is_initialized():
+        return
+    token = [secrets.token_hex(8)]
+    dist.broadcast_object_list(token, device=_device())
+    file = folder / f".seen-{token[0]}"  # a name that no machine can have cached
+    if rank() == 0:
+        file.touch()
+    barrier()
+    (unseen,) = any_rank(not file.exists())
+    if rank() == 0:
+        file.unlink()
+    if unseen:
+        raise UsageError(
+            f"not all processes see the run's folder {folder.resolve()} of rank 0: machines that train together need a shared "
+            "disk; give it with --checkpoints_dir"
+        )
 
 
 def finish() -> None:

@@ -94,6 +94,16 @@ EXTERNAL = (
         ("can't allocate memory", "nable to find an engine"),  # the latter is cuDNN's
     ),
     (
+        "torch.compile failed: install a compiler, or drop --compile",
+        {"InductorError", "BackendCompilerFailed", "InvalidCxxCompiler", "CppCompileError"},
+        ("C++ compiler", "C compiler"),
+    ),
+    (
+        "the system starts no more threads: lower --num_workers, or raise ulimit -u",
+        set(),
+        ("can't start new thread",),
+    ),
+    (
         "the GPU failed",
         {"AcceleratorError"},
         ("CUDA error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS", "cuda runtime error"),

@@ -11,6 +11,7 @@ from __future__ import annotations  # tensors are named in signatures before tor
 
 import contextlib
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ warnings.filterwarnings("ignore", module="PIL")  # on damaged metadata; the pixe
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
 FORMATS = "PNG, JPEG, WebP, TIFF and BMP"
 MAX_PIXELS = 2**26  # 8192 x 8192; larger images are refused, as they would fill the memory
+AGAIN = 1.0  # seconds after a fault of the disk
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit
 
 _TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}  # by the number of channels; each undoes itself
@@ -96,6 +98,33 @@ def header_has_alpha(path: str | os.PathLike) -> bool:
         return image.has_transparency_data
 
 
+def unread_parts(path: str | os.PathLike) -> list[str]:
+    """What a file holds that is not read, by its header: "pages or frames after the first", "a colour profile". [] where it
+    cannot be read."""
+    with contextlib.suppress(ImageError), _opened(path) as image:
+        found = ["pages or frames after the first"] if getattr(image, "n_frames", 1) > 1 else []
+        if (profile := image.info.get("icc_profile")) and b"sRGB" not in profile.replace(b"\0", b""):
+            found.append("a colour profile other than sRGB")
+        if abs(image.info.get("gamma", 0.45455) - 0.45455) > 0.01:
+            found.append("a gamma other than sRGB's")
+        return found
+    return []
+
+
+def read_picture(path: str | os.PathLike) -> Picture:
+    """Read a grey, RGB, RGBA, palette or CMYK file with its alpha and its depth of 8 or 16 bits. Raises ImageError.
+
+    After a fault of the disk it is read once more: a network drive may be away for a second.
+    """
+    try:
+        return _read_picture(path)
+    except ImageError as error:
+        if not of_disk(error):
+            raise
+        time.sleep(AGAIN)
+    return _read_picture(path)
+
+
 def of_disk(error: ImageError) -> bool:
     """Whether the disk, not the file, is at fault, and may be well again later."""
     cause = error.__cause__
@@ -103,8 +132,7 @@ def of_disk(error: ImageError) -> bool:
     return isinstance(cause, OSError) and bool(cause.errno) and not isinstance(cause, lasting)
 
 
-def read_picture(path: str | os.PathLike) -> Picture:
-    """Read a grey, RGB, RGBA, palette or CMYK file with its alpha and its depth of 8 or 16 bits. Raises ImageError."""
+def _read_picture(path: str | os.PathLike) -> Picture:
     with _opened(path) as image:
         orientation, stored = _orientation(image), image.size[::-1]
         deep = image.format == "PNG" and image.tile[0][3].endswith(";16B")

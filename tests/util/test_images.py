@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import photographed_hands
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
+from util import images
 from util.images import (
     ImageError,
     mask_to_tensor,
@@ -19,6 +20,7 @@ from util.images import (
     read_rgb,
     to_tensor,
     to_uint8,
+    unread_parts,
     write_png,
 )
 
@@ -99,14 +101,35 @@ def test_every_grey_level_survives_the_tensor_and_others_are_clipped():
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
-def test_a_fault_of_the_disk_is_told_with_its_number(tmp_path, rgb, monkeypatch, number):
-    def faulty(*_, **__):
-        raise OSError(number, os.strerror(number))
+def test_a_fault_of_the_disk_is_tried_again_and_then_told_with_its_number(tmp_path, rgb, monkeypatch, number):
+    write_png(tmp_path / "a.png", rgb)
+    opened, faults = Image.open, []
 
-    with pytest.raises(ImageError) as error:
-        read_rgb(tmp_path / "missing.png")
-    assert not of_disk(error.value)
-    monkeypatch.setattr(Image, "open", faulty)
+    def flaky(*args, **kwargs):
+        if faults:
+            raise faults.pop()
+        return opened(*args, **kwargs)
+
+    monkeypatch.setattr(Image, "open", flaky)
+    monkeypatch.setattr(images, "AGAIN", 0.0)
+    faults += [OSError(number, os.strerror(number))]
+    assert np.array_equal(read_rgb(tmp_path / "a.png"), rgb)
+    faults += [OSError(number, os.strerror(number))] * 2
     with pytest.raises(ImageError, match=rf"a\.png: .*errno {number}") as error:
         read_rgb(tmp_path / "a.png")
     assert of_disk(error.value)
+    with pytest.raises(ImageError) as error:
+        read_rgb(tmp_path / "missing.png")
+    assert not of_disk(error.value) and not faults
+
+
+def test_parts_of_a_file_that_are_not_read_are_told(tmp_path):
+    pages = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    for suffix in ("tif", "webp", "png"):  # pages, an animation, and an animation again
+        pages[0].save(tmp_path / f"pages.{suffix}", save_all=True, append_images=pages[1:])
+        assert unread_parts(tmp_path / f"pages.{suffix}") == ["pages or frames after the first"], suffix
+    plain, wide = (ImageCms.ImageCmsProfile(ImageCms.createProfile(kind)).tobytes() for kind in ("sRGB", "LAB"))
+    for profile, told in ((plain, []), (wide, ["a colour profile other than sRGB"])):
+        pages[0].save(tmp_path / "a.jpg", icc_profile=profile)
+        assert unread_parts(tmp_path / "a.jpg") == told
+    assert unread_parts(tmp_path / "missing.png") == []

@@ -85,17 +85,18 @@ def test_a_failure_between_steps_saves_and_one_within_a_step_does_not(tmp_path, 
     assert latest(tmp_path) == 5
 
 
-def test_a_kill_in_a_validation_changes_nothing_in_the_end(tmp_path):
-    """The run goes on from the save before; the files end as those of a run that was left alone."""
+def test_a_validation_follows_a_save_and_a_kill_in_it_changes_nothing_in_the_end(tmp_path):
+    """It is repeated; the files end as those of a run that was left alone."""
     seen, runs = [], [tmp_path / "killed", tmp_path / "straight"]
 
     def train_on(folder, killed=()) -> None:
         def validate():
-            seen.append(progress.step)
-            if progress.step in killed:
+            content = load_checkpoint(folder / "latest.pt")
+            seen.append((content["step"], content["validation_due"]))
+            if content["step"] in killed:
                 raise KeyboardInterrupt
             torch.rand(5)  # what resumes must not depend on it
-            return {"fd": 9.0 - progress.step}, 9.0 - progress.step
+            return {"fd": 9.0 - content["step"]}, 9.0 - content["step"]
 
         model = Drawing()
         progress = resume(folder, model)
@@ -106,10 +107,10 @@ def test_a_kill_in_a_validation_changes_nothing_in_the_end(tmp_path):
         folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
         train_on(runs[0], killed={4})
-    assert resume(runs[0], Drawing()) == Progress(2, best_score=7.0)
+    assert resume(runs[0], Drawing()) == Progress(4, best_score=7.0, validation_due=True)
     for folder in runs:
         train_on(folder)
-    assert seen == [2, 4, 4, 6, 8, 2, 4, 6, 8]
+    assert seen[:5] == [(step, True) for step in (2, 4, 4, 6, 8)]
     for name in ("latest.pt", "best.pt"):
         killed, straight = (load_checkpoint(folder / name) for folder in runs)
         assert same(killed, straight) and killed["step"] == 8

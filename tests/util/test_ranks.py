@@ -160,3 +160,24 @@ def test_sigterm_to_torchrun_leaves_a_checkpoint_of_the_last_step(flags, tmp_pat
     assert saved, said
     logged = [json.loads(line)["step"] for line in lines.open()]
     assert saved == {load_checkpoint(tmp_path / "run" / "latest.pt")["step"]} == {max(logged)}
+
+
+def test_ranks_without_a_shared_disk_are_told(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    for other, statuses in (("one", [0, 0]), ("two", [1, 1])):
+        log = tmp_path / f"log_{other}"
+        assert run_ranks(2, partial(start_call, partial(look, tmp_path / "one", tmp_path / other)), log) == statuses
+        said = log.read_text()
+        assert said.count("not all processes see the run's folder") == sum(statuses)
+    assert not list((tmp_path / "one").iterdir())
+
+
+def look(mine: Path, other: Path) -> None:
+    """One of two ranks, the second of which has another folder at the first one's path."""
+    here = distributed.place()
+    distributed.start(here, CPU)
+    try:
+        distributed.check_shared(other if here.rank else mine)
+    finally:
+        distributed.finish()

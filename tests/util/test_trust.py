@@ -23,7 +23,7 @@ from util.files import strict, write_json
 from util.images import write_png
 from util.run import load_options
 from util.studies.classification import EXPERIMENTS, write_predictions
-from util.training import tasks
+from util.training import logger, tasks
 
 # ------------------------------------------------------------------ steps that are not finite
 
@@ -59,6 +59,15 @@ def test_broken_steps_are_skipped_named_and_logged(fit, tmp_path, monkeypatch, f
     assert all(state["pools"][name]["images"].isfinite().all() for name in "rs")
 
 
+def test_too_many_broken_steps_end_the_run_with_the_checkpoint_from_before(fit, tmp_path, monkeypatch):
+    monkeypatch.setattr(logger, "MOST_SKIPPED", 4)
+    spoil_steps(monkeypatch, range(3, 99))
+    status, said = fit("--max_steps", 50, "--save_freq", 3)
+    assert status == 1 and "in 4 steps in a row, up to step 7" in said and "Traceback" not in said
+    assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] == 6  # among skipped steps, which changed nothing
+    assert weights_are_finite(tmp_path / "run" / "latest.pt")
+
+
 # ------------------------------------------------------------------ validation
 
 
@@ -87,6 +96,9 @@ def test_a_failed_validation_does_not_end_a_run(fit, tmp_path, monkeypatch):
         (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer"), "another process of this run"),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "/a/b"), "/a/b: Disk quota exceeded"),
         (OSError(errno.ENOSPC, "No space left on device", b"a/events"), "error: a/events: No space left on device"),
+        (RuntimeError("can't start new thread"), "starts no more threads: lower --num_workers"),
+        (RuntimeError("Failed to find C compiler. Please specify via CC"), "or drop --compile"),  # Triton's
+        (type("InductorError", (RuntimeError,), {})("No working C++ compiler found"), "or drop --compile"),
         (RunError("the disk is full"), "error: the disk is full"),
         (UsageError("no"), "error: no"),
     ],

@@ -31,10 +31,11 @@ class Trainable(Protocol):
 
 @dataclass
 class Progress:
-    """The state of a run: steps done, and the lowest validation score."""
+    """The state of a run: steps done, the lowest validation score, and whether the validation of this step is to be done."""
 
     step: int = 0
     best_score: float = math.inf
+    validation_due: bool = False
 
 
 @dataclass(kw_only=True)
@@ -65,7 +66,7 @@ def resume(folder: Path, model: Trainable) -> Progress:
     try:
         ranks, rank = content["ranks"], distributed.rank()
         model.load_state_dict(content["model"] | (ranks[rank] if rank < len(ranks) else rank_state(model)))
-        progress = Progress(content["step"], content["best_score"])
+        progress = Progress(content["step"], content["best_score"], content["validation_due"])
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder / LATEST} does not fit these options ({first_lines(error)})") from error
     distributed.barrier()

@@ -89,7 +89,7 @@ class RunLogger(contextlib.ExitStack):
         super().__init__()
         self.folder, self.images_per_step, self.step = folder, images_per_step, progress.step
         self.total_steps, self.steps_per_epoch = schedule.total_steps, schedule.steps_per_epoch
-        _drop_repeated(folder, progress.step)
+        _drop_repeated(folder, progress)
         self._log = self.enter_context(open(folder / LOG_FILE, "ab", buffering=0))
         board = board or folder / "tensorboard"
         self._board = self.enter_context(SummaryWriter(str(board), purge_step=self.step + 1))
@@ -169,7 +169,9 @@ def read_log(run: Path) -> list[dict]:
     return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("step"), int)]
 
 
-def _drop_repeated(run: Path, step: int) -> None:
-    """Remove the lines of what a run repeats that goes on at a step, and a last line that is incomplete."""
-    kept = [entry for entry in read_log(run) if entry["step"] <= step]
+def _drop_repeated(run: Path, progress: Progress) -> None:
+    """Remove the lines of what a resumed run repeats, and a last line that is incomplete."""
+    kept = [entry for entry in read_log(run) if entry["step"] <= progress.step]
+    if progress.validation_due:
+        kept = [entry for entry in kept if entry["step"] < progress.step or "seconds" in entry]
     write_bytes(run / LOG_FILE, "".join(json.dumps(entry) + "\n" for entry in kept).encode())

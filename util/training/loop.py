@@ -61,43 +61,48 @@ def fit(
     batches: endless, beginning with the batch of step `progress.step`. seed: with the rank and the step's number, it
     determines the random draws of a step. logger: None on ranks other than 0, which neither log nor validate.
 
-    After a signal to any process, all of them finish the step and its validation, save and raise Stopped. A single process also
-    saves if anything but a step fails. Too many skipped steps in a row raise RunError.
+    After a signal to any process, all of them finish the step or validation, save and raise Stopped. latest.pt is saved before a
+    validation, so a run that is killed in one repeats it. A single process also saves if anything but a step fails. Too many
+    skipped steps in a row raise RunError.
     """
     on_batches, meter = (to_device(batch, device) for batch in batches), LossMeter()
     pause = logger.pause if logger else nullcontext
     saved_step, saved_at, consistent = progress.step, time.monotonic(), True
     with stop_signals() as stop:
         try:
-            while progress.step < schedule.total_steps:
-                batch = next(on_batches)
-                seed_step(seed, distributed.rank(), progress.step)
-                consistent = False
-                losses = model.training_step(batch)  # on a GPU models.graphs.GraphedStep, which replays it
-                progress.step, consistent = progress.step + 1, True
-                meter.add(progress.step, losses, batch)
-                if logger:
-                    logger.advance()
-                if progress.step == 1 or schedule.at(progress.step, schedule.log_every):
-                    means = distributed.mean(meter.means())
+            while progress.step < schedule.total_steps or progress.validation_due:
+                validating = progress.validation_due
+                if validating:
+                    if logger and validate:
+                        with pause():
+                            validate_once(model, validate, folder=folder, progress=progress, logger=logger)
+                    progress.validation_due = False
+                else:
+                    batch = next(on_batches)
+                    seed_step(seed, distributed.rank(), progress.step)
+                    consistent = False
+                    losses = model.training_step(batch)  # on a GPU models.graphs.GraphedStep, which replays it
+                    progress.step, consistent = progress.step + 1, True
+                    progress.validation_due = schedule.at(progress.step, schedule.validate_every)
+                    meter.add(progress.step, losses, batch)
                     if logger:
-                        logger.losses(means)
-                if logger and display and schedule.at(progress.step, schedule.display_every):
-                    with pause():
-                        for name, picture in display().items():
-                            logger.image(name, picture)
-                if logger and schedule.snapshot_every and progress.step % schedule.snapshot_every == 0:
-                    with pause():
-                        save_snapshot(folder, model, progress, epoch=progress.step // schedule.steps_per_epoch)
-                validating = schedule.at(progress.step, schedule.validate_every)
-                if validating and logger and validate:
-                    with pause():
-                        validate_once(model, validate, folder=folder, progress=progress, logger=logger)
+                        logger.advance()
+                    if progress.step == 1 or schedule.at(progress.step, schedule.log_every):
+                        means = distributed.mean(meter.means())
+                        if logger:
+                            logger.losses(means)
+                    if logger and display and schedule.at(progress.step, schedule.display_every):
+                        with pause():
+                            for name, picture in display().items():
+                                logger.image(name, picture)
+                    if logger and schedule.snapshot_every and progress.step % schedule.snapshot_every == 0:
+                        with pause():
+                            save_snapshot(folder, model, progress, epoch=progress.step // schedule.steps_per_epoch)
 
-                last = progress.step == schedule.total_steps
-                due = last or validating or schedule.at(progress.step, schedule.save_every)
+                last = progress.step == schedule.total_steps and not progress.validation_due
+                due = last or progress.validation_due or schedule.at(progress.step, schedule.save_every)
                 stopping = late = False
-                if due or distributed.asks_after(progress.step):
+                if due or validating or distributed.asks_after(progress.step):
                     late = time.monotonic() - saved_at > SAVE_SECONDS
                     stopping, late = distributed.any_rank(bool(stop), late)
                 if due or stopping or late:
