@@ -201,7 +201,7 @@ def test_runs_with_it_resume_exactly_and_are_scored(run_main, hands_root, runs, 
     line = json.loads((tmp_path / "straight" / "log.jsonl").read_text().splitlines()[-1])
     assert line["G_geo"] > 0
     options = yaml.safe_load((tmp_path / "straight" / "options.yaml").read_text())
-    assert options["mask"] is options["crop_to_hand"] is ("--mask" in flags)
+    assert options["mask"] is ("--mask" in flags) and options["crop_to_hand"] is True
     assert len(options["resolved"]["silnet"]["sha256"]) == 64
 
     results = (

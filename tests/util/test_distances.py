@@ -201,6 +201,20 @@ def test_features_come_in_order_a_batch_at_a_time(tmp_path):
     assert extract_features([], net).shape == (0, 3)
 
 
+def test_features_are_kept_by_content_and_network(tmp_path):
+    net, images = MeanColour(), pictures(5)
+    first = extract_features(images, net, cache_dir=tmp_path)
+    again = extract_features([image.copy() for image in images[::-1]], net, cache_dir=tmp_path)
+    assert net.seen == [5] and np.array_equal(first[::-1], again)
+
+    images[2][0, 0, 0] ^= 1
+    changed = extract_features([*images, images[2]], net, cache_dir=tmp_path)
+    assert net.seen == [5, 1] and np.array_equal(changed, extract_features([*images, images[2]], MeanColour()))
+    net.sha256 = "1" * 64
+    extract_features(images, net, cache_dir=tmp_path)
+    assert net.seen == [5, 1, 5] and len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_patch_lies_deep_in_the_hand_and_is_white_elsewhere():
     image = np.full((200, 200, 3), 90, np.uint8)
     mask = np.zeros((200, 200), bool)

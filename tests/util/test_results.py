@@ -35,6 +35,16 @@ def metrics(value: float = 80.0, base: float = 80.0, *, inside: float = 40.0, **
         (metrics(136, 77), "worse than untranslated.*train longer"),
         (metrics(88, 90), "not clearly better or worse"),
         (metrics(70, 90, inside=60), "better.*there it is worse"),
+        (
+            metrics(
+                70, 90, closed=0.444, closed_patch=0.51, tracker={"joints_10": 0.8, "found": 0.9}, direction="StoR"
+            ),
+            r".*; closes 44 % of the distance \(inside the hand 51 %\); the tracker finds .80 of the joints, .78 in the renders$",
+        ),
+        (
+            metrics(70, 90, closed=-0.1, closed_patch=None, tracker={"found": 1.0}, direction="RtoS"),
+            ".*; closes -10 % of the distance; the tracker finds 1.00 of the hands, .96 in the photographs$",
+        ),
         # Rainbows, and fists dissolved: the distance may say what it likes.
         (
             metrics(88, 90, fringe=2.4, structure=0.41, tone={"L": 0.9}),

@@ -183,7 +183,7 @@ def of_models(opt: Namespace, models: Sequence[str]) -> tuple[dict[str, dict[str
     flags = test_parser().parse(opt.test_flags)
     weights = {"inception_weights": flags.inception_weights, "device": resolve_device(opt.device)}
     net = load_feature_net(flags.feature_net, **weights)
-    read = partial(extract_features, net=net)
+    read = partial(extract_features, net=net, cache_dir=opt.folder / "features")
     names, first = common_sources(opt, models), test_folder(opt, models[0])
     real = read(sorted((first / "real").rglob("*.png")), progress="real")
     features = {m: read([test_folder(opt, m) / "generated" / name for name in names], progress=m) for m in models}

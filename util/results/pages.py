@@ -86,6 +86,14 @@ def verdict(metrics: Mapping) -> str:
     said += f": {figures}; inside the hand {metrics[patch]:.1f} against {base[patch]:.1f}"
     if better and metrics[patch] > base[patch]:
         said += ": there it is worse, look at the images"
+    if metrics.get("closed") is not None:
+        inside = "" if metrics["closed_patch"] is None else f" (inside the hand {100 * metrics['closed_patch']:.0f} %)"
+        said += f"; closes {100 * metrics['closed']:.0f} % of the distance{inside}"
+    if "tracker" in metrics:
+        key, what = ("joints_10", "joints") if "joints_10" in metrics["tracker"] else ("found", "hands")
+        ours, theirs = (f"{side['tracker'][key]:.2f}".removeprefix("0") for side in (metrics, base))
+        sources = "renders" if metrics["direction"] == "StoR" else "photographs"
+        said += f"; the tracker finds {ours} of the {what}, {theirs} in the {sources}"
     if damage:
         rows = scores_table({"": metrics})
         told = [f"{label} {ours}" for label, _, ours, *_ in rows if ours and label.split()[0] in damage]

@@ -41,7 +41,7 @@ from util.scores import metrics
 from util.scores.appearance import hand_scale
 from util.scores.baselines import BASELINES
 from util.scores.distances import closed
-from util.scores.features import Features, patch_crop, score
+from util.scores.features import FeatureCache, Features, patch_crop, score
 from util.scores.metrics import Figures, View
 from util.scores.silhouettes import shapes
 from util.scores.structure import SourceEdges
@@ -63,8 +63,9 @@ class Measures:
         self.photographs: list[Hand] = []  # whose statistics the baselines take
         self.kid = {"kid_subset_size": opt.kid_subset_size, "kid_subsets": opt.kid_subsets}
         self.baselines = BASELINES if opt.baselines else {}
-        parts = ("real", "generated", "source", *self.baselines)
-        self.features = {part: (Features(net), Features(net)) for part in parts}
+        self.cache = FeatureCache(opt.results_dir / "features", net)
+        parts = {"real": self.cache, "generated": None, "source": self.cache} | dict.fromkeys(self.baselines)
+        self.features = {part: (Features(net, cache), Features(net, cache)) for part, cache in parts.items()}
         self.figures: dict[str, list[Figures]] = {part: [] for part in parts}
         self.seen: dict[str, list] = {part: [] for part in parts}  # by the tracker
         self.joints: list[np.ndarray | None] = []  # of the sources
@@ -81,6 +82,7 @@ class Measures:
     def entries(self) -> tuple[dict, dict[str, list[float | None]]]:
         """(the entries of metrics.json, those of untranslated sources under "baseline"; {key: values of single images})."""
         rows = {part: [each.rows() for each in features] for part, features in self.features.items()}
+        self.cache.save()
         real, real_patch = rows["real"]
         metric = self.net.metric
 

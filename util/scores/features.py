@@ -1,5 +1,7 @@
 """From images to scores of sets: features, taken as images pass, and the distances of metrics.json."""
 
+import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -8,45 +10,81 @@ import numpy as np
 
 from data.crops import window
 from models.features.registry import FeatureNet
+from util.files import write_bytes
 from util.images import read_rgb
 from util.scores import distances
 from util.workers import progress as show_progress
 
 
+class FeatureCache(dict):
+    """{SHA-256 of an image's pixels: its features, float32 (D,)}, of images that come again, in one file a network."""
+
+    def __init__(self, folder: Path, net: FeatureNet) -> None:
+        network = hashlib.sha256(f"{net.sha256} {net.name}".encode()).hexdigest()
+        self.path = folder / f"{net.name}-{network[:16]}.npz"
+        if self.path.exists():
+            with np.load(self.path) as stored:
+                super().__init__(zip(map(bytes, stored["digests"]), stored["rows"]))
+        self._stored = len(self)
+
+    def save(self) -> None:
+        """Write the file, if there is anything new."""
+        if len(self) > self._stored:
+            digests = np.frombuffer(b"".join(self), np.uint8).reshape(len(self), -1)
+            packed = io.BytesIO()
+            np.savez(packed, digests=digests, rows=np.stack(list(self.values())))
+            write_bytes(self.path, packed.getvalue())
+
+
 class Features:
     """The features of uint8 images (H, W, 3) of any sizes, added one at a time and computed in batches."""
 
-    def __init__(self, net: FeatureNet, *, batch_size: int = 32) -> None:
+    def __init__(self, net: FeatureNet, known: FeatureCache | None = None, *, batch_size: int = 32) -> None:
         self.net, self.batch_size = net, batch_size
-        self._waiting: list[np.ndarray] = []
-        self._computed = [np.zeros((0, net.dim), np.float32)]
+        self._known = {} if known is None else known
+        self._digests: list[bytes] = []  # of all images, in order
+        self._waiting: dict[bytes, np.ndarray] = {}
 
     def add(self, image: np.ndarray) -> None:
         """Take the next image."""
-        self._waiting.append(image)
+        digest = hashlib.sha256(str(image.shape).encode() + image.tobytes()).digest()
+        self._digests.append(digest)
+        if digest not in self._known:
+            self._waiting[digest] = image
         if len(self._waiting) == self.batch_size:
             self._compute()
 
     def _compute(self) -> None:
-        self._computed.append(self.net(self._waiting).cpu().numpy())
-        self._waiting = []
+        self._known.update(zip(self._waiting, self.net(list(self._waiting.values())).cpu().numpy()))
+        self._waiting.clear()
 
     def rows(self) -> np.ndarray:
         """The features of all images so far, in their order: float32 (N, D)."""
         if self._waiting:
             self._compute()
-        return np.concatenate(self._computed)
+        return np.array([self._known[digest] for digest in self._digests], np.float32).reshape(-1, self.net.dim)
 
 
 def extract_features(
-    images: Iterable[np.ndarray | Path], net: FeatureNet, *, batch_size: int = 32, progress: str | None = None
+    images: Iterable[np.ndarray | Path],
+    net: FeatureNet,
+    *,
+    batch_size: int = 32,
+    cache_dir: Path | None = None,
+    progress: str | None = None,
 ) -> np.ndarray:
-    """Features (N, D) float32 of arrays or of image files, in their order. progress: the text of a progress bar. Raises
-    ImageError."""
-    features = Features(net, batch_size=batch_size)
+    """Features (N, D) float32 of arrays or of image files, in their order.
+
+    cache_dir: a folder of FeatureCache. progress: the text of a progress bar. Raises ImageError.
+    """
+    cache = FeatureCache(cache_dir, net) if cache_dir else None
+    features = Features(net, cache, batch_size=batch_size)
     for image in show_progress(images, desc=progress) if progress else images:
         features.add(read_rgb(image) if isinstance(image, Path) else image)
-    return features.rows()
+    rows = features.rows()
+    if cache is not None:
+        cache.save()
+    return rows
 
 
 def patch_crop(image: np.ndarray, mask: np.ndarray, *, size: int = 128, seed: int | Sequence[int] = 0) -> np.ndarray:
