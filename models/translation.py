@@ -1,6 +1,7 @@
 """Translating hands, uint8 in and uint8 out: a hand's box is cut out, painted by a generator, put back, and composited."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +18,12 @@ from models import GENERATOR
 from models.hgan import HGAN, generate
 from util.images import to_uint8
 from util.runtime import Amp
+from util.workers import in_threads
 
 BOX_MARGIN = 4  # pixels around the hand
 MIN_BOX = 64  # pixels; the box of a smaller hand includes more background
+AT_ONCE = 4  # batches that a CPU translates at a time
+LARGE = 1024 * 1024  # pixels: images of more are translated one after another
 
 # Images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1} -> a generator's images, not composited.
 Generate = Callable[[Tensor, Tensor], Tensor]
@@ -64,9 +68,31 @@ class HandTranslator:
         return [each.image for each in self._translate(range(len(hands)), hands)]
 
     def stream(self, regions: HandRegions, *, batch_size: int = 1, num_workers: int = 0) -> Iterator[Translation]:
-        """Translate every region that can be read, in order; `num_workers` threads read ahead."""
-        for indices, hands in same_sized_batches(readable(regions, num_workers=num_workers), batch_size):
-            yield from self._translate(indices, hands)
+        """Translate every region that can be read, in order; neighbours of one size are read together.
+
+        A CPU translates several batches at a time, each with its share of PyTorch's threads, as one hand is too little
+        work for all of them, but large images one after another, to save memory.
+        """
+        threads = torch.get_num_threads()
+        at_once = min(AT_ONCE, threads) if self.device.type == "cpu" and threads > 1 else 0
+        alone = threading.Lock()
+
+        def share_threads() -> None:
+            torch.get_num_threads()  # in a new thread, the first call sets the process's number
+            torch.set_num_threads(threads // at_once)
+
+        def translate(batch: tuple[list[int], list[Hand]]) -> list[Translation]:
+            indices, hands = batch
+            large = len(hands) * hands[0].mask.size > LARGE
+            with alone if large else contextlib.nullcontext():
+                return self._translate(indices, hands)
+
+        batches = same_sized_batches(readable(regions, num_workers=num_workers), batch_size)
+        try:
+            for translations in in_threads(translate, batches, count=at_once, start=share_threads):
+                yield from translations
+        finally:
+            torch.set_num_threads(threads)  # share_threads has changed it for threads to come
 
     @_untuned_convolutions()
     def _translate(self, indices: Sequence[int], hands: Sequence[Hand]) -> list[Translation]:

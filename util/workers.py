@@ -104,12 +104,15 @@ def _receive(pipe: multiprocessing.connection.Connection) -> object:
     return result
 
 
-def in_threads(function: Callable[[Task], Result], tasks: Iterable[Task], *, count: int) -> Iterator[Result]:
-    """function(task) of each task, as in_processes does, by `count` threads. For functions that rarely hold Python's lock."""
+def in_threads(
+    function: Callable[[Task], Result], tasks: Iterable[Task], *, count: int, start: Callable[[], None] | None = None
+) -> Iterator[Result]:
+    """function(task) of each task, as in_processes does, by `count` threads, each of which calls `start` first. For
+    functions that rarely hold Python's lock."""
     if not count:
         yield from map(function, tasks)
         return
-    pool = ThreadPoolExecutor(count)
+    pool = ThreadPoolExecutor(count, initializer=start)
     try:
         yield from _ahead(lambda task: pool.submit(function, task).result, tasks, TASKS * count)
     finally:

@@ -1,4 +1,9 @@
-"""Translating hands: their bounding boxes, and what is painted and kept."""
+"""Translating hands: their bounding boxes, and several at a time."""
+
+import threading
+import time
+from collections import Counter
+from multiprocessing.pool import ThreadPool
 
 import numpy as np
 import pytest
@@ -8,11 +13,21 @@ from helpers import CPU, build, draw_hand
 from data.frames import frames_in_folder
 from data.hands import Hand
 from data.samples import HandRegions, stack
+from models import translation
 from models.hgan import composite, generate
 from models.translation import HandTranslator, hand_bounds, translator_of
 from util.images import to_uint8, write_png
 
 WHITE = (255, 255, 255)
+
+
+def hands_in(folder, count, size=80):
+    """Regions of hands of several sizes."""
+    for k in range(count):
+        image, mask = draw_hand(np.random.default_rng(k), size=size + 8 * (k % 3), background=WHITE)
+        write_png(folder / f"{k}.png", image)
+        write_png(folder / f"{k}_mask.png", mask)
+    return HandRegions(frames_in_folder(folder), crop=None)
 
 
 def grey(images, masks):
@@ -57,10 +72,8 @@ def test_the_surroundings_do_not_matter():
 def test_what_was_painted_beside_the_hand_is_kept_for_looking_at(tmp_path, crop_to_hand):
     """The result is composited by the mask; `unmasked` is not, and holds the source wherever nothing was painted."""
     translator = HandTranslator(grey, CPU, masked=True, crop_to_hand=crop_to_hand)
-    image, mask = draw_hand(np.random.default_rng(0), size=200, background=WHITE)
-    write_png(tmp_path / "a.png", image)
-    write_png(tmp_path / "a_mask.png", mask)
-    (found,) = translator.stream(HandRegions(frames_in_folder(tmp_path), crop=None))
+    (found,) = translator.stream(hands_in(tmp_path, 1, size=200))
+    image, mask = found.source.image, found.source.mask
     assert (found.image[mask] == 128).all() and np.array_equal(found.image[~mask], image[~mask])
     painted = np.zeros_like(mask)
     painted[hand_bounds(mask) if crop_to_hand else ...] = True
@@ -79,6 +92,69 @@ def test_cudnn_tunes_no_shape_of_a_box(monkeypatch):
     hand = Hand(*draw_hand(np.random.default_rng(0)))
     HandTranslator(paint, CPU, masked=True, crop_to_hand=True).images([hand, hand])
     assert tuned == [False, False] and torch.backends.cudnn.benchmark
+
+
+@pytest.fixture
+def four_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_cpu_translates_hands_side_by_side_each_with_its_share_of_threads(tmp_path, four_threads, monkeypatch):
+    """Two at a time, with two of four threads each: neither ends before both have begun."""
+    monkeypatch.setattr(translation, "AT_ONCE", 2)
+    met, seen = threading.Barrier(2, timeout=30), []
+
+    def paint(images, masks):
+        met.wait()
+        seen.append(torch.get_num_threads())
+        return -images
+
+    regions = hands_in(tmp_path, 8)
+    translated = list(HandTranslator(paint, CPU, masked=True, crop_to_hand=True).stream(regions))
+    assert seen == [2] * 8
+    assert [each.index for each in translated] == list(range(8))
+    for each in translated:
+        image, mask = each.source.image, each.source.mask
+        assert np.abs(each.image[mask].astype(int) - (255 - image[mask])).max() <= 1
+        assert np.array_equal(each.image[~mask], image[~mask])
+    with ThreadPool(1) as pool:
+        assert (torch.get_num_threads(), pool.apply(torch.get_num_threads)) == (4, 4)
+
+
+def test_large_images_are_translated_one_after_another(tmp_path, four_threads, monkeypatch):
+    monkeypatch.setattr(translation, "LARGE", 88 * 88)  # images of 96 pixels are large, those of 80 and 88 are not
+    at_once, most = Counter(), Counter()
+    lock = threading.Lock()
+
+    def paint(images, masks):
+        size = Counter([images.shape[-1]])
+        with lock:
+            at_once.update(size)
+            most.update(at_once - most)
+        time.sleep(0.05)
+        with lock:
+            at_once.subtract(size)
+        return images
+
+    regions = hands_in(tmp_path, 12)
+    assert len(list(HandTranslator(paint, CPU, masked=True, crop_to_hand=False).stream(regions))) == 12
+    assert most[96] == 1 and max(most.values()) > 1
+
+
+def test_a_failure_in_a_thread_ends_the_stream_in_its_turn(tmp_path, four_threads):
+    def paint(images, masks):
+        if images.shape[-1] == 96:
+            raise RuntimeError("no memory left")
+        return images
+
+    stream = HandTranslator(paint, CPU, masked=True, crop_to_hand=False).stream(hands_in(tmp_path, 9))
+    assert [next(stream).index, next(stream).index] == [0, 1]
+    with pytest.raises(RuntimeError, match="no memory left"):
+        next(stream)
+    assert torch.get_num_threads() == 4
 
 
 @pytest.mark.parametrize("masked", [True, False])
