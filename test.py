@@ -87,7 +87,7 @@ def study_downstream(opt: argparse.Namespace, models: dict[str, Translator]) -> 
     for name, model in models.items():
         run = model.options
         train = split_frames(opt, name, run, phase="train")
-        test = limited(opt, name, split_frames(opt, name, run, phase="test"), run.seed)
+        test = limited(opt, split_frames(opt, name, run, phase="test"), run.seed)
         folder = opt.results_dir / name / "downstream" / opt.downstream
         try:
             table = study(opt, model, train, test, folder=folder)

@@ -53,8 +53,8 @@ class Frame:
     relative: the image's path below its domain's root, with forward slashes; it names the frame in splits.json and in
     test.py's output. sequence: frames that share it show one person or one recording. mask: its mask's file. mask_origin:
     where that lies, for people; of a frame without one KEY (the key colour tells the mask), WHOLE (the whole image is hand),
-    or "" (to be seen in the pixels). raw: the file is cleaned when it is read. phase: the split that the data root puts the
-    frame in; None: it is drawn. mask_values: see data.mask_values. scale: image and mask are scaled by it when they are read.
+    or "" (to be seen in the pixels). raw: the file is cleaned when it is read. phase: the split that the data root or a
+    run puts the frame in; None: it is drawn. mask_values: see data.mask_values. scale: image and mask are scaled by it when they are read.
     """
 
     image: Path

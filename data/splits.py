@@ -5,6 +5,7 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from data.frames import DOMAINS, PHASES, Domains
@@ -99,13 +100,13 @@ def report_added(frames: Domains, split: Split) -> None:
 
 
 def select(frames: Domains, split: Split, phase: str, *, whole: bool = False) -> Domains:
-    """The frames of a phase or "all", in the split's order. Images that the data root no longer holds are counted in a
-    warning; they are a UsageError if `whole`, or if none is left."""
+    """The frames of a phase or "all", in the split's order, with their phase. Images that the data root no longer holds are
+    counted in a warning; they are a UsageError if `whole`, or if none is left."""
     chosen = {}
     for domain in DOMAINS:
         known = {frame.relative: frame for frame in frames[domain]}
-        names = [name for each in (PHASES if phase == "all" else (phase,)) for name in split[domain][each]]
-        chosen[domain] = [known[name] for name in names if name in known]
+        names = {name: each for each in (PHASES if phase == "all" else (phase,)) for name in split[domain][each]}
+        chosen[domain] = [replace(known[name], phase=each) for name, each in names.items() if name in known]
         if missing := [name for name in names if name not in known]:
             lost = f"the data root lacks {len(missing)} of {len(names)} {domain} images of the run's {phase} split"
             if whole or not chosen[domain]:

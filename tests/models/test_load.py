@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from helpers import KEY, TINY, command, draw_hand
 
 import test as test_script
 import train
+from data.frames import find_frames
+from data.splits import make_split
 from models.load import load_translator
 from util.errors import UsageError
 from util.images import read_mask, read_rgb
@@ -133,3 +136,13 @@ def test_a_translator_comes_with_the_project():
     assert np.array_equal(out[~mask], image[~mask])
     red, green, blue = out[mask].mean(0)
     assert red > green > blue > 40 and green > 80
+
+
+def test_it_translates_a_split_of_any_data(run_folder, run_main, hands_root, tmp_path):
+    """It was trained on other frames, so the split is one that is drawn anew."""
+    tested(run_main, run_folder, tmp_path, "--dataroot", hands_root, names=("pretrained",))
+    frames, folder = find_frames(dataroot=hands_root), tmp_path / "pretrained" / "test"
+    split = make_split(frames, split_by="frame", val_size=None, test_size=None, seed=7)
+    for domain, part in (("synthetic", "generated"), ("real", "real")):
+        written = {path.relative_to(folder / part).with_suffix("") for path in (folder / part).rglob("*.png")}
+        assert written == {Path(name).with_suffix("") for name in split[domain]["test"]}

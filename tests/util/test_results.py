@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from data.frames import DOMAINS, Frame
-from data.splits import save_split
 from options.test_options import parse_test
 from util.drawing import fit, sheet, shortened, text_width
 from util.results.pages import as_text, comparison_table, gallery, html_page, scores_table, verdict
@@ -80,17 +79,18 @@ def test_the_page_lists_every_image_and_needs_no_network():
     assert "</script>" not in text and not re.search(r"https?://|@import|<link|<script", text)
 
 
-def test_num_test_counts_each_split_and_all_is_not_cut(tmp_path):
-    names = {"train": [f"{i}.png" for i in range(30)], "val": ["30.png"], "test": [f"{i}.png" for i in range(31, 41)]}
-    save_split(tmp_path / "run" / "splits.json", dict.fromkeys(DOMAINS, names))
-    frames = [Frame(Path(name), name, "", None, "") for part in names.values() for name in part]
+def test_num_test_counts_each_split_and_all_is_not_cut():
+    counts = {"train": 30, "val": 1, "test": 10}
+    frames = [
+        Frame(Path(f"{i}.png"), f"{i}{phase}.png", "", phase=phase) for phase in counts for i in range(counts[phase])
+    ]
     for flags, count in (("", 41), ("--num_test 20", 31), ("--num_test 4", 9)):
-        opt = parse_test(["--name", "run", "--phase", "all", "--checkpoints_dir", str(tmp_path), *flags.split()])
-        chosen = limited(opt, "run", dict.fromkeys(DOMAINS, frames), 0)
+        opt = parse_test(["--name", "run", "--phase", "all", *flags.split()])
+        chosen = limited(opt, dict.fromkeys(DOMAINS, frames), 0)
         assert [len(chosen[domain]) for domain in DOMAINS] == [count, count]
     assert parse_test(["--name", "run"]).num_test == 2000  # as Table I
     (four,) = {tuple(frame.relative for frame in part) for part in chosen.values()}
-    assert [sum(name in part for name in four) for part in names.values()] == [4, 1, 4]
+    assert [sum(name.endswith(f"{phase}.png") for name in four) for phase in counts] == [4, 1, 4]
 
 
 def test_each_way_of_translating_has_its_own_folder(tmp_path):

@@ -15,12 +15,12 @@ from data.checks import open_frames
 from data.demo import CAMERA, is_demo
 from data.frames import DOMAINS, PHASES, Domains, Frame, Reading
 from data.joints import Camera, camera_of
-from data.splits import SPLIT_FILE, load_split, select
+from data.splits import SPLIT_FILE, load_split, make_split, select
 from models.load import Translator
 from options.shared import reading
 from util.errors import UsageError
 from util.files import write_bytes
-from util.run import make_folder
+from util.run import PRETRAINED, folder_of_run, make_folder
 
 log = logging.getLogger(__name__)
 
@@ -48,29 +48,32 @@ def frames_to_test(opt: argparse.Namespace, models: dict[str, Translator]) -> di
         for name in models:
             frames[name][domain] = [each for each in frames[name][domain] if each.image.resolve() in common]
     seed = next(iter(models.values())).options.seed
-    return {name: limited(opt, name, part, seed) for name, part in frames.items()}
+    return {name: limited(opt, part, seed) for name, part in frames.items()}
 
 
-def limited(opt: argparse.Namespace, name: str, frames: Domains, seed: int) -> Domains:
+def limited(opt: argparse.Namespace, frames: Domains, seed: int) -> Domains:
     """At most --num_test frames a domain of each split (and --max_dataset_size), a seeded choice of them where there are more."""
     most = min(filter(None, (opt.num_test, opt.max_dataset_size)), default=None)
-    split, chosen = load_split(opt.checkpoints_dir / name / SPLIT_FILE), {}
+    chosen = {}
     for domain, part in frames.items():
         if "num_test" in opt.explicit and opt.phase != "all" and len(part) < opt.num_test:
             log.info("%d %s images to test on, fewer than --num_test %d", len(part), domain, opt.num_test)
-        phase = {name: phase for phase, names in split[domain].items() for name in names}
-        groups = [[i for i, frame in enumerate(part) if phase.get(frame.relative) == each] for each in PHASES]
+        groups = [[i for i, frame in enumerate(part) if frame.phase == each] for each in PHASES]
         places = [random.Random(seed).sample(group, min(most or len(group), len(group))) for group in groups]
         chosen[domain] = [part[place] for place in sorted(sum(places, []))]
     return chosen
 
 
 def split_frames(opt: argparse.Namespace, name: str, run: SimpleNamespace, *, phase: str) -> Domains:
-    """The frames of the phase, by the run's own split."""
+    """The frames of the phase, by the run's own split; with the translator that ships, by one that is drawn as train.py does."""
     layout = (opt if "dataset_mode" in opt.explicit else run).dataset_mode
     where = SimpleNamespace(**data_roots(opt, run), dataset_mode=layout, num_workers=opt.num_workers)
     frames = open_frames(where, data_reading(opt, run), masked=run.mask)
-    chosen = select(frames, load_split(opt.checkpoints_dir / name / SPLIT_FILE), phase)
+    if (folder := folder_of_run(opt.checkpoints_dir, name)) == PRETRAINED:  # which was trained on other frames
+        split = make_split(frames, split_by=run.split_by, val_size=None, test_size=None, seed=run.seed)
+    else:
+        split = load_split(folder / SPLIT_FILE)
+    chosen = select(frames, split, phase)
     for domain, part in chosen.items():
         if not part:
             raise UsageError(f"the {phase} split of {name} holds no {domain} images; choose another --phase")
