@@ -11,8 +11,8 @@ from util.studies.classification import (
     PALE,
     PUBLISHED_TABLE2,
     PUBLISHED_TABLE3,
-    TEST_SETS,
-    TRAINING_SETS,
+    TEST_LABELS,
+    TRAINING_LABELS,
     answer,
     called_real,
     draw_confusion,
@@ -66,7 +66,7 @@ def test_published_table_2_is_consistent_and_stands_beside_ours() -> None:
         for p, r, f in zip(line[:2], line[2:4], line[4:6]):
             assert 2 * p * r / (p + r) == pytest.approx(f, abs=0.011)
     ours = report(np.array([[40, 0], [10, 50]]), ["synthetic", "real"])  # ten of fifty synthetic hands called real
-    text = table2({train: dict.fromkeys(TEST_SETS, ours) for train in TRAINING_SETS})
+    text = table2({train: dict.fromkeys(TEST_LABELS, ours) for train in TRAINING_LABELS})
     assert "| 1 | syn \\| rea | syn, gen | ours | 100.00 / 83.33 | 80.00 / 100.00 | 88.89 / 90.91 | 90.00 |" in text
     assert "| *published* | 95.62 / 97.18 | 97.23 / 95.54 | 96.42 / 96.35 | 96.39 |" in text
     assert text.count("*published*") == 6

@@ -57,7 +57,7 @@ class Tested(NamedTuple):
     lacking: str = "Not there yet: {}."  # what is said of sides that are not there
 
 
-DIFFERENCES = [
+CLAIMS = [
     Tested("Translation brings synthetic hands closer to real ones (the purpose of the models).",
            FD, [(model, "untranslated") for model in MODELS], high=0),
     Tested("msH-GAN4 and msH-GAN6 have lower FID than GeoConGAN and both pixCycleGANs (Table I).",
@@ -142,7 +142,7 @@ def judge_all(sides: Mapping[str, Mapping[str, np.ndarray]], real: np.ndarray | 
         compare |= dict.fromkeys((SHARPNESS, COLOUR, GAPS), mean_difference)
         return compare.get(measure, share_difference)(sides[measure][a], sides[measure][b])
 
-    return [judge(each, sides.get(each.measure, ()), partial(difference, each.measure)) for each in DIFFERENCES]
+    return [judge(each, sides.get(each.measure, ()), partial(difference, each.measure)) for each in CLAIMS]
 
 
 def share_difference(a: Sequence[float], b: Sequence[float]) -> Difference:

@@ -19,7 +19,7 @@ from util.reproduce.stages import SILNET, Stage, real_root
 from util.results.pages import comparison_table, html_page, metric_name, table
 from util.run import OPTIONS_FILE, load_options
 from util.scores.appearance import distance_inside
-from util.studies.classification import TEST_SETS, TRAINING_SETS
+from util.studies.classification import TEST_LABELS, TRAINING_LABELS
 from util.training.logger import read_log
 
 TITLE = "H-GAN, reproduced"
@@ -107,7 +107,7 @@ def summarize(opt: Namespace, rows: Mapping[str, Mapping]) -> dict[str, Any]:
     for title, experiment in (("Table II", "table2"), ("Table III", "table3")):
         results = (read_json(opt.folder / "classify" / experiment / "metrics.json") or {}).get("results", {})
         summary[title] = {
-            f"{TRAINING_SETS.get(trained, trained)}, tested on {TEST_SETS.get(test, test)}": {
+            f"{TRAINING_LABELS.get(trained, trained)}, tested on {TEST_LABELS.get(test, test)}": {
                 "accuracy": scores["accuracy"]
             }
             | {f"F1 {kind}": of_class["f1"] for kind, of_class in scores["per_class"].items()}

@@ -32,8 +32,8 @@ CELL = 150  # pixels of the confusion matrix's cells
 PALE, DEEP = np.array([247.0, 251.0, 255.0]), np.array([8.0, 69.0, 148.0])  # cells of 0 and of 100 %
 
 SCORES = ("precision", "recall", "f1")
-TRAINING_SETS = {"syn_rea": "syn | rea", "syn_gen": "syn | gen", "syn_half": "syn | (½ rea, ½ gen)"}
-TEST_SETS = {"syn_rea": "syn, rea", "syn_gen": "syn, gen"}
+TRAINING_LABELS = {"syn_rea": "syn | rea", "syn_gen": "syn | gen", "syn_half": "syn | (½ rea, ½ gen)"}
+TEST_LABELS = {"syn_rea": "syn, rea", "syn_gen": "syn, gen"}
 
 # Table II, in percent: precision, recall and F1, each of synthetic and of real hands, and accuracy.
 PUBLISHED_TABLE2 = {
@@ -240,7 +240,7 @@ def table2(results: Mapping[str, Mapping[str, Mapping]]) -> str:
         for test, scores in tests.items():
             ours = [scores["per_class"][name][key] for key in SCORES for name in KINDS[:2]] + [scores["accuracy"]]
             ours = pairs([100 * value for value in ours])
-            rows.append([str(number), TRAINING_SETS[trained], TEST_SETS[test], "ours", *ours])
+            rows.append([str(number), TRAINING_LABELS[trained], TEST_LABELS[test], "ours", *ours])
             rows.append(["", "", "", "*published*", *pairs(PUBLISHED_TABLE2[trained, test])])
     return table(header, rows)
 
