@@ -111,8 +111,9 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     # Batches
     crop = task.training_crop(chosen["train"])  # random_hand_crop, or silhouette_crop for SilNet
     hands = UnpairedHands(chosen["train"], crop_size=opt.crop_size, seed=opt.seed, crop=crop)
-    place = {"start_step": progress.step, "rank": here.rank, "world_size": here.world_size}
-    batches = stream_loader(hands, opt.batch_size, num_workers=opt.num_workers, **place)
+    at = {"start_step": progress.step, "rank": here.rank, "world_size": here.world_size}
+    batches = stream_loader(hands, opt.batch_size, num_workers=opt.num_workers, **at)
+    batches = report_skipped(batches, folder if here.rank == 0 else None)
 
     # Validation, pictures, logs and options.yaml, by rank 0
     validate, display, logger = None, None, None
@@ -149,7 +150,7 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     with logger or contextlib.nullcontext():
         fit(
             model,
-            report_skipped(batches, folder if here.rank == 0 else None),
+            batches,
             folder=folder,
             device=device,
             seed=opt.seed,

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.networks.layers import halve
+from models.networks.layers import mean_2x2
 
 # extend_colors: what generators see
 BAND, FADE = 8, 4  # pixels: the band's width, and half the width of its transition to the background
@@ -24,7 +24,7 @@ def extend_colors(images: Tensor, masks: Tensor) -> Tensor:
     with torch.no_grad():
         cells = [torch.cat([images * masks, masks], dim=1)]  # colour times cover, and cover
         for _ in range(LEVELS):
-            cells.append(halve(cells[-1]))
+            cells.append(mean_2x2(cells[-1]))
         ground = _mean_colour(cells[0].mean((2, 3), keepdim=True))
         for level in reversed(cells[1:]):
             ground = F.interpolate(ground, size=level.shape[-2:], mode="bilinear")
@@ -46,3 +46,12 @@ def show_overlap(images: Tensor, overlap: Tensor | None) -> Tensor:
     Real and fake hands then have the same outlines. overlap None (without common_mask): returns the images.
     """
     return images if overlap is None else torch.where(overlap, images.unflatten(0, (2, -1)), 1.0).flatten(0, 1)
+
+
+# lambda_joints: JointNet's heat maps of translations, compared with those of their sources
+NEAR = 20.0  # times that pixels at a joint count
+
+
+def joint_loss(maps: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of heat maps (N, 21, S, S), in which pixels at the target's joints count NEAR times as much."""
+    return ((maps - target).square() * (1 + NEAR * target.clamp(0, 1))).mean()

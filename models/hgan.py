@@ -14,7 +14,7 @@ from models.config import NetworkConfig, Objective
 from models.features.vgg16 import VGG16Features
 from models.image_pool import ImagePool, finite_or_white
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, mean_of_maps
-from models.networks.jointnet import joint_loss, load_jointnet
+from models.networks.jointnet import load_jointnet
 from models.networks.layers import at_least_float32, init_weights
 from models.optimization import create_adam, linear_decay, load_optimizer, load_scaler, step_if_finite
 from util import distributed
@@ -188,7 +188,7 @@ class HGAN:
             terms["G_geo"] = goal.lambda_geo, 2 * geometric_loss(silhouettes, torch.cat([mask_s, mask_r]))
         if goal.lambda_joints:
             pose, painted_pose = self.jointnet(torch.cat([s, at_least_float32(fake_r)])).chunk(2)
-            terms["G_joints"] = goal.lambda_joints, joint_loss(painted_pose, pose.detach())
+            terms["G_joints"] = goal.lambda_joints, departures.joint_loss(painted_pose, pose.detach())
         skipped_G = self._update(self.optimizer_G, sum(weight * loss for weight, loss in terms.values()))
 
         # Discriminators, on real hands and on fakes of this and of earlier steps.
@@ -198,19 +198,19 @@ class HGAN:
             with torch.no_grad():
                 shown_r, shown_s = finite_or_white(shown.detach()).chunk(2)
                 # Past fakes are white where their own step's hands did not overlap.
-                past_r, past_s = self.pool_r.query(shown_r, plans[0]), self.pool_s.query(shown_s, plans[1])
+                pooled_r, pooled_s = self.pool_r.query(shown_r, plans[0]), self.pool_s.query(shown_s, plans[1])
                 real_s, real_r = departures.show_overlap(torch.cat([s, r]), overlap).chunk(2)
-                view_r, view_s = halves(self.view(torch.cat([real_r, past_r, real_s, past_s])))
-            on_real_r, on_past_r = self._judge("D_r", view_r)
-            on_real_s, on_past_s = self._judge("D_s", view_s)
-        loss_D_r = lsgan_discriminator_loss(on_real_r, on_past_r)
-        loss_D_s = lsgan_discriminator_loss(on_real_s, on_past_s)
+                views_r, views_s = halves(self.view(torch.cat([real_r, pooled_r, real_s, pooled_s])))
+            on_real_r, on_pooled_r = self._judge("D_r", views_r)
+            on_real_s, on_pooled_s = self._judge("D_s", views_s)
+        loss_D_r = lsgan_discriminator_loss(on_real_r, on_pooled_r)
+        loss_D_s = lsgan_discriminator_loss(on_real_s, on_pooled_s)
         skipped_D = self._update(self.optimizer_D, loss_D_r + loss_D_s)
 
         self.scaler.update()
         losses = {name: loss for name, (_, loss) in terms.items()} | {"D_r": loss_D_r, "D_s": loss_D_s}
-        losses |= {"D_r_real": mean_of_maps(on_real_r), "D_r_fake": mean_of_maps(on_past_r)}
-        losses |= {"D_s_real": mean_of_maps(on_real_s), "D_s_fake": mean_of_maps(on_past_s)}
+        losses |= {"D_r_real": mean_of_maps(on_real_r), "D_r_fake": mean_of_maps(on_pooled_r)}
+        losses |= {"D_s_real": mean_of_maps(on_real_s), "D_s_fake": mean_of_maps(on_pooled_s)}
         losses["skipped"] = torch.maximum(skipped_G, skipped_D)
         return {name: value.detach() for name, value in losses.items()}
 

@@ -9,7 +9,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from data.frames import DOMAINS
 from data.joints import N_JOINTS
-from models.networks.jointnet import JointNet, joint_loss
+from models.departures import joint_loss
+from models.networks.jointnet import JointNet
 from models.networks.layers import at_least_float32
 from models.networks.silnet import SilNet
 from models.networks.vit import create_vit

@@ -71,19 +71,19 @@ class PerceptualDiscriminator(nn.Module):
         super().__init__()
         widths = [ndf, ndf * 2, ndf * 4]
         stacks = [CHANNELS[0], *(2 * width for width in widths)]
-        halve, convolve = {"kernel_size": 4, "stride": 2, "padding": 1}, {"kernel_size": 3, "padding": 1}
-        self.trunk = nn.ModuleList(_leaky(stacks[i], widths[i], **halve) for i in range(3))
+        down, convolve = {"kernel_size": 4, "stride": 2, "padding": 1}, {"kernel_size": 3, "padding": 1}
+        self.trunk = nn.ModuleList(_leaky(stacks[i], widths[i], **down) for i in range(3))
         self.lateral = nn.ModuleList(_leaky(CHANNELS[i + 1], widths[i], **convolve) for i in range(3))
-        self.tail = nn.ModuleList(_leaky(stacks[3], stacks[3], **halve) for _ in range(2))
+        self.tail = nn.ModuleList(_leaky(stacks[3], stacks[3], **down) for _ in range(2))
         self.heads = nn.ModuleList(nn.Conv2d(stacks[3], 1, 3, padding=1) for _ in range(3))
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         x = features[0]
-        for halve, lateral, scale in zip(self.trunk, self.lateral, features[1:]):
-            x = torch.cat([halve(x), lateral(scale)], dim=1)
+        for down, lateral, scale in zip(self.trunk, self.lateral, features[1:]):
+            x = torch.cat([down(x), lateral(scale)], dim=1)
         maps = [self.heads[0](x)]
-        for halve, head in zip(self.tail, self.heads[1:]):
-            x = halve(x)
+        for down, head in zip(self.tail, self.heads[1:]):
+            x = down(x)
             maps.append(head(x))
         return [at_least_float32(m) for m in maps]
 

@@ -12,7 +12,6 @@ from models.networks.silnet import SilNet
 
 WEIGHTS = Path(__file__).parents[1] / "pretrained" / "jointnet.pt"
 SIDE = 64  # of the crops that it has learnt from
-NEAR = 20.0  # times that pixels at a joint count
 
 
 class JointNet(SilNet):
@@ -41,8 +40,3 @@ def load_jointnet() -> JointNet:
         for at in (0, 3):
             block[at], block[at + 1] = fuse_conv_bn_eval(block[at], block[at + 1]), nn.Identity()
     return net
-
-
-def joint_loss(maps: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of heat maps (N, 21, S, S), in which pixels at the target's joints count NEAR times as much."""
-    return ((maps - target).square() * (1 + NEAR * target.clamp(0, 1))).mean()

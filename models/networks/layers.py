@@ -125,7 +125,7 @@ class Binomial(nn.Module):
         return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1), 2, stride=1)  # [1, 1] / 2 twice
 
 
-def halve(x: Tensor) -> Tensor:
+def mean_2x2(x: Tensor) -> Tensor:
     """(N, C, H, W) -> the means of 2x2 pixels, (N, C, ceil(H / 2), ceil(W / 2)); at an odd end, of those that there are."""
     if not torch.compiler.is_exporting():
         return F.avg_pool2d(x, 2, ceil_mode=True)

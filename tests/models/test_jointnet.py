@@ -10,7 +10,8 @@ from data.demo import true_pair
 from data.frames import find_frames
 from data.hands import Hand, whiten
 from data.joints import Camera
-from models.networks.jointnet import JointNet, joint_loss, load_jointnet
+from models.departures import joint_loss
+from models.networks.jointnet import JointNet, load_jointnet
 from util.images import to_tensor, write_png
 from util.studies import jointnet
 from util.studies.jointnet import CENTRES, PaintedHands, heat_maps

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from models.departures import BAND, FADE, extend_colors
+from models.departures import BAND, FADE, extend_colors, joint_loss
 from models.losses import lsgan_discriminator_loss, lsgan_generator_loss
-from models.networks.jointnet import joint_loss
 from models.optimization import linear_decay
 
 

@@ -65,7 +65,7 @@ def fit(
     validation, so a run that is killed in one repeats it. A single process also saves if anything but a step fails. Too many
     skipped steps in a row raise RunError.
     """
-    on_batches, meter = (to_device(batch, device) for batch in batches), LossMeter()
+    on_device, meter = (to_device(batch, device) for batch in batches), LossMeter()
     pause = logger.pause if logger else nullcontext
     saved_step, saved_at, consistent = progress.step, time.monotonic(), True
     with stop_signals() as stop:
@@ -78,7 +78,7 @@ def fit(
                             validate_once(model, validate, folder=folder, progress=progress, logger=logger)
                     progress.validation_due = False
                 else:
-                    batch = next(on_batches)
+                    batch = next(on_device)
                     seed_step(seed, distributed.rank(), progress.step)
                     consistent = False
                     losses = model.training_step(batch)  # on a GPU models.graphs.GraphedStep, which replays it
