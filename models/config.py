@@ -166,7 +166,7 @@ class Setup:
     crop_to_hand: bool = part(
         "once trained, translate the hand's bounding box only, in which the hand fills as much as in a training crop",
         no_mask=SAME,
-        reason="the generator then sees hands as in training, and is faster. Unmasked models paint a region that is mostly white grey",
+        reason="the generator then sees hands as in training, and is faster. Unmasked models paint whole regions, which are mostly white, grey",
     )
     amp: str = option(
         "auto",
