@@ -16,7 +16,7 @@ from data.splits import make_split
 from options.classify_options import parse_classify
 from util import workers
 from util.errors import RunError
-from util.files import read_json, write_json
+from util.files import LOCK_FILE, locked, read_json, write_json
 from util.run import OPTIONS_FILE
 
 log = logging.getLogger(__name__)
@@ -176,6 +176,8 @@ def run_stage(folder: Path, stage: Stage) -> None:
     # A training's latest.pt is there from its first step on; a study's figures are written at its end.
     if begun and (command[0] == "train.py" or not stage.output.exists()):
         command.append("--continue_train")
+        with locked(stage.output.parent / LOCK_FILE, wait=True):
+            pass  # a child of a killed start takes a moment to save
     log.info("%s: %s", stage.name, workers.shell_line(command))
     workers.run_child(command, log=folder / "logs" / f"{stage.name}.log")
     if not stage.output.exists():
