@@ -34,20 +34,22 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def first_available(sources: Mapping[str, Callable[[], Path]], *, ways_out: str) -> tuple[str, Path]:
-    """The first of the sources, {name: what finds or downloads its file}, that can be had, with a warning where it is not the
-    first: (name, file). Raises UsageError where none can, with the reasons and the ways out."""
-    reasons = []
+def first_available(sources: Mapping[str, Callable[[], Path]], *, instead: str, ways_out: str) -> tuple[str, Path]:
+    """The first of the sources, {name: what finds or downloads its file}, that can be had: (name, file). Where it is not the
+    first, a warning says `instead`, in which %s is why. Raises UsageError where none can, with the reasons and the ways out."""
+    missing = {}
     for name, find in sources.items():
         try:
             path = find()
         except Unavailable as error:
-            reasons.append(f"{name} is not available ({error})")
+            missing[name] = error
             continue
-        if reasons:
-            log.warning("%s: %s takes its place", reasons[0], name)
+        for error in missing.values():
+            log.warning(instead, error)
         return name, path
-    raise UsageError(f"{'; '.join(reasons)}: {ways_out}")
+    raise UsageError(
+        f"{'; '.join(f'{name} is not available ({error})' for name, error in missing.items())}: {ways_out}"
+    )
 
 
 def from_url(filename: str, url: str, digest: str) -> Path:

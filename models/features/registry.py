@@ -80,7 +80,8 @@ def load_feature_net(
         "train.py --val_interval 0)"
     )
     chosen = files if name == "auto" else {name: files[name]}
-    found, path = pretrained.first_available(chosen, ways_out=ways_out)
+    instead = "the FID network is not available (%s); EfficientNet-Lite0 scores instead: fd, not fid"
+    found, path = pretrained.first_available(chosen, instead=instead, ways_out=ways_out)
     return _load_inception(path, device) if found == "inception" else _load_effnet_lite0(path, device)
 
 

