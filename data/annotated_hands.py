@@ -6,7 +6,7 @@ hand, pasted by the same code and filled with a background. Only skin tells the 
 brightened and made noisy together, as one photograph would be.
 
 Every random choice is drawn from (seed, k) before the hand is looked at, so that item k of equally long sets has the
-same background, decoy, motion, augmentation and noise.
+same background, decoy, placement, augmentation and noise.
 """
 
 from collections.abc import Sequence

@@ -140,6 +140,17 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
     assert len(contents(tmp_path)) == 1
 
 
+def test_domains_share_no_pose():
+    def angles(geometry):  # joints without place, size and side
+        joints = geometry.joints - geometry.joints[0]
+        flat = np.linalg.norm(joints[:, None] - joints[None], axis=-1)
+        return flat / flat[0, 9]
+
+    names = "male_noobject/seq01/cam01/01/{:08d}_color.png", "user01/color/image_{:05d}_color.png"
+    synthetic, real = ([angles(draw_geometry(name.format(i))[0]) for i in range(6)] for name in names)
+    assert min(np.abs(a - b).max() for a in synthetic for b in real) > 0.05
+
+
 def test_surface_nets_on_a_ball():
     grid = np.stack(np.meshgrid(*[np.arange(24.0)] * 3, indexing="ij"), -1)
     vertices, faces = surface_nets((np.linalg.norm(grid - 11.7, axis=-1) - 8).astype(np.float32))

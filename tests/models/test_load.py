@@ -15,7 +15,7 @@ from data.frames import find_frames
 from data.splits import make_split
 from models.load import load_translator
 from util.errors import UsageError
-from util.images import read_mask, read_rgb
+from util.images import read_mask, read_rgb, write_png
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,16 @@ def test_what_cannot_be_loaded_is_explained(run_folder, tmp_path):
         (other / "options.yaml").write_text(yaml.safe_dump(changed))
         with pytest.raises(UsageError, match="latest.pt does not fit the options.yaml beside it"):
             load_translator(other, device="cpu", epoch="latest")
+
+
+def test_whole_frames_of_a_folder_too(run_folder, run_main, tmp_path, translate):
+    image, mask = draw_hand(np.random.default_rng(3), size=120, background=(90, 20, 160))
+    write_png(tmp_path / "in" / "x.png", image)
+    write_png(tmp_path / "in" / "x_mask.png", mask)
+    tested(run_main, run_folder, tmp_path / "out", "--input", tmp_path / "in", "--background", "white")
+    (written,) = (tmp_path / "out" / "a").rglob("generated/x.png")
+    made = translate(image, mask)
+    assert np.array_equal(made[mask], read_rgb(written)[mask]) and np.array_equal(made[~mask], image[~mask])
 
 
 def test_runs_of_different_splits_are_compared_on_what_none_has_trained_on(run_folder, run_main, tmp_path, caplog):

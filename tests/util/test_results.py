@@ -10,7 +10,7 @@ import pytest
 from data.frames import DOMAINS, Frame
 from options.test_options import parse_test
 from util.drawing import fit, sheet, shortened, text_width
-from util.results.pages import as_text, comparison_table, gallery, html_page, scores_table, verdict
+from util.results.pages import as_text, comparison_table, gallery, html_page, scores_table, table, verdict
 from util.results.selection import INPUT_FILE, limited, open_folder, results_folder
 from util.results.write import in_path_order
 
@@ -77,6 +77,11 @@ def test_the_page_lists_every_image_and_needs_no_network():
     assert text.count('loading="lazy"') == 6 and 'src="a%20b/2.png"' in text and "<figcaption>2 é#</figcaption>" in text
     assert "msh4 &lt;test&gt;" in text and "better &amp; better" in text and "&lt;b&gt;" in text and "<b>" not in text
     assert "</script>" not in text and not re.search(r"https?://|@import|<link|<script", text)
+
+
+def test_pages_escape():
+    page = html_page("<T>", table(["a|b", "c"], [["1", "x | y"]]))
+    assert "<title>&lt;T&gt;</title>" in page and page.count("<td") == 2 and "x | y" in page
 
 
 def test_num_test_counts_each_split_and_all_is_not_cut():

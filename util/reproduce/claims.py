@@ -65,7 +65,7 @@ CLAIMS = [
     Tested("msH-GAN4 and msH-GAN6 have lower KID than GeoConGAN and both pixCycleGANs (Table I).",
            KID, list(product(PERCEPTUAL, BASELINES)), high=0),
     Tested("The number of residual blocks, 4 or 6, has no major relevance: it changes FID by less than the discriminator does "
-           "(section IV.C).", SHARE, BLOCKS, low=-1, high=1),
+           "(section IV.C).", SHARE, BLOCKS, low=-1, high=1, lacking="It takes all of {}."),
     Tested("Models with pixel discriminators make sharper hands than msH-GAN (section IV.C).",
            SHARPNESS, list(product(PIXEL, PERCEPTUAL)), low=0),
     Tested("msH-GAN4 makes sharper hands than msH-GAN6 (section IV.C).", SHARPNESS, BLOCKS[:1], low=0),
