@@ -227,7 +227,8 @@ class MeanColour:
 
     name, dim, metric, sha256, device = "mean", 3, "fd", "0" * 64, CPU
 
-    def __init__(self) -> None:
+    def __init__(self, batch_size: int = 32) -> None:
+        self.batch_size = batch_size
         self.seen: list[int] = []
 
     def __call__(self, images: Sequence[np.ndarray]) -> torch.Tensor:

@@ -5,6 +5,7 @@ An EfficientNet (Tan and Le 2019) with ReLU6 and without squeeze-and-excitation.
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # Stages of Lite0: kernel, stride of the first block, expansion, output channels, blocks.
 STAGES = (
@@ -17,16 +18,28 @@ STAGES = (
     (3, 1, 6, 320, 1),
 )
 
+# Convolutions, and the batch norm after each.
+FOLDED = {
+    "_conv_stem": "_bn0",
+    "_expand_conv": "_bn0",
+    "_depthwise_conv": "_bn1",
+    "_project_conv": "_bn2",
+    "_conv_head": "_bn1",
+}
+
 
 class SameConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow's "SAME": where the padding is odd, the extra row and column come last."""
 
     def forward(self, x: Tensor) -> Tensor:
-        padding = []
-        for size, kernel, stride in zip(reversed(x.shape[2:]), reversed(self.kernel_size), reversed(self.stride)):
-            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            padding += [total // 2, total - total // 2]
-        return super().forward(F.pad(x, padding))
+        total = [
+            max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            for size, kernel, stride in zip(x.shape[2:], self.kernel_size, self.stride)
+        ]
+        if any(each % 2 for each in total):
+            x = F.pad(x, (0, total[1] % 2, 0, total[0] % 2))
+        padding = [each // 2 for each in total]
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -50,8 +63,8 @@ class Block(nn.Module):
         self._bn2 = _norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
         y = self._bn2(self._project_conv(y))
         return x + y if self.skips else y
 
@@ -71,8 +84,16 @@ class EfficientNetLite0(nn.Module):
         self._conv_head = SameConv2d(channels, 1280, 1, bias=False)
         self._bn1 = _norm(1280)
 
+    def fold_norms(self) -> None:
+        """For inference: fold each batch norm into the convolution before it. On a CPU they cost as much as convolutions."""
+        for module in [self, *self._blocks]:
+            for conv, norm in FOLDED.items():
+                if hasattr(module, conv):
+                    setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+                    setattr(module, norm, nn.Identity())
+
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu6(self._bn0(self._conv_stem(x)))  # 224 -> 112
+        x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)  # 224 -> 112
         for block in self._blocks:
             x = block(x)  # 112 -> 56 -> 28 -> 14 -> 7
         return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))

@@ -47,6 +47,11 @@ class FeatureNet:
     def __post_init__(self) -> None:
         self.net.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
 
+    @property
+    def batch_size(self) -> int:
+        """Images to compute together: on a CPU few, as memory for a large batch's layers is allocated anew each time."""
+        return 4 if self.device.type == "cpu" else 32
+
     @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray]) -> Tensor:
         # Scores must not depend on the training's precision, so they are always computed in float32, without TF32.
@@ -110,6 +115,7 @@ def _load_effnet_lite0(path: Path, device: torch.device) -> FeatureNet:
     net = EfficientNetLite0()
     state = torch.load(path, map_location="cpu", weights_only=True)
     net.load_state_dict({key: value for key, value in state.items() if not key.startswith("_fc.")})  # no classifier
+    net.eval().fold_norms()
     return FeatureNet("effnet_lite0", "fd", 1280, prepare_effnet, net, EFFNET_LITE0[-1], device)
 
 

@@ -66,7 +66,7 @@ def both(weights, tmp_path_factory):
         tensors = [torch.from_numpy(image).permute(2, 0, 1)[None] for image in images]
         with torch.no_grad():
             theirs.append(torch.cat([extractor(image)[0] for image in tensors]).numpy())
-        ours.append(extract_features(sorted(folder.iterdir()), net, batch_size=8))
+        ours.append(extract_features(sorted(folder.iterdir()), net))
     return theirs, ours
 
 
@@ -134,6 +134,23 @@ def test_effnet_lite0_has_the_public_size_and_bounded_features(effnet):
     features = loaded(textures(3, 0))
     assert features.shape == (3, 1280) and loaded.dim == 1280 and loaded.metric == "fd"
     assert features.min() >= 0.0 and features.max() <= 6.0
+
+
+def test_folding_batch_norms_changes_no_feature():
+    torch.manual_seed(0)
+    net = efficientnet_lite.EfficientNetLite0().eval()
+    for norm in (module for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        for values in (norm.running_mean, norm.bias):
+            torch.nn.init.normal_(values, std=0.3)
+        for values in (norm.running_var, norm.weight):
+            torch.nn.init.uniform_(values, 0.5, 1.5)
+    with torch.inference_mode():
+        x = torch.randn(2, 3, 224, 224)
+        before = net(x)
+        net.fold_norms()
+        assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in net.modules())
+        torch.testing.assert_close(net(x), before, rtol=1e-3, atol=1e-4)
+    assert before.std() > 0.01
 
 
 def test_effnet_preparation_keeps_constant_images_and_ignores_size():

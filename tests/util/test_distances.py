@@ -193,9 +193,9 @@ def pictures(count, seed=0):
 
 
 def test_features_come_in_order_a_batch_at_a_time(tmp_path):
-    net, images = MeanColour(), pictures(7)
+    net, images = MeanColour(batch_size=3), pictures(7)
     write_png(tmp_path / "a.png", images[0])
-    features = extract_features((image for image in [tmp_path / "a.png", *images[1:]]), net, batch_size=3)
+    features = extract_features((image for image in [tmp_path / "a.png", *images[1:]]), net)
     np.testing.assert_allclose(features, [image.mean((0, 1)) for image in images], rtol=1e-6)
     assert net.seen == [3, 3, 1] and features.dtype == np.float32
     assert extract_features([], net).shape == (0, 3)

@@ -17,7 +17,6 @@ def parse_scores(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_feature_net_flags(add)
     add("kid_subset_size", integer(2), None, "images in a KID subset (default: a tenth of the smaller set)")
     add("kid_subsets", integer(1, 10**6), 100, "KID subsets drawn")
-    add("batch_size", integer(1, 65536), 32, "images computed together")
     add("device", ("auto", "cpu", "cuda"), "auto", "auto: CUDA if available")
     return parser.parse_args(argv)
 
@@ -35,8 +34,7 @@ def main(opt: argparse.Namespace | None = None) -> None:
         if not paths:
             raise UsageError(f"there are no images below {folder}")
     net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=resolve_device(opt.device))
-    how = {"batch_size": opt.batch_size, "progress": "features"}
-    real, generated = (extract_features(paths, net, **how) for paths in images.values())
+    real, generated = (extract_features(paths, net, progress="features") for paths in images.values())
     scores = score(real, generated, net, kid_subset_size=opt.kid_subset_size, kid_subsets=opt.kid_subsets)
     for name, value in scores.items():
         print(f"{name}: {value}")

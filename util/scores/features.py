@@ -15,7 +15,6 @@ from util.images import read_rgb
 from util.scores import distances
 from util.workers import progress as show_progress
 
-
 class FeatureCache(dict):
     """{SHA-256 of an image's pixels: its features, float32 (D,)}, of images that come again, in one file a network."""
 
@@ -39,8 +38,8 @@ class FeatureCache(dict):
 class Features:
     """The features of uint8 images (H, W, 3) of any sizes, added one at a time and computed in batches."""
 
-    def __init__(self, net: FeatureNet, known: FeatureCache | None = None, *, batch_size: int = 32) -> None:
-        self.net, self.batch_size = net, batch_size
+    def __init__(self, net: FeatureNet, known: FeatureCache | None = None) -> None:
+        self.net = net
         self._known = {} if known is None else known
         self._digests: list[bytes] = []  # of all images, in order
         self._waiting: dict[bytes, np.ndarray] = {}
@@ -51,7 +50,7 @@ class Features:
         self._digests.append(digest)
         if digest not in self._known:
             self._waiting[digest] = image
-        if len(self._waiting) == self.batch_size:
+        if len(self._waiting) == self.net.batch_size:
             self._compute()
 
     def _compute(self) -> None:
@@ -69,7 +68,6 @@ def extract_features(
     images: Iterable[np.ndarray | Path],
     net: FeatureNet,
     *,
-    batch_size: int = 32,
     cache_dir: Path | None = None,
     progress: str | None = None,
 ) -> np.ndarray:
@@ -78,7 +76,7 @@ def extract_features(
     cache_dir: a folder of FeatureCache. progress: the text of a progress bar. Raises ImageError.
     """
     cache = FeatureCache(cache_dir, net) if cache_dir else None
-    features = Features(net, cache, batch_size=batch_size)
+    features = Features(net, cache)
     for image in show_progress(images, desc=progress) if progress else images:
         features.add(read_rgb(image) if isinstance(image, Path) else image)
     rows = features.rows()
