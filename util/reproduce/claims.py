@@ -30,6 +30,7 @@ HOLDS, FAILS, OPEN, UNTESTED = "holds here", "does not hold here", "undecided he
 LITTLE = 2.0  # points of accuracy: more than that is not "similar performance"
 BLIND = "The classifier does not tell real from synthetic hands itself."
 MASKED = "Not measured of {}: their masks keep every gap, and with extend_colors what they paint beside the hand is not trained."
+SHADELESS = "Not measured of {}: it takes depth maps beside the synthetic images."
 
 PERCEPTUAL = [name for name, entry in MODELS.items() if entry.netD == "perceptual"]
 PIXEL = [name for name, entry in MODELS.items() if entry.netD == "pixel"]
@@ -38,7 +39,8 @@ BLOCKS = [("mshgan4", "mshgan6"), ("pixcyclegan4", "pixcyclegan6")]  # 4 and 6 b
 KINDS_OF_D = [("mshgan4", "pixcyclegan4"), ("mshgan6", "pixcyclegan6")]  # two discriminators with the same blocks
 
 FD, KID, SHARE = "Fréchet distance", "KID", "Fréchet distance over the discriminators' difference"
-SHARPNESS, COLOUR, GAPS = "finest texture (log2)", "distance from the model's mean colour", "share of gaps filled"
+SHARPNESS, COLOUR = "finest texture (log2)", "distance from the model's mean colour"
+GAPS, SHADING = "share of gaps filled", "share of shadows' edges still shown"
 CALLS2, CALLS3 = "hands called real or synthetic, %", "hands called real or synthetic by the classifier of three, %"
 TELLS = [("real as real", "real as synthetic"), ("synthetic as synthetic", "synthetic as real")]
 SETS = {"syn_rea": "trained on real", "syn_gen": "trained on generated", "syn_half": "trained on both"}
@@ -74,6 +76,8 @@ CLAIMS = [
     Tested("Pixel discriminators keep the gaps between fingers, which GeoConGAN and msH-GAN6 fill (section IV.C).",
            GAPS, list(product(PIXEL, ("geocongan", "mshgan6"))), high=0, lacking=MASKED),
     Tested("msH-GAN4 fills fewer of these gaps than msH-GAN6 (section IV.C).", GAPS, BLOCKS[:1], high=0, lacking=MASKED),
+    Tested("A perceptual discriminator takes away more of the shading discontinuities than a pixel discriminator (section III, "
+           "Fig. 3).", SHADING, list(product(PERCEPTUAL, PIXEL)), high=0, lacking=SHADELESS),
     Tested("Most generated hands are classified as real by a classifier that never saw one (Table II, section IV.D).",
            CALLS2, [("generated as real", "generated as synthetic")], low=0, guard=TELLS),
     Tested("Training on real and generated hands together tells synthetic from generated hands better than on either "
@@ -139,7 +143,7 @@ def judge_all(sides: Mapping[str, Mapping[str, np.ndarray]], real: np.ndarray | 
             blocks = difference(FD, a, b)
             return Difference(blocks.estimate / least, blocks.draws / least)
         compare = {FD: partial(frechet_difference, real), KID: partial(kernel_difference, real)}
-        compare |= dict.fromkeys((SHARPNESS, COLOUR, GAPS), mean_difference)
+        compare |= dict.fromkeys((SHARPNESS, COLOUR, GAPS, SHADING), mean_difference)
         return compare.get(measure, share_difference)(sides[measure][a], sides[measure][b])
 
     return [judge(each, sides.get(each.measure, ()), partial(difference, each.measure)) for each in CLAIMS]
@@ -189,16 +193,18 @@ def of_models(opt: Namespace, models: Sequence[str]) -> tuple[dict[str, dict[str
     features = {m: read([test_folder(opt, m) / "generated" / name for name in names], progress=m) for m in models}
     features["untranslated"] = read([first / "synthetic" / name for name in names], progress="untranslated")
     four = {name for pair in BLOCKS for name in pair} <= set(models)
-    sides = {FD: features, KID: features, SHARE: features if four else {}, SHARPNESS: {}, COLOUR: {}, GAPS: {}}
+    sides = {FD: features, KID: features, SHARE: features if four else {}}
+    sides |= {measure: {} for measure in (SHARPNESS, COLOUR, GAPS, SHADING)}
     for model in models:
         folder = test_folder(opt, model)
         scale = read_json(folder / "metrics.json")["hand_scale"]
         values = np.array([texture_and_colour(folder, name, scale) for name in names])
         sides[SHARPNESS][model] = np.log2(np.maximum(values[:, 0], 1e-3))
         sides[COLOUR][model] = colour_scatter(values[:, 1:])
-        filled = {Path(row["file"]): row.get("gaps_filled") or np.nan for row in csv_rows(folder / "hand_metrics.csv")}
-        if filled and not load_options(opt.checkpoints_dir / model)["extend_colors"]:
-            sides[GAPS][model] = np.array([float(filled[name]) for name in names])
+        hands = {Path(row["file"]): row for row in csv_rows(folder / "hand_metrics.csv")}
+        trained_beside = not load_options(opt.checkpoints_dir / model)["extend_colors"]
+        for measure, key in ((SHADING, "shading_kept"), *[(GAPS, "gaps_filled")] * trained_beside) if hands else ():
+            sides[measure][model] = np.array([float(hands[name].get(key) or np.nan) for name in names])
     known = {
         measure: {m: each for m, each in side.items() if np.isfinite(each).any()} for measure, side in sides.items()
     }
