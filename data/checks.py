@@ -80,14 +80,14 @@ def check_masks(frames: Domains, *, masked: bool = True) -> Domains:
             "the real images have the key colour of renders (14, 255, 14), and the synthetic ones have not: are the two folders "
             "swapped (A is synthetic, B real)?"
         )
-    bare = [domain for domain, counts in origins.items() if set(+counts) <= {WHOLE}]
-    if len(bare) == 1 < len(origins):
+    maskless = [domain for domain, counts in origins.items() if set(+counts) <= {WHOLE}]
+    if len(maskless) == 1 < len(origins):
         if masked:
-            raise UsageError(_one_sided(bare[0], checked, origins))
-        log.info("the %s images have no masks: all images are taken whole, as --no-mask asks", bare[0])
+            raise UsageError(_one_sided(maskless[0], checked, origins))
+        log.info("the %s images have no masks: all images are taken whole, as --no-mask asks", maskless[0])
         whole = {"mask": None, "mask_origin": WHOLE, "raw": False}
         return {domain: [replace(frame, **whole) for frame in part] for domain, part in checked.items()}
-    if bare:
+    if maskless:
         log.info("no image has a mask: images are taken whole")
     else:
         for domain, counts in origins.items():

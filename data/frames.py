@@ -158,8 +158,8 @@ def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
     """RealHands' photographs that have a mask; those of a user with refined masks, a refined one."""
     masks = MaskFolders(root, reading.masks)
     found = [_frame(image, masks, reading, user) for user, _, image in photographs(root)]
-    raw = {f"{name}/" for name in RAW_FOLDERS}
-    frames = [replace(frame, raw=frame.mask_origin in raw) for frame in found if frame.mask]
+    of_raw = {f"{name}/" for name in RAW_FOLDERS}
+    frames = [replace(frame, raw=frame.mask_origin in of_raw) for frame in found if frame.mask]
     skipped = len(found) - len(frames)
     if skipped and not frames:
         raise UsageError(
@@ -169,8 +169,8 @@ def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
         )
     if skipped:
         log.info("RealHands: %d photographs skipped (dropped by preprocess_masks.py, or without a mask)", skipped)
-    if raw := sum(frame.raw for frame in frames):
-        log.info("RealHands: %d raw masks are cleaned as they are read; preprocess_masks.py does it once", raw)
+    if count := sum(frame.raw for frame in frames):
+        log.info("RealHands: %d raw masks are cleaned as they are read; preprocess_masks.py does it once", count)
     return frames
 
 

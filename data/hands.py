@@ -14,7 +14,7 @@ from util.images import ImageError, Picture, read_picture, to_bytes
 
 MIN_SIDE = 16  # pixels: less cannot go through a generator
 MIN_KEYED = 0.01  # of an image's pixels must have the key colour for it to be a background
-# Raw masks are cleaned as by preprocess_masks.py, but no frame is dropped.
+# Raw masks are cleaned as by preprocess_masks.py without its limits and its chroma key; one that is empty or full is refused.
 _CLEANING = RefineOptions(min_area=0.0, max_area=1.0, max_contours=10**6)
 
 

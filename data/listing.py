@@ -107,7 +107,7 @@ class MaskFolders:
     def __init__(self, root: Path, explicit: Path | None = None, *, refined: bool = True) -> None:
         self.root, self.explicit, self.refined = root, explicit, refined
         self._index = cache(lambda folder: _by_name(folder, images_below(folder)) if folder.is_dir() else {})
-        self._beside, self.siblings = cache(_masks_beside), cache(self._find_siblings)
+        self._beside, self._siblings = cache(_masks_beside), cache(self.siblings)
 
     def find(self, image: Path) -> MaskFile | None:
         """The mask file of an image below the root, by steps 1 to 3 of the rule; None where there is none."""
@@ -116,7 +116,7 @@ class MaskFolders:
         mask = _first(self._beside(image.parent), names_of_mask(image.name, beside=True))
         if mask and mask != image:
             return MaskFile(mask, "<name>_mask files beside them")
-        for start, folder in self.siblings(image.parent):
+        for start, folder in self._siblings(image.parent):
             if mask := _first(self._index(folder), names_of_mask(image.relative_to(start).as_posix())):
                 return MaskFile(mask, f"{folder.name}/")
         return None
@@ -136,7 +136,7 @@ class MaskFolders:
             name not in ("", each.name) and each.with_name(name).is_dir() for each, name in names.items()
         )
 
-    def _find_siblings(self, parent: Path) -> list[tuple[Path, Path]]:
+    def siblings(self, parent: Path) -> list[tuple[Path, Path]]:
         """(folder, its folder of masks) for an image's own folder and each one above it up to the root."""
         places = []
         for folder in filter(lambda each: each.name, self._up(parent)):

@@ -86,18 +86,15 @@ def draw_room(size: int, rng: np.random.Generator) -> np.ndarray:
     """
     canvas = np.empty((size, size, 3), np.uint8)
     vanishing = rng.uniform([0.2, 0.25], [0.8, 0.6]) * size
-    near = (
-        vanishing + (size * np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) - vanishing) * 1.4
-    )  # beyond the picture's border
+    # Corners: the nearest lie beyond the picture's border.
+    near = vanishing + (size * np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) - vanishing) * 1.4
     back, wall = vanishing + (near - vanishing) * rng.uniform(0.3, 0.75), _colour(rng)
     canvas[:] = wall
-    for i, colour in enumerate(
-        (1.2 * _colour(rng), 0.85 * wall, _colour(rng), 0.7 * wall)
-    ):  # ceiling, side, floor, side
+    # Ceiling, side, floor, side.
+    for i, colour in enumerate((1.2 * _colour(rng), 0.85 * wall, _colour(rng), 0.7 * wall)):
         _fill(canvas, [near[i], near[i - 3], back[i - 3], back[i]], colour)
-    for length in np.sort(rng.uniform(0.03, 0.8, rng.integers(3, 25)) ** 1.5)[
-        ::-1
-    ]:  # furniture, pictures, bowls, cables
+    # Furniture, pictures, bowls, cables.
+    for length in np.sort(rng.uniform(0.03, 0.8, rng.integers(3, 25)) ** 1.5)[::-1]:
         shape = length * size * rng.choice([(1, 0.6), (0.5, 1), (1.5, 0.04)])
         thing = rng.uniform(0, size, 2), shape, rng.choice([0, rng.uniform(0, 180)])
         if rng.random() < 0.2:

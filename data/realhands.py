@@ -16,8 +16,7 @@ from data import masks
 from data.listing import COLOUR_FOLDER, REFINED_FOLDER, REFINED_MASKS, MaskFolders, images_below, normal
 from data.mask_values import read_levels
 from data.masks import KEPT, RefineOptions, Verdict, refine_mask
-from util.drawing import draw_outline, evenly, sheet
-from util.drawing import fit as fit_picture
+from util.drawing import draw_outline, evenly, fit_picture, sheet
 from util.errors import UsageError
 from util.files import LOCK_FILE, csv_text, locked, printable, read_json, strict, write_bytes, write_json
 from util.images import ImageError, Picture, read_mask, read_picture, write_png

@@ -58,7 +58,7 @@ MODELS = {
 }
 
 SEGMENTERS = ("silnet",)  # networks that separate the hand from its background
-GENERATOR = {"StoR": "G_r", "RtoS": "G_s"}  # the generator of each direction
+DIRECTIONS = {"StoR": "G_r", "RtoS": "G_s"}  # the generator of each direction
 
 PATCH_SIZE = 16  # pixels: the side of a patch of the Vision Transformers
 # Width of a token, number of blocks, attention heads a block.

@@ -1,6 +1,6 @@
-"""What training adds to the paper, as pure functions, which models/hgan.py calls where they act. With --paper, all is off.
+"""What the training step adds to the paper, as pure functions, which models/hgan.py calls. With --paper, all is off.
 
-Why each is there say the options in models/config.py. Figures are measured on photographs of hands, with mshgan4 at batch 1.
+The options in models/config.py give the reason for each. Figures are measured on photographs of hands, with mshgan4 at batch 1.
 """
 
 import torch

@@ -15,7 +15,7 @@ from models.features.vgg16 import VGG16Features
 from models.image_pool import ImagePool, finite_or_white
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, mean_of_maps
 from models.networks.jointnet import load_jointnet
-from models.networks.layers import at_least_float32, init_weights
+from models.networks.layers import init_weights
 from models.optimization import create_adam, linear_decay, load_optimizer, load_scaler, step_if_finite
 from util import distributed
 from util.checkpoint_file import check_config
@@ -135,7 +135,7 @@ class HGAN:
             net.train()  # `generate` may have set eval mode
         lr = self.objective.lr
         decay = linear_decay(self.steps, self.total_steps) if self.objective.lr_decay == "linear" else 1.0
-        # Where a run that had come to an end goes on to a greater length, the rate rises steadily to what is planned.
+        # Where it is greater than before, as a run goes on to a greater length or at a greater --lr, it rises steadily.
         self.learning_rate = min(lr * decay, self.learning_rate + lr / RISE_STEPS)
         for optimizer in (self.optimizer_G, self.optimizer_D):
             for group in optimizer.param_groups:
@@ -160,8 +160,9 @@ class HGAN:
         overlap = mask_s * mask_r > 0.5 if goal.common_mask else None
         same_s, same_r = ([(s, mask_s)], [(r, mask_r)]) if goal.lambda_identity else ([], [])
 
-        # Generators. With masks, fakes are composited; cycles and identities are not. The discriminators are frozen, and called
-        # without the wrappers of distribute(), which would wait for their gradients.
+        # Generators. The discriminators and the other generator see composited fakes; `_l1` says what cycles and identities
+        # compare. The discriminators are frozen, and called without the wrappers of distribute(), which would wait for their
+        # gradients.
         for net in (self.D_r, self.D_s):
             net.requires_grad_(False)
         with self.amp.autocast(self.device):
@@ -187,7 +188,7 @@ class HGAN:
         if goal.lambda_geo:
             terms["G_geo"] = goal.lambda_geo, 2 * geometric_loss(silhouettes, torch.cat([mask_s, mask_r]))
         if goal.lambda_joints:
-            pose, painted_pose = self.jointnet(torch.cat([s, at_least_float32(fake_r)])).chunk(2)
+            pose, painted_pose = self.jointnet(torch.cat([s, fake_r])).chunk(2)
             terms["G_joints"] = goal.lambda_joints, departures.joint_loss(painted_pose, pose.detach())
         skipped_G = self._update(self.optimizer_G, sum(weight * loss for weight, loss in terms.values()))
 

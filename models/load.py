@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from data.hands import MIN_SIDE, Hand, key_or_whole, whiten
-from models import GENERATOR, SEGMENTERS
+from models import DIRECTIONS, SEGMENTERS
 from models.config import network_config
 from models.hgan import HGAN, create_generator
 from models.networks.silnet import SilNet
@@ -47,15 +47,15 @@ class Translator:
             config = network_config(options)
             check_config(content["model"]["config"], asdict(config))
             net = create_generator(config)
-            net.load_state_dict(content["model"]["networks"][GENERATOR[direction]])
+            net.load_state_dict(content["model"]["networks"][DIRECTIONS[direction]])
             self.net, self.step = net.to(device).eval().requires_grad_(False), int(content["step"])
-            self.hands()  # reads the other options
+            self.for_hands()  # reads the other options
         except MISFITS as error:
             raise UsageError(
                 f"{self.checkpoint} does not fit the options.yaml beside it ({first_lines(error)})"
             ) from error
 
-    def hands(self, *, crop_to_hand: bool | None = None) -> HandTranslator:
+    def for_hands(self, *, crop_to_hand: bool | None = None) -> HandTranslator:
         """The generator as test.py uses it. crop_to_hand: see HandTranslator; None: the run's own setting."""
         crop = self.options.crop_to_hand if crop_to_hand is None else crop_to_hand
         return hand_translator(self.net, self.options, amp=self.amp, device=self.device, crop_to_hand=crop)
@@ -74,7 +74,7 @@ class Translator:
             masks = [None] * len(rgb) if mask is None else mask
             return [self(image, each) for image, each in zip(rgb, masks, strict=True)]
         hand = hand_of_arrays(rgb, mask)
-        (image,) = self.hands().images([Hand(whiten(hand.image, hand.mask), hand.mask)])
+        (image,) = self.for_hands().images([Hand(whiten(hand.image, hand.mask), hand.mask)])
         return composite_hand(image, hand) if self.options.mask else image
 
 
@@ -105,8 +105,8 @@ def load_translator(
     "auto" (CUDA if available), "cpu" or "cuda". direction: "StoR" (synthetic to real) or "RtoS". Raises UsageError if the
     run, the epoch or the device does not exist, and ValueError for another direction.
     """
-    if direction not in GENERATOR:
-        raise ValueError(f"direction must be one of {', '.join(GENERATOR)}; got {direction!r}")
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}; got {direction!r}")
     machine = resolve_device(device)
     path = user_path(run_folder)
     return Translator(

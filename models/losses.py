@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.networks.layers import at_least_float32
-
 
 def lsgan_discriminator_loss(real_maps: list[Tensor], fake_maps: list[Tensor]) -> Tensor:
     """Eq. 1, discriminator: sum over scales of 1/2 E[(D(real) - 1)^2] + 1/2 E[D(fake)^2]."""
@@ -25,7 +23,7 @@ def l1_loss(output: Tensor, target: Tensor) -> Tensor:
 def geometric_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """GeoConGAN's geometrically consistent loss: binary cross-entropy between SilNet's logits of a translated image
     and its source's mask in {0, 1}, both (N, 1, H, W)."""
-    return F.binary_cross_entropy_with_logits(at_least_float32(logits), mask)
+    return F.binary_cross_entropy_with_logits(logits, mask)
 
 
 def sum_of_means(maps: list[Tensor], *, minus: float) -> Tensor:

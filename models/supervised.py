@@ -1,4 +1,4 @@
-"""Networks that learn from labels: SilNet (masks), the Vision Transformer (classes), the downstream U-Net (TASKS)."""
+"""Networks that learn from labels: SilNet (masks), the Vision Transformer (classes), JointNet and the downstream nets (TASKS)."""
 
 import torch
 import torch.nn.functional as F

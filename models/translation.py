@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from data.hands import Hand
 from data.samples import HandRegions, Region, readable, same_sized_batches, stack
-from models import GENERATOR
+from models import DIRECTIONS
 from models.hgan import HGAN, generate
 from util.images import to_uint8
 from util.runtime import Amp
@@ -125,7 +125,7 @@ def hand_translator(
 
 def translator_of(model: HGAN, *, direction: str = "StoR", crop_to_hand: bool) -> HandTranslator:
     """A HandTranslator of a generator in training."""
-    net = model.networks[GENERATOR[direction]]
+    net = model.networks[DIRECTIONS[direction]]
     return hand_translator(net, model.objective, amp=model.amp, device=model.device, crop_to_hand=crop_to_hand)
 
 

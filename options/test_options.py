@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.frames import check_roots
-from models import GENERATOR, SEGMENTERS
+from models import DIRECTIONS, SEGMENTERS
 from options.parsing import Parser, apply_defaults, existing_path, integer, number, refuse, run_name
 from options.shared import BASIC, add_data_flags, add_feature_net_flags, add_machine_flags
 from util.files import user_path
@@ -44,7 +44,7 @@ def test_parser() -> Parser:
     what("phase", ("train", "val", "test", "all"), "test", "split", **BASIC)
     most = "most images a domain of a split (default: 2000; with --phase all, no limit)"
     what("num_test", integer(1), None, most, **BASIC)
-    what("direction", tuple(GENERATOR), "StoR", "synthetic to real, or back", **BASIC)
+    what("direction", tuple(DIRECTIONS), "StoR", "synthetic to real, or back", **BASIC)
     files = "translate images, or all below folders, instead of a split"
     what("input", existing_path, None, files, nargs="+", metavar="PATH", **BASIC)
     what("annotations", bool, False, "link the annotation files beside each source beside its translation", **BASIC)

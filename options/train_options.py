@@ -16,7 +16,7 @@ from typing import Any
 from data import DEMO_ROOT
 from data.frames import check_roots
 from models import MODELS, SEGMENTERS, VGG_SOURCES
-from models.config import SAME, Option, network_config, objective, options_of
+from models.config import SAME, Option, options_of
 from options.parsing import (
     Parser,
     Switch,
@@ -31,8 +31,6 @@ from options.parsing import (
 from options.shared import BASIC, LATER, TRANSLATORS, add_data_flags, add_feature_net_flags, add_machine_flags
 from util.files import user_path
 from util.run import OPTIONS_FILE, find_checkpoint, open_run, plain_options, read_mapping
-
-__all__ = ["network_config", "objective", "parse_train", "train_parser", "without_masks"]
 
 OPTIONS = options_of()
 PARTS = tuple(name for name, option in OPTIONS.items() if option.part)

@@ -42,7 +42,7 @@ def shortened(text: str, width: int, size: float = SIZE) -> str:
     return next((cut for cut in cuts if text_width(cut, size) <= width), "...")
 
 
-def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def fit_picture(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """The image scaled to fit a white (height, width) picture, centred. An image that fits exactly keeps its pixels."""
     scale = min(height / image.shape[0], width / image.shape[1])
     if scale != 1:
@@ -83,7 +83,7 @@ def sheet(
             draw_text(canvas, labels[i], (GAP, y + height / 2), middle=False)
         for j, image in enumerate(row):
             x = margin + GAP + j * (width + GAP)
-            canvas[y : y + height, x : x + width] = fit(image, height, width)
+            canvas[y : y + height, x : x + width] = fit_picture(image, height, width)
             if columns and i == 0:
                 draw_text(canvas, shortened(columns[j], width), (x + width / 2, top - GAP - LINE / 2))
             for line, text in enumerate(captions[i][j].split("\n") if captions else ()):

@@ -60,6 +60,7 @@ _as_on_gpus = False  # whether networks on a CPU call the operators that they ca
 
 
 def _plain(x: Tensor) -> bool:
+    """Whether to call PyTorch's own operators."""
     return x.device.type != "cpu" or torch.compiler.is_compiling() or _as_on_gpus
 
 

@@ -13,10 +13,11 @@ from helpers import as_on_gpus, build, make_batch
 from torch import Tensor, nn
 
 from models import DISCRIMINATORS, GENERATORS, MODELS
+from models.config import network_config
 from models.hgan import create_discriminator, create_generator
 from models.losses import lsgan_generator_loss
 from models.networks.layers import INITS, DoubleSize, init_weights, reflect_pad
-from options.train_options import network_config, parse_train
+from options.train_options import parse_train
 
 NORMS = {
     "instance": lambda channels: [nn.InstanceNorm2d(channels)],

@@ -9,7 +9,7 @@ import pytest
 
 from data.frames import DOMAINS, Frame
 from options.test_options import parse_test
-from util.drawing import fit, sheet, shortened, text_width
+from util.drawing import fit_picture, sheet, shortened, text_width
 from util.results.pages import as_text, comparison_table, gallery, html_page, scores_table, table, verdict
 from util.results.selection import INPUT_FILE, limited, open_folder, results_folder
 from util.results.write import in_path_order
@@ -162,7 +162,7 @@ def test_a_sheet_keeps_the_pixels_of_pictures_that_fit_and_its_labels_their_plac
     labelled = sheet([[black, grey]], side=150, **texts)
     assert (labelled == 99).all(-1).sum() >= 100 * 150 and all(np.greater(labelled.shape, plain.shape)[:2])
     assert sheet([[black] * 4] * 2).shape[1] <= 1280
-    assert fit(grey, 60, 60).shape == (60, 60, 3)
+    assert fit_picture(grey, 60, 60).shape == (60, 60, 3)
 
 
 @pytest.mark.parametrize("text", ["short", "a very long name that does not fit at all_color", "caf\udce9" * 9])

@@ -227,7 +227,7 @@ def translate_regions(
         )
         return each, pictures, [metrics.measure(view) for view in views]
 
-    hands = model.hands(crop_to_hand=opt.crop_to_hand)
+    hands = model.for_hands(crop_to_hand=opt.crop_to_hand)
     translations = hands.stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     tasks = ((each, shapes(segment, each, model.device)) for each in translations)
     done = in_threads(finish, tasks, count=opt.num_workers)

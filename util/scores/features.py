@@ -15,6 +15,7 @@ from util.images import read_rgb
 from util.scores import distances
 from util.workers import progress as show_progress
 
+
 class FeatureCache(dict):
     """{SHA-256 of an image's pixels: its features, float32 (D,)}, of images that come again, in one file a network."""
 

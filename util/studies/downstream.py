@@ -21,7 +21,7 @@ from data.pasting import open_backgrounds
 from data.samples import HandRegions, Region, readable
 from models.load import Translator
 from models.supervised import DownstreamNet
-from util.drawing import draw_outline, evenly, fit, sheet
+from util.drawing import draw_outline, evenly, fit_picture, sheet
 from util.errors import UsageError
 from util.files import write_bytes, write_json
 from util.images import to_uint8, write_png
@@ -139,10 +139,10 @@ def training_hands(
     """Equally many hands of each set, ready to be pasted; translated hands are those of the synthetic set, and "both" is both."""
     count = min(opt.downstream_images, *(len(part) for part in frames.values()))
     chosen = {domain: random.Random(f"{TEST_SEED}-{domain}").sample(part, count) for domain, part in frames.items()}
-    check_masks(chosen["synthetic"], "synthetic")
+    refuse_without_masks(chosen["synthetic"], "synthetic")
     real = real_hands(opt, chosen["real"], find_joints["real"])
     regions = HandRegions(chosen["synthetic"])
-    translations = model.hands().stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
+    translations = model.for_hands().stream(regions, batch_size=opt.batch_size, num_workers=opt.num_workers)
     synthetic, translated = [], []
     for each in progress(translations, total=count, desc="translating"):
         frame = regions.frames[each.index]
@@ -156,7 +156,7 @@ def training_hands(
 
 def real_hands(opt: Namespace, frames: Sequence[Frame], find_joints: FindJoints) -> list[AnnotatedHand]:
     """Real hands, ready to be pasted; those whose joints are needed and not found are left out."""
-    check_masks(frames, "real")
+    refuse_without_masks(frames, "real")
     hands = []
     for index, region in readable(HandRegions(list(frames)), num_workers=opt.num_workers):
         joints = find_joints(frames[index], region)
@@ -166,7 +166,7 @@ def real_hands(opt: Namespace, frames: Sequence[Frame], find_joints: FindJoints)
     return hands
 
 
-def check_masks(frames: Sequence[Frame], domain: str) -> None:
+def refuse_without_masks(frames: Sequence[Frame], domain: str) -> None:
     if bare := sum(frame.mask_origin == WHOLE for frame in frames):
         raise UsageError(
             f"--downstream pastes hands on backgrounds by their masks, and {bare} of {len(frames)} {domain} images "
@@ -259,14 +259,14 @@ def sample_sheet(task: str, dataset: AnnotatedHands, predicted: dict[str, np.nda
         image = to_uint8(item["image"])
         truth = item["mask"][0].numpy() > 0.5 if task == "segmentation" else item["joints"].numpy()
         drawn = [draw(image, truth, item["seen"].numpy()), *(draw(image, predicted[part][k]) for part in SETS)]
-        rows.append([fit(image, SHOWN, SHOWN), *drawn])
+        rows.append([fit_picture(image, SHOWN, SHOWN), *drawn])
     return sheet(rows, columns=["image", "truth", *SETS.values()])
 
 
 def draw(image: np.ndarray, labels: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
     """The picture, enlarged and paled, with labels on it: the outline of a mask, bool (S, S), or the bones between joints
     (21, 2), in its pixels; seen: the joints that are drawn (None: all)."""
-    pale = (fit(image, SHOWN, SHOWN) * 0.6 + 255 * 0.4).astype(np.uint8)
+    pale = (fit_picture(image, SHOWN, SHOWN) * 0.6 + 255 * 0.4).astype(np.uint8)
     if labels.dtype != bool:
         return draw_skeleton(pale, labels * (SHOWN / len(image)), seen)
     draw_outline(pale, labels, OUTLINE)

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Trainable(Protocol):
-    """What the loop trains: H-GAN, SilNet, the classifier.
+    """What the loop trains: HGAN, or one of models.supervised.
 
     PER_RANK, if there is one, names the parts of state_dict() that differ between the processes of a run. inference_state()
     is what best.pt holds.
