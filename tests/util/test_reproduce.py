@@ -131,6 +131,9 @@ def test_seeds_stand_beside_each_other_and_a_claim_holds_only_with_all():
     rows = by_seed(seeds, "Table I").splitlines()[-3:]
     assert rows == ["| FD | seed 0 | 50.0 |", "| FD | seed 3 | 51.5 |", "|  | spread | 1.50 |"]
     assert f"| one | **{HOLDS}** | FD<br>a - b: 50.0 (49.0 to 51.0) |" in claims_table(seeds[:1])
+    assert f"| one | **{HOLDS}**<br>seed 0: {HOLDS}<br>seed 3: {UNTESTED} |" in claims_table(
+        [seeds[0], seed(3, UNTESTED, 51.5)]
+    )
     assert by_seed(seeds[:1], "Table I") == ""
 
 

@@ -39,7 +39,7 @@ CAPTIONS = {
 VERDICTS = (
     "In brackets: the 95 % interval over test images. It does not cover what another seed would give. A claim holds if all of its "
     "intervals lie on its side. It does not hold if one of them lies on the other side at a level corrected for their "
-    "number. Otherwise it is undecided. Where seeds disagree it is undecided, too. Each seed has its own split."
+    "number. Otherwise it is undecided. Where the seeds that test it disagree it is undecided, too. Each seed has its own split."
 )
 TABLE1 = {  # what is compared over seeds: {label: entry of metrics.json}, {} is FID or FD
     "{}": "{}", "closed": "closed", "{} inside the hand": "{}_patch", "closed inside": "closed_patch", "KID": "kid_mean",
@@ -47,10 +47,11 @@ TABLE1 = {  # what is compared over seeds: {label: entry of metrics.json}, {} is
 }  # fmt: skip
 TRAINED = ["seed", "run", "steps", "time of its steps", "crops", "images syn / real", "VGG16", "device", "settings"]
 STRUCTURE = (
-    "Structure kept: the share of the source's inner edges that the translation still shows. Shading kept, where there is depth: the "
-    "same share of its other strong edges, shadows above all, which the paper wants gone (Fig. 3). Shape IoU, boundary F and gaps: by SilNet's "
-    "silhouette of the output before the mask is applied. Only for geocongan, which has no masks, do they tell whether the shape "
-    "is kept; the others are not trained beside the hand, unless with `--paper`."
+    "Structure kept: the share of the source's inner edges that the translation still shows; where there is depth, of its edges "
+    "of depth. Shading kept, where there is depth: the same share of its other strong edges, shadows above all, which the paper "
+    "wants gone (Fig. 3). Shape IoU, boundary F and gaps: by SilNet's silhouette of the output before the mask is applied. Only for "
+    "geocongan, which has no masks, do they tell whether the shape is kept; the others are not trained beside the hand, unless with "
+    "`--paper`."
 )
 
 
@@ -118,14 +119,15 @@ def summarize(opt: Namespace, rows: Mapping[str, Mapping]) -> dict[str, Any]:
 
 
 def claims_table(seeds: Sequence[Mapping]) -> str:
-    """The claims with their verdicts, and what each seed measured. A verdict on which the seeds do not agree is undecided."""
+    """The claims with their verdicts, and what each seed measured. Where the seeds that test a claim disagree, it is undecided."""
     lines, unknown = [], Claim("", "", UNTESTED, {}, "Not a claim of another version of this program.")._asdict()
     for paper in seeds[0]["claims"]:
         found = {each["seed"]: each["claims"].get(paper, unknown) for each in seeds}
-        verdicts = {claim["verdict"] for claim in found.values()}
-        said = [f"**{verdicts.pop()}**"]
-        if verdicts:
-            said = [f"**{OPEN}**", *(f"seed {seed}: {claim['verdict']}" for seed, claim in found.items())]
+        of_seeds = {claim["verdict"] for claim in found.values()}
+        tested = of_seeds - {UNTESTED} or of_seeds
+        said = [f"**{tested.pop() if len(tested) == 1 else OPEN}**"]
+        if len(of_seeds) > 1:
+            said += [f"seed {seed}: {claim['verdict']}" for seed, claim in found.items()]
         measured = [claim["measure"] for claim in found.values() if claim["measured"]][:1]
         for what in dict.fromkeys(what for claim in found.values() for what in claim["measured"]):
             figures = (claim["measured"].get(what) for claim in found.values())
