@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -39,14 +38,9 @@ def collate(samples: list[dict]) -> dict:
     return {key: torch.stack(values) if isinstance(values[0], Tensor) else values for key, values in lists.items()}
 
 
-def ordered_items(dataset: Dataset, *, num_workers: int) -> Iterator[Any]:
-    """The dataset's items, once, in order, read by threads."""
-    return in_threads(dataset.__getitem__, range(len(dataset)), count=num_workers)
-
-
 def ordered_batches(dataset: Dataset, batch_size: int, *, num_workers: int) -> Iterator[dict]:
     """The whole dataset, once, in order, read by threads."""
-    samples = ordered_items(dataset, num_workers=num_workers)
+    samples = in_threads(dataset.__getitem__, range(len(dataset)), count=num_workers)
     while batch := list(islice(samples, batch_size)):
         yield collate(batch)
 

@@ -16,10 +16,9 @@ from torch.utils.data import Dataset
 from data.crops import Box, centred_box, cut, random_hand_crop, window
 from data.frames import DOMAINS, Domains, Frame
 from data.hands import Hand, read_hand, read_source
-from data.loader import ordered_items
-from data.masks import SYNTHETIC_KEY
 from util.files import write_bytes
 from util.images import ImageError, mask_to_tensor, of_disk, to_tensor
+from util.workers import in_threads
 
 log = logging.getLogger(__name__)
 
@@ -66,14 +65,11 @@ class UnpairedHands(Dataset):
             sample[f"{domain}_path"] = str(frame.image)
         return sample
 
-    def _frame(self, domain: str, place: int) -> Frame:
-        frames = self.frames[domain]
-        return frames[shuffled_index(place, len(frames), (self.seed, DOMAINS.index(domain)))]
-
     def _draw(self, domain: str, k: int, skipped: dict[str, str]) -> tuple[Frame, Hand]:
         """The first frame from place k of the shuffle on that can be read."""
-        for attempt in range(min(len(self.frames[domain]), MAX_TRIES)):
-            frame = self._frame(domain, k + attempt)
+        frames = self.frames[domain]
+        for attempt in range(min(len(frames), MAX_TRIES)):
+            frame = frames[shuffled_index(k + attempt, len(frames), (self.seed, DOMAINS.index(domain)))]
             if frame not in self._invalid:
                 try:
                     return frame, read_hand(frame)
@@ -143,17 +139,16 @@ class HandRegions(Dataset):
         white = [np.iinfo(pixels.dtype).max] * 3 + [0] * (pixels.shape[2] - 3)  # transparent, beyond the image
         return Region(*cut(hand, box), box, source.origin, window(pixels, box, beyond=white))
 
-
-def readable(regions: HandRegions, *, num_workers: int = 0) -> Iterator[tuple[int, Region]]:
-    """(index, region) of each region that can be read, in order; the others are skipped, with one warning each."""
-    regions.origins.clear()
-    for index, region in enumerate(ordered_items(regions, num_workers=num_workers)):
-        if not isinstance(region, ImageError):
-            regions.origins[region.origin] += 1
-            yield index, region
-        elif index not in regions.skipped:
-            regions.skipped[index] = str(region)
-            log.warning("skipped: %s", region)
+    def readable(self, *, num_workers: int = 0) -> Iterator[tuple[int, Region]]:
+        """(index, region) of each region that can be read, in order, by threads; the others are skipped, with one warning each."""
+        self.origins.clear()
+        for index, region in enumerate(in_threads(self.__getitem__, range(len(self)), count=num_workers)):
+            if not isinstance(region, ImageError):
+                self.origins[region.origin] += 1
+                yield index, region
+            elif index not in self.skipped:
+                self.skipped[index] = str(region)
+                log.warning("skipped: %s", region)
 
 
 def same_sized_batches(hands: Iterator[tuple[int, Hand]], batch_size: int) -> Iterator[tuple[list[int], list[Hand]]]:
@@ -168,20 +163,3 @@ def stack(hands: list[Hand], device: torch.device) -> tuple[torch.Tensor, torch.
     images = torch.from_numpy(np.stack([hand.image for hand in hands])).to(device)
     masks = torch.from_numpy(np.stack([hand.mask for hand in hands])).to(device)
     return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0), masks[:, None].float()
-
-
-def compose(hand: np.ndarray, region: Region, background: str) -> np.ndarray:
-    """Put a translated hand, uint8 (H, W, 3), over a background: uint8, or uint16 for "keep" of a 16-bit source,
-    (H, W, 3), or (H, W, 4) with alpha.
-
-    region: of the same size, with its source. background: "keep" (the source's own pixels, to the last bit), "white",
-    "key" (SynthHands' key colour) or "transparent" (RGBA, nothing but the hand).
-    """
-    inside = region.mask[..., None]
-    if background == "keep":
-        source = region.source
-        hand = hand.astype(np.uint16) * 257 if source.dtype == np.uint16 else hand
-        return np.dstack([np.where(inside, hand, source[..., :3]), source[..., 3:]])
-    ground = np.array(SYNTHETIC_KEY if background == "key" else (255, 255, 255), np.uint8)
-    hand = np.where(inside, hand, ground)
-    return np.dstack([hand, region.mask * np.uint8(255)]) if background == "transparent" else hand

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from data.hands import Hand
-from data.samples import HandRegions, Region, readable, same_sized_batches, stack
+from data.samples import HandRegions, Region, same_sized_batches, stack
 from models import DIRECTIONS
 from models.hgan import HGAN, generate
 from util.images import to_uint8
@@ -87,7 +87,7 @@ class HandTranslator:
             with alone if large else contextlib.nullcontext():
                 return self._translate(indices, hands)
 
-        batches = same_sized_batches(readable(regions, num_workers=num_workers), batch_size)
+        batches = same_sized_batches(regions.readable(num_workers=num_workers), batch_size)
         try:
             for translations in in_threads(translate, batches, count=at_once, start=share_threads):
                 yield from translations

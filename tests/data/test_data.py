@@ -18,7 +18,7 @@ from data.crops import box_around, centred_hand_crop, cut, flip, random_hand_cro
 from data.frames import Frame, find_frames
 from data.hands import Hand, read_hand, read_source
 from data.loader import stream_loader, to_device
-from data.samples import HandRegions, UnpairedHands, readable, report_skipped, same_sized_batches
+from data.samples import HandRegions, UnpairedHands, report_skipped, same_sized_batches
 from models.translation import hand_bounds
 from util.images import ImageError, write_png
 
@@ -205,7 +205,7 @@ def test_unreadable_regions_are_skipped_aloud_and_only_bad_images_are_an_error(t
     paths = sorted((tmp_path / "SynthHands_Release").rglob("*_color.png"))
     paths[1].write_bytes(b"")
     regions = HandRegions(find_frames(dataroot=tmp_path)["synthetic"], crop=64)
-    assert [index for index, _ in readable(regions)] == [0, 2, 3]
+    assert [index for index, _ in regions.readable()] == [0, 2, 3]
     assert str(paths[1]) in caplog.text
     for path in paths:
         path.write_bytes(b"")

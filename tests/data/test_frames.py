@@ -14,11 +14,11 @@ from helpers import KEY, PHOTO, draw_hand, photographed_hands, write_hands, writ
 from data.frames import Frame, Reading, find_frames, frames_in_folder
 from data.hands import read_hand, read_source
 from data.listing import MaskFolders
-from data.samples import HandRegions, compose
+from data.samples import HandRegions
 from data.splits import load_split, make_split, save_split, select, validated
 from util.errors import UsageError
 from util.images import ImageError, read_picture, write_png
-from util.results.write import output_names
+from util.results.write import compose, output_names
 
 IMAGE, MASK = photographed_hands(1)[0]
 KEYED = np.where(MASK[..., None], IMAGE, np.uint8(KEY))

@@ -15,8 +15,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 import test as test_script
 import train
-from data import samples
 from data.frames import DOMAINS
+from data.samples import HandRegions
 from models import MODELS
 from models.hgan import HGAN
 from util import files
@@ -75,13 +75,13 @@ def test_resuming_is_exact(fit, tmp_path, flags):
 
 @pytest.mark.parametrize(("more", "chosen_by"), [((), "score"), (("--paper",), "fd")])
 def test_validation_keeps_the_best(fit, tmp_path, monkeypatch, more, chosen_by):
-    readers, read = set(), samples.ordered_items
+    readers, read = set(), HandRegions.readable
 
-    def ordered_items(part, *, num_workers):
+    def readable(regions, *, num_workers=0):
         readers.add(num_workers)
-        return read(part, num_workers=num_workers)
+        return read(regions, num_workers=num_workers)
 
-    monkeypatch.setattr(samples, "ordered_items", ordered_items)
+    monkeypatch.setattr(HandRegions, "readable", readable)
     status, said = fit("--max_steps", 4, "--val_interval", 0.1, "--val_size", 3, "--num_workers", 1, *more)
     assert status == 0 and readers == {1}, said
     folder = tmp_path / "run"

@@ -18,7 +18,7 @@ from data.frames import DOMAINS, Domains, frames_in_folder
 from data.hands import Hand, whiten
 from data.joints import Camera, joints_in, region_depth
 from data.listing import WHOLE, sentence
-from data.samples import TEST_CROP, HandRegions, Region, compose, readable
+from data.samples import TEST_CROP, HandRegions, Region
 from models.features.registry import FeatureNet
 from models.load import TrainedSilNet, Translator
 from models.translation import Translation, composite_hand
@@ -134,13 +134,13 @@ def translate_split(
     if measures:
         roots = data_roots(opt, run)
         measures.demo = opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"])
-        hands = (hand for part in (targets, sources) for _, hand in readable(part, num_workers=opt.num_workers))
+        hands = (hand for part in (targets, sources) for _, hand in part.readable(num_workers=opt.num_workers))
         measures.scale = hand_scale(hand.mask for hand in hands)
         if tracker:
             measures.camera = joint_camera(opt, roots, sources.frames)
         if opt.baselines:
             train = split_frames(opt, name, run, phase="train")[other]
-            measures.photographs = [hand for _, hand in readable(HandRegions(evenly(train, PHOTOGRAPHS), crop=crop))]
+            measures.photographs = [hand for _, hand in HandRegions(evenly(train, PHOTOGRAPHS), crop=crop).readable()]
     translate_regions(opt, model, sources, tested, measures)
     write_target(opt, targets, tested, measures)
     write.write_grid(tested)
@@ -206,7 +206,7 @@ def translate_regions(
         each, silhouettes = task
         name, region, frame = names[each.index], each.source, regions.frames[each.index]
         image = composite_hand(each.image, region) if background else each.image
-        write_png(folder / "generated" / name, compose(each.image, region, background) if background else image)
+        write_png(folder / "generated" / name, write.compose(each.image, region, background) if background else image)
         write.write_region(folder, domain, name, region)
         if not measures:
             return each, [], []
@@ -260,7 +260,7 @@ def write_target(opt: Namespace, regions: HandRegions, tested: Tested, measures:
         view = measures and View(region.image, known_mask(region), measures.scale)
         return index, region, metrics.measure(view) if view else {}
 
-    hands = readable(regions, num_workers=opt.num_workers)
+    hands = regions.readable(num_workers=opt.num_workers)
     done = in_threads(finish, hands, count=opt.num_workers)
     for index, region, figures in progress(done, total=len(regions), desc=f"{domain} images"):
         if measures:

@@ -22,6 +22,7 @@ import numpy as np
 
 from data.crops import Box
 from data.frames import Frame, annotation_files
+from data.masks import SYNTHETIC_KEY
 from data.samples import Region
 from util.drawing import evenly, sheet
 from util.files import csv_text, printable, write_bytes, write_json
@@ -74,6 +75,23 @@ def write_region(folder: Path, domain: str, name: PurePosixPath, region: Region)
     """Write a region and its mask."""
     write_png(folder / domain / name, region.image)
     write_png(folder / "masks" / domain / name, region.mask)
+
+
+def compose(hand: np.ndarray, region: Region, background: str) -> np.ndarray:
+    """Put a translated hand, uint8 (H, W, 3), over a background: uint8, or uint16 for "keep" of a 16-bit source,
+    (H, W, 3), or (H, W, 4) with alpha.
+
+    region: of the same size, with its source. background: "keep" (the source's own pixels, to the last bit), "white",
+    "key" (SynthHands' key colour) or "transparent" (RGBA, nothing but the hand).
+    """
+    inside = region.mask[..., None]
+    if background == "keep":
+        source = region.source
+        hand = hand.astype(np.uint16) * 257 if source.dtype == np.uint16 else hand
+        return np.dstack([np.where(inside, hand, source[..., :3]), source[..., 3:]])
+    ground = np.array(SYNTHETIC_KEY if background == "key" else (255, 255, 255), np.uint8)
+    hand = np.where(inside, hand, ground)
+    return np.dstack([hand, region.mask * np.uint8(255)]) if background == "transparent" else hand
 
 
 def write_regions(folder: Path, written: Sequence[Written], below: str = "") -> None:

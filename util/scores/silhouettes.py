@@ -10,7 +10,7 @@ from torch import Tensor
 from data.frames import DOMAINS, Domains
 from data.hands import Hand
 from data.masks import iou
-from data.samples import HandRegions, readable, same_sized_batches, stack
+from data.samples import HandRegions, same_sized_batches, stack
 from models.translation import Translation
 from util.drawing import sheet
 
@@ -83,7 +83,7 @@ def create_silnet_validation(
     def validate() -> tuple[dict[str, float], float]:
         scores: dict[str, float] = {}
         for domain in DOMAINS:
-            batches = same_sized_batches(readable(regions[domain], num_workers=num_workers), VALIDATION_BATCH)
+            batches = same_sized_batches(regions[domain].readable(num_workers=num_workers), VALIDATION_BATCH)
             pairs = [
                 (silhouette, hand.mask)
                 for _, hands in batches

@@ -18,7 +18,7 @@ from data.listing import WHOLE
 from data.loader import ordered_batches, to_device
 from data.masks import iou
 from data.pasting import open_backgrounds
-from data.samples import HandRegions, Region, readable
+from data.samples import HandRegions, Region
 from models.load import Translator
 from models.supervised import DownstreamNet
 from util.drawing import draw_outline, evenly, fit_picture, sheet
@@ -158,7 +158,7 @@ def real_hands(opt: Namespace, frames: Sequence[Frame], find_joints: FindJoints)
     """Real hands, ready to be pasted; those whose joints are needed and not found are left out."""
     refuse_without_masks(frames, "real")
     hands = []
-    for index, region in readable(HandRegions(list(frames)), num_workers=opt.num_workers):
+    for index, region in HandRegions(list(frames)).readable(num_workers=opt.num_workers):
         joints = find_joints(frames[index], region)
         if joints is not None or opt.downstream != "keypoints":
             hands.append(cut_out(region, name=str(frames[index].image), joints=joints))

@@ -11,7 +11,7 @@ from data.frames import Domains
 from data.hands import Hand
 from data.joints import region_depth
 from data.listing import WHOLE
-from data.samples import Crop, HandRegions, readable
+from data.samples import Crop, HandRegions
 from models import DISCRIMINATORS
 from models.config import network_config, objective
 from models.features.registry import load_feature_net
@@ -71,9 +71,9 @@ class TranslatorTask:
         opt, threads = self.opt, {"num_workers": self.opt.num_workers}
         net = load_feature_net(opt.feature_net, inception_weights=opt.inception_weights, device=self.model.device)
         regions = {domain: HandRegions(part) for domain, part in frames.items()}
-        hands = [hand for _, hand in readable(regions["real"], **threads)]
+        hands = [hand for _, hand in regions["real"].readable(**threads)]
         real = extract_features([hand.image for hand in hands], net, progress="real features")
-        sources = (hand.mask for _, hand in readable(regions["synthetic"], **threads))
+        sources = (hand.mask for _, hand in regions["synthetic"].readable(**threads))
         scale = hand_scale([*(hand.mask for hand in hands), *sources])
         photographs = [measure(View(hand.image, hand.mask, scale)) for hand in hands]
         translator = translator_of(self.model, crop_to_hand=opt.crop_to_hand)
