@@ -8,17 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from data import DEMO_ROOT
-from data.listing import (
-    KEY,
-    ON_DEPTH,
-    RAW_FOLDERS,
-    MaskFolders,
-    images_below,
-    names_of_mask,
-    normal,
-    plural,
-    warn_skipped,
-)
+from data.listing import KEY, ON_DEPTH, MaskFolders, images_below, names_of_mask, normal, plural, warn_skipped
 from data.mask_values import Ranges
 from data.realhands import photographs
 from util.drawing import evenly
@@ -130,10 +120,12 @@ def has_alpha(path: Path) -> bool:
     return False
 
 
-def _frame(path: Path, masks: MaskFolders, reading: Reading, sequence: str, origin: str = "") -> Frame:
-    """An image's frame; origin: its mask_origin where it has no mask file."""
-    mask, origin = masks.find(path) or (None, origin)
-    details = {"mask_values": reading.mask_values, "scale": reading.load_scale}
+def _frame(
+    path: Path, masks: MaskFolders, reading: Reading, sequence: str, origin: str = "", *, clean: bool = False
+) -> Frame:
+    """An image's frame. origin: its mask_origin where it has no mask file. clean: a raw mask is cleaned when it is read."""
+    mask, origin, raw = masks.find(path) or (None, origin, False)
+    details = {"raw": raw and clean, "mask_values": reading.mask_values, "scale": reading.load_scale}
     return Frame(path, path.relative_to(masks.root).as_posix(), sequence, mask, origin, **details)
 
 
@@ -157,9 +149,8 @@ def _synthetic_frames(root: Path, reading: Reading) -> list[Frame]:
 def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
     """RealHands' photographs that have a mask; those of a user with refined masks, a refined one."""
     masks = MaskFolders(root, reading.masks)
-    found = [_frame(image, masks, reading, user) for user, _, image in photographs(root)]
-    of_raw = {f"{name}/" for name in RAW_FOLDERS}
-    frames = [replace(frame, raw=frame.mask_origin in of_raw) for frame in found if frame.mask]
+    found = [_frame(image, masks, reading, user, clean=True) for user, _, image in photographs(root)]
+    frames = [frame for frame in found if frame.mask]
     skipped = len(found) - len(frames)
     if skipped and not frames:
         raise UsageError(

@@ -93,10 +93,11 @@ ON_DEPTH = "_color_on_depth"
 
 
 class MaskFile(NamedTuple):
-    """A mask's file, and where it lies, in a few words: "trainA_masks/"."""
+    """A mask's file, and where it lies, in a few words: "trainA_masks/". raw: it is one of RealHands' own."""
 
     path: Path
     origin: str
+    raw: bool = False
 
 
 class MaskFolders:
@@ -118,7 +119,7 @@ class MaskFolders:
             return MaskFile(mask, "<name>_mask files beside them")
         for start, folder in self._siblings(image.parent):
             if mask := _first(self._index(folder), names_of_mask(image.relative_to(start).as_posix())):
-                return MaskFile(mask, f"{folder.name}/")
+                return MaskFile(mask, f"{folder.name}/", raw=folder.name in RAW_FOLDERS)
         return None
 
     def given(self, image: Path) -> MaskFile | None:

@@ -170,11 +170,8 @@ def refine_tree(
                 if key not in rows or rows[key].verdict != KEPT:
                     rows[key] = Verdict(KEPT, "refined mask found")
         todo = [frame for frame in frames if frame not in done]
-        verdicts = in_processes(
-            refine_frame,
-            ((frame, options) for frame in todo),
-            count=num_workers if len(todo) > FEW else 0,
-        )
+        tasks = ((frame, options) for frame in todo)
+        verdicts = in_processes(refine_frame, tasks, count=num_workers if len(todo) > FEW else 0)
         try:
             for frame, verdict in zip(todo, progress(verdicts, total=len(todo), unit="mask", desc="refining")):
                 rows[frame.key] = verdict

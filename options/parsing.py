@@ -38,7 +38,8 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser with two levels of help, whose errors are a UsageError of one sentence."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, add_help=False, **kwargs)
+        formatter = partial(_HelpFormatter, max_help_position=34)
+        super().__init__(formatter_class=formatter, allow_abbrev=False, add_help=False, **kwargs)
         helps, details = self.add_argument_group("help"), {"action": "help", "dest": argparse.SUPPRESS}
         helps.add_argument("-h", "--help", help="show the basic flags", **details)
         helps.add_argument("--help-all", help="show all flags", **details)
@@ -128,9 +129,6 @@ class Switch(argparse.Action):
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Adds the default to every help line, unless it is None or told."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=34)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         told = action.default is None or "default" in (action.help or "")

@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import os
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from data.frames import check_roots
@@ -85,14 +86,6 @@ def test_parser() -> Parser:
     return parser
 
 
-def newest_translator(checkpoints_dir: Path) -> str:
-    """The name of the newest run of a translator. Raises UsageError if there is none."""
-    names = (run.name for run in runs_in(checkpoints_dir) if load_options(run).get("model") not in SEGMENTERS)
-    newest = next(names, None)
-    refuse(newest is None, f"there are no translators in {checkpoints_dir}; train one, or give --checkpoints_dir")
-    return newest
-
-
 def export_file(text: str) -> Path:
     """An argument type: FILE.onnx, for which packages must be installed, or FILE.pt2."""
     path = user_path(text)
@@ -128,7 +121,9 @@ def parse_test(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse argv (None: the command line). Raises UsageError for combinations that cannot work."""
     opt = test_parser().parse(argv)
     if opt.name is None:
-        opt.name = [newest_translator(opt.checkpoints_dir)]
+        runs = (run.name for run in runs_in(opt.checkpoints_dir) if load_options(run).get("model") not in SEGMENTERS)
+        opt.name = list(islice(runs, 1))  # the newest
+        refuse(not opt.name, f"there are no translators in {opt.checkpoints_dir}; train one, or give --checkpoints_dir")
     if opt.crop is None:
         opt.crop = opt.input is None
     if opt.num_test is None and opt.phase != "all":

@@ -14,19 +14,19 @@ from pathlib import Path
 import numpy as np
 
 from data.demo.hand import Skin, build_skin, draw_person
-from data.demo.render import CAMERA, KEY_COLOUR, SIDE, Geometry, draw_frame, shade_synthetic
+from data.demo.render import CAMERA, SIDE, Geometry, draw_frame, shade_synthetic
 from data.demo.skin import SKINS, paint_skin, record, shade_real, spoil_mask
+from data.frames import REAL_FOLDER, SYNTH_FOLDER
 from data.joints import joint_file
 from util.errors import UsageError
 from util.files import write_bytes, write_json
 from util.images import write_png
 from util.workers import in_processes, progress
 
-__all__ = ["CAMERA", "KEY_COLOUR", "SIDE", "ensure_demo", "frame_names", "is_demo", "true_pair"]
+__all__ = ["CAMERA", "SIDE", "ensure_demo", "frame_names", "is_demo", "true_pair"]
 
 VERSION = 2  # raised with every change of pixels
 BACKGROUND_DEPTH = 32001
-SYNTHETIC, REAL = "SynthHands_Release", "RealHands"
 PEOPLE = {f"user0{number + 1}": number for number in range(len(SKINS))} | {  # whose skin, of SKINS
     f"{gender}_noobject/seq0{i + 1}": number
     for gender, numbers in (("female", (0, 3, 6)), ("male", (1, 2, 5)))
@@ -38,10 +38,10 @@ log = logging.getLogger(__name__)
 def frame_names(*, frames_per_camera: int = 50, frames_per_user: int = 86) -> list[str]:
     """The colour images of all frames (600 and 602), relative to the demo's root, one person's next to each other."""
     synthetic, users = (sorted(who for who in PEOPLE if ("/" in who) == kind) for kind in (True, False))
-    cameras = [f"{SYNTHETIC}/{who}/cam0{camera}/01" for who in synthetic for camera in (1, 2)]
+    cameras = [f"{SYNTH_FOLDER}/{who}/cam0{camera}/01" for who in synthetic for camera in (1, 2)]
     names = [f"{camera}/{number:08d}_color.png" for camera in cameras for number in range(frames_per_camera)]
     return names + [
-        f"{REAL}/{who}/color/image_{number:05d}_color.png" for who in users for number in range(frames_per_user)
+        f"{REAL_FOLDER}/{who}/color/image_{number:05d}_color.png" for who in users for number in range(frames_per_user)
     ]
 
 
@@ -61,7 +61,7 @@ def _who(path: str) -> str:
 
 
 def draw_geometry(path: str) -> tuple[Geometry, np.random.Generator]:
-    """What a frame shows, and the generator that its light and camera go on with; path: posix, below SYNTHETIC or REAL."""
+    """What a frame shows, and the generator that its light and camera go on with; path: posix, below its domain's root."""
     rng = _rng(path)
     return draw_frame(_person(_who(path))[0], rng, long_arm=path.startswith("user")), rng
 
@@ -69,7 +69,7 @@ def draw_geometry(path: str) -> tuple[Geometry, np.random.Generator]:
 def true_pair(path: str) -> tuple[np.ndarray, np.ndarray]:
     """The real-look picture of a synthetic frame: same hand, pose and camera, skin of the subject its tone stands for.
 
-    path: of its colour image, posix, below SYNTHETIC. Returns uint8 RGB (H, W, 3), white off the hand, before the webcam's
+    path: of its colour image, posix, below SYNTH_FOLDER. Returns uint8 RGB (H, W, 3), white off the hand, before the webcam's
     blur and noise, which no translation could foretell; and the hand's mask, bool (H, W), the synthetic frame's.
     """
     geometry, _ = draw_geometry(path)
@@ -83,7 +83,7 @@ def _write_frame(root: Path, name: str) -> None:
     if joint_file(image).exists():
         return
     geometry, rng = draw_geometry(path)
-    if name.startswith(REAL):
+    if name.startswith(REAL_FOLDER):
         picture = record(shade_real(geometry, *_person(_who(path))[1], rng), geometry.mask, rng)
         write_png(image.parent.parent / "mask" / image.name.replace("color", "mask"), spoil_mask(geometry.mask, rng))
     else:

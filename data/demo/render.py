@@ -7,9 +7,9 @@ from scipy.spatial.transform import Rotation
 
 from data.demo.hand import Skin, arm_depth, draw_pose, pose_skin, unit, vertex_normals
 from data.joints import Camera, project
+from data.masks import SYNTHETIC_KEY
 
 CAMERA, SIDE = Camera(fx=330.0, fy=330.0, cx=128.0, cy=128.0), 256  # SIDE: pixels of the square picture
-KEY_COLOUR = (14, 255, 14)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def highlight(geometry: Geometry, light: np.ndarray, *, power: float) -> np.ndar
 
 
 def shade_synthetic(geometry: Geometry, albedo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The synthetic look, uint8 RGB (H, W, 3) on KEY_COLOUR, which no pixel of the hand gets: flat albedo, (3,) in [0, 1], one
+    """The synthetic look, uint8 RGB (H, W, 3) on SYNTHETIC_KEY, which no pixel of the hand gets: flat albedo, (3,) in [0, 1], one
     hard light, a break at the wrist."""
     light = unit(np.array([rng.uniform(-0.9, 0.9), rng.uniform(-1.0, 0.1), -1.0]))
     facing, lit = np.clip(geometry.normals @ light, 0, 1), lit_part(geometry, light, np.zeros((1, 2)))
@@ -129,7 +129,7 @@ def shade_synthetic(geometry: Geometry, albedo: np.ndarray, rng: np.random.Gener
     arm = geometry.paint[:, 1] < -4
     colour = albedo * np.where(arm, 0.30 + 0.42 * facing, tone)[:, None] + np.where(arm, 0, gloss)[:, None]
     pixels = np.clip(colour * np.where(arm[:, None], (0.97, 0.93, 0.92), 1) * 255 + 0.5, 0, 255).astype(np.uint8)
-    pixels[(pixels == KEY_COLOUR).all(1), 1] = 254
-    image = np.full((SIDE, SIDE, 3), KEY_COLOUR, np.uint8)
+    pixels[(pixels == SYNTHETIC_KEY).all(1), 1] = 254
+    image = np.full((SIDE, SIDE, 3), SYNTHETIC_KEY, np.uint8)
     image[geometry.mask] = pixels
     return image

@@ -3,12 +3,11 @@
 import cv2
 import numpy as np
 import pytest
-from helpers import contents
+from helpers import KEY, contents
 
 from data.demo import (
     BACKGROUND_DEPTH,
     CAMERA,
-    KEY_COLOUR,
     SIDE,
     draw_geometry,
     ensure_demo,
@@ -66,7 +65,7 @@ def test_layout_is_the_published_one(demo):
 
 def test_background_is_the_key_colour_where_depth_says_so_and_nowhere_else(synthetic):
     for _, image, depth, _ in synthetic:
-        background = (image == KEY_COLOUR).all(-1)
+        background = (image == KEY).all(-1)
         assert image.shape == (SIDE, SIDE, 3) and depth.dtype == np.uint16
         assert (background == (depth == BACKGROUND_DEPTH)).all()
         assert 0.03 < 1 - background.mean() < 0.5
@@ -103,7 +102,7 @@ def test_true_pair_has_the_synthetic_frames_very_silhouette(demo, synthetic):
         pair, mask = true_pair(path)
         assert (pair == true_pair(path)[0]).all()
         assert pair.dtype == np.uint8 and mask.dtype == bool
-        assert (mask == (image != KEY_COLOUR).any(-1)).all()
+        assert (mask == (image != KEY).any(-1)).all()
         assert (pair[~mask] == 255).all()
         hand = pair[mask].astype(int)
         assert (hand[:, 0] >= hand[:, 2]).mean() > 0.98  # skin is redder than blue
