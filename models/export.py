@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from models import departures
 from models.hgan import composite
 from models.load import Translator
-from models.translation import BOX_MARGIN, MIN_BOX
+from models.translation import side_bounds
 from util.files import write_bytes
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ OPSET = 18  # of ONNX's operators
 SIDES = {"min": 16, "max": 8192}  # pixels
 
 
-class PortableTranslator(nn.Module):
+class ExportedGraph(nn.Module):
     """What load_translator's callable computes, as one graph: the hand's box, the generator, compositing.
 
     image (1, 3, H, W) in [-1, 1], RGB, and mask (1, 1, H, W), above 0.5 on the hand -> (1, 3, H, W) in [-1, 1]. H and W are
@@ -62,16 +62,10 @@ class PortableTranslator(nn.Module):
         return painted
 
     def _side(self, hand: Tensor) -> tuple[Tensor, Tensor]:
-        """models.translation.hand_bounds of bool (L,), where the hand is along a side, as tensors: start and length."""
-        whole = hand.shape[0]
-        if not self.options.crop_to_hand:
-            return torch.zeros((), dtype=torch.int64), torch.full((), whole, dtype=torch.int64)
-        there = hand.to(torch.int64)
-        first, last = there.argmax(), whole - 1 - there.flip(0).argmax()
-        least = last - first + 1 + 2 * BOX_MARGIN
-        length = least.clamp(min=MIN_BOX)
-        start = (first - BOX_MARGIN - (length - least) // 2).clamp(max=whole - length).clamp(min=0)
-        return start, (start + length).clamp(max=whole) - start
+        """The box along a side, start and length, by where the hand is along it, bool (L,); without crop_to_hand all of it."""
+        if self.options.crop_to_hand:
+            return side_bounds(hand)
+        return torch.zeros((), dtype=torch.int64), torch.full((), hand.shape[0], dtype=torch.int64)
 
 
 def _size(length: Tensor, low: int, high: int) -> int:
@@ -85,7 +79,7 @@ def _size(length: Tensor, low: int, high: int) -> int:
 def export_translator(model: Translator, path: Path) -> None:
     """Write the translator to path, FILE.onnx or FILE.pt2."""
     onnx = path.suffix == ".onnx"
-    net = PortableTranslator(model)
+    net = ExportedGraph(model)
     example = (torch.zeros(1, 3, 68, 99), torch.ones(1, 1, 68, 99))
     height, width = (torch.export.Dim(side, **SIDES) for side in ("height", "width"))
     with torch.no_grad():

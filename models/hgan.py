@@ -34,7 +34,7 @@ def create_generator(config: NetworkConfig) -> nn.Module:
 def create_discriminator(config: NetworkConfig) -> nn.Module:
     """An initialised discriminator: a view of an image -> list of maps; see models.networks.discriminators."""
     net = DISCRIMINATORS[config.netD](ndf=config.ndf, norm=config.norm)
-    scaled = config.normalize_features and net.view == "vgg"
+    scaled = config.normalize_features and net.sees_features
     init = net.init_scaled if scaled else partial(init_weights, net)
     init(init_type=config.init_type, gain=config.init_gain)
     return net
@@ -93,12 +93,12 @@ class HGAN:
         self.D_r, self.D_s = (create_discriminator(config).to(device) for _ in range(2))
         self.networks = {"G_r": self.G_r, "G_s": self.G_s, "D_r": self.D_r, "D_s": self.D_s}
         self.callables: dict[str, nn.Module] = dict(self.networks)  # what training calls; distribute() wraps them
-        if vgg is None and self.D_r.view == "vgg":
+        if vgg is None and self.D_r.sees_features:
             raise ValueError("the perceptual discriminator needs VGG16's features (vgg)")
-        self.view = vgg.to(device) if self.D_r.view == "vgg" else nn.Identity()  # of images, for the discriminators
+        self.view = vgg.to(device) if self.D_r.sees_features else nn.Identity()  # of images, for the discriminators
         self.jointnet = load_jointnet().to(device) if objective.lambda_joints else None
         self.silnet = silnet.to(device).eval().requires_grad_(False) if silnet else None
-        if device.type == "cuda" and self.D_r.view == "vgg":
+        if device.type == "cuda" and self.D_r.sees_features:
             # Other networks have reflection padding and instance norm, which support NCHW only on CUDA.
             for net in (self.view, self.D_r, self.D_s):
                 net.to(memory_format=torch.channels_last)

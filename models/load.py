@@ -17,7 +17,7 @@ from models.config import network_config
 from models.hgan import HGAN, create_generator
 from models.networks.silnet import SilNet
 from models.supervised import segment
-from models.translation import HandTranslator, composite_hand, hand_translator
+from models.translation import HandTranslator, composite_hand
 from util.checkpoint_file import check_config, load_checkpoint
 from util.errors import UsageError, first_lines
 from util.files import user_path
@@ -58,7 +58,7 @@ class Translator:
     def for_hands(self, *, crop_to_hand: bool | None = None) -> HandTranslator:
         """The generator as test.py uses it. crop_to_hand: see HandTranslator; None: the run's own setting."""
         crop = self.options.crop_to_hand if crop_to_hand is None else crop_to_hand
-        return hand_translator(self.net, self.options, amp=self.amp, device=self.device, crop_to_hand=crop)
+        return HandTranslator.of(self.net, self.options, amp=self.amp, device=self.device, crop_to_hand=crop)
 
     def __call__(
         self, rgb: np.ndarray | Sequence[np.ndarray], mask: np.ndarray | Sequence[np.ndarray | None] | None = None

@@ -9,11 +9,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from data.frames import DOMAINS
 from data.joints import N_JOINTS
+from models import VITS
 from models.departures import joint_loss
 from models.networks.jointnet import JointNet
 from models.networks.layers import at_least_float32
 from models.networks.silnet import SilNet
-from models.networks.vit import create_vit
+from models.networks.vit import VisionTransformer
 from models.optimization import load_optimizer, load_scaler, step_if_finite
 from util.checkpoint_file import check_config
 from util.runtime import Amp
@@ -151,7 +152,8 @@ class HandClassifier(Supervised):
 
     def __init__(self, *, vit: str, img_size: int, num_classes: int, lr: float, amp: Amp, device: torch.device) -> None:
         size = {"img_size": img_size, "num_classes": num_classes}
-        super().__init__("ViT", create_vit(vit, **size), lr=lr, config={"vit": vit, **size}, amp=amp, device=device)
+        net = VisionTransformer(**VITS[vit], **size)
+        super().__init__("ViT", net, lr=lr, config={"vit": vit, **size}, amp=amp, device=device)
 
     def losses(self, logits: Tensor, batch: dict) -> dict[str, Tensor]:
         accuracy = (logits.argmax(1) == batch["label"]).float().mean()

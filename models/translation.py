@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from data.hands import Hand
 from data.samples import HandRegions, Region, same_sized_batches, stack
-from models import DIRECTIONS
-from models.hgan import HGAN, generate
+from models.hgan import generate
 from util.images import to_uint8
 from util.runtime import Amp
 from util.workers import in_threads
@@ -30,8 +29,8 @@ Generate = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Translation:
-    """One translated hand."""
+class TranslatedHand:
+    """A hand, translated."""
 
     index: int  # the frame's place in its list
     source: Region
@@ -63,11 +62,19 @@ class HandTranslator:
     masked: bool
     crop_to_hand: bool
 
+    @classmethod
+    def of(
+        cls, net: nn.Module, options: Any, *, amp: Amp, device: torch.device, crop_to_hand: bool
+    ) -> "HandTranslator":
+        """With a generator that was trained with these options."""
+        how = {"extend_colors": options.extend_colors, "mirror_mean": options.mirror_mean}
+        return cls(partial(generate, net, amp=amp, **how), device, masked=options.mask, crop_to_hand=crop_to_hand)
+
     def images(self, hands: Sequence[Hand]) -> list[np.ndarray]:
         """Translate hands of one size. Returns uint8 images (H, W, 3)."""
         return [each.image for each in self._translate(range(len(hands)), hands)]
 
-    def stream(self, regions: HandRegions, *, batch_size: int = 1, num_workers: int = 0) -> Iterator[Translation]:
+    def stream(self, regions: HandRegions, *, batch_size: int = 1, num_workers: int = 0) -> Iterator[TranslatedHand]:
         """Translate every region that can be read, in order; neighbours of one size are read together.
 
         A CPU translates several batches at a time, each with its share of PyTorch's threads, as one hand is too little
@@ -81,7 +88,7 @@ class HandTranslator:
             torch.get_num_threads()  # in a new thread, the first call sets the process's number
             torch.set_num_threads(threads // at_once)
 
-        def translate(batch: tuple[list[int], list[Hand]]) -> list[Translation]:
+        def translate(batch: tuple[list[int], list[Hand]]) -> list[TranslatedHand]:
             indices, hands = batch
             large = len(hands) * hands[0].mask.size > LARGE
             with alone if large else contextlib.nullcontext():
@@ -95,10 +102,10 @@ class HandTranslator:
             torch.set_num_threads(threads)  # share_threads has changed it for threads to come
 
     @_untuned_convolutions()
-    def _translate(self, indices: Sequence[int], hands: Sequence[Hand]) -> list[Translation]:
+    def _translate(self, indices: Sequence[int], hands: Sequence[Hand]) -> list[TranslatedHand]:
         painted = map(self._generate_box, hands) if self.crop_to_hand else self._generate(hands)
         return [
-            Translation(index, hand, composite_hand(image, hand) if self.masked else image, image)
+            TranslatedHand(index, hand, composite_hand(image, hand) if self.masked else image, image)
             for index, hand, image in zip(indices, hands, painted)
         ]
 
@@ -114,21 +121,6 @@ class HandTranslator:
         return to_uint8(self.generate(*stack(hands, self.device)))
 
 
-def hand_translator(
-    net: nn.Module, options: Any, *, amp: Amp, device: torch.device, crop_to_hand: bool
-) -> HandTranslator:
-    """A HandTranslator of a generator that was trained with these options."""
-    how = {"extend_colors": options.extend_colors, "mirror_mean": options.mirror_mean}
-    generator = partial(generate, net, amp=amp, **how)
-    return HandTranslator(generator, device, masked=options.mask, crop_to_hand=crop_to_hand)
-
-
-def translator_of(model: HGAN, *, direction: str = "StoR", crop_to_hand: bool) -> HandTranslator:
-    """A HandTranslator of a generator in training."""
-    net = model.networks[DIRECTIONS[direction]]
-    return hand_translator(net, model.objective, amp=model.amp, device=model.device, crop_to_hand=crop_to_hand)
-
-
 def composite_hand(painted: np.ndarray, hand: Hand) -> np.ndarray:
     """uint8 (H, W, 3): `painted` inside the hand's mask, and exactly the hand's image outside it."""
     return cv2.copyTo(painted, hand.mask.view(np.uint8), hand.image.copy())
@@ -136,13 +128,16 @@ def composite_hand(painted: np.ndarray, hand: Hand) -> np.ndarray:
 
 def hand_bounds(mask: np.ndarray) -> tuple[slice, slice]:
     """The bounding box of a bool mask (H, W), with its margin and its least size, inside the image: (rows, columns)."""
-    return tuple(_bounds(np.flatnonzero(mask.any(axis=axis)), mask.shape[1 - axis]) for axis in (1, 0))
+    sides = (side_bounds(torch.from_numpy(mask.any(axis=axis))) for axis in (1, 0))
+    return tuple(slice(int(start), int(start + length)) for start, length in sides)
 
 
-def _bounds(where: np.ndarray, length: int) -> slice:
-    if not len(where):
-        return slice(0, length)
-    first, least = int(where[0]) - BOX_MARGIN, int(where[-1] - where[0]) + 1 + 2 * BOX_MARGIN
-    size = max(least, MIN_BOX)
-    start = max(0, min(first - (size - least) // 2, length - size))  # moved inside, if it fits
-    return slice(start, min(length, start + size))
+def side_bounds(hand: Tensor) -> tuple[Tensor, Tensor]:
+    """A side of that box as tensors, start and length, so that it can be exported. hand: bool (L,), where the hand lies."""
+    there, whole = hand.to(torch.int64), hand.shape[0]
+    first, last = there.argmax(), whole - 1 - there.flip(0).argmax()
+    least = last - first + 1 + 2 * BOX_MARGIN
+    length = least.clamp(min=MIN_BOX)
+    start = first - BOX_MARGIN - (length - least) // 2
+    start = start.clamp(max=whole - length).clamp(min=0)  # moved inside, if it fits
+    return start, (start + length).clamp(max=whole) - start

@@ -1,7 +1,7 @@
 """The three discriminators. Each returns a list of maps (N, 1, h, w), so that they share their losses.
 
 A discriminator's input is a "view": the image itself for pixel and patch discriminators, VGG16's features of it for the
-perceptual one. models/hgan.py computes the view, once for all images.
+perceptual one (sees_features). models/hgan.py computes the view, once for all images.
 """
 
 import torch
@@ -19,7 +19,7 @@ class PatchDiscriminator(nn.Module):
     2,764,737 parameters with ndf=64 and instance norm.
     """
 
-    view = "image"
+    sees_features = False
 
     def __init__(self, *, ndf: int = 64, norm: str = "instance") -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class PatchDiscriminator(nn.Module):
 class PixelDiscriminator(nn.Module):
     """The 1x1 PatchGAN: images (N, 3, H, W) in [-1, 1] -> [one map (N, 1, H, W)], each pixel judged by itself."""
 
-    view = "image"
+    sees_features = False
 
     def __init__(self, *, ndf: int = 64, norm: str = "instance") -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class PerceptualDiscriminator(nn.Module):
     11,328,899 parameters with ndf=64. H and W must be multiples of 32. norm: ignored, as there is no normalisation.
     """
 
-    view = "vgg"
+    sees_features = True
 
     def __init__(self, *, ndf: int = 64, norm: str = "none") -> None:
         super().__init__()

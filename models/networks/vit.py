@@ -11,16 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models import PATCH_SIZE, VITS
-
-
-def create_vit(name: str, *, img_size: int, num_classes: int) -> "VisionTransformer":
-    """The ViT of that name, randomly initialised; `img_size` (pixels) sets the grid of learned positions."""
-    return VisionTransformer(**VITS[name], img_size=img_size, num_classes=num_classes)
+from models import PATCH_SIZE
 
 
 class VisionTransformer(nn.Module):
-    """Images (N, 3, S, S) in [-1, 1] -> logits (N, num_classes). S, img_size, must be a multiple of PATCH_SIZE; width of heads."""
+    """Images (N, 3, S, S) in [-1, 1] -> logits (N, num_classes), randomly initialised. width, depth, heads: see models.VITS. S,
+    img_size, sets the grid of learned positions; it must be a multiple of PATCH_SIZE, width of heads."""
 
     def __init__(self, *, width: int, depth: int, heads: int, img_size: int, num_classes: int) -> None:
         super().__init__()

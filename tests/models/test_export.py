@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers import CPU, build
 
-from models.export import PortableTranslator, export_translator
+from models.export import ExportedGraph, export_translator
 from models.load import Translator
 from options.test_options import parse_test
 from util.errors import UsageError
@@ -70,7 +70,7 @@ OTHER = {
 @pytest.mark.parametrize("changes", [{}, OTHER, {"mask": False}, {"norm": "none"}], ids=str)
 def test_the_graph_computes_the_same(changes):
     model = translator(**changes)
-    net = PortableTranslator(model)
+    net = ExportedGraph(model)
     with torch.no_grad():
         assert_equal(model, lambda feed: net(*map(torch.from_numpy, feed.values())))
 

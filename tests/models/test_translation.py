@@ -13,9 +13,9 @@ from helpers import CPU, build, draw_hand
 from data.frames import frames_in_folder
 from data.hands import Hand
 from data.samples import HandRegions, stack
-from models import translation
+from models import DIRECTIONS, translation
 from models.hgan import composite, generate
-from models.translation import HandTranslator, hand_bounds, translator_of
+from models.translation import HandTranslator, hand_bounds
 from util.images import to_uint8, write_png
 
 WHITE = (255, 255, 255)
@@ -161,7 +161,8 @@ def test_a_failure_in_a_thread_ends_the_stream_in_its_turn(tmp_path, four_thread
 def test_a_generator_in_training_translates(masked):
     model = build(None, netD="patch", mask=masked)
     image, mask = draw_hand(np.random.default_rng(0), size=64, background=WHITE)
-    (made,) = translator_of(model, direction="RtoS", crop_to_hand=False).images([Hand(image, mask)])
+    net, where = model.networks[DIRECTIONS["RtoS"]], {"amp": model.amp, "device": CPU}
+    (made,) = HandTranslator.of(net, model.objective, **where, crop_to_hand=False).images([Hand(image, mask)])
     images, masks = stack([Hand(image, mask)], CPU)
     painted = generate(
         model.G_s, images, masks, model.amp, extend_colors=False, mirror_mean=model.objective.mirror_mean

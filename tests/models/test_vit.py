@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models import VITS
-from models.networks.vit import VisionTransformer, create_vit, sine_positions
+from models.networks.vit import VisionTransformer, sine_positions
 
 
 def reference(**kwargs) -> torch.nn.Module:
@@ -30,7 +30,7 @@ def images(side: int) -> torch.Tensor:
 @torch.inference_mode()
 def test_parameters_and_logits_equal_timms(name, width, heads, parameters) -> None:
     with torch.device("meta"):  # no initialisation that the copy would overwrite
-        ours = create_vit(name, img_size=224, num_classes=1000)
+        ours = VisionTransformer(**VITS[name], img_size=224, num_classes=1000)
     assert sum(parameter.numel() for parameter in ours.parameters()) == parameters
     theirs = reference(embed_dim=width, depth=12, num_heads=heads, img_size=224, num_classes=1000)
     ours.load_state_dict(theirs.state_dict(), strict=True, assign=True)
@@ -52,7 +52,7 @@ def test_sine_positions_by_hand() -> None:
 def test_attention_looks_somewhere_from_the_first_step_on(name: str) -> None:
     """The class token's attention of the first block: neither even over all patches nor on one of them alone."""
     torch.manual_seed(0)
-    model = create_vit(name, img_size=96, num_classes=3)
+    model = VisionTransformer(**VITS[name], img_size=96, num_classes=3)
     block = model.blocks[0]
     with torch.no_grad():
         patches = model.patch_embed(torch.rand(4, 3, 96, 96) * 2 - 1).flatten(2).transpose(1, 2)

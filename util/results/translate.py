@@ -21,7 +21,7 @@ from data.listing import WHOLE, sentence
 from data.samples import TEST_CROP, HandRegions, Region
 from models.features.registry import FeatureNet
 from models.load import TrainedSilNet, Translator
-from models.translation import Translation, composite_hand
+from models.translation import TranslatedHand, composite_hand
 from util.drawing import evenly
 from util.errors import UsageError
 from util.images import FORMATS, write_png
@@ -45,7 +45,7 @@ from util.scores.features import FeatureCache, Features, patch_crop, score
 from util.scores.metrics import Figures, View
 from util.scores.silhouettes import shapes
 from util.scores.structure import SourceEdges
-from util.scores.tracker import Tracker, judge, track_at_blurs
+from util.scores.tracker import BLURS, Tracker, judge
 from util.workers import in_threads, progress
 
 PHOTOGRAPHS = 200  # of the train split, whose statistics the baselines take
@@ -77,7 +77,7 @@ class Measures:
         patches.add(patch_crop(image, mask, seed=(0, len(self.figures[part]))))
         self.figures[part].append(figures)
         if self.tracker:
-            self.seen[part].append(track_at_blurs(self.tracker, image))
+            self.seen[part].append([self.tracker(image, blur) for blur in BLURS])
 
     def entries(self) -> tuple[dict, dict[str, list[float | None]]]:
         """(the entries of metrics.json, those of untranslated sources under "baseline"; {key: values of single images})."""
@@ -202,7 +202,7 @@ def translate_regions(
     folder, domain, names = tested.folder, tested.domains[0], write.output_names(regions.frames)
     segment = measures.silnet.segment if measures and measures.silnet else None
 
-    def finish(task: tuple[Translation, list]) -> tuple[Translation, list[np.ndarray], list[Figures]]:
+    def finish(task: tuple[TranslatedHand, list]) -> tuple[TranslatedHand, list[np.ndarray], list[Figures]]:
         each, silhouettes = task
         name, region, frame = names[each.index], each.source, regions.frames[each.index]
         image = composite_hand(each.image, region) if background else each.image

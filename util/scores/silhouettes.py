@@ -11,7 +11,7 @@ from data.frames import DOMAINS, Domains
 from data.hands import Hand
 from data.masks import iou
 from data.samples import HandRegions, same_sized_batches, stack
-from models.translation import Translation
+from models.translation import TranslatedHand
 from util.drawing import sheet
 
 Segment = Callable[[Tensor], Tensor]
@@ -64,7 +64,7 @@ def silhouettes(segment: Segment, images: list[np.ndarray], device: torch.device
     return list((segment(batch)[:, 0] > 0.5).cpu().numpy())
 
 
-def shapes(segment: Segment | None, each: Translation, device: torch.device) -> list[np.ndarray | None]:
+def shapes(segment: Segment | None, each: TranslatedHand, device: torch.device) -> list[np.ndarray | None]:
     """What SilNet sees in a generator's output and in its source; [None, None] without SilNet, or without a mask.
 
     The output is taken before it is composited by the mask, as a composite always has the right outline.

@@ -12,14 +12,14 @@ from data.hands import Hand
 from data.joints import region_depth
 from data.listing import WHOLE
 from data.samples import Crop, HandRegions
-from models import DISCRIMINATORS
+from models import DIRECTIONS, DISCRIMINATORS
 from models.config import network_config, objective
 from models.features.registry import load_feature_net
 from models.features.vgg16 import load_vgg16
 from models.hgan import HGAN
 from models.load import load_silnet
 from models.supervised import HandSegmenter
-from models.translation import translator_of
+from models.translation import HandTranslator
 from options.test_options import test_parser
 from options.train_options import train_parser
 from util.drawing import evenly, sheet
@@ -49,7 +49,7 @@ class TranslatorTask:
     def __init__(self, opt: Namespace, *, amp: Amp, device: torch.device) -> None:
         self.opt = opt
         vgg, weights, silnet = None, None, None
-        if DISCRIMINATORS[opt.netD].load().view == "vgg":
+        if DISCRIMINATORS[opt.netD].load().sees_features:
             vgg, weights = load_vgg16(opt.vgg_weights, calibrated=opt.normalize_features)
         if opt.silnet:
             silnet = load_silnet(opt.silnet, checkpoints_dir=opt.checkpoints_dir, device=device)
@@ -60,6 +60,12 @@ class TranslatorTask:
 
     def training_crop(self, frames: Domains) -> Crop:
         return random_hand_crop
+
+    def translator(self, direction: str) -> HandTranslator:
+        """The generator of a direction, as it is now."""
+        model, crop = self.model, self.opt.crop_to_hand
+        net, where = model.networks[DIRECTIONS[direction]], {"amp": model.amp, "device": model.device}
+        return HandTranslator.of(net, model.objective, **where, crop_to_hand=crop)
 
     def create_validation(self, frames: Domains) -> tuple[Validate, dict]:
         """The validation (paper section IV.A), and what options.yaml records of the network behind it.
@@ -76,7 +82,7 @@ class TranslatorTask:
         sources = (hand.mask for _, hand in regions["synthetic"].readable(**threads))
         scale = hand_scale([*(hand.mask for hand in hands), *sources])
         photographs = [measure(View(hand.image, hand.mask, scale)) for hand in hands]
-        translator = translator_of(self.model, crop_to_hand=opt.crop_to_hand)
+        translator = self.translator("StoR")
 
         def translated(figures: list[Figures]) -> Iterator[np.ndarray]:
             for each in translator.stream(regions["synthetic"], **threads):
@@ -100,9 +106,8 @@ class TranslatorTask:
         for source, there, back in (("synthetic", "StoR", "RtoS"), ("real", "RtoS", "StoR")):
             columns = [[hand.image for hand in hands[source]]]
             for direction in (there, back):
-                translator = translator_of(self.model, direction=direction, crop_to_hand=self.opt.crop_to_hand)
                 inputs = [Hand(image, hand.mask) for image, hand in zip(columns[-1], hands[source])]
-                columns.append(translator.images(inputs))
+                columns.append(self.translator(direction).images(inputs))
             if hands[source]:
                 rows = list(zip(*columns))
                 pictures[f"{source}_translated_cycle"] = sheet(rows, columns=(source, "translated", "cycle"))
