@@ -109,13 +109,13 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
 
 def pools(opt: argparse.Namespace, wanted: dict[str, int]) -> dict[str, Pool]:
     """All hands, by part, kind and source."""
-    share = opt.test_per_class / (opt.test_per_class + opt.train_per_class)
     if opt.name:
         load_options(opt.checkpoints_dir / opt.name)  # it says which runs there are
         split = load_split(opt.checkpoints_dir / opt.name / SPLIT_FILE)
         translate_lacking(opt, split, wanted)
         return pools_of_split(opt.results_dir / opt.name / "all", split)
     folders = {"synthetic": opt.synth_dir, "real": opt.real_dir, "generated": opt.gen_dir}
+    share = opt.test_per_class / (opt.test_per_class + opt.train_per_class)
     return pools_of_folders(folders, seed=opt.seed, test_share=share)
 
 

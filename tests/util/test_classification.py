@@ -14,7 +14,6 @@ from util.studies.classification import (
     TEST_LABELS,
     TRAINING_LABELS,
     answer,
-    called_real,
     draw_confusion,
     report,
     table2,
@@ -82,7 +81,7 @@ def test_the_answer_in_words() -> None:
     few = answer("table3", np.array([[6, 0, 1], [0, 6, 2], [0, 0, 3]]))
     assert few.startswith("33.3 % of generated hands (2 of 6) were taken for real by a classifier that was taught")
     good = np.array([[96, 10, 17], [4, 90, 83]])
-    assert called_real(good, 2) == (83, 100)
+    assert answer("table2", good).startswith("83.0 % of generated hands (83 of 100)")
     assert "90.0 % of real hands and 4.0 % of synthetic hands real" in answer("table2", good)
     blind = answer("table2", np.array([[0, 0, 0], [100, 100, 100]]))  # it calls everything real
     assert blind.startswith("The classifier has learnt nothing") and "worth nothing" in blind

@@ -38,13 +38,13 @@ def test_a_claim_holds_where_all_intervals_do_and_fails_where_one_contradicts():
 
 
 def test_a_claim_about_models_that_are_not_all_there_can_fail_but_not_hold():
-    tested = claims.Tested("x", "FD", [("a", "b"), ("a", "c")], high=0)
+    stated = claims.Stated("x", "FD", [("a", "b"), ("a", "c")], high=0)
     good, bad = (lambda *_: around(-2.0)), (lambda *_: around(2.0))
-    whole = claims.judge(tested, "abc", good)
+    whole = claims.decide(stated, "abc", good)
     assert whole.verdict == HOLDS and whole.measured["a - b"] == pytest.approx([-2, -2.95, -1.05])
-    lacking = claims.judge(tested, "ab", good)
+    lacking = claims.decide(stated, "ab", good)
     assert lacking.verdict == OPEN and lacking.note == "Not there yet: c." and list(lacking.measured) == ["a - b"]
-    assert claims.judge(tested, "ab", bad).verdict == FAILS and claims.judge(tested, "a", good).verdict == UNTESTED
+    assert claims.decide(stated, "ab", bad).verdict == FAILS and claims.decide(stated, "a", good).verdict == UNTESTED
 
 
 def write_calls(folder: Path, study: str, counts: dict[tuple[str, str, str], tuple[int, ...]]) -> None:
@@ -59,7 +59,7 @@ def write_calls(folder: Path, study: str, counts: dict[tuple[str, str, str], tup
 
 def verdicts(*sides) -> dict[str, str]:
     """{the first two words of a claim: its verdict}."""
-    return {" ".join(each.paper.split()[:2]): each.verdict for each in claims.judge_all(*sides)}
+    return {" ".join(each.paper.split()[:2]): each.verdict for each in claims.decide_all(*sides)}
 
 
 def test_a_claim_about_classifiers_counts_only_with_one_that_can_tell(tmp_path):

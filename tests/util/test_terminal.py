@@ -32,7 +32,7 @@ def test_time_left_counts_validation_and_the_rate_does_not(tmp_path, monkeypatch
     with logger_in(tmp_path) as logger:
         for _ in range(10):
             now[0] += 2
-            logger.advance()
+            logger.step += 1
         with logger.pause():
             now[0] += 30
         caplog.set_level("INFO")
@@ -45,7 +45,7 @@ def test_time_left_counts_validation_and_the_rate_does_not(tmp_path, monkeypatch
 def test_tensorboard_is_in_groups(tmp_path):
     with logger_in(tmp_path) as logger:
         logger.options({"lr": 1e-4})
-        logger.advance()
+        logger.step += 1
         logger.losses({"G_gan": 1.0, "D_r": 2.0, "loss": 3.0})
         logger.scores({"fd": 4.0})
         logger.image("picture", np.zeros((20, 200, 3), np.uint8))

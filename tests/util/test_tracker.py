@@ -13,7 +13,7 @@ from data.frames import find_frames
 from data.hands import read_hand
 from data.joints import Camera, camera_of, into_region, joint_file, joints_in, load_regions, project, read_joints
 from util.errors import UsageError
-from util.scores.tracker import BLURS, judge, load_tracker, track_at_blurs
+from util.scores.tracker import BLURS, judge, load_tracker
 
 TRUE = np.random.default_rng(0).uniform(0, 100, (21, 2))
 DIAGONAL = np.linalg.norm(np.ptp(TRUE, axis=0))
@@ -90,7 +90,7 @@ def test_mediapipe_sees_hands_where_they_are(real_hands):
     tracker = load_tracker()
     hands = [read_hand(frame).image for frame in frames]
     joints = [joints_in(frame, (0, 0, 256, 256), camera) for frame in frames]
-    found = judge([track_at_blurs(tracker, image) for image in hands], joints)
+    found = judge([[tracker(image, blur) for blur in BLURS] for image in hands], joints)
     assert found["joints_10"] > 0.6 and found["found"] > 0.8
     wide = np.pad(hands[0], ((0, 0), (0, 64), (0, 0)), constant_values=255)  # no square, and the same joints
     one, other = tracker(hands[0], 1.2), tracker(wide, 1.2)

@@ -47,7 +47,7 @@ SETS = {"syn_rea": "trained on real", "syn_gen": "trained on generated", "syn_ha
 ON_GENERATED, ON_REAL = "accuracy on synthetic and generated hands, %", "accuracy on synthetic and real hands, %"
 
 
-class Tested(NamedTuple):
+class Stated(NamedTuple):
     """A claim about differences of a measure: the first's less the second's lies between low and high, in every pair."""
 
     paper: str
@@ -60,31 +60,31 @@ class Tested(NamedTuple):
 
 
 CLAIMS = [
-    Tested("Translation brings synthetic hands closer to real ones (the purpose of the models).",
+    Stated("Translation brings synthetic hands closer to real ones (the purpose of the models).",
            FD, [(model, "untranslated") for model in MODELS], high=0),
-    Tested("msH-GAN4 and msH-GAN6 have lower FID than GeoConGAN and both pixCycleGANs (Table I).",
+    Stated("msH-GAN4 and msH-GAN6 have lower FID than GeoConGAN and both pixCycleGANs (Table I).",
            FD, list(product(PERCEPTUAL, BASELINES)), high=0),
-    Tested("msH-GAN4 and msH-GAN6 have lower KID than GeoConGAN and both pixCycleGANs (Table I).",
+    Stated("msH-GAN4 and msH-GAN6 have lower KID than GeoConGAN and both pixCycleGANs (Table I).",
            KID, list(product(PERCEPTUAL, BASELINES)), high=0),
-    Tested("The number of residual blocks, 4 or 6, has no major relevance: it changes FID by less than the discriminator does "
+    Stated("The number of residual blocks, 4 or 6, has no major relevance: it changes FID by less than the discriminator does "
            "(section IV.C).", SHARE, BLOCKS, low=-1, high=1, lacking="It takes all of {}."),
-    Tested("Models with pixel discriminators make sharper hands than msH-GAN (section IV.C).",
+    Stated("Models with pixel discriminators make sharper hands than msH-GAN (section IV.C).",
            SHARPNESS, list(product(PIXEL, PERCEPTUAL)), low=0),
-    Tested("msH-GAN4 makes sharper hands than msH-GAN6 (section IV.C).", SHARPNESS, BLOCKS[:1], low=0),
-    Tested("msH-GAN gives skin a more consistent colour than pixel discriminators do (section IV.C).",
+    Stated("msH-GAN4 makes sharper hands than msH-GAN6 (section IV.C).", SHARPNESS, BLOCKS[:1], low=0),
+    Stated("msH-GAN gives skin a more consistent colour than pixel discriminators do (section IV.C).",
            COLOUR, list(product(PERCEPTUAL, PIXEL)), high=0),
-    Tested("Pixel discriminators keep the gaps between fingers, which GeoConGAN and msH-GAN6 fill (section IV.C).",
+    Stated("Pixel discriminators keep the gaps between fingers, which GeoConGAN and msH-GAN6 fill (section IV.C).",
            GAPS, list(product(PIXEL, ("geocongan", "mshgan6"))), high=0, lacking=MASKED),
-    Tested("msH-GAN4 fills fewer of these gaps than msH-GAN6 (section IV.C).", GAPS, BLOCKS[:1], high=0, lacking=MASKED),
-    Tested("A perceptual discriminator takes away more of the shading discontinuities than a pixel discriminator (section III, "
+    Stated("msH-GAN4 fills fewer of these gaps than msH-GAN6 (section IV.C).", GAPS, BLOCKS[:1], high=0, lacking=MASKED),
+    Stated("A perceptual discriminator takes away more of the shading discontinuities than a pixel discriminator (section III, "
            "Fig. 3).", SHADING, list(product(PERCEPTUAL, PIXEL)), high=0, lacking=SHADELESS),
-    Tested("Most generated hands are classified as real by a classifier that never saw one (Table II, section IV.D).",
+    Stated("Most generated hands are classified as real by a classifier that never saw one (Table II, section IV.D).",
            CALLS2, [("generated as real", "generated as synthetic")], low=0, guard=TELLS),
-    Tested("Training on real and generated hands together tells synthetic from generated hands better than on either "
+    Stated("Training on real and generated hands together tells synthetic from generated hands better than on either "
            "(Table II).", ON_GENERATED, [("trained on both", "trained on real"), ("trained on both", "trained on generated")], low=0),
-    Tested(f"That costs less than {LITTLE:g} points of accuracy on real hands against training on real ones (Table II).",
+    Stated(f"That costs less than {LITTLE:g} points of accuracy on real hands against training on real ones (Table II).",
            ON_REAL, [("trained on both", "trained on real")], low=-LITTLE),
-    Tested("Generated hands that are mistaken are taken for real ones rather than for synthetic (Fig. 7).",
+    Stated("Generated hands that are mistaken are taken for real ones rather than for synthetic (Fig. 7).",
            CALLS3, [("generated as real", "generated as synthetic")], low=0, guard=TELLS),
 ]  # fmt: skip
 
@@ -117,22 +117,22 @@ def verdict_of(differences: Sequence[Difference], *, low: float = -inf, high: fl
     return FAILS if any(outside) else OPEN
 
 
-def judge(tested: Tested, known: Collection[str], difference: Callable[[str, str], Difference]) -> Claim:
+def decide(stated: Stated, known: Collection[str], difference: Callable[[str, str], Difference]) -> Claim:
     """The claim, by the pairs whose sides are both known; while a side is missing, it can fail, but not hold."""
-    found = {pair: difference(*pair) for pair in tested.pairs if set(pair) <= set(known)}
-    verdict = verdict_of(list(found.values()), low=tested.low, high=tested.high)
+    found = {pair: difference(*pair) for pair in stated.pairs if set(pair) <= set(known)}
+    verdict = verdict_of(list(found.values()), low=stated.low, high=stated.high)
     measured = {" - ".join(pair): [each.estimate, *each.interval()] for pair, each in found.items()}
-    side = f"between {tested.low:g} and {tested.high:g}"
-    side = f"above {tested.low:g}" if tested.high == inf else f"below {tested.high:g}" if tested.low == -inf else side
-    missing, note = sorted({name for pair in (*tested.pairs, *tested.guard) for name in pair} - set(known)), ""
+    side = f"between {stated.low:g} and {stated.high:g}"
+    side = f"above {stated.low:g}" if stated.high == inf else f"below {stated.high:g}" if stated.low == -inf else side
+    missing, note = sorted({name for pair in (*stated.pairs, *stated.guard) for name in pair} - set(known)), ""
     if missing:
-        verdict, note = OPEN if verdict == HOLDS else verdict, tested.lacking.format(", ".join(missing))
-    elif tested.guard and verdict_of([difference(*pair) for pair in tested.guard], low=0) != HOLDS:
+        verdict, note = OPEN if verdict == HOLDS else verdict, stated.lacking.format(", ".join(missing))
+    elif stated.guard and verdict_of([difference(*pair) for pair in stated.guard], low=0) != HOLDS:
         verdict, note = UNTESTED, BLIND
-    return Claim(tested.paper, f"{tested.measure}; by the paper {side}", verdict, measured, note)
+    return Claim(stated.paper, f"{stated.measure}; by the paper {side}", verdict, measured, note)
 
 
-def judge_all(sides: Mapping[str, Mapping[str, np.ndarray]], real: np.ndarray | None = None) -> list[Claim]:
+def decide_all(sides: Mapping[str, Mapping[str, np.ndarray]], real: np.ndarray | None = None) -> list[Claim]:
     """Every claim. sides: {measure: {model, training set, or what a hand was taken for: values (N,) of hands, or their
     features (N, D)}}, where row i is of the same hand in all; real: features of the photographs."""
 
@@ -146,7 +146,7 @@ def judge_all(sides: Mapping[str, Mapping[str, np.ndarray]], real: np.ndarray | 
         compare |= dict.fromkeys((SHARPNESS, COLOUR, GAPS, SHADING), mean_difference)
         return compare.get(measure, share_difference)(sides[measure][a], sides[measure][b])
 
-    return [judge(each, sides.get(each.measure, ()), partial(difference, each.measure)) for each in CLAIMS]
+    return [decide(each, sides.get(each.measure, ()), partial(difference, each.measure)) for each in CLAIMS]
 
 
 def share_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
@@ -179,7 +179,7 @@ def common_sources(opt: Namespace, models: Sequence[str]) -> list[Path]:
 def all_claims(opt: Namespace, models: Sequence[str]) -> list[Claim]:
     """Every claim, by the models that have been translated and scored and by the classifiers that have been trained."""
     sides, real = of_models(opt, models) if models else ({}, None)
-    return judge_all(sides | of_classifiers(opt.folder / "classify"), real)
+    return decide_all(sides | of_classifiers(opt.folder / "classify"), real)
 
 
 def of_models(opt: Namespace, models: Sequence[str]) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:

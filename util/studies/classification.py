@@ -200,11 +200,6 @@ def reports(experiment: Experiment, by_kind: np.ndarray) -> dict[str, dict]:
     return results
 
 
-def called_real(confusion: Sequence[Sequence[int]], column: int) -> tuple[int, int]:
-    """Of the hands of a column's kind: (called real, tested)."""
-    return int(confusion[1][column]), int(sum(row[column] for row in confusion))
-
-
 def answer(name: str, by_kind: np.ndarray) -> str:
     """The experiment's result on generated hands in words, by the confusion_by_kind of its first training set.
 
@@ -212,7 +207,8 @@ def answer(name: str, by_kind: np.ndarray) -> str:
     synthetic hands, and rejects the answer if it cannot tell these two apart better than chance.
     """
     who = "never saw one" if name == "table2" else "was taught to tell the three apart"
-    (as_real, synthetic), (hits, real), (count, total) = (called_real(by_kind, column) for column in range(len(KINDS)))
+    as_real, hits, count = by_kind[1].tolist()  # called real, of each of KINDS
+    synthetic, real, total = by_kind.sum(axis=0).tolist()
     low, high = wilson_interval(count, total)
     text = (
         f"{100 * count / total:.1f} % of generated hands ({count} of {total}) were taken for real by a classifier that "

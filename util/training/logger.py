@@ -80,8 +80,8 @@ class LossMeter:
 
 
 class RunLogger(contextlib.ExitStack):
-    """Writes the numbers and pictures of a run from `progress` on; `with` closes it. board: TensorBoard's folder (default:
-    folder/tensorboard)."""
+    """Writes the numbers and pictures of a run from `progress` on; `with` closes it. step: the one that they are of. board:
+    TensorBoard's folder (default: folder/tensorboard)."""
 
     def __init__(
         self, folder: Path, schedule: Schedule, progress: Progress, *, images_per_step: int, board: Path | None = None
@@ -95,10 +95,6 @@ class RunLogger(contextlib.ExitStack):
         self._board = self.enter_context(SummaryWriter(str(board), purge_step=self.step + 1))
         self._first_step, self._start = self.step, time.perf_counter()
         self._since, self._since_step = self._start, self.step
-
-    def advance(self) -> None:
-        """Count one more step."""
-        self.step += 1
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:

@@ -86,7 +86,7 @@ def fit(
                     progress.validation_due = schedule.at(progress.step, schedule.validate_every)
                     meter.add(progress.step, losses, batch)
                     if logger:
-                        logger.advance()
+                        logger.step = progress.step
                     if progress.step == 1 or schedule.at(progress.step, schedule.log_every):
                         means = distributed.mean(meter.means())
                         if logger:
