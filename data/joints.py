@@ -1,11 +1,7 @@
 """Where a hand's joints lie in a translated image: millimetres -> pixels of the colour image -> pixels of generated/.
 
-    regions = load_regions("results/msh4/test")                   # regions.json
-    joints = read_joints(joint_file(regions[0]["source"]))        # (21, 3), mm
-    points = into_region(project(joints, SYNTHHANDS), regions[0]) # (21, 2), pixels of results/msh4/test/<file>
-
-Points are continuous coordinates in the convention of the camera's cx and cy. `python -m data.joints results/msh4/test`
-writes joints.json and skeletons.png there. Depth maps are cut likewise.
+docs/joints.md shows it in Python; python -m data.joints writes joints.json and skeletons.png into a results folder. Points
+are continuous coordinates in the convention of the camera's cx and cy. Depth maps are cut likewise.
 """
 
 import argparse

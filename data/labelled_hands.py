@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.listing import images_below, warn_skipped
-from data.pasting import Background, Placement, mask_of_crop, paste_hand, random_placement
+from data.pasting import AS_IT_IS, Background, mask_of_crop, paste_hand, random_placement
 from data.samples import shuffled_index
 from data.splits import Split, shuffled
 from util.errors import UsageError
@@ -161,7 +161,7 @@ class HandsOnBackgrounds(Dataset):
 
     def __getitem__(self, k: int) -> dict[str, Tensor | str]:
         rng, sample = self.draw(k)
-        placement = random_placement(rng) if self.train else Placement()
+        placement = random_placement(rng) if self.train else AS_IT_IS
         background = self.background(rng)
         image, mask = read_hand_file(sample.file)
         pasted = paste_hand(image, mask, background, placement=placement)

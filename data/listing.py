@@ -41,30 +41,25 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
 
 
-def folders_below(root: Path) -> Iterator[tuple[str, list, list]]:
-    """As os.walk, sorted and without what is_hidden; warns of folders that cannot be read. Links are followed once."""
-    entered = set()
-    for parent, subfolders, names in os.walk(root, followlinks=True, onerror=_warn_unreadable):
+def images_below(folder: Path) -> Iterator[Path]:
+    """Every image file below a folder, its own first, sorted by name, without what is_hidden; links are followed once. Warns
+    of folders that cannot be read, and of files that are not."""
+    entered, others = set(), Counter()
+    for parent, subfolders, names in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
         real = os.path.realpath(parent)
         if real in entered:  # a link to a folder above
             subfolders.clear()
             continue
         entered.add(real)
         subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
-        yield parent, subfolders, sorted(name for name in names if not is_hidden(name))
-
-
-def images_below(folder: Path) -> Iterator[Path]:
-    """Every image file below a folder, in the order of folders_below; warns of files that are not read."""
-    others = Counter()
-    for path in (Path(parent, name) for parent, _, names in folders_below(folder) for name in names):
-        suffix = path.suffix.lower()
-        if NOT_READ.match(suffix):
-            others[suffix] += 1
-        elif suffix in IMAGE_SUFFIXES and os.path.isfile(path):
-            yield path
-        elif suffix in IMAGE_SUFFIXES:
-            log.warning("skipped: %s: no file, or a link that leads nowhere", printable(path))
+        for path in (Path(parent, name) for name in sorted(names) if not is_hidden(name)):
+            suffix = path.suffix.lower()
+            if NOT_READ.match(suffix):
+                others[suffix] += 1
+            elif suffix in IMAGE_SUFFIXES and os.path.isfile(path):
+                yield path
+            elif suffix in IMAGE_SUFFIXES:
+                log.warning("skipped: %s: no file, or a link that leads nowhere", printable(path))
     if others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
         log.warning("%s: files that are not read: %s (%s are)", printable(folder), kinds, FORMATS)

@@ -15,7 +15,6 @@ from data.mask_values import Ranges
 SYNTHETIC_KEY = (14, 255, 14)  # SynthHands' background, RGB
 GREEN_LOW, GREEN_HIGH = (30, 30, 40), (90, 255, 255)  # RealHands' green screen, OpenCV HSV (released code)
 
-
 # Edge snapping, chosen on rendered hands with exact masks, put on backgrounds of both kinds, and on photographs.
 SNAP_WINDOW = 8  # pixels: radius of the window in which the outline follows the photograph's edges
 SNAP_SHIFT = 3  # pixels by which the outline may move
