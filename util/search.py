@@ -25,7 +25,7 @@ from options.train_options import parse_train, train_parser
 from util import workers
 from util.checkpoint_file import load_checkpoint
 from util.drawing import sheet
-from util.errors import RunError, UsageError, first_lines, parse_or_exit, run_command
+from util.errors import RunError, UsageError, first_lines, run_command
 from util.files import LOCK_FILE, csv_text, locked, user_path, write_bytes
 from util.images import read_rgb, write_png
 from util.results.pages import html_page, table
@@ -251,4 +251,4 @@ def main(opt: Namespace | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run_command(lambda: main(parse_or_exit(parse_search)))
+    run_command(main)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models import MODELS
 from options.parsing import Parser, existing_path, integer, refuse
-from util.errors import parse_or_exit, run_command
+from util.errors import run_command
 from util.files import read_json, user_path
 from util.reproduce.stages import GROUPS, PER_CLASS, choose, create_stages, images_a_class, plan, run_stages
 
@@ -90,5 +90,4 @@ def main(opt: argparse.Namespace | None = None) -> int:
 
 
 if __name__ == "__main__":
-    OPT = parse_or_exit(parse_reproduce)
-    run_command(lambda: main(OPT))
+    run_command(main)

@@ -6,7 +6,7 @@ meets a large one, as lengths depend on their scale.
 
 import logging
 from argparse import Namespace
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 
 import numpy as np
@@ -52,15 +52,22 @@ PHOTOGRAPHS = 200  # of the train split, whose statistics the baselines take
 log = logging.getLogger(__name__)
 
 
+@dataclass
 class Measures:
     """What is measured of a split while its regions pass: features for the distances, and the figures of single hands; with a
-    SilNet, with a tracker, on the demo (whose translations have true pairs), more figures."""
+    SilNet, with a tracker, on the demo, more figures."""
 
-    def __init__(self, opt: Namespace, net: FeatureNet, silnet: TrainedSilNet | None, tracker: Tracker | None) -> None:
-        self.net, self.silnet, self.tracker = net, silnet, tracker
-        self.scale, self.demo = 1.0, False
-        self.camera: Camera | None = None  # of the sources' joints
-        self.photographs: list[Hand] = []  # whose statistics the baselines take
+    opt: Namespace
+    net: FeatureNet
+    silnet: TrainedSilNet | None
+    tracker: Tracker | None
+    demo: bool  # whose translations have true pairs
+    scale: float  # of lengths, by hand_scale
+    camera: Camera | None  # of the sources' joints
+    photographs: list[Hand]  # whose statistics the baselines take
+
+    def __post_init__(self) -> None:
+        opt, net = self.opt, self.net
         self.kid = {"kid_subset_size": opt.kid_subset_size, "kid_subsets": opt.kid_subsets}
         self.baselines = BASELINES if opt.baselines else {}
         self.cache = FeatureCache(opt.results_dir / "features", net)
@@ -118,7 +125,7 @@ def translate_split(
     frames: Domains,
     net: FeatureNet | None,
     silnet: TrainedSilNet | None,
-    tracker: Tracker | None = None,
+    tracker: Tracker | None,
 ) -> Tested:
     """Translate the frames by one run, write the results folder, and score them."""
     run = model.options
@@ -130,17 +137,16 @@ def translate_split(
     targets = HandRegions(write.in_path_order(frames[other]), crop=crop)
     if silnet and run.extend_colors:
         log.warning("%s was trained with extend_colors: shape scores also see what it paints beside hands", name)
-    measures = Measures(opt, net, silnet, tracker) if net else None
-    if measures:
+    measures = None
+    if net:
         roots = data_roots(opt, run)
-        measures.demo = opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"])
+        demo = opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"])
         hands = (hand for part in (targets, sources) for _, hand in part.readable(num_workers=opt.num_workers))
-        measures.scale = hand_scale(hand.mask for hand in hands)
-        if tracker:
-            measures.camera = joint_camera(opt, roots, sources.frames)
-        if opt.baselines:
-            train = split_frames(opt, name, run, phase="train")[other]
-            measures.photographs = [hand for _, hand in HandRegions(evenly(train, PHOTOGRAPHS), crop=crop).readable()]
+        scale = hand_scale(hand.mask for hand in hands)
+        camera = joint_camera(opt, roots, sources.frames) if tracker else None
+        train = split_frames(opt, name, run, phase="train")[other] if opt.baselines else []
+        photographs = [hand for _, hand in HandRegions(evenly(train, PHOTOGRAPHS), crop=crop).readable()]
+        measures = Measures(opt, net, silnet, tracker, demo=demo, scale=scale, camera=camera, photographs=photographs)
     translate_regions(opt, model, sources, tested, measures)
     write_target(opt, targets, tested, measures)
     write.write_grid(tested)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from options.parsing import Parser, existing_path, integer
 from options.shared import add_feature_net_flags
-from util.errors import UsageError, parse_or_exit, run_command
+from util.errors import UsageError, run_command
 
 
 def parse_scores(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -41,4 +41,4 @@ def main(opt: argparse.Namespace | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_command(lambda: main(parse_or_exit(parse_scores)))
+    run_command(main)

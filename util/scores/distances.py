@@ -119,42 +119,41 @@ class Difference:
 
 
 def bootstrap_interval(
-    real: np.ndarray, fake: np.ndarray, distance: float, *, rounds: int = 200, seed: int = 0, rank: int = 64
+    real: np.ndarray, fake: np.ndarray, distance: float, *, rounds: int = 200, rank: int = 64
 ) -> tuple[float, float]:
     """The 95 % interval around two sets' Frechet distance in which it would fall had other images been drawn.
 
     It shows how much the choice of images matters at these counts, not how far more images would lower the distance.
     Near the floor it is too wide rather than too narrow. Raises UsageError below two images.
     """
-    draws = _frechet_draws(real, fake, rounds=rounds, seed=seed, rank=rank)[:, 0]
+    draws = _frechet_draws(real, fake, rounds=rounds, rank=rank)[:, 0]
     low, high = Difference(distance, draws).interval()
     return max(low, 0.0), high
 
 
-def _frechet_draws(real: np.ndarray, *fakes: np.ndarray, rounds: int, seed: int = 0, rank: int = 64) -> np.ndarray:
+def _frechet_draws(real: np.ndarray, *fakes: np.ndarray, rounds: int, rank: int = 64) -> np.ndarray:
     """The distance of each of `fakes` to `real` in each resample, (rounds, len(fakes)).
 
     It is taken in the `rank` leading principal directions, where nearly all of its spread lies: a matter of milliseconds.
     """
     sides = [checked_features(side, least=2) for side in (real, *fakes)]
-    basis = leading_directions(np.concatenate(sides), rank, seed)
+    basis = leading_directions(np.concatenate(sides), rank)
     real, *fakes = (side @ basis for side in sides)
-    draws = resamples(len(real), len(fakes[0]), rounds, seed)
+    draws = resamples(len(real), len(fakes[0]), rounds)
     return np.array([[frechet(real, fake, weights) for fake in fakes] for weights in draws])
 
 
-def resamples(n_real: int, n_fake: int, rounds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def resamples(n_real: int, n_fake: int, rounds: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """How often each image is drawn, float64 (n_real,) and (n_fake,), for each of the rounds."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     for _ in range(rounds):
         yield tuple(random.multinomial(n, np.full(n, 1.0 / n)).astype(float) for n in (n_real, n_fake))
 
 
-def leading_directions(features: np.ndarray, rank: int, seed: int) -> np.ndarray:
+def leading_directions(features: np.ndarray, rank: int) -> np.ndarray:
     """An orthonormal basis (D, rank or fewer) of the leading principal directions, by subspace iteration."""
     deviations = features - features.mean(0)
-    random = np.random.default_rng(seed)
-    basis = random.standard_normal((features.shape[1], min(rank + 16, *features.shape)))
+    basis = np.random.default_rng(0).standard_normal((features.shape[1], min(rank + 16, *features.shape)))
     for _ in range(6):
         basis = scipy.linalg.qr(deviations.T @ (deviations @ basis), mode="economic")[0]
     projected = deviations @ basis
@@ -196,7 +195,7 @@ def kernel_difference(real: np.ndarray, a: np.ndarray, b: np.ndarray, *, rounds:
         return float(in_fake @ within @ in_fake / pairs - mean_across)
 
     estimate = difference(np.ones(len(real)), np.ones(len(a)))
-    return Difference(estimate, np.array([difference(*draw) for draw in resamples(len(real), len(a), rounds, seed=0)]))
+    return Difference(estimate, np.array([difference(*draw) for draw in resamples(len(real), len(a), rounds)]))
 
 
 def mean_difference(a: np.ndarray, b: np.ndarray, *, rounds: int = 2000, seed: int = 0) -> Difference:

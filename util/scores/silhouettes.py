@@ -7,18 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.frames import DOMAINS, Domains
 from data.hands import Hand
-from data.masks import iou
-from data.samples import HandRegions, same_sized_batches, stack
+from data.samples import stack
 from models.translation import TranslatedHand
-from util.drawing import sheet
 
 Segment = Callable[[Tensor], Tensor]
 """Images (N, 3, H, W) in [-1, 1] -> the probability of hand, (N, 1, H, W)."""
 
 TOLERANCE = 2  # pixels by which a boundary may be off
-VALIDATION_BATCH = 4
 GAP = 16  # pixels (scaled): gaps between fingers are narrower
 LEAST_GAPS = 100  # pixels (scaled by area) of a hand's gaps, below which it has none
 
@@ -72,39 +68,3 @@ def shapes(segment: Segment | None, each: TranslatedHand, device: torch.device) 
     if not segment or each.source.mask.all():
         return [None, None]
     return silhouettes(segment, [each.unmasked, each.source.image], device)
-
-
-def create_silnet_validation(
-    segment: Segment, frames: Domains, *, device: torch.device, num_workers: int = 0
-) -> Callable[[], tuple[dict[str, float], float]]:
-    """A function () -> (means over 256 regions: iou_synthetic, iou_real, boundary_f_...; 1 - mean IoU, to be minimised)."""
-    regions = {domain: HandRegions(part) for domain, part in frames.items()}
-
-    def validate() -> tuple[dict[str, float], float]:
-        scores: dict[str, float] = {}
-        for domain in DOMAINS:
-            batches = same_sized_batches(regions[domain].readable(num_workers=num_workers), VALIDATION_BATCH)
-            pairs = [
-                (silhouette, hand.mask)
-                for _, hands in batches
-                for silhouette, hand in zip(silhouettes(segment, [hand.image for hand in hands], device), hands)
-            ]
-            scores[f"iou_{domain}"] = float(np.mean([iou(*pair) for pair in pairs]))
-            scores[f"boundary_f_{domain}"] = float(np.mean([boundary_f(*pair) for pair in pairs]))
-        return scores, 1 - np.mean([scores[f"iou_{domain}"] for domain in DOMAINS]).item()
-
-    return validate
-
-
-def silhouette_grids(segment: Segment, hands: dict[str, list[Hand]], *, device: torch.device) -> dict[str, np.ndarray]:
-    """{name: uint8 (H, W, 3) picture} for each domain: image | predicted silhouette | mask, one row a hand."""
-
-    def picture(mask: np.ndarray) -> np.ndarray:
-        return np.dstack([mask * np.uint8(255)] * 3)
-
-    pictures = {}
-    for domain in filter(hands.get, DOMAINS):
-        seen = [silhouettes(segment, [hand.image], device)[0] for hand in hands[domain]]
-        rows = [[hand.image, picture(each), picture(hand.mask)] for hand, each in zip(hands[domain], seen)]
-        pictures[f"{domain}_silhouette_mask"] = sheet(rows, columns=(domain, "silhouette", "mask"))
-    return pictures

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from data.crops import random_hand_crop, silhouette_crop
-from data.frames import Domains
+from data.frames import DOMAINS, Domains
 from data.hands import Hand
 from data.joints import region_depth
 from data.listing import WHOLE
-from data.samples import Crop, HandRegions
+from data.masks import iou
+from data.samples import Crop, HandRegions, same_sized_batches
 from models import DIRECTIONS, DISCRIMINATORS
 from models.config import network_config, objective
 from models.features.registry import load_feature_net
@@ -30,11 +31,12 @@ from util.scores.appearance import hand_scale
 from util.scores.distances import frechet_distance
 from util.scores.features import extract_features
 from util.scores.metrics import Figures, View, best_score, entries, flat_entries, measure
-from util.scores.silhouettes import create_silnet_validation, silhouette_grids
+from util.scores.silhouettes import boundary_f, silhouettes
 from util.scores.structure import SourceEdges
 from util.training.loop import Validate
 
 ROWS = 4  # hands in a picture
+VALIDATION_BATCH = 4  # of SilNet
 
 
 class TranslatorTask:
@@ -134,11 +136,38 @@ class SilNetTask:
         return silhouette_crop
 
     def create_validation(self, frames: Domains) -> tuple[Validate, dict]:
-        how = {"device": self.model.device, "num_workers": self.opt.num_workers}
-        return create_silnet_validation(self.model.probabilities, frames, **how), {}
+        """The scores: means over 256 regions, iou_synthetic, iou_real, boundary_f_...; 1 - mean IoU is to be minimised."""
+        regions = {domain: HandRegions(part) for domain, part in frames.items()}
+
+        def validate() -> tuple[dict[str, float], float]:
+            scores: dict[str, float] = {}
+            for domain in DOMAINS:
+                hands = regions[domain].readable(num_workers=self.opt.num_workers)
+                pairs = [
+                    (silhouette, hand.mask)
+                    for _, batch in same_sized_batches(hands, VALIDATION_BATCH)
+                    for silhouette, hand in zip(self.silhouettes(batch), batch)
+                ]
+                scores[f"iou_{domain}"] = float(np.mean([iou(*pair) for pair in pairs]))
+                scores[f"boundary_f_{domain}"] = float(np.mean([boundary_f(*pair) for pair in pairs]))
+            return scores, 1 - np.mean([scores[f"iou_{domain}"] for domain in DOMAINS]).item()
+
+        return validate, {}
+
+    def silhouettes(self, hands: list[Hand]) -> list[np.ndarray]:
+        """What the network sees in hands of one size: masks, bool (H, W)."""
+        return silhouettes(self.model.probabilities, [hand.image for hand in hands], self.model.device)
 
     def pictures(self, hands: dict[str, list[Hand]]) -> dict[str, np.ndarray]:
-        return silhouette_grids(self.model.probabilities, hands, device=self.model.device)
+        """{name: uint8 (H, W, 3) picture} for each domain: image | predicted silhouette | mask, one row a hand."""
+        pictures = {}
+        for domain in filter(hands.get, DOMAINS):
+            rows = []
+            for hand in hands[domain]:
+                masks = *self.silhouettes([hand]), hand.mask
+                rows.append([hand.image, *(np.dstack([mask * np.uint8(255)] * 3) for mask in masks)])
+            pictures[f"{domain}_silhouette_mask"] = sheet(rows, columns=(domain, "silhouette", "mask"))
+        return pictures
 
 
 def display_hands(frames: Domains) -> dict[str, list[Hand]]:
