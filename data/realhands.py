@@ -160,16 +160,16 @@ def refine_tree(
         for folder in {frame.target.parent for frame in frames}:
             for part in folder.glob(".part-*"):  # of a run that was killed
                 part.unlink(missing_ok=True)
-        rows, done = read_report(root), set()
+        rows, todo = read_report(root), []
         for frame in frames:
-            key = frame.key
+            before = rows.get(frame.key)
             if overwrite:
                 frame.target.unlink(missing_ok=True)  # so that an interrupted run can go on without --overwrite
-            elif frame.target.exists() and (key not in rows or _is_newer(frame)):
-                done.add(frame)
-                if key not in rows or rows[key].verdict != KEPT:
-                    rows[key] = Verdict(KEPT, "refined mask found")
-        todo = [frame for frame in frames if frame not in done]
+            elif frame.target.exists() and (not before or _is_newer(frame)):
+                if not before or before.verdict != KEPT:
+                    rows[frame.key] = Verdict(KEPT, "refined mask found")
+                continue
+            todo.append(frame)
         tasks = ((frame, options) for frame in todo)
         verdicts = in_processes(refine_frame, tasks, count=num_workers if len(todo) > FEW else 0)
         try:
@@ -178,7 +178,7 @@ def refine_tree(
         finally:
             lines = [_line(frame.key, rows[frame.key]) for frame in frames if frame.key in rows]
             write_bytes(root / REPORT_NAME, csv_text(["file", *Verdict.__dataclass_fields__], lines).encode())
-    return read_report(root), len(done)
+    return read_report(root), len(frames) - len(todo)
 
 
 def _store_options(file: Path, options: RefineOptions, *, overwrite: bool) -> None:
