@@ -142,17 +142,17 @@ def has_depth(depth: np.ndarray) -> np.ndarray:
     return (depth > 0) & (depth < NO_DEPTH)
 
 
-def region_depth(image: Path, mask: np.ndarray, box: Box | None = None) -> np.ndarray | None:
-    """The part of <prefix>_depth.png beside a colour image that shows a region: uint16 (H, W), mm, 0 where unknown.
+def region_depth(image: Path, mask: np.ndarray) -> np.ndarray | None:
+    """The part of <prefix>_depth.png beside a colour image, around its hand, that shows a region: uint16 (H, W), mm, 0 where unknown.
 
-    mask: bool (H, W), the region's hand. box: of the region in the image (default: around the depth map's hand). None where
-    there is no such file, or where its hand is another, as in SynthHands, whose depth camera stands beside the other.
+    mask: bool (H, W), the region's hand. None where there is no such file, or where its hand is another, as in SynthHands,
+    whose depth camera stands beside the other.
     """
     path = image.with_name(f"{annotation_prefix(image)}_depth.png")
     depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
     if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
         return None
-    region = window(depth, box or centred_box(has_depth(depth), *mask.shape), beyond=0)
+    region = window(depth, centred_box(has_depth(depth), *mask.shape), beyond=0)
     region[~has_depth(region)] = 0
     hand = region > 0
     return region if (hand & mask).sum() >= LEAST_OVERLAP * (hand | mask).sum() else None

@@ -14,7 +14,6 @@ What remains: a hand that is small in its source is softer; poses, forearms and 
 import colorsys
 import logging
 import math
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -37,7 +36,7 @@ Background = Callable[[np.random.Generator], np.ndarray]
 HELD_OUT = 5  # every fifth photograph is kept for testing
 
 
-def open_backgrounds(root: str | os.PathLike | None, *, size: int, part: str) -> Background:
+def open_backgrounds(root: Path | None, *, size: int, part: str) -> Background:
     """Backgrounds of `size` pixels a side for the "train" or "test" part: photographs below `root`, or drawn rooms."""
     return Photographs(root, size=size, part=part) if root else partial(draw_room, size)
 
@@ -46,8 +45,8 @@ class Photographs:
     """Draws crops of the photographs below a folder; each serves in one part only. Files that cannot be read are named once
     and replaced. Raises UsageError if there are fewer than ten."""
 
-    def __init__(self, root: str | os.PathLike, *, size: int, part: str) -> None:
-        paths = sorted(images_below(Path(root)))
+    def __init__(self, root: Path, *, size: int, part: str) -> None:
+        paths = sorted(images_below(root))
         if len(paths) < 2 * HELD_OUT:
             raise UsageError(
                 f"{root} holds {len(paths)} photographs ({FORMATS}), at least {2 * HELD_OUT} are needed: "

@@ -97,7 +97,7 @@ def _write_frame(root: Path, name: str) -> None:
 def is_demo(root: Path) -> bool:
     """Whether root holds the whole demo of this version."""
     try:
-        return json.loads((Path(root) / "demo.json").read_text())["version"] == VERSION
+        return json.loads((root / "demo.json").read_text())["version"] == VERSION
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -108,7 +108,6 @@ def ensure_demo(root: Path, *, num_workers: int = 2, frames_per_camera: int = 50
     It is drawn beside root, in a folder that is renamed at the end; what an interrupted run left there is used.
     frames_per_camera, frames_per_user: fewer for tests.
     """
-    root = Path(root)
     if is_demo(root):
         return
     if root.exists() and any(root.iterdir()):
