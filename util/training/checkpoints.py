@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from util import distributed
-from util.checkpoint_file import load_checkpoint, save_checkpoint
+from util.checkpoint_file import MISFITS, load_checkpoint, save_checkpoint
 from util.errors import UsageError, first_lines
 from util.run import BEST, LATEST
 
@@ -67,7 +67,7 @@ def resume(folder: Path, model: Trainable) -> Progress:
         ranks, rank = content["ranks"], distributed.rank()
         model.load_state_dict(content["model"] | (ranks[rank] if rank < len(ranks) else rank_state(model)))
         progress = Progress(content["step"], content["best_score"], content["validation_due"])
-    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+    except MISFITS as error:
         raise UsageError(f"{folder / LATEST} does not fit these options ({first_lines(error)})") from error
     distributed.barrier()
     log.info("continuing at step %d", progress.step)
