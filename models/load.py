@@ -99,9 +99,9 @@ def load_translator(
         translate = load_translator("checkpoints/msh4")
         out = translate(rgb, mask)  # uint8 (H, W, 3), uint8 or bool (H, W) or None -> uint8 (H, W, 3)
 
-    run_folder: "pretrained" is the run that comes with the project. epoch: "best" (by validation; the newest checkpoint of a run without validation), "latest", or N for epoch_N.pt. device:
-    "auto" (CUDA if available), "cpu" or "cuda". direction: "StoR" (synthetic to real) or "RtoS". Raises UsageError if the
-    run, the epoch or the device does not exist, and ValueError for another direction.
+    run_folder: "pretrained" is the run that comes with the project. epoch: "best" (by validation; without one the newest),
+    "latest", or N for epoch_N.pt. device: "auto" (CUDA if available), "cpu" or "cuda". direction: "StoR" (synthetic to real) or
+    "RtoS". Raises UsageError if the run, the epoch or the device does not exist, and ValueError for another direction.
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}; got {direction!r}")

@@ -108,8 +108,7 @@ def results_folder(opt: argparse.Namespace, name: str) -> Path:
     if not opt.input:
         return opt.results_dir / name / f"{opt.phase}{way(opt)}"
     given = opt.input[0].resolve() if len(opt.input) == 1 else inputs_folder(opt.input)
-    direction = "" if opt.direction == "StoR" else f"_{opt.direction}"
-    label = f"input_{given.stem if given.is_file() else given.name}{direction}{'_crop' if opt.crop else ''}"
+    label = f"input_{given.stem if given.is_file() else given.name}{way(opt)}"
     for number in count(1):
         folder = opt.results_dir / name / (label if number == 1 else f"{label}_{number}")
         if not (folder / INPUT_FILE).exists() or (folder / INPUT_FILE).read_bytes() == _inputs(opt.input):
@@ -126,8 +125,9 @@ def _inputs(given: list[Path]) -> bytes:
 
 
 def way(opt: argparse.Namespace) -> str:
-    """How the names of results' folders differ from that of the default test: "", _RtoS, _whole or _RtoS_whole."""
-    return ("" if opt.direction == "StoR" else f"_{opt.direction}") + ("" if opt.crop else "_whole")
+    """How the names of results' folders differ from the default's: by _RtoS, and by _whole or, with --input, by _crop."""
+    cropped = "" if opt.crop == (not opt.input) else "_crop" if opt.crop else "_whole"
+    return ("" if opt.direction == "StoR" else f"_{opt.direction}") + cropped
 
 
 def open_folder(folder: Path, given: list[Path] | None) -> None:

@@ -104,15 +104,14 @@ class TranslatorTask:
 
     def pictures(self, hands: dict[str, list[Hand]]) -> dict[str, np.ndarray]:
         """{name: uint8 (H, W, 3) picture} for each direction: source | translated | cycle, one row a hand."""
-        pictures = {}
-        for source, there, back in (("synthetic", "StoR", "RtoS"), ("real", "RtoS", "StoR")):
+        pictures, ways = {}, {"synthetic": ("StoR", "RtoS"), "real": ("RtoS", "StoR")}
+        for source in filter(hands.get, DOMAINS):
             columns = [[hand.image for hand in hands[source]]]
-            for direction in (there, back):
+            for direction in ways[source]:
                 inputs = [Hand(image, hand.mask) for image, hand in zip(columns[-1], hands[source])]
                 columns.append(self.translator(direction).images(inputs))
-            if hands[source]:
-                rows = list(zip(*columns))
-                pictures[f"{source}_translated_cycle"] = sheet(rows, columns=(source, "translated", "cycle"))
+            rows = list(zip(*columns))
+            pictures[f"{source}_translated_cycle"] = sheet(rows, columns=(source, "translated", "cycle"))
         return pictures
 
 
