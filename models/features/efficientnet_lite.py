@@ -5,7 +5,6 @@ An EfficientNet (Tan and Le 2019) with ReLU6 and without squeeze-and-excitation.
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # Stages of Lite0: kernel, stride of the first block, expansion, output channels, blocks.
 STAGES = (
@@ -17,15 +16,6 @@ STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
-
-# Convolutions, and the batch norm after each.
-FOLDED = {
-    "_conv_stem": "_bn0",
-    "_expand_conv": "_bn0",
-    "_depthwise_conv": "_bn1",
-    "_project_conv": "_bn2",
-    "_conv_head": "_bn1",
-}
 
 
 class SameConv2d(nn.Conv2d):
@@ -83,14 +73,6 @@ class EfficientNetLite0(nn.Module):
                 channels = out_channels
         self._conv_head = SameConv2d(channels, 1280, 1, bias=False)
         self._bn1 = _norm(1280)
-
-    def fold_norms(self) -> None:
-        """For inference: fold each batch norm into the convolution before it. On a CPU they cost as much as convolutions."""
-        for module in [self, *self._blocks]:
-            for conv, norm in FOLDED.items():
-                if hasattr(module, conv):
-                    setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
-                    setattr(module, norm, nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)  # 224 -> 112

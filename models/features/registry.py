@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.features.efficientnet_lite import EfficientNetLite0
+from models.networks.layers import fold_norms
 from util import pretrained
 from util.errors import UsageError, first_lines
 
@@ -115,7 +116,7 @@ def _load_effnet_lite0(path: Path, device: torch.device) -> FeatureNet:
     net = EfficientNetLite0()
     state = torch.load(path, map_location="cpu", weights_only=True)
     net.load_state_dict({key: value for key, value in state.items() if not key.startswith("_fc.")})  # no classifier
-    net.eval().fold_norms()
+    fold_norms(net.eval())
     return FeatureNet("effnet_lite0", "fd", 1280, prepare_effnet, net, EFFNET_LITE0[-1], device)
 
 

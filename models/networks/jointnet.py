@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
 from data.joints import N_JOINTS
+from models.networks.layers import fold_norms
 from models.networks.silnet import SilNet
 
 WEIGHTS = Path(__file__).parents[1] / "pretrained" / "jointnet.pt"
@@ -36,7 +36,5 @@ def load_jointnet() -> JointNet:
         net = JointNet()
     net.load_state_dict(torch.load(WEIGHTS, weights_only=True, map_location="cpu"), assign=True)
     net = net.float().eval().requires_grad_(False)
-    for block in [*net.down, *net.merge]:  # normalisation by fixed statistics joins the convolution before it
-        for at in (0, 3):
-            block[at], block[at + 1] = fuse_conv_bn_eval(block[at], block[at + 1]), nn.Identity()
+    fold_norms(net)
     return net
