@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from data.crops import centred_box, window
+from data.masks import bounding_box
 from util import workers
 from util.drawing import evenly, sheet
 from util.files import read_json, write_bytes, write_json
@@ -23,7 +25,7 @@ from util.studies.classification import TEST_LABELS, TRAINING_LABELS
 from util.training.logger import read_log
 
 TITLE = "H-GAN, reproduced"
-SIDE = 176  # pixels of a hand
+SIDE, MARGIN = 176, 12  # pixels of a hand's picture; around the largest hand
 COLUMNS, ROWS = 8, 6
 WIDEST, QUALITY = 1500, 88  # of a JPEG: pixels a line, and quality of 100
 CAPTIONS = {
@@ -194,21 +196,22 @@ def figure(path: Path, image: np.ndarray | None) -> str:
 def draw_figures(opt: Namespace, rows: Mapping[str, Mapping]) -> dict[str, np.ndarray]:
     """{figure: its picture} of every figure whose hands are there."""
     shown, back = test_folder(opt, opt.models[0]), opt.folder / opt.models[0] / "test_RtoS"
-    models, scale, drawn = list(rows), max((row["hand_scale"] for row in rows.values()), default=1.0), {}
+    models, drawn = list(rows), {}
     names = common_sources(opt, models)
     if names:
-        columns = [test_folder(opt, models[0]) / "synthetic", *(test_folder(opt, m) / "generated" for m in models)]
-        pictures = [[middle(column / name, scale) for column in columns] for name in evenly(names, ROWS)]
+        first, *_ = folders = [test_folder(opt, model) for model in models]
+        columns = [first / "synthetic", *(folder / "generated" for folder in folders)]
+        pictures = close_ups(columns, evenly(names, ROWS), masks=first / "masks" / "synthetic")
         drawn["fig5"] = sheet(pictures, columns=["synthetic", *models], side=SIDE)
     if opt.models[0] in models and names:
         labels, sources, masks = ["synthetic", "translated"], shown / "synthetic", shown / "masks" / "synthetic"
-        drawn["fig1"] = pair_figure(shown, evenly(names, COLUMNS), labels, scale)
+        drawn["fig1"] = pair_figure(shown, evenly(names, COLUMNS), labels)
         steps = {name: shading_step(read_rgb(sources / name), read_mask(masks / name)) for name in names}
         strongest = sorted(names, key=lambda name: (-steps[name], name))[:COLUMNS]
-        drawn["fig3"] = pair_figure(shown, strongest, labels, scale)
+        drawn["fig3"] = pair_figure(shown, strongest, labels)
     if (back / "metrics.json").exists():
         real = sorted(path.relative_to(back / "generated") for path in (back / "generated").rglob("*.png"))
-        drawn["fig4"] = pair_figure(back, evenly(real, COLUMNS), ["real", "translated"], scale)
+        drawn["fig4"] = pair_figure(back, evenly(real, COLUMNS), ["real", "translated"])
     copies = {
         "fig6": opt.folder / "classify" / "table2" / "samples.png",
         "fig7": opt.folder / "classify" / "table3" / "confusion.png",
@@ -218,17 +221,19 @@ def draw_figures(opt: Namespace, rows: Mapping[str, Mapping]) -> dict[str, np.nd
     return drawn | {name: read_rgb(path) for name, path in copies.items() if path.exists()}
 
 
-def pair_figure(folder: Path, names: list[Path], labels: list[str], scale: float) -> np.ndarray:
+def pair_figure(folder: Path, names: list[Path], labels: list[str]) -> np.ndarray:
     """Sources, in the folder of the first label, over their translations: Figs. 1, 3 and 4. names: below generated/."""
-    rows = [[middle(folder / part / name, scale) for name in names] for part in (labels[0], "generated")]
-    return sheet(rows, labels=labels, side=SIDE)
+    source = labels[0]
+    pairs = close_ups([folder / source, folder / "generated"], names, masks=folder / "masks" / source)
+    return sheet(list(zip(*pairs)), labels=labels, side=SIDE)
 
 
-def middle(path: Path, scale: float) -> np.ndarray:
-    """The middle of an image, `scale` of its sides, in which the hands lie (util.scores.appearance.hand_scale)."""
-    image = read_rgb(path)
-    top, left = (round(length * (1 - scale) / 2) for length in image.shape[:2])
-    return image[top : len(image) - top, left : image.shape[1] - left]
+def close_ups(folders: Sequence[Path], names: Sequence[Path], *, masks: Path) -> list[list[np.ndarray]]:
+    """For each name its image in every folder, cut to a square around the hand, as large as the largest hand needs."""
+    hands = [read_mask(masks / name) for name in names]
+    side = max(part.stop - part.start for hand in hands for part in bounding_box(hand, margin=MARGIN))
+    boxes = [centred_box(hand, side, side) for hand in hands]
+    return [[window(read_rgb(folder / name), box, beyond=255) for folder in folders] for name, box in zip(names, boxes)]
 
 
 def shading_step(image: np.ndarray, mask: np.ndarray, *, margin: int = 8) -> float:
