@@ -92,6 +92,18 @@ def sheet(
     return canvas
 
 
+def trimmed(rows: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
+    """Pictures of one size without the white margin that all of them have, but for GAP pixels; others as they are."""
+    pictures = [picture for row in rows for picture in row]
+    box = np.s_[:, :]
+    if len({picture.shape for picture in pictures}) == 1:
+        drawn = np.any([(picture < PAPER).any(axis=-1) for picture in pictures], axis=0)
+        x, y, width, height = cv2.boundingRect(drawn.astype(np.uint8))
+        if width:
+            box = np.s_[max(0, y - GAP) : y + height + GAP, max(0, x - GAP) : x + width + GAP]
+    return [[picture[box] for picture in row] for row in rows]
+
+
 def evenly(items: Sequence[Item], most: int) -> list[Item]:
     """Up to `most` of the items, evenly spread from the first to the last."""
     return [items[place] for place in np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)]

@@ -9,7 +9,7 @@ import pytest
 
 from data.frames import DOMAINS, Frame
 from options.test_options import parse_test
-from util.drawing import fit_picture, sheet, shortened, text_width
+from util.drawing import GAP, fit_picture, sheet, shortened, text_width, trimmed
 from util.results.pages import as_text, comparison_table, gallery, html_page, scores_table, table, verdict
 from util.results.selection import INPUT_FILE, limited, open_folder, results_folder
 from util.results.write import in_path_order
@@ -169,3 +169,14 @@ def test_a_sheet_keeps_the_pixels_of_pictures_that_fit_and_its_labels_their_plac
 def test_names_are_cut_at_their_start(text):
     cut = shortened(text, 120)
     assert text_width(cut) <= 120 and text.endswith(cut.removeprefix("..."))
+
+
+def test_pictures_lose_the_white_margin_that_all_of_them_have():
+    blank = np.full((60, 80, 3), 255, np.uint8)
+    high, low = blank.copy(), blank.copy()
+    high[20, 30], low[39, 50, 2] = 0, 254
+    ((first, second),) = trimmed([[high, low]])
+    assert first.shape == second.shape == (20 + 2 * GAP, 21 + 2 * GAP, 3)
+    assert (first[GAP, GAP] == 0).all() and second[-GAP - 1, -GAP - 1, 2] == 254
+    for rows in ([[blank, blank]], [[high, low[1:]]]):
+        assert all(a is b or np.array_equal(a, b) for a, b in zip(trimmed(rows)[0], rows[0]))

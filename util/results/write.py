@@ -24,7 +24,7 @@ from data.crops import Box
 from data.frames import Frame, annotation_files
 from data.masks import SYNTHETIC_KEY
 from data.samples import Region
-from util.drawing import evenly, sheet
+from util.drawing import evenly, sheet, trimmed
 from util.files import csv_text, printable, write_bytes, write_json
 from util.images import read_mask, read_rgb, write_png
 from util.results.pages import comparison_table, gallery, html_page, scores_table, table
@@ -145,7 +145,8 @@ def write_grid(test: Tested) -> None:
     targets, captions = samples(test, target, len(sources))
     if len(targets) == len(sources):
         rows, below = [*rows, targets], [*below, captions]
-    write_png(test.folder / "grid.png", sheet(rows, labels=[source, "translated", target][: len(rows)], captions=below))
+    labels = [source, "translated", target][: len(rows)]
+    write_png(test.folder / "grid.png", sheet(trimmed(rows), labels=labels, captions=below))
 
 
 def write_scores(test: Tested) -> None:
@@ -195,7 +196,8 @@ def write_comparison(folder: Path, tests: dict[str, Tested]) -> None:
     sources, captions = samples(first, first.domains[0])
     columns = [sources, *(samples(test, "generated")[0] for test in tests.values())]
     below = [[caption, *[""] * len(tests)] for caption in captions]
-    write_png(folder / "grid.png", sheet(list(zip(*columns)), columns=[first.domains[0], *tests], captions=below))
+    pictures = trimmed(list(zip(*columns)))
+    write_png(folder / "grid.png", sheet(pictures, columns=[first.domains[0], *tests], captions=below))
     write_page(folder, tests)
     if "n_generated" in first.metrics:
         text = comparison_table({name: test.metrics for name, test in tests.items()})

@@ -23,7 +23,7 @@ from models.supervised import HandSegmenter
 from models.translation import HandTranslator
 from options.test_options import test_parser
 from options.train_options import train_parser
-from util.drawing import evenly, sheet
+from util.drawing import evenly, sheet, trimmed
 from util.errors import UsageError
 from util.images import ImageError
 from util.runtime import Amp
@@ -110,7 +110,7 @@ class TranslatorTask:
             for direction in ways[source]:
                 inputs = [Hand(image, hand.mask) for image, hand in zip(columns[-1], hands[source])]
                 columns.append(self.translator(direction).images(inputs))
-            rows = list(zip(*columns))
+            rows = trimmed(list(zip(*columns)))
             pictures[f"{source}_translated_cycle"] = sheet(rows, columns=(source, "translated", "cycle"))
         return pictures
 
@@ -165,7 +165,7 @@ class SilNetTask:
             for hand in hands[domain]:
                 masks = *self.silhouettes([hand]), hand.mask
                 rows.append([hand.image, *(np.dstack([mask * np.uint8(255)] * 3) for mask in masks)])
-            pictures[f"{domain}_silhouette_mask"] = sheet(rows, columns=(domain, "silhouette", "mask"))
+            pictures[f"{domain}_silhouette_mask"] = sheet(trimmed(rows), columns=(domain, "silhouette", "mask"))
         return pictures
 
 
