@@ -143,9 +143,10 @@ def has_depth(depth: np.ndarray) -> np.ndarray:
 
 
 def region_depth(image: Path, mask: np.ndarray) -> np.ndarray | None:
-    """The part of <prefix>_depth.png beside a colour image, around its hand, that shows a region: uint16 (H, W), mm, 0 where unknown.
+    """The depth of a region: uint16 (H, W), mm, 0 where unknown; cut from <prefix>_depth.png beside the colour image, around the
+    hand in it.
 
-    mask: bool (H, W), the region's hand. None where there is no such file, or where its hand is another, as in SynthHands,
+    mask: bool (H, W), the region's hand. Returns None where there is no such file, or where its hand is another, as in SynthHands,
     whose depth camera stands beside the other.
     """
     path = image.with_name(f"{annotation_prefix(image)}_depth.png")

@@ -164,7 +164,8 @@ class ReflectConvToImage(ReflectConv):
 
 
 def fold_norms(net: nn.Module) -> None:
-    """Fold each batch norm of `net`, in eval mode, into the convolution before it, as on a CPU both cost the same."""
+    """Fold each batch norm of `net`, in eval mode, into the convolution that is registered before it. On a CPU a batch norm
+    costs as much as its convolution."""
     for module in list(net.modules()):
         for (conv, layer), (norm, after) in pairwise(list(module.named_children())):
             if isinstance(after, nn.BatchNorm2d):

@@ -16,7 +16,7 @@ from models import PATCH_SIZE
 
 class VisionTransformer(nn.Module):
     """Images (N, 3, S, S) in [-1, 1] -> logits (N, num_classes), randomly initialised. width, depth, heads: see models.VITS. S,
-    img_size, sets the grid of learned positions; it must be a multiple of PATCH_SIZE, width of heads."""
+    img_size, sets the grid of learned positions. It must be a multiple of PATCH_SIZE, and width one of heads."""
 
     def __init__(self, *, width: int, depth: int, heads: int, img_size: int, num_classes: int) -> None:
         super().__init__()

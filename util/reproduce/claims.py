@@ -202,8 +202,10 @@ def of_models(opt: Namespace, models: Sequence[str]) -> tuple[dict[str, dict[str
         sides[SHARPNESS][model] = np.log2(np.maximum(values[:, 0], 1e-3))
         sides[COLOUR][model] = colour_scatter(values[:, 1:])
         hands = {Path(row["file"]): row for row in csv_rows(folder / "hand_metrics.csv")}
-        trained_beside = not load_options(opt.checkpoints_dir / model)["extend_colors"]
-        for measure, key in ((SHADING, "shading_kept"), *[(GAPS, "gaps_filled")] * trained_beside) if hands else ():
+        keys = {SHADING: "shading_kept", GAPS: "gaps_filled"}
+        if load_options(opt.checkpoints_dir / model)["extend_colors"]:
+            del keys[GAPS]  # what is painted beside the hand is not trained
+        for measure, key in keys.items() if hands else ():
             sides[measure][model] = np.array([float(hands[name].get(key) or np.nan) for name in names])
     known = {
         measure: {m: each for m, each in side.items() if np.isfinite(each).any()} for measure, side in sides.items()
