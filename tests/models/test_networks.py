@@ -259,7 +259,7 @@ def test_paper_initialises_every_layer_as_published(model):
 
 def test_a_generator_is_one_line_in_the_registry(vgg, monkeypatch):
     """As CONTRIBUTING.md says: the line, and it trains. Parameters of a further block: two convolutions of 256 channels."""
-    monkeypatch.setitem(GENERATORS, "resnet_12blocks", GENERATORS["resnet_9blocks"]._replace(arguments={"blocks": 12}))
-    assert count(GENERATORS["resnet_12blocks"]()) == 11_378_179 + 3 * 2 * (256 * 256 * 9 + 256)
-    losses = build(vgg, netG="resnet_12blocks").training_step(make_batch())
+    monkeypatch.setitem(GENERATORS, "more_blocks", GENERATORS["resnet_9blocks"]._replace(arguments={"blocks": 12}))
+    assert count(GENERATORS["more_blocks"]()) == 11_378_179 + 3 * 2 * (256 * 256 * 9 + 256)
+    losses = build(vgg, netG="more_blocks").training_step(make_batch())
     assert losses["skipped"] == 0 and all(map(torch.isfinite, losses.values()))

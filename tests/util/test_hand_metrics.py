@@ -345,6 +345,8 @@ def test_a_metric_is_one_function_and_one_row_and_data_without_masks_has_no_insi
     # A metric that was added stands everywhere: of the set, of single images, and of the runs side by side.
     reds = [read_rgb(path)[..., 0].mean() for path in (folder / "generated").rglob("*.png")]
     assert metrics["redness"] == pytest.approx(np.mean(reds)) != metrics["baseline"]["redness"]
+    reals = [read_rgb(path)[..., 0].mean() for path in (folder / "real").rglob("*.png")]
+    assert metrics["real"]["redness"] == pytest.approx(np.mean(reals))
     assert "\n  redness " in said and "redness" in (folder / "hand_metrics.csv").read_text().splitlines()[0]
     assert ", redness " in (folder / "index.html").read_text()
     assert "| redness |" in (compare / "table.md").read_text()

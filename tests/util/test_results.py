@@ -62,11 +62,12 @@ def test_the_verdict_says_what_the_figures_mean(scores, said):
 
 def test_the_table_has_a_line_a_score():
     more = {"structure": 0.91, "texture": {"6": 0.5, "12": None}, "tone": {"L": 1.1}, "fringe": 1.4}
+    more["real"] = {"fringe": 1.0}
     rows = scores_table({"a": metrics(70, 90, **more)})
     table = {label: cells for label, *cells in rows}
     assert table["FD"] == ["90.00", "70.00", "30.00", "lower"]
     assert table["texture 6 px"][:2] == ["", "0.50"] and "texture 12 px" not in table
-    assert table["structure kept"][:2] == ["1.000", "0.910"] and table["fringe"][-1] == "1 or less"
+    assert table["structure kept"][:2] == ["1.000", "0.910"] and table["fringe"][1:] == ["1.40", "1.00", "1 or less"]
     lines = as_text(rows).splitlines()
     assert len(lines) == len(rows) and lines[0].index("better") == lines[1].index("lower")
 

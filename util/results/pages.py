@@ -106,28 +106,29 @@ def scores_table(runs: Mapping[str, Mapping]) -> list[list[str]]:
     untranslated sources, the runs, the first one's baselines, photographs, and what is better; "" where nothing was measured."""
     first = next(iter(runs.values()))
     untranslated = {key: value for run in reversed(runs.values()) for key, value in run["baseline"].items()}
-    columns = {"untranslated": untranslated, **runs, **first.get("baselines", {})}
-    rows = [["", *columns, "real", "better"]]
+    name = metric_name(first)
+    real = {name: first["floor"], f"{name}_patch": first["floor_patch"], "closed": 1.0, "closed_patch": 1.0}
+    real |= first.get("real", {})
+    columns = {"untranslated": untranslated, **runs, **first.get("baselines", {}), "real": real}
+    rows = [["", *columns, "better"]]
 
-    def add(label: str, form: str, better: str, real: str, key: str, part: str | None = None) -> None:
+    def add(label: str, form: str, better: str, key: str, part: str | None = None) -> None:
         values = [side.get(key) for side in columns.values()]
         values = values if part is None else [value and value.get(part) for value in values]
-        if any(value is not None for value in values[1:]):
-            rows.append([label, *("" if value is None else form.format(value) for value in values), real, better])
+        if any(value is not None for value in values[1:-1]):
+            rows.append([label, *("" if value is None else form.format(value) for value in values), better])
 
-    name = metric_name(first)
     for title, suffix in ((name.upper(), ""), (f"{name.upper()} inside the hand", "_patch")):
-        add(title, "{:.2f}", "lower", f"{first[f'floor{suffix}']:.2f}", f"{name}{suffix}")
-        add("  of it closed", "{:.2f}", "higher", "1.00", f"closed{suffix}")
-        add("  95 % interval", "{0[0]:.1f} to {0[1]:.1f}", "", "", f"{name}{suffix}_ci")
-    add("KID", "{:.4f}", "lower", "", "kid_mean")
-    photographs = first.get("real", {}).get("tracker", {})
+        add(title, "{:.2f}", "lower", f"{name}{suffix}")
+        add("  of it closed", "{:.2f}", "higher", f"closed{suffix}")
+        add("  95 % interval", "{0[0]:.1f} to {0[1]:.1f}", "", f"{name}{suffix}_ci")
+    add("KID", "{:.4f}", "lower", "kid_mean")
     for part, (label, form, better) in TRACKED.items():
-        add(label, form, better, form.format(photographs[part]) if part in photographs else "", "tracker", part)
+        add(label, form, better, "tracker", part)
     for metric in METRICS:
         entry = next(filter(None, (side.get(metric.key) for side in columns.values())), None)
         for part in entry if isinstance(entry, dict) else (None,):
-            add(metric.label.format(part), metric.form, metric.better, metric.real, metric.key, part)
+            add(metric.label.format(part), metric.form, metric.better, metric.key, part)
     return rows
 
 

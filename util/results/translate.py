@@ -87,7 +87,7 @@ class Measures:
             self.seen[part].append([self.tracker(image, blur) for blur in BLURS])
 
     def entries(self) -> tuple[dict, dict[str, list[float | None]]]:
-        """(the entries of metrics.json, those of untranslated sources under "baseline"; {key: values of single images})."""
+        """(the entries of metrics.json, of untranslated sources under "baseline", of photographs under "real"; {key: values of images})."""
         rows = {part: [each.rows() for each in features] for part, features in self.features.items()}
         self.cache.save()
         real, real_patch = rows["real"]
@@ -111,10 +111,12 @@ class Measures:
             return found
 
         found = against("generated") | {"hand_scale": self.scale, "baseline": untranslated}
+        found["real"] = metrics.entries(self.figures["real"], self.figures["real"])
         if self.baselines:
             found["baselines"] = {name: against(name) for name in self.baselines}
         if self.tracker:
-            found |= {"real": {"tracker": judge(self.seen["real"])}, "camera": self.camera and asdict(self.camera)}
+            found["real"]["tracker"] = judge(self.seen["real"])
+            found["camera"] = self.camera and asdict(self.camera)
         return found, metrics.single(self.figures["generated"])
 
 

@@ -1,7 +1,7 @@
 """All metrics of translated hands, one row each, and the score that chooses best.pt.
 
 A metric is a function of a View (one picture of a hand) and a row in METRICS. It then stands in metrics.json, there also
-under "baseline", in the printed table, in index.html and in the comparison of runs.
+under "baseline" and "real", in the printed table, in index.html and in the comparison of runs.
 """
 
 import math
@@ -83,7 +83,6 @@ class Metric:
     better: str  # "higher", "lower", "near 1", "1 or less"; "": not judged
     measure: Callable[[View], Any]  # a hand's figure, None where it has none
     pool: Pool = mean  # (figures of hands, of photographs) -> the entry
-    real: str = ""  # what photographs score
 
 
 METRICS = [
@@ -104,13 +103,13 @@ METRICS = [
            share("shading_kept", of="shading")),
     Metric("texture", "texture {} px", "{:.2f}", "near 1",
            lambda view: None if view.mask is None else band_strengths(view.image, view.mask, scale=view.scale),
-           ratio(np.median, *map(str, BANDS)), real="1.00"),
+           ratio(np.median, *map(str, BANDS))),
     Metric("tone", "tone spread {}", "{:.2f}", "near 1",
            lambda view: None if view.mask is None else mean_colour(view.image, view.mask),
-           ratio(np.std, *"Lab", least=2), real="1.00"),
+           ratio(np.std, *"Lab", least=2)),
     Metric("fringe", "fringe", "{:.2f}", "1 or less",
            lambda view: None if view.mask is None else fringe_chroma(view.image, view.mask),
-           ratio(np.median), real="1.00"),
+           ratio(np.median)),
     Metric("psnr", "PSNR to the true pair, dB", "{:.2f}", "higher",
            lambda view: psnr(view.image, *view.truth) if view.truth else None),
     Metric("ssim", "SSIM to the true pair", "{:.3f}", "higher",
