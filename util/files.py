@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,8 @@ try:
     import fcntl
 except ImportError:  # Windows has no such locks
     fcntl = None
+
+log = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
 
@@ -78,10 +81,13 @@ def locked(file: Path, *, wait: bool = False) -> Iterator[None]:
     with open(file, "a") as handle:
         try:
             if fcntl:
-                fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            said = "is in use by another process; wait for it to end, or choose another folder"
-            raise UsageError(f"{file.parent} {said}") from None
+            said = f"{file.parent} is in use by another process"
+            if not wait:
+                raise UsageError(f"{said}; wait for it to end, or choose another folder") from None
+            log.info("%s: waiting for it to end", said)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:  # a file system without locks
             pass
         yield

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from helpers import TINY, descendants, same, start_script, wait, within
 
 from util.checkpoint_file import load_checkpoint
+from util.files import locked
 
 KILLS = 10
 STEPS = 40
@@ -105,3 +107,19 @@ def test_a_second_process_is_refused_and_a_killed_worker_is_an_error_and_no_hang
     assert status == 1 and "a worker process was lost" in said and "--num_workers" in said, said
     assert "Traceback" not in said
     assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] >= 6  # saved as the run ended
+
+
+def test_who_waits_for_another_process_says_so(tmp_path, caplog):
+    caplog.set_level("INFO")
+    taken = threading.Event()
+
+    def wait_for_it() -> None:
+        with locked(tmp_path / ".lock", wait=True):
+            taken.set()
+
+    with locked(tmp_path / ".lock"):
+        waiting = threading.Thread(target=wait_for_it)
+        waiting.start()
+        assert not taken.wait(0.2)
+    waiting.join(60)
+    assert taken.is_set() and f"{tmp_path} is in use by another process: waiting for it to end" in caplog.text
