@@ -139,7 +139,7 @@ def test_runs_of_different_splits_are_compared_on_what_none_has_trained_on(run_f
 def test_a_translator_comes_with_the_project():
     """By name, whatever the folder; it paints hands as it should: lighter than black, and only where the mask says."""
     translate = load_translator("pretrained", device="cpu")
-    assert translate.step == 7000 and translate.options.mirror_mean
+    assert translate.step == 5800 and translate.options.mirror_mean
     image, mask = draw_hand(np.random.default_rng(0), size=96)
     image[mask] = (150, 60, 40)  # a red one
     out = translate(image, mask)
@@ -152,7 +152,7 @@ def test_it_translates_a_split_of_any_data(run_folder, run_main, hands_root, tmp
     """It was trained on other frames, so the split is one that is drawn anew."""
     tested(run_main, run_folder, tmp_path, "--dataroot", hands_root, names=("pretrained",))
     frames, folder = find_frames(dataroot=hands_root), tmp_path / "pretrained" / "test"
-    split = make_split(frames, split_by="frame", val_size=None, test_size=None, seed=7)
+    split = make_split(frames, split_by="frame", val_size=None, test_size=None, seed=1)
     for domain, part in (("synthetic", "generated"), ("real", "real")):
         written = {path.relative_to(folder / part).with_suffix("") for path in (folder / part).rglob("*.png")}
         assert written == {Path(name).with_suffix("") for name in split[domain]["test"]}
