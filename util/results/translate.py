@@ -87,7 +87,8 @@ class Measures:
             self.seen[part].append([self.tracker(image, blur) for blur in BLURS])
 
     def entries(self) -> tuple[dict, dict[str, list[float | None]]]:
-        """(the entries of metrics.json, of untranslated sources under "baseline", of photographs under "real"; {key: values of images})."""
+        """(the entries of metrics.json, with those of untranslated sources under "baseline" and of photographs under "real";
+        {key: values of single images})."""
         rows = {part: [each.rows() for each in features] for part, features in self.features.items()}
         self.cache.save()
         real, real_patch = rows["real"]
