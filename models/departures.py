@@ -3,6 +3,8 @@
 The options in models/config.py give the reason for each. Figures are measured on photographs of hands, with mshgan4 at batch 1.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,3 +57,19 @@ NEAR = 20.0  # times that pixels at a joint count
 def joint_loss(maps: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference of heat maps (N, 21, S, S), in which pixels at the target's joints count NEAR times as much."""
     return ((maps - target).square() * (1 + NEAR * target.clamp(0, 1))).mean()
+
+
+# mean_of_views: what trained generators see
+ENLARGED = 5, 4  # a second view's size to the first's
+
+
+def mean_of_views(paint: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """The mean of what `paint` makes of images (N, 3, H, W), of the same enlarged by a quarter, and of both mirrored.
+
+    What these do not share comes from the view, not from the hand: noise, and the phase of a generator's strides.
+    """
+    size = images.shape[-2:]
+    large = F.interpolate(images, [side * ENLARGED[0] // ENLARGED[1] for side in size], mode="bilinear")
+    painted = [paint(torch.cat([view, view.flip(-1)])) for view in (images, large)]
+    as_is, mirrored = (painted[0] + F.interpolate(painted[1], size, mode="bilinear")).chunk(2)
+    return (as_is + mirrored.flip(-1)) / 4

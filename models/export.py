@@ -40,9 +40,7 @@ class ExportedGraph(nn.Module):
             places = start + torch.arange(_size(length, SIDES["min"], image.shape[axis]))
             box, inside = box.index_select(axis, places), inside.index_select(axis, places)
         box = departures.extend_colors(box, inside) if self.options.extend_colors else box
-        painted = self._generate(box, sides)
-        if self.options.mirror_mean:
-            painted = (painted + self._generate(box.flip(3), sides).flip(3)) / 2
+        painted = departures.mean_of_views(self._paint, box) if self.options.mean_of_views else self._paint(box)
         within = torch.ones_like(hand)
         for axis, (start, length) in zip((2, 3), sides):
             places = torch.arange(image.shape[axis]) - start
@@ -51,15 +49,13 @@ class ExportedGraph(nn.Module):
         masked = self.options.mask
         return composite(painted, image if masked else seen, hand & within if masked else within)
 
-    def _generate(self, box: Tensor, sides: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _paint(self, box: Tensor) -> Tensor:
         """The generator's image of the box, which is padded to a multiple of 4, as ResNetGenerator does."""
-        for axis, (_, length) in zip((2, 3), sides):
-            places = torch.arange(4 * _size((length + 3) // 4, SIDES["min"] // 4, SIDES["max"] // 4))
+        size = box.shape[2:]
+        for axis, length in zip((2, 3), size):
+            places = torch.arange((length + 3) // 4 * 4)
             box = box.index_select(axis, torch.minimum(places, 2 * (length - 1) - places))
-        painted = self.generator.net(box).tanh()
-        for axis, (_, length) in zip((2, 3), sides):
-            painted = painted.index_select(axis, torch.arange(_size(length, SIDES["min"], SIDES["max"])))
-        return painted
+        return self.generator.net(box).tanh()[..., : size[0], : size[1]]
 
     def _side(self, hand: Tensor) -> tuple[Tensor, Tensor]:
         """The box along a side, start and length, by where the hand is along it, bool (L,); without crop_to_hand all of it."""

@@ -47,22 +47,18 @@ def composite(generated: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
 
 @torch.inference_mode()
 def generate(
-    net: nn.Module, images: Tensor, masks: Tensor, amp: Amp, *, extend_colors: bool, mirror_mean: bool
+    net: nn.Module, images: Tensor, masks: Tensor, amp: Amp, *, extend_colors: bool, mean_of_views: bool
 ) -> Tensor:
     """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1] of hands where masks (N, 1, H, W) are 1.
 
-    extend_colors: as in the generator's training. mirror_mean: the mean over the images and their mirror images. Returns
-    images that are not composited.
+    extend_colors: as in the generator's training. mean_of_views: see departures.mean_of_views. Returns images that are not
+    composited.
     """
     net.eval()  # training_step sets training mode
     x = departures.extend_colors(images, masks) if extend_colors else images
-    x = torch.cat([x, x.flip(-1)]) if mirror_mean else x
+    paint = net.forward  # not __call__, which --compile would compile for every new size
     with amp.autocast(images.device):
-        painted = net.forward(x)  # not __call__, which --compile would compile for every new size
-    if not mirror_mean:
-        return painted
-    as_is, mirrored = painted.chunk(2)
-    return (as_is + mirrored.flip(-1)) / 2
+        return departures.mean_of_views(paint, x) if mean_of_views else paint(x)
 
 
 class HGAN:

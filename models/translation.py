@@ -67,7 +67,7 @@ class HandTranslator:
         cls, net: nn.Module, options: Any, *, amp: Amp, device: torch.device, crop_to_hand: bool
     ) -> "HandTranslator":
         """With a generator that was trained with these options."""
-        how = {"extend_colors": options.extend_colors, "mirror_mean": options.mirror_mean}
+        how = {"extend_colors": options.extend_colors, "mean_of_views": options.mean_of_views}
         return cls(partial(generate, net, amp=amp, **how), device, masked=options.mask, crop_to_hand=crop_to_hand)
 
     def images(self, hands: Sequence[Hand]) -> list[np.ndarray]:

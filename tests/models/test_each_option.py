@@ -11,7 +11,7 @@ from models.config import NetworkConfig, Objective, Option, options_of
 from models.networks.silnet import SilNet
 
 OPTIONS = options_of(NetworkConfig, Objective)
-del OPTIONS["mirror_mean"]  # which acts once trained
+del OPTIONS["mean_of_views"]  # which acts once trained
 SMALL = {"pool_size": 1, "netG": "resnet_4blocks", "netD": "patch"}
 ACTS_WITH = {"normalize_features": {"netD": "perceptual"}}  # what acts together with another option only
 

@@ -26,7 +26,7 @@ def translator(**changes) -> Translator:
     net = build(
         None, netD="patch", upsample=changes.pop("upsample", "smooth"), norm=changes.pop("norm", "instance")
     ).G_r
-    options = {"mask": True, "extend_colors": True, "mirror_mean": True, "crop_to_hand": True} | changes
+    options = {"mask": True, "extend_colors": True, "mean_of_views": True, "crop_to_hand": True} | changes
     made = object.__new__(Translator)
     made.net, made.device, made.amp = net.eval().requires_grad_(False), CPU, Amp("off")
     made.options = Namespace(**options)
@@ -61,7 +61,7 @@ OTHER = {
     "norm": "batch",
     "upsample": "deconv",
     "extend_colors": False,
-    "mirror_mean": False,
+    "mean_of_views": False,
     "crop_to_hand": False,
     "mask": False,
 }

@@ -13,7 +13,7 @@ from helpers import CPU, build, draw_hand
 from data.frames import frames_in_folder
 from data.hands import Hand
 from data.samples import HandRegions, stack
-from models import DIRECTIONS, translation
+from models import DIRECTIONS, departures, translation
 from models.hgan import composite, generate
 from models.translation import HandTranslator, hand_bounds
 from util.images import to_uint8, write_png
@@ -165,22 +165,36 @@ def test_a_generator_in_training_translates(masked):
     (made,) = HandTranslator.of(net, model.objective, **where, crop_to_hand=False).images([Hand(image, mask)])
     images, masks = stack([Hand(image, mask)], CPU)
     painted = generate(
-        model.G_s, images, masks, model.amp, extend_colors=False, mirror_mean=model.objective.mirror_mean
+        model.G_s, images, masks, model.amp, extend_colors=False, mean_of_views=model.objective.mean_of_views
     )
     assert np.array_equal(made, to_uint8(composite(painted, images, masks if masked else None))[0])
     assert np.array_equal(made[~mask], image[~mask]) is masked
 
 
+def test_views_are_the_image_and_an_enlarged_one_each_mirrored():
+    seen = []
+
+    def paint(views):
+        seen.append(views)
+        return torch.full_like(views, len(seen))
+
+    images = torch.linspace(-1, 1, 61).expand(1, 3, 70, 61)
+    made = departures.mean_of_views(paint, images)
+    assert made.shape == images.shape and (made == 1.5).all()
+    assert [view.shape for view in seen] == [(2, 3, 70, 61), (2, 3, 87, 76)]
+    assert torch.equal(seen[0][0], images[0]) and all(torch.equal(both[0], both[1].flip(-1)) for both in seen)
+    assert (departures.mean_of_views(lambda views: views, images) - images).abs().max() < 0.01  # all are put back in place
+
+
 def test_mirror_images_are_translated_alike():
-    """The mean is that of the hand's translation and its mirror image's, so mirroring either side is the same."""
+    """Both are among the views, so mirroring before or after translation is the same."""
     model = build(None, netD="patch")
     images, masks = stack([Hand(*draw_hand(np.random.default_rng(0), size=64, background=WHITE))], CPU)
 
-    def translated(x, mirror_mean):
-        mask = masks if x is images else masks.flip(-1)
-        return generate(model.G_r, x, mask, model.amp, extend_colors=True, mirror_mean=mirror_mean)
+    def translated(x, mask, mean_of_views):
+        return generate(model.G_r, x, mask, model.amp, extend_colors=True, mean_of_views=mean_of_views)
 
-    plain, other = translated(images, False), translated(images.flip(-1), False).flip(-1)
-    assert (plain - other).abs().max() > 0.01
-    assert torch.allclose(translated(images, True), (plain + other) / 2, atol=1e-5)
-    assert torch.allclose(translated(images.flip(-1), True).flip(-1), translated(images, True), atol=1e-5)
+    for mean_of_views in (False, True):
+        difference = translated(images, masks, mean_of_views)
+        difference = difference - translated(images.flip(-1), masks.flip(-1), mean_of_views).flip(-1)
+        assert bool(difference.abs().max() < 1e-5) is mean_of_views
