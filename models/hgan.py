@@ -1,6 +1,7 @@
 """H-GAN and its baselines: CycleGAN with masks (paper section III, Fig. 2 right)."""
 
 import random
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
@@ -111,6 +112,7 @@ class HGAN:
 
         Each rank keeps its batch norm statistics: a broadcast before a second call would break the first one's graph.
         """
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its new name is unknown to older versions
         ids = [self.device.index] if self.device.type == "cuda" else None
         for name, net in self.networks.items():
             self.callables[name] = DistributedDataParallel(net, device_ids=ids, broadcast_buffers=False)

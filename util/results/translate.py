@@ -191,7 +191,7 @@ def translate_folder(opt: Namespace, name: str, model: Translator) -> None:
     if not frames:
         raise UsageError(f"--input {' '.join(map(str, opt.input))} holds no images ({FORMATS} are read)")
     frames = check_masks({"--input": frames})["--input"]
-    if reading.load_scale != 1:
+    if reading.load_scale != 1 and "load_scale" not in opt.explicit:
         log.info("images are scaled by %g, as in training; --load_scale 1 leaves their size", reading.load_scale)
     regions = HandRegions(frames, crop=TEST_CROP if opt.crop else None)
     tested = Tested(name, results_folder(opt, name), DOMAINS if opt.direction == "StoR" else DOMAINS[::-1])
