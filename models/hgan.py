@@ -112,7 +112,8 @@ class HGAN:
 
         Each rank keeps its batch norm statistics: a broadcast before a second call would break the first one's graph.
         """
-        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its new name is unknown to older versions
+        # Its new name, forward_sync_buffers, is unknown to older versions.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
         ids = [self.device.index] if self.device.type == "cuda" else None
         for name, net in self.networks.items():
             self.callables[name] = DistributedDataParallel(net, device_ids=ids, broadcast_buffers=False)
