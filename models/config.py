@@ -147,8 +147,8 @@ class Objective:
         "once trained, translate a hand, its mirror image, and both enlarged by a quarter, and take the mean",
         no_mask=SAME,
         reason="what these do not share is noise, or a crease that the hand does not call for. Mirror images alone took 4 to 6 from FD and "
-        "9 to 11 from FD inside the hand in six runs of 3,000 steps; enlarging, after 5,800 steps, another 1 to 5, and a hand tracker "
-        "then found 1 to 3 points more of the joints",
+        "9 to 11 from FD inside the hand in six runs of 3,000 steps. With the enlarged views, two best.pt had another 1 and 4 less, and a "
+        "hand tracker found 1 and 2 points more of the joints",
     )
     pool_size: int = option(50, "past translations kept for the discriminators; 0: none", high=10**6, group="losses")
     mask: bool = option(

@@ -8,6 +8,7 @@ from multiprocessing.pool import ThreadPool
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers import CPU, build, draw_hand
 
 from data.frames import frames_in_folder
@@ -187,15 +188,23 @@ def test_views_are_the_image_and_an_enlarged_one_each_mirrored():
     assert (in_place - images).abs().max() < 0.01
 
 
-def test_mirror_images_are_translated_alike():
-    """Both are among the views, so mirroring before or after translation is the same."""
+def test_the_mean_is_that_of_four_translations():
+    """Of the image and of the enlarged one, and of their mirror images, so that mirroring either side is the same."""
     model = build(None, netD="patch")
     images, masks = stack([Hand(*draw_hand(np.random.default_rng(0), size=64, background=WHITE))], CPU)
+    mirrored = images.flip(-1)
 
-    def translated(x, mask, mean_of_views):
-        return generate(model.G_r, x, mask, model.amp, extend_colors=True, mean_of_views=mean_of_views)
+    def translated(x, mean_of_views=False, extend_colors=False):
+        mask = masks.flip(-1) if x is mirrored else masks
+        return generate(model.G_r, x, mask, model.amp, extend_colors=extend_colors, mean_of_views=mean_of_views)
 
-    for mean_of_views in (False, True):
-        difference = translated(images, masks, mean_of_views)
-        difference = difference - translated(images.flip(-1), masks.flip(-1), mean_of_views).flip(-1)
-        assert bool(difference.abs().max() < 1e-5) is mean_of_views
+    def both(x):
+        return translated(x) + translated(x.flip(-1)).flip(-1)
+
+    plain, mean = translated(images), translated(images, True)
+    assert (plain - translated(mirrored).flip(-1)).abs().max() > 0.01
+    enlarged = F.interpolate(both(F.interpolate(images, (80, 80), mode="bilinear")), (64, 64), mode="bilinear")
+    assert torch.allclose(mean, (both(images) + enlarged) / 4, atol=1e-5)
+    for extend in (False, True):
+        as_is, other = (translated(x, True, extend) for x in (images, mirrored))
+        assert torch.allclose(other.flip(-1), as_is, atol=1e-5)
