@@ -61,15 +61,16 @@ def joint_loss(maps: Tensor, target: Tensor) -> Tensor:
 
 # mean_of_views: what trained generators see
 ENLARGED = 5, 4  # a second view's size to the first's
+KEPT = 0.15  # of the source
 
 
-def mean_of_views(paint: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """The mean of what `paint` makes of images (N, 3, H, W), of the same enlarged by a quarter, and of both mirrored.
+def mean_of_views(paint: Callable[[Tensor], Tensor], images: Tensor, *, masked: bool) -> Tensor:
+    """The mean of what `paint` makes of images (N, 3, H, W) and of their mirror images, enlarged by a quarter.
 
-    What these do not share comes from the view, not from the hand: noise, and the phase of a generator's strides.
+    What these do not share comes from the view, not from the hand: noise, and the phase of a generator's strides. masked:
+    hands keep their shape; then the images themselves, too, are a view, of weight KEPT.
     """
     size = images.shape[-2:]
-    large = F.interpolate(images, [side * ENLARGED[0] // ENLARGED[1] for side in size], mode="bilinear")
-    painted = [paint(torch.cat([view, view.flip(-1)])) for view in (images, large)]
-    as_is, mirrored = (painted[0] + F.interpolate(painted[1], size, mode="bilinear")).chunk(2)
-    return (as_is + mirrored.flip(-1)) / 4
+    large = F.interpolate(images.flip(-1), [side * ENLARGED[0] // ENLARGED[1] for side in size], mode="bilinear")
+    painted = (paint(images) + F.interpolate(paint(large), size, mode="bilinear").flip(-1)) / 2
+    return torch.lerp(painted, images, KEPT) if masked else painted

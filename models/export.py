@@ -32,7 +32,7 @@ class ExportedGraph(nn.Module):
         self.generator, self.options = model.net.cpu().float().eval(), model.options
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        hand = mask > 0.5
+        hand, masked = mask > 0.5, self.options.mask
         seen = torch.where(hand, image, 1.0)
         sides = [self._side(hand.any(dim=axis).flatten()) for axis in (3, 2)]  # of the box: (start, length), tensors
         box, inside = seen, hand.to(seen.dtype)
@@ -40,13 +40,13 @@ class ExportedGraph(nn.Module):
             places = start + torch.arange(_size(length, SIDES["min"], image.shape[axis]))
             box, inside = box.index_select(axis, places), inside.index_select(axis, places)
         box = departures.extend_colors(box, inside) if self.options.extend_colors else box
-        painted = departures.mean_of_views(self._paint, box) if self.options.mean_of_views else self._paint(box)
+        views = self.options.mean_of_views
+        painted = departures.mean_of_views(self._paint, box, masked=masked) if views else self._paint(box)
         within = torch.ones_like(hand)
         for axis, (start, length) in zip((2, 3), sides):
             places = torch.arange(image.shape[axis]) - start
             painted = painted.index_select(axis, places.clamp(min=0).minimum(length - 1))
             within = within & ((places >= 0) & (places < length)).reshape((-1, 1) if axis == 2 else (1, -1))
-        masked = self.options.mask
         return composite(painted, image if masked else seen, hand & within if masked else within)
 
     def _paint(self, box: Tensor) -> Tensor:

@@ -48,18 +48,18 @@ def composite(generated: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
 
 @torch.inference_mode()
 def generate(
-    net: nn.Module, images: Tensor, masks: Tensor, amp: Amp, *, extend_colors: bool, mean_of_views: bool
+    net: nn.Module, images: Tensor, masks: Tensor, amp: Amp, *, mask: bool, extend_colors: bool, mean_of_views: bool
 ) -> Tensor:
     """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1] of hands where masks (N, 1, H, W) are 1.
 
-    extend_colors: as in the generator's training. mean_of_views: see departures.mean_of_views. Returns images that are not
-    composited.
+    mask, extend_colors: as in the generator's training. mean_of_views: see departures.mean_of_views. Returns images that are
+    not composited.
     """
     net.eval()  # training_step sets training mode
     x = departures.extend_colors(images, masks) if extend_colors else images
     paint = net.forward  # not __call__, which --compile would compile for every new size
     with amp.autocast(images.device):
-        return departures.mean_of_views(paint, x) if mean_of_views else paint(x)
+        return departures.mean_of_views(paint, x, masked=mask) if mean_of_views else paint(x)
 
 
 class HGAN:

@@ -65,8 +65,9 @@ class Translator:
 
         mask: bool or uint8 (H, W), not zero on the hand; a list of masks for a list of images. None: the hand is every
         pixel that is not SynthHands' key colour, or the whole image if it has no such pixels. Returns uint8 images of
-        the same sizes, equal to the output of `test.py --no-crop`; outside the mask the image stays unchanged. Raises
-        TypeError or ValueError for arrays of another type or shape, and for an empty mask.
+        the same sizes, equal to the output of `test.py --no-crop` up to rounding, which depends on the number of threads;
+        outside the mask the image stays unchanged. Raises TypeError or ValueError for arrays of another type or shape, and
+        for an empty mask.
         """
         if isinstance(rgb, (list, tuple)):
             masks = [None] * len(rgb) if mask is None else mask

@@ -19,7 +19,7 @@ from util.images import to_uint8
 from util.runtime import Amp
 from util.workers import in_threads
 
-BOX_MARGIN = 4  # pixels around the hand
+BOX_MARGIN = 2  # pixels around the hand
 MIN_BOX = 64  # pixels; the box of a smaller hand includes more background
 AT_ONCE = 4  # batches that a CPU translates at a time
 LARGE = 1024 * 1024  # pixels: images of more are translated one after another
@@ -67,7 +67,7 @@ class HandTranslator:
         cls, net: nn.Module, options: Any, *, amp: Amp, device: torch.device, crop_to_hand: bool
     ) -> "HandTranslator":
         """With a generator that was trained with these options."""
-        how = {"extend_colors": options.extend_colors, "mean_of_views": options.mean_of_views}
+        how = {name: getattr(options, name) for name in ("mask", "extend_colors", "mean_of_views")}
         return cls(partial(generate, net, amp=amp, **how), device, masked=options.mask, crop_to_hand=crop_to_hand)
 
     def images(self, hands: Sequence[Hand]) -> list[np.ndarray]:

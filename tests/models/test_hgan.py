@@ -27,9 +27,8 @@ def test_compositing_leaves_the_background_to_the_last_bit():
 
 def translated(model: HGAN, batch: dict) -> torch.Tensor:
     images, masks = batch["synthetic"], batch["synthetic_mask"]
-    return generate(
-        model.G_r, images, masks, model.amp, extend_colors=model.objective.extend_colors, mean_of_views=False
-    )
+    how = {"mask": True, "extend_colors": model.objective.extend_colors, "mean_of_views": False}
+    return generate(model.G_r, images, masks, model.amp, **how)
 
 
 @pytest.mark.parametrize("extend", [False, True])
