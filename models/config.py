@@ -144,11 +144,10 @@ class Objective:
         "photographs after 7,000 steps",
     )
     mean_of_views: bool = part(
-        "once trained, translate a hand, its mirror image, and both enlarged by a quarter, and take the mean",
+        "once trained, take the mean of a hand's translation and that of its mirror image, enlarged by a quarter; 15 % of the hand stays",
         no_mask=SAME,
-        reason="what these do not share is noise, or a crease that the hand does not call for. Mirror images alone took 4 to 6 from FD and "
-        "9 to 11 from FD inside the hand in six runs of 3,000 steps. With the enlarged views, two best.pt had another 1 and 4 less, and a "
-        "hand tracker found 1 and 2 points more of the joints",
+        reason="what the views do not share is noise, or a crease that the hand does not call for. FD of two best.pt fell by 5.5 and 12.5, and a "
+        "hand tracker found 3.5 and 6.7 points more of the joints",
     )
     pool_size: int = option(50, "past translations kept for the discriminators; 0: none", high=10**6, group="losses")
     mask: bool = option(
