@@ -144,10 +144,10 @@ class Objective:
         "photographs after 7,000 steps",
     )
     mean_of_views: bool = part(
-        "once trained, take the mean of a hand's translation and that of its mirror image, enlarged by a quarter; 15 % of the hand stays",
+        "once trained, translate a hand, and its mirror image enlarged by a quarter, and mix the two with 15 % of the hand itself",
         no_mask=SAME,
-        reason="what the views do not share is noise, or a crease that the hand does not call for. FD of two best.pt fell by 5.5 and 12.5, and a "
-        "hand tracker found 3.5 and 6.7 points more of the joints",
+        reason="what the views do not share is noise, or a crease that the hand does not call for. Against one translation, FD of two best.pt "
+        "fell by 5.5 and 12.5, and a hand tracker found 3.5 and 6.7 points more of the joints. Unmasked hands, whose shape changes, are not mixed in",
     )
     pool_size: int = option(50, "past translations kept for the discriminators; 0: none", high=10**6, group="losses")
     mask: bool = option(

@@ -61,14 +61,14 @@ def joint_loss(maps: Tensor, target: Tensor) -> Tensor:
 
 # mean_of_views: what trained generators see
 ENLARGED = 5, 4  # a second view's size to the first's
-KEPT = 0.15  # of the source
+KEPT = 0.15  # the weight of the images themselves
 
 
 def mean_of_views(paint: Callable[[Tensor], Tensor], images: Tensor, *, masked: bool) -> Tensor:
-    """The mean of what `paint` makes of images (N, 3, H, W) and of their mirror images, enlarged by a quarter.
+    """The mean of what `paint` makes of two views: images (N, 3, H, W), and their mirror images enlarged by a quarter.
 
     What these do not share comes from the view, not from the hand: noise, and the phase of a generator's strides. masked:
-    hands keep their shape; then the images themselves, too, are a view, of weight KEPT.
+    hands keep their shape, so the images themselves are mixed in with the weight KEPT.
     """
     size = images.shape[-2:]
     large = F.interpolate(images.flip(-1), [side * ENLARGED[0] // ENLARGED[1] for side in size], mode="bilinear")
