@@ -1,4 +1,4 @@
-"""What the training step adds to the paper, as pure functions, which models/hgan.py calls. With --paper, all is off.
+"""What the training step adds to the paper, as functions and one table of statistics, which models/hgan.py calls. With --paper, all is off.
 
 The options in models/config.py give the reason for each. Figures are measured on photographs of hands, with mshgan4 at batch 1.
 """
@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.networks.layers import mean_2x2
+from util import distributed
 
 # extend_colors: what generators see
 BAND, FADE = 8, 4  # pixels: the band's width, and half the width of its transition to the background
@@ -59,13 +60,61 @@ def joint_loss(maps: Tensor, target: Tensor) -> Tensor:
     return ((maps - target).square() * (1 + NEAR * target.clamp(0, 1))).mean()
 
 
+# match_tone: the mean colour of a translated hand
+AXES = ((1, 1, 1), (1, -1, 0), (1, 1, -2))  # of RGB, orthogonal: brightness, red less green, yellow less blue
+MEMORY = 2000  # steps that the statistics remember
+FARTHEST = 2  # deviations from the mean; colours farther off are taken to be this far
+
+
+class Tones(nn.Module):
+    """Map a hand's mean colour to the other domain, so that along each axis it keeps its number of standard deviations from the
+    mean. `see` takes the statistics from training crops. The deviations of a domain of one colour count as .01 at least."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("axes", torch.tensor(AXES, dtype=torch.float32), persistent=False)
+        self.register_buffer("seen", torch.zeros(()))  # steps
+        self.register_buffer("moments", torch.zeros(2, 2, 3))  # synthetic and real; means of tones and of their squares
+
+    @torch.no_grad()
+    def see(self, synthetic: Tensor, real: Tensor) -> None:
+        """Update the statistics with a batch's mean colours (N, 3)."""
+        tones = torch.stack([synthetic, real]) @ self.axes.T  # (2, N, 3)
+        self.seen += 1
+        news = distributed.average(torch.stack([tones.mean(1), tones.square().mean(1)], dim=1))
+        self.moments.lerp_(news, (1 / self.seen).clamp(min=1 / MEMORY))
+
+    def match(self, painted: Tensor, images: Tensor, masks: Tensor, *, to_real: bool) -> Tensor:
+        """Set the mean colours of hands, masks (N, 1, H, W) in {0, 1}, in what was painted of images (N, 3, H, W)."""
+        return set_colours(painted, masks, self(mean_colours(images, masks), to_real=to_real))
+
+    def forward(self, colours: Tensor, *, to_real: bool) -> Tensor:
+        """Mean colours (N, 3) in [-1, 1] -> the other domain's, which may lie a little outside."""
+        means, squares = self.moments.unbind(1)
+        spreads = (squares - means.square()).clamp(min=1e-4).sqrt()
+        here, there = (0, 1) if to_real else (1, 0)
+        deviations = ((colours @ self.axes.T - means[here]) / spreads[here]).clamp(-FARTHEST, FARTHEST)
+        tones = deviations * spreads[there] + means[there]
+        return tones @ (self.axes / self.axes.square().sum(1, keepdim=True))  # the inverse of AXES, transposed
+
+
+def mean_colours(images: Tensor, masks: Tensor) -> Tensor:
+    """The mean colours (N, 3) of the hands, masks (N, 1, H, W) in {0, 1}, in images (N, 3, H, W)."""
+    return (images * masks).sum((2, 3)) / masks.sum((2, 3)).clamp(min=1)
+
+
+def set_colours(images: Tensor, masks: Tensor, colours: Tensor) -> Tensor:
+    """Shift each image by one colour so that its hand gets the mean colour (N, 3). Clipping to [-1, 1] may leave it a little off."""
+    return (images + (colours - mean_colours(images, masks))[..., None, None]).clamp(-1, 1)
+
+
 # mean_of_views: what trained generators see
-ENLARGED = 5, 4  # a second view's size to the first's
+ENLARGED = 9, 8  # a second view's size to the first's
 KEPT = 0.15  # the weight of the images themselves
 
 
 def mean_of_views(paint: Callable[[Tensor], Tensor], images: Tensor, *, masked: bool) -> Tensor:
-    """The mean of what `paint` makes of two views: images (N, 3, H, W), and their mirror images enlarged by a quarter.
+    """The mean of what `paint` makes of two views: images (N, 3, H, W), and their mirror images enlarged by an eighth.
 
     What these do not share comes from the view, not from the hand: noise, and the phase of a generator's strides. masked:
     hands keep their shape, so the images themselves are mixed in with the weight KEPT.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models import departures
-from models.hgan import composite
+from models.hgan import composite, tone_of
 from models.load import Translator
 from models.translation import side_bounds
 from util.files import write_bytes
@@ -30,6 +30,8 @@ class ExportedGraph(nn.Module):
     def __init__(self, model: Translator) -> None:
         super().__init__()
         self.generator, self.options = model.net.cpu().float().eval(), model.options
+        self.tones = model.tones and model.tones.cpu()
+        self.tone = tone_of(self.tones, model.direction)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         hand, masked = mask > 0.5, self.options.mask
@@ -39,9 +41,11 @@ class ExportedGraph(nn.Module):
         for axis, (start, length) in zip((2, 3), sides):
             places = start + torch.arange(_size(length, SIDES["min"], image.shape[axis]))
             box, inside = box.index_select(axis, places), inside.index_select(axis, places)
-        box = departures.extend_colors(box, inside) if self.options.extend_colors else box
-        views = self.options.mean_of_views
-        painted = departures.mean_of_views(self._paint, box, masked=masked) if views else self._paint(box)
+        x = departures.extend_colors(box, inside) if self.options.extend_colors else box
+        painted = (
+            departures.mean_of_views(self._paint, x, masked=masked) if self.options.mean_of_views else self._paint(x)
+        )
+        painted = self.tone(painted, box, inside) if self.tone else painted
         within = torch.ones_like(hand)
         for axis, (start, length) in zip((2, 3), sides):
             places = torch.arange(image.shape[axis]) - start

@@ -2,7 +2,7 @@
 
 import random
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 
@@ -17,7 +17,7 @@ from models.image_pool import ImagePool, finite_or_white
 from models.losses import geometric_loss, l1_loss, lsgan_discriminator_loss, lsgan_generator_loss, mean_of_maps
 from models.networks.jointnet import load_jointnet
 from models.networks.layers import init_weights
-from models.optimization import create_adam, linear_decay, load_optimizer, load_scaler, step_if_finite
+from models.optimization import WeightAverage, create_adam, linear_decay, load_optimizer, load_scaler, step_if_finite
 from util import distributed
 from util.checkpoint_file import check_config
 from util.runtime import Amp
@@ -46,20 +46,34 @@ def composite(generated: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
     return generated if mask is None else torch.where(mask > 0.5, generated, source)
 
 
+def tone_of(tones: departures.Tones | None, direction: str) -> Callable[..., Tensor] | None:
+    """The `tone` of `generate` in a direction of models.DIRECTIONS; None without match_tone."""
+    return tones and partial(tones.match, to_real=direction == "StoR")
+
+
 @torch.inference_mode()
 def generate(
-    net: nn.Module, images: Tensor, masks: Tensor, amp: Amp, *, mask: bool, extend_colors: bool, mean_of_views: bool
+    net: nn.Module,
+    images: Tensor,
+    masks: Tensor,
+    amp: Amp,
+    *,
+    tone: Callable[..., Tensor] | None,
+    mask: bool,
+    extend_colors: bool,
+    mean_of_views: bool,
 ) -> Tensor:
     """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1] of hands where masks (N, 1, H, W) are 1.
 
-    mask, extend_colors: as in the generator's training. mean_of_views: see departures.mean_of_views. Returns images that are
-    not composited.
+    tone: (painted, images, masks) -> painted, with other mean colours of hands; None: as painted. mask, extend_colors: as in the generator's
+    training. mean_of_views: see departures.mean_of_views. Returns images that are not composited.
     """
     net.eval()  # training_step sets training mode
     x = departures.extend_colors(images, masks) if extend_colors else images
     paint = net.forward  # not __call__, which --compile would compile for every new size
     with amp.autocast(images.device):
-        return departures.mean_of_views(paint, x, masked=mask) if mean_of_views else paint(x)
+        painted = departures.mean_of_views(paint, x, masked=mask) if mean_of_views else paint(x)
+    return tone(painted, images, masks) if tone else painted
 
 
 class HGAN:
@@ -90,9 +104,13 @@ class HGAN:
         self.D_r, self.D_s = (create_discriminator(config).to(device) for _ in range(2))
         self.networks = {"G_r": self.G_r, "G_s": self.G_s, "D_r": self.D_r, "D_s": self.D_s}
         self.callables: dict[str, nn.Module] = dict(self.networks)  # what training calls; distribute() wraps them
+        generators = {name: self.networks[name] for name in ("G_r", "G_s")}
+        self.average = WeightAverage(generators, device) if objective.average_weights else None
+        self.translators = self.average.networks if self.average else generators  # what translates, once trained
         if vgg is None and self.D_r.sees_features:
             raise ValueError("the perceptual discriminator needs VGG16's features (vgg)")
         self.view = vgg.to(device) if self.D_r.sees_features else nn.Identity()  # of images, for the discriminators
+        self.tones = departures.Tones().to(device) if objective.match_tone else None
         self.jointnet = load_jointnet().to(device) if objective.lambda_joints else None
         self.silnet = silnet.to(device).eval().requires_grad_(False) if silnet else None
         if device.type == "cuda" and self.D_r.sees_features:
@@ -157,7 +175,12 @@ class HGAN:
         goal = self.objective
         s, mask_s, r, mask_r = (batch[name] for name in ("synthetic", "synthetic_mask", "real", "real_mask"))
         overlap = mask_s * mask_r > 0.5 if goal.common_mask else None
-        same_s, same_r = ([(s, mask_s)], [(r, mask_r)]) if goal.lambda_identity else ([], [])
+        tone_s = tone_r = to_s = to_r = None  # mean colours of hands, and of their translations
+        if self.tones:
+            tone_s, tone_r = departures.mean_colours(s, mask_s), departures.mean_colours(r, mask_r)
+            self.tones.see(tone_s, tone_r)
+            to_r, to_s = self.tones(tone_s, to_real=True), self.tones(tone_r, to_real=False)
+        same_s, same_r = ([(s, mask_s, tone_s)], [(r, mask_r, tone_r)]) if goal.lambda_identity else ([], [])
 
         # Generators. The discriminators and the other generator see composited fakes; `_l1` says what cycles and identities
         # compare. The discriminators are frozen, and called without the wrappers of distribute(), which would wait for their
@@ -165,11 +188,11 @@ class HGAN:
         for net in (self.D_r, self.D_s):
             net.requires_grad_(False)
         with self.amp.autocast(self.device):
-            raw_r, *identity_r = self._paint("G_r", (s, mask_s), *same_r)
+            raw_r, *identity_r = self._paint("G_r", (s, mask_s, to_r), *same_r)
             fake_r = composite(raw_r, s, mask_s if goal.mask else None)
-            raw_s, cycle_s, *identity_s = self._paint("G_s", (r, mask_r), (fake_r, mask_s), *same_s)
+            raw_s, cycle_s, *identity_s = self._paint("G_s", (r, mask_r, to_s), (fake_r, mask_s, tone_s), *same_s)
             fake_s = composite(raw_s, r, mask_r if goal.mask else None)
-            (cycle_r,) = self._paint("G_r", (fake_s, mask_r))
+            (cycle_r,) = self._paint("G_r", (fake_s, mask_r, tone_r))
             fakes = torch.cat([fake_r, fake_s])
             shown = departures.show_overlap(fakes, overlap)
             on_fake_r, on_fake_s = (D(half) for D, half in zip((self.D_r, self.D_s), halves(self.view(shown))))
@@ -190,6 +213,8 @@ class HGAN:
             pose, painted_pose = self.jointnet(torch.cat([s, fake_r])).chunk(2)
             terms["G_joints"] = goal.lambda_joints, departures.joint_loss(painted_pose, pose.detach())
         skipped_G = self._update(self.optimizer_G, sum(weight * loss for weight, loss in terms.values()))
+        if self.average:
+            self.average.update()
 
         # Discriminators, on real hands and on fakes of this and of earlier steps.
         for net in (self.D_r, self.D_s):
@@ -214,13 +239,16 @@ class HGAN:
         losses["skipped"] = torch.maximum(skipped_G, skipped_D)
         return {name: value.detach() for name, value in losses.items()}
 
-    def _paint(self, name: str, *hands: tuple[Tensor, Tensor]) -> Iterable[Tensor]:
-        """Apply a generator to several batches of (images, masks), in one call. Returns images (N, 3, H, W) in [-1, 1] for each."""
+    def _paint(self, name: str, *hands: tuple[Tensor, Tensor, Tensor | None]) -> Iterable[Tensor]:
+        """Apply a generator to several batches (images, masks, mean colours or None) in one call, and set the mean colours of what it
+        painted. Returns images (N, 3, H, W) in [-1, 1] for each."""
         net, batches = self.callables[name], hands
         if len(hands) > 1 and self.config.norm != "batch":  # whose statistics are those of one batch
-            batches = [[torch.cat(parts) for parts in zip(*hands)]]
+            batches = [[None if parts[0] is None else torch.cat(parts) for parts in zip(*hands)]]
         extend = self.objective.extend_colors
-        painted = [net(departures.extend_colors(x, mask) if extend else x) for x, mask in batches]
+        painted = [net(departures.extend_colors(x, mask) if extend else x) for x, mask, _ in batches]
+        if self.tones:
+            painted = [departures.set_colours(x, mask, colours) for x, (_, mask, colours) in zip(painted, batches)]
         return painted if batches is hands else painted[0].chunk(len(hands))
 
     def _l1(self, painted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -248,14 +276,17 @@ class HGAN:
             "networks": {name: net.state_dict() for name, net in self.networks.items()},
             "optimizers": {"G": self.optimizer_G.state_dict(), "D": self.optimizer_D.state_dict()},
             "scaler": self.scaler.state_dict(),
+            "average": self.average and self.average.state_dict(),
+            "tones": self.tones and self.tones.state_dict(),
             "pools": {"r": self.pool_r.state_dict(), "s": self.pool_s.state_dict()},
         }
 
     def inference_state(self) -> dict:
-        """The generators, as best.pt holds them."""
+        """The generators that translate, as best.pt holds them."""
         return {
             "config": asdict(self.config),
-            "networks": {name: self.networks[name].state_dict() for name in ("G_r", "G_s")},
+            "networks": {name: net.state_dict() for name, net in self.translators.items()},
+            "tones": self.tones and self.tones.state_dict(),
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -268,6 +299,9 @@ class HGAN:
             load_optimizer(optimizer, state["optimizers"][name])
         self.learning_rate = float(state["optimizers"]["G"]["param_groups"][0]["lr"])
         load_scaler(self.scaler, state["scaler"])
+        for part, name in ((self.average, "average"), (self.tones, "tones")):
+            if part:
+                part.load_state_dict(state[name])
         self.pool_r.load_state_dict(state["pools"]["r"], self.device)
         self.pool_s.load_state_dict(state["pools"]["s"], self.device)
 

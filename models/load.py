@@ -14,7 +14,8 @@ from torch import Tensor
 from data.hands import MIN_SIDE, Hand, key_or_whole, whiten
 from models import DIRECTIONS, SEGMENTERS
 from models.config import network_config
-from models.hgan import HGAN, create_generator
+from models.departures import Tones
+from models.hgan import HGAN, create_generator, tone_of
 from models.networks.silnet import SilNet
 from models.supervised import segment
 from models.translation import HandTranslator, composite_hand
@@ -35,7 +36,7 @@ class Translator:
     """
 
     def __init__(self, folder: Path, *, epoch: str, direction: str, device: torch.device, amp: Amp) -> None:
-        self.device, self.amp = device, amp
+        self.device, self.amp, self.direction = device, amp, direction
         self.options = options = SimpleNamespace(**load_options(folder))
         if getattr(options, "model", None) in SEGMENTERS:
             raise UsageError(f"{folder} holds a {options.model}, which translates nothing; give it to --silnet")
@@ -45,8 +46,13 @@ class Translator:
             config = network_config(options)
             check_config(content["model"]["config"], asdict(config))
             net = create_generator(config)
-            net.load_state_dict(content["model"]["networks"][DIRECTIONS[direction]])
+            # latest.pt holds the mean of weights beside the last step's; other files hold the mean alone.
+            networks = (content["model"].get("average") or content["model"])["networks"]
+            net.load_state_dict(networks[DIRECTIONS[direction]])
             self.net, self.step = net.to(device).eval().requires_grad_(False), int(content["step"])
+            self.tones = Tones().to(device) if getattr(options, "match_tone", False) else None  # older runs lack it
+            if self.tones:
+                self.tones.load_state_dict(content["model"]["tones"])
             self.for_hands()  # reads the other options
         except MISFITS as error:
             raise UsageError(
@@ -56,7 +62,8 @@ class Translator:
     def for_hands(self, *, crop_to_hand: bool | None = None) -> HandTranslator:
         """The generator as test.py uses it. crop_to_hand: see HandTranslator; None: the run's own setting."""
         crop = self.options.crop_to_hand if crop_to_hand is None else crop_to_hand
-        return HandTranslator.of(self.net, self.options, amp=self.amp, device=self.device, crop_to_hand=crop)
+        how = {"amp": self.amp, "device": self.device, "tone": tone_of(self.tones, self.direction)}
+        return HandTranslator.of(self.net, self.options, **how, crop_to_hand=crop)
 
     def __call__(
         self, rgb: np.ndarray | Sequence[np.ndarray], mask: np.ndarray | Sequence[np.ndarray | None] | None = None
@@ -114,7 +121,8 @@ def load_translator(
 
 
 def init_networks(model: HGAN, path: Path) -> None:
-    """Load the networks of a checkpoint into a new model: generators and, if the file has just such ones, discriminators.
+    """Load the networks of a checkpoint into a new model: generators and, if the file has just such ones, discriminators. With
+    average_weights, best.pt and epoch_N.pt hold the mean of the generators' weights, and latest.pt those of the last step.
 
     Raises UsageError, naming the options that differ, for generators of another architecture.
     """
@@ -124,6 +132,8 @@ def init_networks(model: HGAN, path: Path) -> None:
         names = state["networks"] if state["config"] == config else ("G_r", "G_s")
         for name in names:
             model.networks[name].load_state_dict(state["networks"][name])
+        for name, net in model.translators.items():
+            net.load_state_dict(state["networks"][name])  # the mean, until it has seen a step
     except MISFITS as error:
         raise UsageError(f"--init_from {path} does not fit this run ({first_lines(error)})") from error
     log.info("started from %s of %s", ", ".join(names), path)

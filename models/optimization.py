@@ -1,5 +1,6 @@
-"""The optimizers and their learning rate: creating them, skipping updates that are not finite, and loading their state on another device."""
+"""The optimizers, their learning rate, and the mean of weights over training. Updates that are not finite are skipped."""
 
+import copy
 import math
 from collections.abc import Iterable
 
@@ -47,6 +48,41 @@ def step_if_finite(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScale
     finally:
         del optimizer.found_inf
     return broken
+
+
+class WeightAverage:
+    """Weighted mean of networks' weights, and of batch norm's statistics, over training: step t has weight t (t + 1). The mean age
+    of what is in it is a quarter of the run, however long that is. networks: the averaged copies, in eval mode.
+
+    Source: polynomial-decay averaging, O. Shamir and T. Zhang, "Stochastic Gradient Descent for Non-smooth Optimization:
+    Convergence Results and Optimal Averaging Schemes", 2013.
+    """
+
+    def __init__(self, networks: dict[str, nn.Module], device: torch.device) -> None:
+        self.trained = networks
+        self.networks = {name: copy.deepcopy(net).eval().requires_grad_(False) for name, net in networks.items()}
+        self.steps = torch.zeros((), dtype=torch.float64, device=device)  # a tensor, as `update` is part of CUDA graphs
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the networks as they are after a step."""
+        self.steps += 1
+        means, values = _floats(self.networks), _floats(self.trained)
+        share = (3 / (self.steps + 2)).to(means[0].dtype)
+        torch._foreach_lerp_(means, values, [share] * len(means))
+
+    def state_dict(self) -> dict:
+        return {"steps": self.steps, "networks": {name: net.state_dict() for name, net in self.networks.items()}}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.steps.copy_(state["steps"])
+        for name, net in self.networks.items():
+            net.load_state_dict(state["networks"][name])
+
+
+def _floats(networks: dict[str, nn.Module]) -> list[Tensor]:
+    tensors = (each for net in networks.values() for each in net.state_dict().values())
+    return [tensor for tensor in tensors if tensor.is_floating_point()]
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:

@@ -64,10 +64,10 @@ class HandTranslator:
 
     @classmethod
     def of(
-        cls, net: nn.Module, options: Any, *, amp: Amp, device: torch.device, crop_to_hand: bool
+        cls, net: nn.Module, options: Any, *, tone: Callable | None, amp: Amp, device: torch.device, crop_to_hand: bool
     ) -> "HandTranslator":
-        """With a generator that was trained with these options."""
-        how = {name: getattr(options, name) for name in ("mask", "extend_colors", "mean_of_views")}
+        """With a generator that was trained with these options. tone: what models.hgan.tone_of gives."""
+        how = {name: getattr(options, name) for name in ("mask", "extend_colors", "mean_of_views")} | {"tone": tone}
         return cls(partial(generate, net, amp=amp, **how), device, masked=options.mask, crop_to_hand=crop_to_hand)
 
     def images(self, hands: Sequence[Hand]) -> list[np.ndarray]:

@@ -152,7 +152,10 @@ def as_on_gpus() -> AbstractContextManager:
 
 def to_double(model: HGAN) -> HGAN:
     """The model, in float64 from here on; its views, too, so give it a copy of a VGG16 that others use."""
-    for net in filter(None, (*model.networks.values(), model.view, model.silnet, model.jointnet)):
+    for net in filter(
+        None,
+        (*model.networks.values(), *model.translators.values(), model.view, model.silnet, model.jointnet, model.tones),
+    ):
         net.double()
     return model
 

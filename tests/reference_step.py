@@ -51,6 +51,21 @@ def with_surroundings(image: Tensor, mask: Tensor) -> Tensor:
     return mask * image + (1 - mask) * ground
 
 
+def tones_of(image: Tensor, mask: Tensor) -> Tensor:
+    """Brightness, red less green, and yellow less blue of each hand's mean colour: (3, N)."""
+    r, g, b = ((mask * image).sum((2, 3)) / mask.sum((2, 3))).T
+    return torch.stack([r + g + b, r - g, r + g - 2 * b])
+
+
+def moved(image: Tensor, mask: Tensor, tones: Tensor) -> Tensor:
+    """The image, moved by one colour, so that the hand's mean has these tones (3, N)."""
+    light, red, yellow = tones - tones_of(image, mask)
+    colour = torch.stack(
+        [light / 3 + red / 2 + yellow / 6, light / 3 - red / 2 + yellow / 6, (light - yellow) / 3], dim=1
+    )
+    return (image + colour[:, :, None, None]).clamp(-1, 1)
+
+
 class Pool:
     """Images of the past, by slot."""
 
@@ -89,6 +104,8 @@ class ReferenceStep:
         self.pools = {"D_r": Pool(self.goal.pool_size), "D_s": Pool(self.goal.pool_size)}
         self.plans = ImagePool(self.goal.pool_size), ImagePool(self.goal.pool_size)
         self.steps = 0
+        self.past: list[dict[str, list[Tensor]]] = []  # the generators' weights after every step
+        self.tones: list[Tensor] = []  # means of every step's tones and of their squares, synthetic and real: (2, 2, 3)
 
     @as_on_gpus()  # PyTorch's plain operators
     def step(self, batch: dict, exchange: Tensor | None = None) -> dict[str, Tensor]:
@@ -103,16 +120,26 @@ class ReferenceStep:
         s, r, mask_s, mask_r = (batch[name].to(self.dtype) for name in names)
         self.set_rates()
 
-        def paint(name: str, image: Tensor, mask: Tensor) -> Tensor:
-            return self.nets[name](with_surroundings(image, mask) if goal.extend_colors else image)
+        def paint(name: str, image: Tensor, mask: Tensor, tones: Tensor) -> Tensor:
+            painted = self.nets[name](with_surroundings(image, mask) if goal.extend_colors else image)
+            return moved(painted, mask, tones) if goal.match_tone else painted
+
+        tones_s, tones_r = tones_of(s, mask_s), tones_of(r, mask_r)
+        self.tones.append(torch.stack([torch.stack([t.mean(1), (t**2).mean(1)]) for t in (tones_s, tones_r)]))
+        (mean_s, square_s), (mean_r, square_r) = sum(self.tones) / len(self.tones)
+        spread_s, spread_r = (
+            (square - mean**2).clamp(min=1e-4).sqrt() for square, mean in ((square_s, mean_s), (square_r, mean_r))
+        )
+        real_tones = (((tones_s.T - mean_s) / spread_s).clamp(-2, 2) * spread_r + mean_r).T
+        synthetic_tones = (((tones_r.T - mean_r) / spread_r).clamp(-2, 2) * spread_s + mean_s).T
 
         # Generators.
-        raw_r = paint("G_r", s, mask_s)
+        raw_r = paint("G_r", s, mask_s, real_tones)
         fake_r = self.masked(raw_r, s, mask_s)
-        raw_s = paint("G_s", r, mask_r)
+        raw_s = paint("G_s", r, mask_r, synthetic_tones)
         fake_s = self.masked(raw_s, r, mask_r)
-        cycle_s = paint("G_s", fake_r, mask_s)
-        cycle_r = paint("G_r", fake_s, mask_r)
+        cycle_s = paint("G_s", fake_r, mask_s, tones_s)
+        cycle_r = paint("G_r", fake_s, mask_r, tones_r)
         seen = mask_s * mask_r if goal.common_mask else torch.ones_like(mask_s)  # by discriminators
         shown_r, shown_s = self.shown(fake_r, seen), self.shown(fake_s, seen)
         maps_r = self.judge("D_r", shown_r)
@@ -122,7 +149,7 @@ class ReferenceStep:
         identity = torch.zeros(())
         loss = goal.lambda_gan * gan + goal.lambda_cycle * cycle
         if goal.lambda_identity > 0:
-            same_r, same_s = paint("G_r", r, mask_r), paint("G_s", s, mask_s)
+            same_r, same_s = paint("G_r", r, mask_r, tones_r), paint("G_s", s, mask_s, tones_s)
             identity = self.off(same_r, r, mask_r) + self.off(same_s, s, mask_s)
             loss = loss + goal.lambda_cycle * goal.lambda_identity * identity
         losses = {"G_gan": gan, "G_cycle": cycle, "G_identity": identity}
@@ -138,6 +165,7 @@ class ReferenceStep:
         self.adam_G.zero_grad()
         loss.backward()
         self.adam_G.step()
+        self.past.append({name: [p.detach().clone() for p in self.nets[name].parameters()] for name in ("G_r", "G_s")})
 
         # Discriminators.
         self.adam_D.zero_grad()
@@ -153,6 +181,14 @@ class ReferenceStep:
 
         self.steps += 1
         return {name: value.detach() for name, value in losses.items()}
+
+    def mean_weights(self, name: str) -> list[Tensor]:
+        """The mean of a generator's weights over the steps, in which the first counts 1 * 2 times, the second 2 * 3 times."""
+        counts = [t * (t + 1) for t in range(1, len(self.past) + 1)]
+        return [
+            sum(c * p for c, p in zip(counts, values)) / sum(counts)
+            for values in zip(*(each[name] for each in self.past))
+        ]
 
     def set_rates(self) -> None:
         """Constant, or falling linearly over the run's second half."""

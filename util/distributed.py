@@ -157,6 +157,14 @@ def largest(value: torch.Tensor) -> torch.Tensor:
     return value
 
 
+def average(value: torch.Tensor) -> torch.Tensor:
+    """The mean of all processes' tensors, in place; the host does not wait for it."""
+    if dist.is_initialized():
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    return value
+
+
 def _device() -> torch.device:
     """Where tensors must be to be exchanged."""
     return torch.device("cuda" if dist.is_initialized() and dist.get_backend() == "nccl" else "cpu")

@@ -40,7 +40,8 @@ def train(vgg, **changes: object) -> tuple[list[torch.Tensor], dict]:
         if step == 3:
             model.steps += 1000
         model.training_step(batch)
-    weights = [tensor.clone() for net in model.networks.values() for tensor in net.state_dict().values()]
+    nets = (*model.networks.values(), *model.translators.values())
+    weights = [tensor.clone() for net in nets for tensor in net.state_dict().values()]
     return weights, vars(model.config) | vars(model.objective)
 
 

@@ -23,12 +23,14 @@ SIZES = ((64, 64), (61, 83), (17, 200), (16, 16), (255, 127), (130, 333), (240, 
 
 def translator(**changes) -> Translator:
     """As a run's, with weights that were drawn."""
-    net = build(
-        None, netD="patch", upsample=changes.pop("upsample", "smooth"), norm=changes.pop("norm", "instance")
-    ).G_r
+    how = {"upsample": changes.pop("upsample", "smooth"), "norm": changes.pop("norm", "instance")}
+    model = build(None, netD="patch", match_tone=changes.pop("match_tone", True), **how)
     options = {"mask": True, "extend_colors": True, "mean_of_views": True, "crop_to_hand": True} | changes
     made = object.__new__(Translator)
-    made.net, made.device, made.amp = net.eval().requires_grad_(False), CPU, Amp("off")
+    made.net, made.device, made.amp = model.G_r.eval().requires_grad_(False), CPU, Amp("off")
+    made.tones, made.direction = model.tones, "StoR"
+    if model.tones:
+        model.tones.see(torch.rand(5, 3) - 0.5, torch.rand(5, 3) - 0.5)
     made.options = Namespace(**options)
     return made
 
@@ -60,6 +62,7 @@ def assert_equal(model: Translator, run) -> None:
 OTHER = {
     "norm": "batch",
     "upsample": "deconv",
+    "match_tone": False,
     "extend_colors": False,
     "mean_of_views": False,
     "crop_to_hand": False,
@@ -76,7 +79,7 @@ def test_the_graph_computes_the_same(changes):
 
 
 def test_pt2_takes_any_size(tmp_path):
-    model = translator(**OTHER)
+    model = translator(**OTHER | {"match_tone": True})
     export_translator(model, tmp_path / "g.pt2")
     net = torch.export.load(tmp_path / "g.pt2").module()
     assert_equal(model, lambda feed: net(*map(torch.from_numpy, feed.values())))

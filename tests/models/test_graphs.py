@@ -15,6 +15,7 @@ from models.graphs import WARM_UP, GraphedStep, choose_step
 from util.errors import UsageError
 
 EXTRAS = {"common_mask": True, "extend_colors": True, "lambda_joints": 300.0, "lr_decay": "linear", "total_steps": 10}
+EXTRAS |= {"match_tone": True, "average_weights": True}
 
 
 class Recording(TorchDispatchMode):

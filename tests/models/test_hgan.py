@@ -6,13 +6,13 @@ import random
 
 import pytest
 import torch
-from helpers import build, make_batch
+from helpers import build, make_batch, same
 from torch import nn
 
 from models import departures
-from models.hgan import HGAN, composite, generate
+from models.hgan import HGAN, composite, generate, tone_of
 from models.image_pool import ImagePool
-from models.optimization import linear_decay, load_optimizer, load_scaler, step_if_finite
+from models.optimization import WeightAverage, linear_decay, load_optimizer, load_scaler, step_if_finite
 
 
 def test_compositing_leaves_the_background_to_the_last_bit():
@@ -27,7 +27,7 @@ def test_compositing_leaves_the_background_to_the_last_bit():
 
 def translated(model: HGAN, batch: dict) -> torch.Tensor:
     images, masks = batch["synthetic"], batch["synthetic_mask"]
-    how = {"mask": True, "extend_colors": model.objective.extend_colors, "mean_of_views": False}
+    how = {"tone": None, "mask": True, "extend_colors": model.objective.extend_colors, "mean_of_views": False}
     return generate(model.G_r, images, masks, model.amp, **how)
 
 
@@ -38,6 +38,55 @@ def test_a_translation_is_what_the_generator_paints_of_what_it_sees(vgg, extend)
     with torch.inference_mode():
         painted = model.G_r.eval()(departures.extend_colors(image, mask) if extend else image)
     assert torch.equal(translated(model, batch), painted)
+
+
+def test_training_and_translation_give_a_hand_the_same_mean_colour(vgg):
+    """That which the tones say, in the fakes that D sees, and in `generate`; a state takes the tones along."""
+    model, batch = build(vgg, match_tone=True), make_batch(64, count=2)
+    batch["real"] = 0.4 * batch["real"] + 0.2
+    painted = []
+    model.view.register_forward_pre_hook(lambda _, seen: painted.append(seen[0]))
+    model.training_step(batch)
+    image, mask = batch["synthetic"], batch["synthetic_mask"]
+    wanted = model.tones(departures.mean_colours(image, mask), to_real=True)
+    torch.testing.assert_close(departures.mean_colours(painted[0][:2], mask), wanted, atol=0.02, rtol=0)
+    other = build(vgg, match_tone=True)
+    other.load_state_dict(copy.deepcopy(model.state_dict()))
+    how = {"mask": True, "extend_colors": False, "mean_of_views": True}
+    made = generate(other.G_r, image, mask, other.amp, tone=tone_of(other.tones, "StoR"), **how)
+    torch.testing.assert_close(departures.mean_colours(made, mask), wanted, atol=0.02, rtol=0)
+
+
+def test_weights_after_step_t_count_t_times_t_plus_1_in_their_mean():
+    """Of 1, 2 and 3: (2 + 12 + 36) / 20. Statistics are averaged, too; what is no float stays."""
+    net = nn.BatchNorm2d(1)
+    average = WeightAverage({"G": net}, torch.device("cpu"))
+    for value in (1.0, 2.0, 3.0):
+        net.weight.data.fill_(value)
+        net.running_mean.fill_(-value)
+        net.num_batches_tracked.fill_(7)
+        average.update()
+    mean = average.networks["G"]
+    assert (mean.weight.item(), mean.running_mean.item()) == pytest.approx((2.5, -2.5))
+    assert mean.num_batches_tracked == 0 and not mean.training and not mean.weight.requires_grad
+
+
+def test_the_mean_of_weights_translates_and_goes_on_where_it_was():
+    """best.pt holds it in the generators' place; a state that is loaded holds both."""
+    model, batches = build(None, "pixcyclegan4", average_weights=True), [make_batch(seed=seed) for seed in range(3)]
+    weights = []
+    for batch in batches[:2]:
+        model.training_step(batch)
+        weights.append([p.detach().clone() for p in model.G_r.parameters()])
+    for mean, first, second in zip(model.translators["G_r"].parameters(), *weights, strict=True):
+        torch.testing.assert_close(mean, (2 * first + 6 * second) / 8)
+    stored = copy.deepcopy(model.inference_state()["networks"])
+    assert same(stored, {name: net.state_dict() for name, net in model.translators.items()})
+    other = build(None, "pixcyclegan4", average_weights=True)
+    other.load_state_dict(copy.deepcopy(model.state_dict()))
+    for each in (model, other):
+        each.training_step(batches[2])
+    assert same(other.state_dict(), model.state_dict()) and not same(model.inference_state()["networks"], stored)
 
 
 def test_translating_in_between_changes_no_step():

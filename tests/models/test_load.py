@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import KEY, TINY, command, draw_hand
+from helpers import KEY, TINY, command, draw_hand, same
 
 import test as test_script
 import train
 from data.frames import find_frames
 from data.splits import make_split
 from models.load import load_translator
+from util.checkpoint_file import load_checkpoint, save_checkpoint
 from util.errors import UsageError
 from util.images import read_mask, read_rgb, write_png
 
@@ -107,6 +108,28 @@ def test_what_cannot_be_loaded_is_explained(run_folder, tmp_path):
         (other / "options.yaml").write_text(yaml.safe_dump(changed))
         with pytest.raises(UsageError, match="latest.pt does not fit the options.yaml beside it"):
             load_translator(other, device="cpu", epoch="latest")
+
+
+def test_latest_translates_by_the_mean_of_weights_and_the_tones_that_it_holds(run_folder, tmp_path):
+    """Runs of an older version have neither, nor the switches."""
+    other = shutil.copytree(run_folder, tmp_path / "b")
+    content = load_checkpoint(other / "latest.pt")
+    state = content["model"]
+    for name, value in state["average"]["networks"]["G_r"].items():
+        value.copy_(state["networks"]["G_r"][name] + 1)
+    state["tones"]["moments"].zero_()[1, :, 0] = torch.tensor(
+        [0.75, 0.75**2]
+    )  # real hands: so much red, green and blue in all
+    save_checkpoint(other / "latest.pt", content)
+    made = load_translator(other, device="cpu", epoch="latest")
+    assert same(made.net.state_dict(), state["average"]["networks"]["G_r"])
+    assert made.tones(torch.zeros(1, 3), to_real=True).sum().item() == pytest.approx(0.75)
+    stored = yaml.safe_load((other / "options.yaml").read_text())
+    del stored["average_weights"], stored["match_tone"], state["average"], state["tones"]
+    (other / "options.yaml").write_text(yaml.safe_dump(stored))
+    save_checkpoint(other / "latest.pt", content)
+    old = load_translator(other, device="cpu", epoch="latest")
+    assert same(old.net.state_dict(), state["networks"]["G_r"]) and old.tones is None
 
 
 def test_whole_frames_of_a_folder_too(run_folder, run_main, tmp_path, translate):

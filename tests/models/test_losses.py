@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.departures import BAND, FADE, extend_colors, joint_loss
+from models.departures import BAND, FADE, Tones, extend_colors, joint_loss, mean_colours, set_colours
 from models.losses import lsgan_discriminator_loss, lsgan_generator_loss
 from models.optimization import linear_decay
 
@@ -63,3 +63,46 @@ def test_gradients_reach_the_hand_and_pass_the_band_by():
     image.requires_grad_()
     extend_colors(image, mask).sum().backward()
     assert torch.equal(image.grad, mask.expand_as(image))
+
+
+def test_mean_colours_keep_their_place_among_the_other_domains():
+    """The mean goes to the mean, one deviation along an axis to one deviation, and the way back ends where it began."""
+    tones, random = Tones(), torch.Generator().manual_seed(0)
+    grey, red = torch.ones(3), torch.tensor([1.0, -1.0, 0.0])
+    light = torch.randn(3000, 1, generator=random)
+    synthetic, real = 0.2 + 0.1 * light * grey, torch.tensor([0.3, 0.1, -0.1]) + 0.05 * light * grey
+    synthetic, real = (x + 0.02 * torch.randn(3000, 1, generator=random) * red for x in (synthetic, real))
+    for batch in zip(synthetic.split(3), real.split(3)):
+        tones.see(*batch)
+    torch.testing.assert_close(
+        tones.moments[0, 0],
+        torch.stack([synthetic.sum(1), synthetic @ red, synthetic @ torch.tensor([1.0, 1, -2])]).mean(1),
+    )
+    here = torch.stack([synthetic.mean(0), synthetic.mean(0) + 0.1 * grey, synthetic.mean(0) + 0.02 * red])
+    there = tones(here, to_real=True)
+    wanted = torch.stack([real.mean(0), real.mean(0) + 0.05 * grey, real.mean(0) + 0.02 * red])
+    torch.testing.assert_close(there, wanted, atol=2e-3, rtol=0)
+    torch.testing.assert_close(tones(there, to_real=False), here)
+    far, farther = (tones(here[:1] - step * 0.1 * grey, to_real=True) for step in (2.5, 9))
+    torch.testing.assert_close(far, farther)
+
+
+def test_old_tones_are_forgotten():
+    """After 2,000 steps each new batch counts a 2,000th, so 4,000 steps later e^-2 of the old mean is left."""
+    tones = Tones()
+    tones.seen.fill_(3000)
+    tones.moments[:, 0, 0] = 3.0
+    for _ in range(4000):
+        tones.see(torch.zeros(1, 3), torch.zeros(1, 3))
+    assert tones.moments[1, 0, 0].item() == pytest.approx(3 * 0.1353, rel=0.01)
+
+
+def test_a_hand_gets_a_mean_colour_and_the_gradient_of_its_own_mean_is_gone():
+    image, mask = hand()
+    image = (image + 0.2 * torch.rand(2, 3, 50, 101)).clamp(max=0.9).requires_grad_()
+    colours = torch.tensor([[0.1, 0.0, -0.3], [-0.2, 0.3, 0.3]])
+    made = set_colours(image, mask, colours)
+    torch.testing.assert_close(mean_colours(made, mask), colours)
+    torch.testing.assert_close(made[0, :, 25, 20:40].diff(), image[0, :, 25, 20:40].diff())
+    mean_colours(made, mask).sum().backward()
+    assert image.grad.abs().max() < 1e-6

@@ -334,16 +334,17 @@ def test_a_write_that_fails_ends_the_run_after_a_save(fit, run_main, tmp_path, m
 def test_a_new_run_starts_from_another_ones_networks(fit, tmp_path, monkeypatch):
     """From a file of all four, and from one of the generators alone."""
     started = []
-    monkeypatch.setattr(HGAN, "training_step", lambda self, _: started.append(self.state_dict()["networks"]) or 1 / 0)
+    monkeypatch.setattr(HGAN, "training_step", lambda self, _: started.append(self.state_dict()) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         fit("--max_steps", 1)
-    first = started[0]
+    first = started[0]["networks"]
     for place, (source, count) in enumerate(((tmp_path / "run" / "latest.pt", 4), (tmp_path / "generators.pt", 2))):
         content = load_checkpoint(tmp_path / "run" / "latest.pt")
         content["model"]["networks"] = dict(list(content["model"]["networks"].items())[:count])
         save_checkpoint(source, content)
         with pytest.raises(ZeroDivisionError):
             fit("--max_steps", 1, "--seed", 5, "--init_from", source, where=tmp_path / str(place))
-        assert sum(same(first[name], started[-1][name]) for name in first) == count
+        new, mean = started[-1]["networks"], started[-1]["average"]["networks"]
+        assert sum(same(first[name], new[name]) for name in first) == count and same(mean["G_r"], new["G_r"])
     status, said = fit("--max_steps", 1, "--ngf", 5, "--init_from", tmp_path / "run", where=tmp_path / "other")
     assert status == 2 and "--init_from" in said and "--ngf is 5 here, 4 there" in said

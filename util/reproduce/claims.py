@@ -30,6 +30,7 @@ HOLDS, FAILS, OPEN, UNTESTED = "holds here", "does not hold here", "undecided he
 LITTLE = 2.0  # points of accuracy: more than that is not "similar performance"
 BLIND = "The classifier does not tell real from synthetic hands itself."
 MASKED = "Not measured of {}: their masks keep every gap, and with extend_colors what they paint beside the hand is not trained."
+TONED = "Not there, or not measured because match_tone sets mean colours: {}."
 SHADELESS = "Not measured of {}: it takes depth maps beside the synthetic images."
 
 PERCEPTUAL = [name for name, entry in MODELS.items() if entry.netD == "perceptual"]
@@ -72,7 +73,7 @@ CLAIMS = [
            SHARPNESS, list(product(PIXEL, PERCEPTUAL)), low=0),
     Stated("msH-GAN4 makes sharper hands than msH-GAN6 (section IV.C).", SHARPNESS, BLOCKS[:1], low=0),
     Stated("msH-GAN gives skin a more consistent colour than pixel discriminators do (section IV.C).",
-           COLOUR, list(product(PERCEPTUAL, PIXEL)), high=0),
+           COLOUR, list(product(PERCEPTUAL, PIXEL)), high=0, lacking=TONED),
     Stated("Pixel discriminators keep the gaps between fingers, which GeoConGAN and msH-GAN6 fill (section IV.C).",
            GAPS, list(product(PIXEL, ("geocongan", "mshgan6"))), high=0, lacking=MASKED),
     Stated("msH-GAN4 fills fewer of these gaps than msH-GAN6 (section IV.C).", GAPS, BLOCKS[:1], high=0, lacking=MASKED),
@@ -200,10 +201,12 @@ def of_models(opt: Namespace, models: Sequence[str]) -> tuple[dict[str, dict[str
         scale = read_json(folder / "metrics.json")["hand_scale"]
         values = np.array([texture_and_colour(folder, name, scale) for name in names])
         sides[SHARPNESS][model] = np.log2(np.maximum(values[:, 0], 1e-3))
-        sides[COLOUR][model] = colour_scatter(values[:, 1:])
+        options = load_options(opt.checkpoints_dir / model)
+        if not options.get("match_tone"):
+            sides[COLOUR][model] = colour_scatter(values[:, 1:])
         hands = {Path(row["file"]): row for row in csv_rows(folder / "hand_metrics.csv")}
         keys = {SHADING: "shading_kept", GAPS: "gaps_filled"}
-        if load_options(opt.checkpoints_dir / model)["extend_colors"]:
+        if options["extend_colors"]:
             del keys[GAPS]  # what is painted beside the hand is not trained
         for measure, key in keys.items() if hands else ():
             sides[measure][model] = np.array([float(hands[name].get(key) or np.nan) for name in names])

@@ -17,7 +17,7 @@ from models import DIRECTIONS, DISCRIMINATORS
 from models.config import network_config, objective
 from models.features.registry import load_feature_net
 from models.features.vgg16 import load_vgg16
-from models.hgan import HGAN
+from models.hgan import HGAN, tone_of
 from models.load import load_silnet
 from models.supervised import HandSegmenter
 from models.translation import HandTranslator
@@ -66,8 +66,8 @@ class TranslatorTask:
     def translator(self, direction: str) -> HandTranslator:
         """The generator of a direction, as it is now."""
         model, crop = self.model, self.opt.crop_to_hand
-        net, where = model.networks[DIRECTIONS[direction]], {"amp": model.amp, "device": model.device}
-        return HandTranslator.of(net, model.objective, **where, crop_to_hand=crop)
+        net, where = model.translators[DIRECTIONS[direction]], {"amp": model.amp, "device": model.device}
+        return HandTranslator.of(net, model.objective, **where, tone=tone_of(model.tones, direction), crop_to_hand=crop)
 
     def create_validation(self, frames: Domains) -> tuple[Validate, dict]:
         """The validation (paper section IV.A), and what options.yaml records of the network behind it.
