@@ -84,6 +84,10 @@ def find_frames(
     """The frames of both domains, sorted by relative path. layout: "hands", "unaligned" or "auto"; synth_root, real_root:
     the two trees of the hands layout, where they are not in dataroot, or any other folders of images. Raises UsageError where
     a domain is empty."""
+    if not (dataroot or synth_root and real_root):  # as in the run that ships
+        raise UsageError(
+            "the run has no data of its own: give --dataroot DIR, or --synth_root and --real_root, or --input DIR"
+        )
     if layout == "auto":
         layout = "hands" if synth_root or real_root else _detect_layout(dataroot)
     if layout == "unaligned":
