@@ -80,9 +80,10 @@ class Tones(nn.Module):
     def see(self, synthetic: Tensor, real: Tensor) -> None:
         """Update the statistics with a batch's mean colours (N, 3)."""
         tones = torch.stack([synthetic, real]) @ self.axes.T  # (2, N, 3)
-        self.seen += 1
         news = distributed.average(torch.stack([tones.mean(1), tones.square().mean(1)], dim=1))
-        self.moments.lerp_(news, (1 / self.seen).clamp(min=1 / MEMORY))
+        finite = torch.isfinite(news).all()  # what is not would stay in them
+        self.seen += finite
+        self.moments.lerp_(torch.where(finite, news, self.moments), (1 / self.seen).clamp(min=1 / MEMORY, max=1))
 
     def match(self, painted: Tensor, images: Tensor, masks: Tensor, *, to_real: bool) -> Tensor:
         """Set the mean colours of hands, masks (N, 1, H, W) in {0, 1}, in what was painted of images (N, 3, H, W)."""

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import same
 
 from models.departures import BAND, FADE, Tones, extend_colors, joint_loss, mean_colours, set_colours
 from models.losses import lsgan_discriminator_loss, lsgan_generator_loss
@@ -85,6 +86,9 @@ def test_mean_colours_keep_their_place_among_the_other_domains():
     torch.testing.assert_close(tones(there, to_real=False), here)
     far, farther = (tones(here[:1] - step * 0.1 * grey, to_real=True) for step in (2.5, 9))
     torch.testing.assert_close(far, farther)
+    before = {name: value.clone() for name, value in tones.state_dict().items()}
+    tones.see(torch.full((1, 3), torch.nan), real[:1])
+    assert same(tones.state_dict(), before)
 
 
 def test_old_tones_are_forgotten():
