@@ -139,10 +139,10 @@ class Objective:
         reason="with white beside the hand, G paints coloured fringes, of 1.7 times the photographs' chroma; with it, 1.1",
     )
     average_weights: bool = part(
-        "translate with a weighted mean of the generators' weights over training; step t has weight t squared",
+        "translate with a weighted mean of the generators' weights over training; step t has weight t (t + 1)",
         no_mask=SAME,
-        reason="single late steps differ, and some are bad: of one run's last step, after 7,000, the own weights gave FD 59.1 and .733 of the joints, "
-        "the mean 49.5 and .879",
+        reason="late steps differ, and some are bad: the weights of one run's step 7,000 gave FD 59.1 and .733 of the joints, their mean over "
+        "the run 49.5 and .879",
     )
     match_tone: bool = part(
         "set each translated hand's mean colour: as many standard deviations from its new domain's mean as its source's from its own",

@@ -1,4 +1,4 @@
-"""What the training step adds to the paper, as functions and one table of statistics, which models/hgan.py calls. With --paper, all is off.
+"""What the training step adds to the paper, as pure functions, and Tones, which holds statistics; models/hgan.py calls them. With --paper, all is off.
 
 The options in models/config.py give the reason for each. Figures are measured on photographs of hands, with mshgan4 at batch 1.
 """
@@ -67,8 +67,10 @@ FARTHEST = 2  # deviations from the mean; colours farther off are taken to be th
 
 
 class Tones(nn.Module):
-    """Map a hand's mean colour to the other domain, so that along each axis it keeps its number of standard deviations from the
-    mean. `see` takes the statistics from training crops. The deviations of a domain of one colour count as .01 at least."""
+    """Maps a hand's mean colour to the other domain. Along each axis it stays as many standard deviations from the mean.
+
+    `see` takes the statistics from training crops. A standard deviation counts as 0.01 at least.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -42,9 +42,8 @@ class ExportedGraph(nn.Module):
             places = start + torch.arange(_size(length, SIDES["min"], image.shape[axis]))
             box, inside = box.index_select(axis, places), inside.index_select(axis, places)
         x = departures.extend_colors(box, inside) if self.options.extend_colors else box
-        painted = (
-            departures.mean_of_views(self._paint, x, masked=masked) if self.options.mean_of_views else self._paint(x)
-        )
+        views = self.options.mean_of_views
+        painted = departures.mean_of_views(self._paint, x, masked=masked) if views else self._paint(x)
         painted = self.tone(painted, box, inside) if self.tone else painted
         within = torch.ones_like(hand)
         for axis, (start, length) in zip((2, 3), sides):

@@ -65,8 +65,8 @@ def generate(
 ) -> Tensor:
     """Apply a generator in eval mode to images (N, 3, H, W) in [-1, 1] of hands where masks (N, 1, H, W) are 1.
 
-    tone: (painted, images, masks) -> painted, with other mean colours of hands; None: as painted. mask, extend_colors: as in the generator's
-    training. mean_of_views: see departures.mean_of_views. Returns images that are not composited.
+    tone: (painted, images, masks) -> painted with other mean colours of hands; None: as painted. mask, extend_colors: as in the
+    generator's training. mean_of_views: see departures.mean_of_views. Returns images that are not composited.
     """
     net.eval()  # training_step sets training mode
     x = departures.extend_colors(images, masks) if extend_colors else images

@@ -51,8 +51,9 @@ def step_if_finite(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScale
 
 
 class WeightAverage:
-    """Weighted mean of networks' weights, and of batch norm's statistics, over training: step t has weight t (t + 1). The mean age
-    of what is in it is a quarter of the run, however long that is. networks: the averaged copies, in eval mode.
+    """The weighted mean of networks' weights, and of batch norm's statistics, over training: step t has weight t (t + 1).
+
+    So weights in it are a quarter of the run old on average, however long the run is. networks: the averaged copies, in eval mode.
 
     Source: polynomial-decay averaging, O. Shamir and T. Zhang, "Stochastic Gradient Descent for Non-smooth Optimization:
     Convergence Results and Optimal Averaging Schemes", 2013.

@@ -117,9 +117,8 @@ def test_latest_translates_by_the_mean_of_weights_and_the_tones_that_it_holds(ru
     state = content["model"]
     for name, value in state["average"]["networks"]["G_r"].items():
         value.copy_(state["networks"]["G_r"][name] + 1)
-    state["tones"]["moments"].zero_()[1, :, 0] = torch.tensor(
-        [0.75, 0.75**2]
-    )  # real hands: so much red, green and blue in all
+    # Real hands: so much red, green and blue in all.
+    state["tones"]["moments"].zero_()[1, :, 0] = torch.tensor([0.75, 0.75**2])
     save_checkpoint(other / "latest.pt", content)
     made = load_translator(other, device="cpu", epoch="latest")
     assert same(made.net.state_dict(), state["average"]["networks"]["G_r"])

@@ -85,11 +85,12 @@ def without_effect(net: nn.Module) -> set[int]:
 
 
 def weights_of(fast: HGAN, plain: ReferenceStep):
-    """(name, fast weights, reference weights) of every network and of what translates, each as one vector."""
-    for name, net in (*fast.networks.items(), *fast.translators.items()):
+    """(name, fast weights, reference weights) of every network and of every mean of weights, each as one vector."""
+    means = fast.average.networks if fast.average else {}
+    for name, net in (*fast.networks.items(), *means.items()):
         idle = without_effect(plain.nets[name])
         skipped = [id(each) in idle for each in plain.nets[name].parameters()]
-        averaged = fast.average and net is fast.translators.get(name)
+        averaged = net is means.get(name)
         theirs = plain.mean_weights(name) if averaged else plain.nets[name].parameters()
         triples = zip(net.parameters(), theirs, skipped, strict=True)
         kept = [(a.detach().flatten(), b.detach().flatten()) for a, b, skip in triples if not skip]
