@@ -1,5 +1,4 @@
-"""Hands with their masks and joints on random backgrounds, for the downstream study. Nothing is trained or scored here
-(util/studies/downstream.py), and these hands have no class (labelled_hands.py).
+"""Hands with their masks and joints on random backgrounds, for util/studies/downstream.py.
 
 A hand that is pasted by its own mask can also be found by the seam. So behind it lies a decoy: the outline of another
 hand, pasted by the same code and filled with a background. Only skin tells the two apart. Then all is blurred,

@@ -22,11 +22,6 @@ def random_hand_crop(hand: Hand, size: int, random: np.random.Generator) -> Hand
     return cut(hand, box_around(hand.mask, y, x, size, size))
 
 
-def centred_hand_crop(hand: Hand, size: int) -> Hand:
-    """A size x size crop centred on the hand's bounding box: the paper's 256x256 for validation and test."""
-    return cut(hand, centred_box(hand.mask, size, size))
-
-
 def centred_box(mask: np.ndarray, height: int, width: int) -> Box:
     """The box of that size around the middle of a mask's bounding box; of the image where the mask is empty."""
     x, y, w, h = cv2.boundingRect((mask if mask.any() else np.ones_like(mask)).astype(np.uint8))

@@ -8,7 +8,7 @@ import numpy as np
 from data.frames import Frame
 from data.listing import ALPHA, KEY, WHOLE
 from data.mask_values import read_levels
-from data.masks import RefineOptions, key_colour_mask, refine_mask
+from data.masks import SYNTHETIC_KEY, RefineOptions, refine_mask
 from util.files import printable
 from util.images import ImageError, Picture, read_picture, to_bytes
 
@@ -66,12 +66,12 @@ def whiten(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def key_or_whole(rgb: np.ndarray) -> np.ndarray:
     """bool (H, W): what is not SynthHands' key colour in an image (H, W, 3) that has it; else the whole image."""
-    mask = key_colour_mask(rgb)
+    mask = cv2.inRange(rgb, SYNTHETIC_KEY, SYNTHETIC_KEY) == 0
     return mask if mask.mean() <= 1 - MIN_KEYED else np.ones_like(mask)
 
 
 def _read_mask(frame: Frame, picture: Picture) -> tuple[np.ndarray, str]:
-    """(mask, origin) by the rule of data.listing."""
+    """(mask, origin) by the rule of docs/data.md."""
     if frame.mask:
         levels = read_levels(frame.mask, picture, frame.mask_values, raw=frame.raw)
         if not frame.raw or levels.shape != picture.pixels.shape[:2]:  # the caller names the mismatch

@@ -111,10 +111,8 @@ def camera_of(frames: Sequence[Frame]) -> Camera | None:
 
 def on_hand(points: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Which of the points (N, 2), in pixels, lie on a hand, bool (H, W): bool (N,)."""
-    columns, rows = np.floor(points).astype(int).T
-    height, width = mask.shape
-    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-    return inside & mask[rows.clip(0, height - 1), columns.clip(0, width - 1)]
+    places = np.floor(points).astype(np.float32)[None]
+    return cv2.remap(mask.view(np.uint8), places, None, cv2.INTER_NEAREST)[0] > 0
 
 
 def load_regions(folder: str | os.PathLike) -> list[dict]:
@@ -143,11 +141,9 @@ def has_depth(depth: np.ndarray) -> np.ndarray:
 
 
 def region_depth(image: Path, mask: np.ndarray) -> np.ndarray | None:
-    """The depth of a region: uint16 (H, W), mm, 0 where unknown; cut from <prefix>_depth.png beside the colour image, around the
-    hand in it.
+    """The depth of a region: uint16 (H, W), mm, 0 where unknown; cut around the hand in <prefix>_depth.png beside the image.
 
-    mask: bool (H, W), the region's hand. Returns None where there is no such file, or where its hand is another, as in SynthHands,
-    whose depth camera stands beside the other.
+    mask: bool (H, W), the region's hand. Returns None where there is no such file, or another hand in it, as in SynthHands.
     """
     path = image.with_name(f"{annotation_prefix(image)}_depth.png")
     depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None

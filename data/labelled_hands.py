@@ -1,5 +1,4 @@
-"""Hands with a class (synthetic, real or generated) on backgrounds: which train, which test. No classifier is trained here
-(util/studies/classification.py), and no joints or masks are labels (annotated_hands.py).
+"""Hands with a class (synthetic, real or generated) on backgrounds, for util/studies/classification.py.
 
 A hand's source is the path of its file below its folder, without the suffix. A generated hand has the source of the
 synthetic hand that it was translated from, and goes where that goes, to training or to testing.

@@ -1,16 +1,7 @@
 """Which files of a folder are images to use, and where an image's mask comes from: one rule for all commands and layouts.
 
-The first of these that there is:
-
-1. a file in the folder of --masks, under the image's relative path or its name
-2. <name>_mask.* beside the image
-3. a file in the sibling folder <folder>_masks_refined/, else <folder>_masks/; of a folder color/, in mask_refined/, else mask/ or masks/ beside it
-4. the image's alpha channel, where it varies
-5. the key colour (14, 255, 14), where the image has it
-6. none: the whole image is taken
-
-Files of 1 to 3 are found here; data.hands reads 4 and 5 from the pixels. Names match whatever their case, suffix,
-Unicode form and endings _color and _mask: trainA_masks/Hand1_mask.PNG is the mask of trainA/hand1_color.jpg.
+docs/data.md, "Where masks come from", has the rule. Files of its steps 1 to 3 are found here; data.hands reads 4 and 5
+from the pixels.
 """
 
 import logging
@@ -106,7 +97,7 @@ class MaskFolders:
         self._beside, self._siblings = cache(_masks_beside), cache(self.siblings)
 
     def find(self, image: Path) -> MaskFile | None:
-        """The mask file of an image below the root, by steps 1 to 3 of the rule; None where there is none."""
+        """The mask file of an image below the root; None where there is none."""
         if given := self.given(image):
             return given
         mask = _first(self._beside(image.parent), names_of_mask(image.name, beside=True))
@@ -118,7 +109,7 @@ class MaskFolders:
         return None
 
     def given(self, image: Path) -> MaskFile | None:
-        """The mask file that --masks names for an image, by step 1 of the rule alone."""
+        """The mask file that --masks names for an image."""
         if self.explicit is None:
             return None
         names = [*names_of_mask(image.relative_to(self.root).as_posix()), *names_of_mask(image.name)]

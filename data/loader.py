@@ -18,8 +18,7 @@ def stream_loader(
     """Endless batches of a dataset whose samples are a pure function of their number, from worker processes.
 
     Step t of all ranks together takes the samples t * B * R to (t + 1) * B * R - 1, for B samples a batch and R ranks,
-    of which this rank takes every R-th. Workers send arrays by pipes of their own (util.workers), unlike DataLoader's: no shared
-    memory is needed, and a lost worker is noticed at once.
+    of which this rank takes every R-th.
     """
     step = batch_size * world_size
     batches = ((range(t * step + rank, (t + 1) * step, world_size),) for t in count(start_step))

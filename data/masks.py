@@ -26,11 +26,6 @@ MANY = 4000  # of a side's pixels, evenly spaced, tell its colours
 SNAP_SEPARATION = 3.0  # colours nearer than this many standard deviations say nothing about the outline
 
 
-def key_colour_mask(rgb: np.ndarray) -> np.ndarray:
-    """Every pixel that is not exactly SynthHands' key colour."""
-    return cv2.inRange(rgb, SYNTHETIC_KEY, SYNTHETIC_KEY) == 0
-
-
 def chroma_key_mask(rgb: np.ndarray) -> np.ndarray:
     """Every pixel outside the range of the green screen's colour, ends included."""
     return cv2.inRange(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV), GREEN_LOW, GREEN_HIGH) == 0
@@ -47,7 +42,7 @@ def binarise(grey: np.ndarray) -> np.ndarray:
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
     """The connected component of most pixels; an empty mask stays empty."""
-    labels, areas = _components(mask)
+    labels, areas = components(mask)
     return (labels == areas.argmax()) & mask
 
 
@@ -62,7 +57,7 @@ def count_contours(mask: np.ndarray) -> int:
 def fill_holes(mask: np.ndarray, below: float) -> tuple[np.ndarray, np.ndarray]:
     """(filled, holes): the mask without holes of fewer than `below` pixels, and a mask of those that stay."""
     # Within a rim of background, all of it that reaches the frame's border is one component, the first.
-    labels, areas = _components(np.pad(~mask, 1, constant_values=True), connectivity=4)
+    labels, areas = components(np.pad(~mask, 1, constant_values=True), connectivity=4)
     labels = labels[1:-1, 1:-1]
     holes = (areas >= below)[labels] & (labels > 1)
     return mask | ((labels > 1) & ~holes), holes
@@ -141,7 +136,7 @@ def iou(first: np.ndarray, second: np.ndarray) -> float:
     return int(np.count_nonzero(first & second)) / union if union else 1.0
 
 
-def _components(mask: np.ndarray, *, connectivity: int = 8) -> tuple[np.ndarray, np.ndarray]:
+def components(mask: np.ndarray, *, connectivity: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """(labels, areas): int32 (H, W), 0 off the mask and i on its component i; int64 (n + 1,), [0] is 0."""
     count, labels = cv2.connectedComponents(_bytes(mask), connectivity=connectivity)
     areas = np.bincount(labels.ravel(), minlength=count)  # much quicker than OpenCV's statistics
@@ -200,8 +195,7 @@ class Verdict:
 
 
 def refine_mask(grey: np.ndarray, rgb: np.ndarray, options: RefineOptions) -> tuple[np.ndarray | None, Verdict]:
-    """Refine a raw mask, uint8 (H, W), of a photograph, uint8 (H, W, 3): (bool (H, W), or None where it is not plausible;
-    verdict)."""
+    """Refine a raw mask, uint8 (H, W), of a photograph: (bool (H, W), or None where it is not plausible; verdict)."""
     before = binarise(grey)
     mask = binarise(cv2.medianBlur(grey, options.median)) if options.median > 1 else before
     if mask.all() or not mask.any():
@@ -213,15 +207,14 @@ def refine_mask(grey: np.ndarray, rgb: np.ndarray, options: RefineOptions) -> tu
     mask = largest_component(mask)
     if options.paper:
         refined = erode(close_gaps(mask, options.close), options.erode)
-        return refined, replace(verdict, area_after=float(refined.mean()), change=1.0 - iou(before, refined))
-    least = options.max_hole * np.count_nonzero(mask)
-    mask, holes = fill_holes(mask, least)
-    if options.snap:
-        mask, holes = fill_holes(largest_component(snap_to_edges(mask, rgb)), least)
-    mask = close_gaps(mask, options.close, keep=holes)
-    refined = largest_component(erode(mask, options.erode))
+    else:
+        least = options.max_hole * np.count_nonzero(mask)
+        mask, holes = fill_holes(mask, least)
+        if options.snap:
+            mask, holes = fill_holes(largest_component(snap_to_edges(mask, rgb)), least)
+        refined = largest_component(erode(close_gaps(mask, options.close, keep=holes), options.erode))
     area = float(refined.mean())
-    if options.min_area <= area <= options.max_area:
+    if options.paper or options.min_area <= area <= options.max_area:
         return refined, replace(verdict, area_after=area, change=1.0 - iou(before, refined))
     limit = f"less than {options.min_area:.1%}" if area < options.min_area else f"more than {options.max_area:.1%}"
     return None, replace(verdict, verdict=f"hand covers {area:.1%} of the frame, {limit}")

@@ -24,7 +24,7 @@ import numpy as np
 
 from data.crops import window
 from data.listing import images_below
-from data.masks import SYNTHETIC_KEY
+from data.masks import SYNTHETIC_KEY, components
 from util.errors import UsageError
 from util.images import FORMATS, ImageError, read_rgb
 
@@ -97,7 +97,7 @@ def draw_room(size: int, rng: np.random.Generator) -> np.ndarray:
         shape = length * size * rng.choice([(1, 0.6), (0.5, 1), (1.5, 0.04)])
         thing = rng.uniform(0, size, 2), shape, rng.choice([0, rng.uniform(0, 180)])
         if rng.random() < 0.2:
-            cv2.ellipse(canvas, thing, _bytes(_colour(rng)), -1, cv2.LINE_AA)
+            cv2.ellipse(canvas, thing, _colour(rng).tolist(), -1, cv2.LINE_AA)
         else:
             _fill(canvas, cv2.boxPoints(thing), _colour(rng))
 
@@ -122,14 +122,10 @@ def _colour(rng: np.random.Generator) -> np.ndarray:
     return 255 * np.array(colorsys.hsv_to_rgb(hue, saturation, value))
 
 
-def _bytes(colour: np.ndarray) -> list[int]:
-    return np.clip(np.rint(colour), 0, 255).astype(int).tolist()
-
-
 def _fill(canvas: np.ndarray, corners: object, colour: np.ndarray) -> None:
     """Fill the polygon with corners (x, y) in pixels, with a smooth border."""
     points = np.round(np.asarray(corners, np.float64) * 16).astype(np.int32)  # 4 fractional bits
-    cv2.fillPoly(canvas, [points], _bytes(colour), cv2.LINE_AA, 4)
+    cv2.fillPoly(canvas, [points], colour.tolist(), cv2.LINE_AA, 4)
 
 
 def noisy(picture: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
@@ -172,10 +168,8 @@ def mask_of_crop(image: np.ndarray) -> np.ndarray:
     """
     candidates = [(image == colour).all(-1) for colour in ((255, 255, 255), SYNTHETIC_KEY)]
     background = max(candidates, key=np.count_nonzero)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(background.astype(np.uint8), connectivity=4)
-    large = stats[:, cv2.CC_STAT_AREA] >= max(2, background.size // 1000)
-    large[0] = False  # label 0 is the hand
-    return ~large[labels]
+    labels, areas = components(background, connectivity=4)
+    return (areas < max(2, background.size // 1000))[labels]
 
 
 def paste_hand(

@@ -87,5 +87,5 @@ def parse_preprocess_masks(argv: Sequence[str] | None = None) -> argparse.Namesp
 
 def refine_options(opt: argparse.Namespace) -> RefineOptions:
     """The RefineOptions in the flags."""
-    values = {field.name: getattr(opt, field.name) for field in fields(RefineOptions) if field.name in opt}
+    values = {field.name: getattr(opt, field.name) for field in fields(RefineOptions)}
     return RefineOptions(**values | {"mask_values": parse_values(opt.mask_values)})

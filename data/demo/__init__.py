@@ -5,7 +5,6 @@ raw noisy masks. Joints lie beside every colour image, in CAMERA's frame. A fram
 """
 
 import functools
-import json
 import logging
 import shutil
 import zlib
@@ -19,7 +18,7 @@ from data.demo.skin import SKINS, paint_skin, record, shade_real, spoil_mask
 from data.frames import REAL_FOLDER, SYNTH_FOLDER
 from data.joints import joint_file
 from util.errors import UsageError
-from util.files import write_bytes, write_json
+from util.files import read_json, write_bytes, write_json
 from util.images import write_png
 from util.workers import in_processes, progress
 
@@ -96,10 +95,7 @@ def _write_frame(root: Path, name: str) -> None:
 
 def is_demo(root: Path) -> bool:
     """Whether root holds the whole demo of this version."""
-    try:
-        return json.loads((root / "demo.json").read_text())["version"] == VERSION
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return (read_json(root / "demo.json") or {}).get("version") == VERSION
 
 
 def ensure_demo(root: Path, *, num_workers: int = 2, frames_per_camera: int = 50, frames_per_user: int = 86) -> None:

@@ -6,6 +6,7 @@ from scipy.interpolate import make_interp_spline
 
 from data.demo.hand import CHAINS, Person, smoothstep, unit
 from data.demo.render import SIDE, Geometry, highlight, lit_part
+from data.masks import bounding_box
 
 SKINS = (  # sRGB of the back and of the palm of the hand, fair to dark
     ((233, 194, 174), (236, 189, 172)),
@@ -118,8 +119,7 @@ def spread_within(values: np.ndarray, mask: np.ndarray, sigma: float) -> np.ndar
 
 def shade_real(geometry: Geometry, palm: np.ndarray, back: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The real look, float32 sRGB (H, W, 3) in [0, 1], carried on a few pixels past the hand. palm, back: of paint_skin."""
-    rows, columns = np.flatnonzero(geometry.mask.any(1)), np.flatnonzero(geometry.mask.any(0))
-    box = tuple(slice(max(line[0] - 12, 0), line[-1] + 13) for line in (rows, columns))  # all else is off the hand
+    box = bounding_box(geometry.mask, margin=12)  # all else is off the hand
     mask, depth, normals = geometry.mask[box], geometry.depth[box], geometry.normals
 
     def spread(values: np.ndarray, sigma: float) -> np.ndarray:

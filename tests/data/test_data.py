@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from data import samples
-from data.crops import box_around, centred_hand_crop, cut, flip, random_hand_crop
+from data.crops import box_around, centred_box, cut, flip, random_hand_crop
 from data.frames import Frame, find_frames
 from data.hands import Hand, read_hand, read_source
 from data.loader import stream_loader, to_device
@@ -103,7 +103,7 @@ def hands(draw) -> Hand:
 @settings(max_examples=150, deadline=None)
 def test_crops_have_their_size_and_keep_image_and_mask_together(hand, size, seed, y, x):
     around = cut(hand, box_around(hand.mask, y, x, size, size))
-    crops = [centred_hand_crop(hand, size), around, flip(around)]
+    crops = [cut(hand, centred_box(hand.mask, size, size)), around, flip(around)]
     if hand.mask.any():
         crops.append(random_hand_crop(hand, size, np.random.default_rng(seed)))
         assert crops[-1].mask.any()  # a crop around a pixel of the hand holds it
@@ -130,7 +130,8 @@ def test_crops_by_hand():
     crop = random_hand_crop(hand_of((50, 300), (2, 298)), 128, np.random.default_rng(0))
     assert crop.mask.sum() == 1
     assert (crop.image[:39] == 255).all() and (crop.image[39:89] == 0).all()
-    crop = centred_hand_crop(hand_of((480, 640), np.s_[100:200, 300:420]), 256)
+    hand = hand_of((480, 640), np.s_[100:200, 300:420])
+    crop = cut(hand, centred_box(hand.mask, 256, 256))
     rows, columns = (np.flatnonzero(crop.mask.any(axis=axis)) for axis in (1, 0))
     assert (rows[0], rows[-1]) == (78, 177) and (columns[0], columns[-1]) == (68, 187)
 

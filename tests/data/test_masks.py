@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from data import masks
+from data.hands import key_or_whole
 from data.masks import KEPT, RefineOptions, refine_mask
 
 SIDES = st.integers(1, 40)
@@ -39,7 +40,7 @@ def ring(size: int = 200, hole: int = 15) -> tuple[np.ndarray, np.ndarray]:
 
 def test_key_colour_is_exact_and_a_green_screen_is_not():
     rgb = np.array([[[14, 255, 14], [14, 255, 15], [14, 254, 14], [0, 0, 0]]], np.uint8)
-    assert masks.key_colour_mask(rgb).tolist() == [[False, True, True, True]]
+    assert key_or_whole(rgb).tolist() == [[False, True, True, True]]
     rgb = np.array([[[40, 160, 60], [200, 150, 120], [10, 20, 10], [128, 128, 128]]], np.uint8)
     assert masks.chroma_key_mask(rgb).tolist() == [[False, True, True, True]]  # the third is too dark to be a screen
 

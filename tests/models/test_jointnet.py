@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers import write_hands
 
-from data.crops import centred_hand_crop
+from data.crops import centred_box, cut
 from data.demo import true_pair
 from data.frames import find_frames
 from data.hands import Hand, whiten
@@ -54,7 +54,7 @@ def test_what_comes_with_the_project_sees_poses_and_not_looks():
         real = whiten(picture, mask)
         grey = whiten(np.repeat(255 - picture.mean(-1, keepdims=True), 3, -1).astype(np.uint8), mask)
         for images, image in ((looks, real), (pairs, grey)):
-            images.append(to_tensor(centred_hand_crop(Hand(image, mask), 256).image))
+            images.append(to_tensor(cut(Hand(image, mask), centred_box(mask, 256, 256)).image))
     with torch.no_grad():
         looks, pairs = net(torch.stack(looks)), net(torch.stack(pairs))
     losses = torch.tensor([[joint_loss(b, a) for b in pairs] for a in looks])

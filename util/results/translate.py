@@ -12,7 +12,7 @@ from itertools import zip_longest
 import numpy as np
 
 from data.checks import check_masks
-from data.crops import centred_hand_crop
+from data.crops import centred_box, cut
 from data.demo import is_demo, true_pair
 from data.frames import DOMAINS, Domains, frames_in_folder
 from data.hands import Hand, whiten
@@ -225,7 +225,7 @@ def translate_regions(
         if measures.demo:  # what the translation should look like, cut as the frame is
             picture, pair_mask = true_pair(frame.relative)
             truth = Hand(whiten(picture, pair_mask), pair_mask)
-            truth = centred_hand_crop(truth, regions.crop) if regions.crop else truth
+            truth = cut(truth, centred_box(pair_mask, regions.crop, regions.crop)) if regions.crop else truth
             write_png(folder / "true_pairs" / name, truth.image)
         pictures, others = [image, region.image], measures.photographs
         for baseline in measures.baselines.values():
