@@ -12,7 +12,7 @@ import numpy as np
 
 from data import DEMO_ROOT
 from data.demo import ensure_demo, is_demo
-from data.frames import Domains, Frame, Reading, find_frames, has_alpha
+from data.frames import Domains, Frame, Reading, check_roots, find_frames, has_alpha
 from data.hands import key_or_whole, read_source
 from data.listing import KEY, WHOLE, plural, sentence
 from data.mask_values import covers, hand_of, may_be_classes, read_values, refusal
@@ -43,6 +43,7 @@ def open_frames(opt: Namespace, reading: Reading, *, masked: bool = True) -> Dom
             ensure_demo(DEMO_ROOT, num_workers=max(2, opt.num_workers))
         distributed.barrier()
     roots = {name: getattr(opt, name) for name in ("dataroot", "synth_root", "real_root")}
+    check_roots(roots)
     return check_masks(find_frames(**roots, layout=opt.dataset_mode, reading=reading), masked=masked)
 
 

@@ -111,8 +111,7 @@ def ensure_demo(root: Path, *, num_workers: int = 2, frames_per_camera: int = 50
     notice = "a procedural stand-in, rendered by this project; no photographs"
     log.info("writing the demo hands to %s: %s", root, notice)
     part = root.with_name(f".{root.name}.part{VERSION}")
-    names = frame_names(frames_per_camera=frames_per_camera, frames_per_user=frames_per_user)
-    tasks = [(part, name) for name in names]
+    tasks = [(part, name) for name in frame_names(frames_per_camera=frames_per_camera, frames_per_user=frames_per_user)]
     written = in_processes(_write_frame, tasks, count=num_workers)
     for _ in progress(written, total=len(tasks), desc="drawing demo hands"):
         pass
