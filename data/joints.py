@@ -141,9 +141,9 @@ def has_depth(depth: np.ndarray) -> np.ndarray:
 
 
 def region_depth(image: Path, mask: np.ndarray) -> np.ndarray | None:
-    """The depth of a region: uint16 (H, W), mm, 0 where unknown; cut around the hand in <prefix>_depth.png beside the image.
+    """The depth of a region: uint16 (H, W), mm, 0 where unknown; cut around the hand in the image's <prefix>_depth.png.
 
-    mask: bool (H, W), the region's hand. Returns None where there is no such file, or another hand in it, as in SynthHands.
+    mask: bool (H, W), the region's hand. None where there is no such file, or its hand is another, as in SynthHands.
     """
     path = image.with_name(f"{annotation_prefix(image)}_depth.png")
     depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None

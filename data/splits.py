@@ -69,7 +69,7 @@ def shuffled(names: Iterable[str], seed: str) -> list[str]:
 
 
 def validated(frames: Domains, val_size: int | None) -> Domains:
-    """What validation reads of the val split, whose sequences may be long: val_size frames a domain (None: 400), evenly spread."""
+    """What validation reads of the val split, whose sequences may be long: val_size frames a domain (None: 400)."""
     most = HELD_OUT["val"][0] if val_size is None else val_size
     return {domain: evenly(part, most) for domain, part in frames.items()}
 
