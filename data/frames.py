@@ -159,7 +159,7 @@ def real_frames(root: Path, reading: Reading = Reading()) -> list[Frame]:
     if skipped and not frames:
         raise UsageError(
             f"{root} holds {plural(skipped, 'photograph')}, and none has a mask: <user>/mask/<name>_mask.png "
-            "or --masks; if preprocess_masks.py dropped them (masks_report.csv says why), run it with other flags and --overwrite"
+            "or --masks; if preprocess_masks.py dropped them (see masks_report.csv), run it with other flags and --overwrite"
         )
     if skipped:
         log.info("RealHands: %d photographs skipped (dropped by preprocess_masks.py, or without a mask)", skipped)
