@@ -183,8 +183,7 @@ def figure(path: Path, image: np.ndarray | None) -> str:
     if image is None:
         return "" if path.stem in ("masks", "downstream") else f"*Not there yet: {caption}*"
     scale = min(1.0, WIDEST / image.shape[1])
-    if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
     write_bytes(path, data.tobytes())
     return f"![{caption}](figures/{path.name})\n\n*{caption}*"
