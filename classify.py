@@ -16,31 +16,16 @@ if __name__ == "__main__":
     OPT = parse_or_exit(parse_classify)  # before PyTorch is imported, which takes seconds
     parse_or_exit(lambda: OPT.name and load_options(OPT.checkpoints_dir / OPT.name))
 
-import numpy as np
-
 from data.labelled_hands import KINDS, PARTS, Pool, Sample, draw_balanced, pools_of_folders, pools_of_split
 from data.splits import SPLIT_FILE, Split, load_split
-from util.files import locked, read_json, write_bytes, write_json
+from util.files import locked, read_json
 from util.images import write_png
 from util.run import OPTIONS_FILE, environment, make_folder, open_run, plain_options, save_options
 from util.runtime import resolve_amp, resolve_device
-from util.studies.classification import (
-    EXPERIMENTS,
-    answer,
-    confusion_by_kind,
-    draw_confusion,
-    reports,
-    run_training_set,
-    sample_sheet,
-    study_markdown,
-    training_samples,
-    write_predictions,
-)
+from util.studies.classification import EXPERIMENTS, run_training_set, sample_sheet, training_samples, write_results
 from util.training.logger import setup_logging
 
 log = logging.getLogger("classify")
-
-METRICS_FILE = "metrics.json"
 
 
 def main(opt: argparse.Namespace | None = None) -> int:
@@ -81,36 +66,14 @@ def study(opt: argparse.Namespace, folder: Path) -> int:
         log.info("training on %s: %d images; testing on %d a kind", name, len(samples), counts["test"])
         predictions[name] = run_training_set(name, samples, tested, opt=opt, study=folder, device=device, amp=amp)
 
-    write_predictions(folder / "predictions.csv", experiment, tested, predictions)
-    confusions = {name: confusion_by_kind(tested, judged) for name, judged in predictions.items()}
-    results = {name: reports(experiment, confusion) for name, confusion in confusions.items()}
-    figures = [
-        draw_confusion(each, experiment.classes, KINDS, title=f"Trained on {', '.join(experiment.training_sets[name])}")
-        for name, each in confusions.items()
-    ]
-    write_png(folder / "confusion.png", np.vstack(figures))
-    # Of Table II's training sets, the first has no generated hands.
-    sentence = answer(opt.experiment, next(iter(confusions.values())))
-    used = " ".join([f"{counts['train']} training and {counts['test']} test images a class.", *notes])
-    table = study_markdown(results, used=f"{sentence}\n\n{used}")
-    write_bytes(folder / "table.md", table.encode())
-    metrics = {
-        "experiment": opt.experiment,
-        "images_per_class": counts,
-        "results": results,
-        "answer": sentence,
-        "notes": notes,
-    }
-    write_json(folder / METRICS_FILE, metrics)
-    print(table)
-    print(f"written: {folder}/table.md, confusion.png, samples.png, predictions.csv, {METRICS_FILE}")
+    print(write_results(folder, opt.experiment, tested, predictions, counts, notes))
+    print(f"written: {folder}/table.md, confusion.png, samples.png, predictions.csv, metrics.json")
     return 0
 
 
 def pools(opt: argparse.Namespace, wanted: dict[str, int]) -> dict[str, Pool]:
     """All hands, by part, kind and source."""
     if opt.name:
-        load_options(opt.checkpoints_dir / opt.name)  # it says which runs there are
         split = load_split(opt.checkpoints_dir / opt.name / SPLIT_FILE)
         translate_lacking(opt, split, wanted)
         return pools_of_split(opt.results_dir / opt.name / "all", split)
@@ -142,7 +105,7 @@ def translate_lacking(opt: argparse.Namespace, split: Split, wanted: dict[str, i
 def open_study(opt: argparse.Namespace, folder: Path) -> None:
     """Prepare the study's folder: a finished study is replaced, an unfinished one needs --continue_train (UsageError)."""
     if (folder / OPTIONS_FILE).exists() and not opt.continue_train:
-        if not (folder / METRICS_FILE).exists():
+        if not (folder / "metrics.json").exists():
             raise UsageError(
                 f"{folder} holds an unfinished study; pass --continue_train to go on with it, or delete the folder, or "
                 "choose another --results_dir"

@@ -45,15 +45,13 @@ def parse_reproduce(argv: Sequence[str] | None = None) -> argparse.Namespace:
     most = "most images a class, and a domain of a split that is translated, for the classifications"
     add("classify_images", integer(1), max(PER_CLASS.values()), most)
 
-    add = parser.group('flags for single commands, in one word with "=": --train_flags="--ngf 32"')
-    commands = {
-        "train": "train.py of the five models",
-        "silnet": "train.py of SilNet",
-        "test": "test.py of the test split",
-    }
-    commands |= {"classify": "classify.py", "downstream": "test.py --downstream segmentation"}
-    for name, command in commands.items():
-        add(f"{name}_flags", shlex.split, [], f"for {command}", metavar="FLAGS")
+    title = 'flags for single commands, in one word with "=": --train_flags="--ngf 32"'
+    add = parser.group(title, metavar="FLAGS")
+    add("train_flags", shlex.split, [], "for train.py of the five models")
+    add("silnet_flags", shlex.split, [], "for train.py of SilNet")
+    add("test_flags", shlex.split, [], "for test.py of the test split")
+    add("classify_flags", shlex.split, [], "for classify.py")
+    add("downstream_flags", shlex.split, [], "for test.py --downstream segmentation")
 
     add = parser.group("machine and files")
     add("device", ("auto", "cpu", "cuda"), "auto", "auto: CUDA if available")

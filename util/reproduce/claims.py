@@ -100,9 +100,6 @@ class Claim(NamedTuple):
     note: str = ""
 
 
-# ------------------------------------------------------------------ tests
-
-
 def verdict_of(differences: Sequence[Difference], *, low: float = -inf, high: float = inf) -> str:
     """Whether every one of several differences lies between low and high.
 
@@ -154,9 +151,6 @@ def share_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     """mean_difference of values of 0 and 100. Its draws have two hands more, one for each side, so that a few hands on which
     the sides differ decide nothing (Agresti and Min 2005)."""
     return Difference(float(np.mean(a) - np.mean(b)), mean_difference([*a, 100, 0], [*b, 0, 100]).draws)
-
-
-# ------------------------------------------------------------------ results
 
 
 def test_folder(opt: Namespace, model: str) -> Path:

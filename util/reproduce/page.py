@@ -177,17 +177,13 @@ def trained_rows(opt: Namespace) -> list[list[str]]:
     return lines
 
 
-# ------------------------------------------------------------------ figures
-
-
 def figure(path: Path, image: np.ndarray | None) -> str:
     """Write a JPEG of uint8 RGB (H, W, 3), scaled down to at most WIDEST pixels a line. Returns Markdown with its caption."""
     caption = CAPTIONS[path.stem]
     if image is None:
         return "" if path.stem in ("masks", "downstream") else f"*Not there yet: {caption}*"
     scale = min(1.0, WIDEST / image.shape[1])
-    if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
     write_bytes(path, data.tobytes())
     return f"![{caption}](figures/{path.name})\n\n*{caption}*"
@@ -237,11 +233,8 @@ def close_ups(folders: Sequence[Path], names: Sequence[Path], *, masks: Path) ->
 
 
 def shading_step(image: np.ndarray, mask: np.ndarray, *, margin: int = 8) -> float:
-    """The strongest step of brightness inside the hand, in grey levels a pixel, away from its outline; 0 without an inside.
-
-    Shading discontinuities, as in the paper's Fig. 3, are such steps. The brightness is smoothed by a deviation of 2 pixels,
-    and the strongest thousandth of the pixels is left out. The image's border counts as an outline.
-    """
+    """The strongest step of brightness inside the hand (the paper's Fig. 3), in grey levels a pixel, away from its outline
+    and the image's border; 0 without an inside. The strongest thousandth of the pixels is left out."""
     inside = distance_inside(np.pad(mask, 1))[1:-1, 1:-1] > margin
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 2.0)
     slope = np.hypot(*np.gradient(grey))

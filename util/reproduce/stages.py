@@ -130,9 +130,6 @@ def choose(stages: list[Stage], only: list[str]) -> list[Stage]:
     return [stage for stage in stages if not only or stage.name in only or stage.name.partition("_")[0] in only]
 
 
-# ------------------------------------------------------------------ running them
-
-
 def is_done(folder: Path, stage: Stage) -> bool:
     """Whether this command ended well, after every stage whose output it reads, and its output is still there."""
     record, *before = (read_json(folder / "stages" / f"{name}.json") or {} for name in (stage.name, *stage.after))

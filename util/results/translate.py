@@ -25,17 +25,8 @@ from models.translation import TranslatedHand, composite_hand
 from util.drawing import evenly
 from util.errors import UsageError
 from util.images import FORMATS, write_png
-from util.results import write
+from util.results import selection, write
 from util.results.pages import as_text, scores_table, verdict
-from util.results.selection import (
-    data_reading,
-    data_roots,
-    inputs_folder,
-    joint_camera,
-    open_folder,
-    results_folder,
-    split_frames,
-)
 from util.results.write import Tested, Written
 from util.scores import metrics
 from util.scores.appearance import hand_scale
@@ -54,8 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Measures:
-    """What is measured of a split while its regions pass: features for the distances, and the figures of single hands; with a
-    SilNet, with a tracker, on the demo, more figures."""
+    """What is measured of a split while its regions pass: features for the distances, and figures of single hands."""
 
     opt: Namespace
     net: FeatureNet
@@ -133,8 +123,8 @@ def translate_split(
     """Translate the frames by one run, write the results folder, and score them."""
     run = model.options
     domain, other = domains = DOMAINS if opt.direction == "StoR" else DOMAINS[::-1]
-    tested = Tested(name, results_folder(opt, name), domains)
-    open_folder(tested.folder, None)
+    tested = Tested(selection.results_folder(opt, name), domains)
+    selection.open_folder(tested.folder, None)
     crop = TEST_CROP if opt.crop else None
     sources = HandRegions(write.in_path_order(frames[domain]), crop=crop)
     targets = HandRegions(write.in_path_order(frames[other]), crop=crop)
@@ -142,12 +132,12 @@ def translate_split(
         log.warning("%s was trained with extend_colors: shape scores also see what it paints beside hands", name)
     measures = None
     if net:
-        roots = data_roots(opt, run)
+        roots = selection.data_roots(opt, run)
         demo = opt.direction == "StoR" and roots["synth_root"] is None and is_demo(roots["dataroot"])
         hands = (hand for part in (targets, sources) for _, hand in part.readable(num_workers=opt.num_workers))
         scale = hand_scale(hand.mask for hand in hands)
-        camera = joint_camera(opt, roots, sources.frames) if tracker else None
-        train = split_frames(opt, name, run, phase="train")[other] if opt.baselines else []
+        camera = selection.joint_camera(opt, roots, sources.frames) if tracker else None
+        train = selection.split_frames(opt, name, run, phase="train")[other] if opt.baselines else []
         photographs = [hand for _, hand in HandRegions(evenly(train, PHOTOGRAPHS), crop=crop).readable()]
         measures = Measures(opt, net, silnet, tracker, demo=demo, scale=scale, camera=camera, photographs=photographs)
     translate_regions(opt, model, sources, tested, measures)
@@ -181,11 +171,11 @@ def translate_split(
 
 def translate_folder(opt: Namespace, name: str, model: Translator) -> None:
     """Translate the images and all images below the folders of --input."""
-    reading = data_reading(opt, model.options)
+    reading = selection.data_reading(opt, model.options)
     reading_of = replace(reading, objects=opt.objects, max_dataset_size=opt.max_dataset_size)
     frames = [frame for root in opt.input for frame in frames_in_folder(root, reading_of)]
     if len(opt.input) > 1:  # an image may be in two of them
-        base = inputs_folder(opt.input)
+        base = selection.inputs_folder(opt.input)
         found = {frame.image.resolve(): frame for frame in frames}
         frames = [replace(frame, relative=where.relative_to(base).as_posix()) for where, frame in found.items()]
     if not frames:
@@ -194,8 +184,8 @@ def translate_folder(opt: Namespace, name: str, model: Translator) -> None:
     if reading.load_scale != 1 and "load_scale" not in opt.explicit:
         log.info("images are scaled by %g, as in training; --load_scale 1 leaves their size", reading.load_scale)
     regions = HandRegions(frames, crop=TEST_CROP if opt.crop else None)
-    tested = Tested(name, results_folder(opt, name), DOMAINS if opt.direction == "StoR" else DOMAINS[::-1])
-    open_folder(tested.folder, opt.input)
+    tested = Tested(selection.results_folder(opt, name), DOMAINS if opt.direction == "StoR" else DOMAINS[::-1])
+    selection.open_folder(tested.folder, opt.input)
     translate_regions(opt, model, regions, tested)
     log.info("%s", sentence(regions.origins))
     write.write_grid(tested)

@@ -44,7 +44,6 @@ class Written(NamedTuple):
 class Tested:
     """One run's translations of one set of sources."""
 
-    name: str
     folder: Path
     domains: tuple[str, str]  # of the sources, of the target
     background: str | None = None  # what is written outside the hand; None: what the networks saw
@@ -78,12 +77,8 @@ def write_region(folder: Path, domain: str, name: PurePosixPath, region: Region)
 
 
 def compose(hand: np.ndarray, region: Region, background: str) -> np.ndarray:
-    """Put a translated hand, uint8 (H, W, 3), over a background: uint8, or uint16 for "keep" of a 16-bit source,
-    (H, W, 3), or (H, W, 4) with alpha.
-
-    region: of the same size, with its source. background: "keep" (the source's own pixels, to the last bit), "white",
-    "key" (SynthHands' key colour) or "transparent" (RGBA, nothing but the hand).
-    """
+    """Put a translated hand, uint8 (H, W, 3), over a --background: (H, W, 3), or (H, W, 4) with alpha; uint8, or uint16 for
+    "keep" of a 16-bit source, whose pixels stay to the last bit. region: of the same size, with its source."""
     inside = region.mask[..., None]
     if background == "keep":
         source = region.source

@@ -24,11 +24,8 @@ _warn_once = functools.cache(logging.getLogger(__name__).warning)  # validation 
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The Frechet distance between two sets of features (N, D).
-
-    A warning says where it is biased upwards, as an estimate from fewer images than D. Raises UsageError below two
-    images, ValueError for features that are not finite.
-    """
+    """The Frechet distance between two sets of features (N, D), with a warning where it is biased upwards, as from fewer
+    images than D. Raises UsageError below two images, ValueError for features that are not finite."""
     count, dim = min(np.shape(a), np.shape(b))
     if count < dim:
         _warn_once(
@@ -87,11 +84,8 @@ def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def floor(real: np.ndarray, *, seed: int = 0) -> float:
-    """The Frechet distance between two random halves of the real set, averaged over four such cuts.
-
-    A perfect translator would not score lower. As halves are small, and so biased upwards, the true floor is somewhat
-    lower. Raises UsageError below four images.
-    """
+    """The Frechet distance between two random halves of the real set, averaged over four such cuts: what a perfect
+    translator would score, or somewhat more, as halves are small. Raises UsageError below four images."""
     real = checked_features(real, least=LEAST_IMAGES)
     random, half = np.random.default_rng(seed), len(real) // 2
     orders = [random.permutation(len(real)) for _ in range(4)]

@@ -66,11 +66,7 @@ class Features:
 
 
 def extract_features(
-    images: Iterable[np.ndarray | Path],
-    net: FeatureNet,
-    *,
-    cache_dir: Path | None = None,
-    progress: str | None = None,
+    images: Iterable[np.ndarray | Path], net: FeatureNet, *, cache_dir: Path | None = None, progress: str | None = None
 ) -> np.ndarray:
     """Features (N, D) float32 of arrays or of image files, in their order.
 

@@ -1,8 +1,4 @@
-"""All metrics of translated hands, one row each, and the score that chooses best.pt.
-
-A metric is a function of a View (one picture of a hand) and a row in METRICS. It then stands in metrics.json, there also
-under "baseline" and "real", in the printed table, in index.html and in the comparison of runs.
-"""
+"""All metrics of translated hands, one row each, and the score that chooses best.pt. docs/scores.md says how to add one."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -150,8 +146,7 @@ def flat_entries(pooled: dict) -> dict[str, float]:
 def agreements(pooled: dict) -> dict[str, float]:
     """How well a set's figures agree with the photographs' (structure: with the source's), each from 0.01 to 1.
 
-    pooled: what `entries` gives. structure itself; texture: the geometric mean of min(r, 1 / r) over the bands; tone:
-    min(r, 1 / r) of L*; fringe: min(1, 1 / r). A figure that could not be measured counts as 1.
+    pooled: what `entries` gives. A figure that could not be measured counts as 1.
     """
 
     def agreement(value: float | None) -> float:
@@ -168,8 +163,5 @@ def agreements(pooled: dict) -> dict[str, float]:
 
 
 def best_score(distance: float, pooled: dict) -> float:
-    """The score that chooses best.pt: distance / sqrt(the product of `agreements`); lower is better. docs/scores.md says why.
-
-    distance: FID or FD; pooled: what `entries` gives.
-    """
+    """The score that chooses best.pt, by FID or FD and what `entries` gives; lower is better. docs/scores.md says why."""
     return distance / math.sqrt(math.prod(agreements(pooled).values()))

@@ -20,8 +20,8 @@ from data.loader import ordered_batches, to_device
 from data.pasting import open_backgrounds
 from models.supervised import HandClassifier
 from util.drawing import sheet
-from util.files import as_utf8, csv_text, write_bytes
-from util.images import to_uint8
+from util.files import as_utf8, csv_text, write_bytes, write_json
+from util.images import to_uint8, write_png
 from util.results.pages import table
 from util.runtime import Amp, seed_everything
 from util.studies import train
@@ -184,11 +184,6 @@ def report(matrix: np.ndarray, names: Sequence[str]) -> dict:
     }
 
 
-def wilson_interval(successes: int, total: int) -> tuple[float, float]:
-    """The 95 % score interval of a binomial share (Wilson 1927), which stays sensible near 0 and 1 and for small totals."""
-    return tuple(map(float, binomtest(successes, total).proportion_ci(0.95, method="wilson")))
-
-
 def reports(experiment: Experiment, by_kind: np.ndarray) -> dict[str, dict]:
     """{test set: its report}, for one training set's confusion_by_kind."""
     results = {}
@@ -209,13 +204,13 @@ def answer(name: str, by_kind: np.ndarray) -> str:
     who = "never saw one" if name == "table2" else "was taught to tell the three apart"
     as_real, hits, count = by_kind[1].tolist()  # called real, of each of KINDS
     synthetic, real, total = by_kind.sum(axis=0).tolist()
-    low, high = wilson_interval(count, total)
+    low, high = binomtest(count, total).proportion_ci(method="wilson")  # sensible near 0 and 1, too
     text = (
         f"{100 * count / total:.1f} % of generated hands ({count} of {total}) were taken for real by a classifier that "
         f"{who} (95 % confidence interval {100 * low:.1f} to {100 * high:.1f} %). It called {100 * hits / real:.1f} % of real "
         f"hands and {100 * as_real / synthetic:.1f} % of synthetic hands real."
     )
-    if wilson_interval(hits + synthetic - as_real, real + synthetic)[0] > 0.5:
+    if binomtest(hits + synthetic - as_real, real + synthetic).proportion_ci(method="wilson").low > 0.5:
         return text
     return (
         "The classifier has learnt nothing: it does not tell real from synthetic hands better than chance, so that its "
@@ -253,13 +248,6 @@ def table3(scores: Mapping) -> str:
     return table(["class", "precision", "*published*", "recall", "*published*", "F1", "*published*"], rows)
 
 
-def study_markdown(results: Mapping[str, Mapping[str, Mapping]], *, used: str) -> str:
-    """table.md. results: {training set: {test set: report}}; used: the answer and what it rests on, in words."""
-    if "syn_rea_gen" in results:
-        return f"{used}\n\nTable III.\n\n{table3(results['syn_rea_gen']['syn_rea_gen'])}\n"
-    return f"{used}\n\nTable II, in percent. Generated hands count as real, in training and in testing.\n\n{table2(results)}\n"
-
-
 def draw_confusion(matrix: np.ndarray, names: Sequence[str], true_names: Sequence[str], *, title: str) -> np.ndarray:
     """Fig. 7, uint8 RGB: counts and percent of the column; darker is more. matrix: integers (R, C), R names, C true_names."""
     totals = matrix.sum(axis=0)
@@ -270,3 +258,34 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], true_names: Sequenc
     captions = [[f"{n} ({100 * each:.0f} %)" for n, each in zip(*rows)] for rows in zip(matrix, shares)]
     labels, columns = [f"called {name}" for name in names], [f"{name}: {n}" for name, n in zip(true_names, totals)]
     return sheet(cells, columns=columns, labels=labels, captions=captions, title=title, side=CELL)
+
+
+def write_results(
+    folder: Path, name: str, tested: Sequence[Sample], predictions: Mapping[str, np.ndarray], counts: dict, notes: list
+) -> str:
+    """Write predictions.csv, confusion.png, table.md and metrics.json of an experiment, and return the table.
+
+    predictions: {training set: what run_training_set gives for `tested`}; counts: {part: images a class}; notes: sentences.
+    """
+    experiment = EXPERIMENTS[name]
+    write_predictions(folder / "predictions.csv", experiment, tested, predictions)
+    confusions = {trained: confusion_by_kind(tested, judged) for trained, judged in predictions.items()}
+    results = {trained: reports(experiment, confusion) for trained, confusion in confusions.items()}
+    figures = []
+    for trained, kinds in experiment.training_sets.items():
+        title = f"Trained on {', '.join(kinds)}"
+        figures.append(draw_confusion(confusions[trained], experiment.classes, KINDS, title=title))
+    write_png(folder / "confusion.png", np.vstack(figures))
+    # Of Table II's training sets, the first has no generated hands.
+    sentence = answer(name, next(iter(confusions.values())))
+    if name == "table2":
+        title = "Table II, in percent. Generated hands count as real, in training and in testing."
+        scores = table2(results)
+    else:
+        title, scores = "Table III.", table3(results["syn_rea_gen"]["syn_rea_gen"])
+    used = " ".join([f"{counts['train']} training and {counts['test']} test images a class.", *notes])
+    text = f"{sentence}\n\n{used}\n\n{title}\n\n{scores}\n"
+    write_bytes(folder / "table.md", text.encode())
+    metrics = {"experiment": name, "images_per_class": counts, "results": results}
+    write_json(folder / "metrics.json", metrics | {"answer": sentence, "notes": notes})
+    return text

@@ -55,8 +55,7 @@ MEASURES = {
 def study(opt: Namespace, model: Translator, train_frames: Domains, test_frames: Domains, *, folder: Path) -> str:
     """Run the study --downstream names, write table.md, metrics.json and samples.png to the folder and return the table.
 
-    train_frames, test_frames: of these splits; opt: the flags of test.py. Raises UsageError where there are no masks or no
-    hands, and util.errors.Stopped on SIGINT and SIGTERM.
+    Raises UsageError where there are no masks or no hands, and util.errors.Stopped on SIGINT and SIGTERM.
     """
     shutil.rmtree(folder, ignore_errors=True)  # an earlier study
     find_joints = joint_finders(opt, model, train_frames)
