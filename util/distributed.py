@@ -124,11 +124,8 @@ def rank_0_first() -> Iterator[None]:
 
 def mean(values: dict[str, float]) -> dict[str, float]:
     """The values, under the same names on every process, averaged over all."""
-    if not dist.is_initialized():
-        return values
-    total = torch.tensor(list(values.values()), dtype=torch.float64, device=_device())
-    dist.all_reduce(total)
-    return dict(zip(values, (total / dist.get_world_size()).tolist()))
+    tensor = torch.tensor(list(values.values()), dtype=torch.float64, device=_device())
+    return dict(zip(values, average(tensor).tolist()))
 
 
 def gather(value: Any) -> list[Any] | None:
