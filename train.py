@@ -9,7 +9,7 @@ import shlex
 from functools import partial
 
 from options.train_options import enter_run, look_up, parse_train, without_masks
-from util.errors import UsageError, parse_or_exit, run_command
+from util.errors import parse_or_exit, run_command
 
 if __name__ == "__main__":
     OPT = parse_or_exit(look_up)  # before PyTorch is imported, which takes seconds
@@ -25,6 +25,7 @@ from data.splits import SPLIT_FILE, load_split, make_split, report_added, save_s
 from models import SEGMENTERS
 from models.graphs import choose_step
 from models.load import init_networks
+from options.parsing import refuse
 from options.shared import reading
 from util import distributed
 from util.files import LOCK_FILE, locked
@@ -89,8 +90,9 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     with distributed.rank_0_first():
         task = create_task(opt, amp=amp, device=device)
     model = task.model
-    if stored:
-        check_frozen(task.frozen, stored["resolved"])
+    for flag, record in task.frozen.items() if stored else ():
+        was = stored["resolved"].get(flag)
+        refuse(record and was["sha256"] != record["sha256"], f"the run was started with another --{flag} file, {was}")
     progress = resume(folder, model) if opt.continue_train else Progress()
     if getattr(opt, "init_from", None) and not opt.continue_train:
         init_networks(model, find_checkpoint(opt.init_from, opt.checkpoints_dir, flag="--init_from"))
@@ -147,19 +149,9 @@ def train(opt: argparse.Namespace, *, here: distributed.Place, device: torch.dev
     if progress.step == 0:
         save_latest(folder, model, progress)  # from here on there is always something to continue from
 
+    shown = {"logger": logger, "validate": validate, "display": display}
     with logger or contextlib.nullcontext():
-        fit(
-            model,
-            batches,
-            folder=folder,
-            device=device,
-            seed=opt.seed,
-            schedule=schedule,
-            progress=progress,
-            logger=logger,
-            validate=validate,
-            display=display,
-        )
+        fit(model, batches, folder=folder, seed=opt.seed, schedule=schedule, progress=progress, **shown)
     log.info("done: %s; now: %s", folder / LATEST, task.next_command)
     return 0
 
@@ -170,13 +162,6 @@ def report_changed(stored: dict, options: dict) -> None:
     changed.pop("continue_train", None)
     if changed:
         log.info("%s", "; ".join(f"{name}: was {stored[name]}, now {value}" for name, value in changed.items()))
-
-
-def check_frozen(frozen: dict[str, dict | None], stored: dict) -> None:
-    """Raise UsageError if the run that is continued was started with other frozen networks."""
-    for flag, record in frozen.items():
-        if record and stored[flag]["sha256"] != record["sha256"]:
-            raise UsageError(f"the run was started with another --{flag} file, {stored[flag]}")
 
 
 def make_schedule(

@@ -23,8 +23,7 @@ def choose_step(model: HGAN, graphs: str, *, compiled: bool) -> Callable[[dict],
         return model.training_step
     obstacles = {
         "a CPU has no CUDA graphs; drop it, or give --device cuda": model.device.type == "cpu",
-        "the scaler of --amp fp16 skips steps on the host; --amp bf16 and off can be recorded": model.amp.name
-        == "fp16",
+        "--amp fp16 skips steps on the host; --amp bf16 and off can be recorded": model.amp.name == "fp16",
         "several processes train; one without torchrun can be recorded": model.callables != model.networks,
         "--compile records by itself; one of the two": compiled,
     }
@@ -68,9 +67,7 @@ class GraphedStep:
             return self.step(batch, plans)
         for name, value in inputs.items():
             if value.shape != self.inputs[name].shape:
-                raise ValueError(
-                    f"{name} has shape {tuple(value.shape)}, recorded was {tuple(self.inputs[name].shape)}"
-                )
+                raise ValueError(f"{name} is of {tuple(value.shape)}, recorded was {tuple(self.inputs[name].shape)}")
             self.inputs[name].copy_(value)
         self.graph.replay()
         return dict(zip(self.losses, torch.stack(list(self.losses.values())).unbind()))
@@ -88,10 +85,8 @@ class GraphedStep:
         except RuntimeError as error:
             reason = first_lines(error.__context__ or error)  # ending a recording that failed raises an error, too
             if self.required:
-                raise UsageError(
-                    f"--cuda_graphs on: the step cannot be recorded ({reason}); give --cuda_graphs off, or, if memory is short, "
-                    "lower --batch_size"
-                ) from error
+                way_out = "give --cuda_graphs off, or, if memory is short, lower --batch_size"
+                raise UsageError(f"--cuda_graphs on: the step cannot be recorded ({reason}); {way_out}") from error
             log.warning("the step cannot be recorded as a CUDA graph (%s): steps are launched one by one", reason)
             return False
         kept = (torch.cuda.memory_reserved(self.model.device) - before) >> 20

@@ -55,9 +55,8 @@ class Translator:
                 self.tones.load_state_dict(content["model"]["tones"])
             self.for_hands()  # reads the other options
         except MISFITS as error:
-            raise UsageError(
-                f"{self.checkpoint} does not fit the options.yaml beside it ({first_lines(error)})"
-            ) from error
+            said = f"{self.checkpoint} does not fit the options.yaml beside it ({first_lines(error)})"
+            raise UsageError(said) from error
 
     def for_hands(self, *, crop_to_hand: bool | None = None) -> HandTranslator:
         """The generator as test.py uses it. crop_to_hand: see HandTranslator; None: the run's own setting."""

@@ -24,9 +24,6 @@ MIN_BOX = 64  # pixels; the box of a smaller hand includes more background
 AT_ONCE = 4  # batches that a CPU translates at a time
 LARGE = 1024 * 1024  # pixels: images of more are translated one after another
 
-# Images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1} -> a generator's images, not composited.
-Generate = Callable[[Tensor, Tensor], Tensor]
-
 
 @dataclass(frozen=True)
 class TranslatedHand:
@@ -52,12 +49,13 @@ def _untuned_convolutions() -> Iterator[None]:
 class HandTranslator:
     """Translates hands with a generator.
 
+    generate: images (N, 3, H, W) in [-1, 1] and masks (N, 1, H, W) in {0, 1} -> the generator's images, not composited.
     masked: outside the hand, translations equal their sources. crop_to_hand: the generator sees only each hand's bounding
     box, which the hand fills as it fills a training crop; instance normalisation takes its statistics from the whole input.
     A hand that the generator enlarges beyond the box's margin is cut off.
     """
 
-    generate: Generate
+    generate: Callable[[Tensor, Tensor], Tensor]
     device: torch.device
     masked: bool
     crop_to_hand: bool

@@ -186,11 +186,8 @@ def apply_translator_defaults(opt: argparse.Namespace) -> None:
         opt.silnet, known = "silnet", opt.checkpoints_dir / "silnet"
         data = {name: getattr(opt, name) for name in ("dataroot", "synth_root", "real_root", "checkpoints_dir")}
         first = train_parser().line({"model": "silnet", "name": "silnet"} | data)
-        refuse(
-            not known.is_dir(),
-            f"--lambda_geo needs a SilNet, and there is no run {known}; first run {first}, or give --silnet CHECKPOINT, or "
-            "--lambda_geo 0 for the masked variant",
-        )
+        ways = f"first run {first}, or give --silnet CHECKPOINT, or --lambda_geo 0 for the masked variant"
+        refuse(not known.is_dir(), f"--lambda_geo needs a SilNet, and there is no run {known}; {ways}")
     if "mask" not in opt.explicit:
         opt.mask = not opt.lambda_geo  # as in GeoConGAN, where the loss replaces the mask
     if not opt.mask:

@@ -19,9 +19,8 @@ def save_checkpoint(path: Path, content: dict) -> None:
     try:
         write_bytes(path, packed.getbuffer(), sync=True, part=f".{path.name}.part")
     except OSError as error:
-        raise RunError(
-            f"{path} could not be written ({error.strerror or error}); the last checkpoint is intact: mend that, then go on with --continue_train"
-        ) from error
+        failed = f"{path} could not be written ({error.strerror or error})"
+        raise RunError(f"{failed}; the last checkpoint is intact: mend that, then --continue_train") from error
 
 
 def load_checkpoint(path: Path) -> dict:
@@ -33,9 +32,7 @@ def load_checkpoint(path: Path) -> dict:
         if "step" not in content:
             raise KeyError("step")
     except Exception as error:  # damage raises errors of many kinds
-        raise UsageError(
-            f"{path} cannot be read as a checkpoint: it is damaged, or holds more than this program writes, such as code"
-        ) from error
+        raise UsageError(f"{path} cannot be read as a checkpoint: it is damaged, or holds code") from error
     return content
 
 

@@ -39,10 +39,7 @@ def place() -> Place:
     if rank is None or world_size is None:
         return Place()
     if not (rank.isdecimal() and world_size.isdecimal() and int(rank) < int(world_size)):
-        raise UsageError(
-            f"RANK={rank} WORLD_SIZE={world_size} in the environment do not name a process; start with torchrun, or unset "
-            "RANK and WORLD_SIZE"
-        )
+        raise UsageError(f"RANK={rank} WORLD_SIZE={world_size} name no process; start with torchrun, or unset both")
     local_rank = os.environ.get("LOCAL_RANK", int(rank) % max(1, torch.cuda.device_count()))
     return Place(int(rank), int(world_size), int(local_rank), int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
@@ -58,10 +55,9 @@ def start(here: Place, device: torch.device) -> None:
     try:
         store, *_ = next(dist.rendezvous("env://", here.rank, here.world_size, timeout=START_TIMEOUT))
     except (ValueError, dist.DistError) as error:
-        raise UsageError(
-            f"the processes of RANK={here.rank} and WORLD_SIZE={here.world_size} did not come together "
-            f"({first_lines(error)}); start all of them with torchrun, or unset RANK and WORLD_SIZE for a single process"
-        ) from error
+        failed = f"the processes of RANK={here.rank} and WORLD_SIZE={here.world_size} did not come together"
+        way_out = "start all of them with torchrun, or unset RANK and WORLD_SIZE for a single process"
+        raise UsageError(f"{failed} ({first_lines(error)}); {way_out}") from error
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -84,14 +80,11 @@ def check_shared(folder: Path) -> None:
     if rank() == 0:
         file.unlink()
     if unseen:
-        raise UsageError(
-            f"not all processes see the run's folder {folder.resolve()} of rank 0: machines that train together need a shared "
-            "disk; give it with --checkpoints_dir"
-        )
+        said = f"not all processes see the run's folder {folder.resolve()} of rank 0"
+        raise UsageError(f"{said}: machines that train together need a shared disk; give it with --checkpoints_dir")
 
 
 def finish() -> None:
-    """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -102,12 +95,10 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def barrier() -> None:
-    """Wait for all processes."""
     if dist.is_initialized():
         dist.barrier()
 
@@ -124,11 +115,8 @@ def rank_0_first() -> Iterator[None]:
 
 def mean(values: dict[str, float]) -> dict[str, float]:
     """The values, under the same names on every process, averaged over all."""
-    if not dist.is_initialized():
-        return values
-    total = torch.tensor(list(values.values()), dtype=torch.float64, device=_device())
-    dist.all_reduce(total)
-    return dict(zip(values, (total / dist.get_world_size()).tolist()))
+    tensor = torch.tensor(list(values.values()), dtype=torch.float64, device=_device())
+    return dict(zip(values, average(tensor).tolist()))
 
 
 def gather(value: Any) -> list[Any] | None:

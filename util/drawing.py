@@ -5,52 +5,27 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 Item = TypeVar("Item")
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT, SMALL_FONT = ImageFont.load_default(16), ImageFont.load_default(12)
 INK, PALE_INK, PAPER = (30, 30, 30), (110, 110, 110), 255
 WIDTH = 1280  # pixels of a sheet where its pictures allow it, so that its text can be read in a README
 GAP = 6  # pixels between pictures
 LEAST, MOST = 96, 320  # pixels: the longer side of a picture in a sheet
-LINE = 24  # pixels: height of a line of text at SIZE
-SIZE = 0.55  # of text, in OpenCV's unit (1: capitals 22 pixels high)
+LINE = 24  # pixels: height of a line of text
 
 
-def text_width(text: str, size: float = SIZE) -> int:
-    """Pixels that a line of text takes."""
-    return cv2.getTextSize(ascii_only(text), FONT, size, 1)[0][0]
-
-
-def ascii_only(text: str) -> str:
-    """The text as OpenCV's font can draw it: other characters become "?"."""
-    return text.encode("ascii", "replace").decode()
-
-
-def draw_text(
-    canvas: np.ndarray, text: str, at: tuple[float, float], *, size: float = SIZE, ink: tuple = INK, middle: bool = True
-) -> None:
-    """Draw a line of text in place. at: (x, y) of its middle; without `middle`, x is its start."""
-    (width, height), _ = cv2.getTextSize(ascii_only(text), FONT, size, 1)
-    at = round(at[0] - width / 2 * middle), round(at[1] + height / 2)
-    cv2.putText(canvas, ascii_only(text), at, FONT, size, ink, 1, cv2.LINE_AA)
-
-
-def shortened(text: str, width: int, size: float = SIZE) -> str:
+def shortened(text: str, width: int, font: ImageFont.FreeTypeFont = FONT) -> str:
     """The text, or as much of its end as fits into the width after "..."."""
     cuts = (text, *(f"...{text[start:]}" for start in range(1, len(text))))
-    return next((cut for cut in cuts if text_width(cut, size) <= width), "...")
+    return next((cut for cut in cuts if font.getlength(cut) <= width), "...")
 
 
 def fit_picture(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """The image scaled to fit a white (height, width) picture, centred. An image that fits exactly keeps its pixels."""
-    scale = min(height / image.shape[0], width / image.shape[1])
-    if scale != 1:
-        size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    down, right = height - image.shape[0], width - image.shape[1]
-    border = (down // 2, down - down // 2, right // 2, right - right // 2)
-    return cv2.copyMakeBorder(image, *border, cv2.BORDER_CONSTANT, value=(PAPER,) * 3)
+    return np.array(ImageOps.pad(Image.fromarray(image), (width, height), color="white"))
 
 
 def sheet(
@@ -66,30 +41,31 @@ def sheet(
     and below each picture (captions, of one or more lines), and a title over all. side: pixels of the longer side of a
     picture; None: what makes the sheet WIDTH pixels wide, from LEAST to MOST."""
     count = len(rows[0])
-    margin = 2 * GAP + max(map(text_width, labels)) if labels else 0
+    margin = 2 * GAP + round(max(map(FONT.getlength, labels))) if labels else 0
     side = side or int(np.clip((WIDTH - margin - GAP) // count - GAP, LEAST, MOST))
     tall, wide = (max(image.shape[axis] for row in rows for image in row) for axis in (0, 1))
     height, width = (max(1, round(length * side / max(tall, wide))) for length in (tall, wide))
     lines = max(text.count("\n") + 1 for row in captions for text in row) if captions else 0
-    head, foot = LINE if columns else 0, LINE * lines
-    top = (LINE + GAP if title else 0) + head + GAP
-    canvas_width = max(margin + count * (width + GAP) + GAP, text_width(title or "") + 2 * GAP)
-    canvas = np.full((top + len(rows) * (height + foot + GAP), canvas_width, 3), PAPER, np.uint8)
+    top, foot = GAP + LINE * bool(columns) + (LINE + GAP) * bool(title), LINE * lines
+    canvas_width = max(margin + count * (width + GAP) + GAP, round(FONT.getlength(title or "")) + 2 * GAP)
+    canvas = Image.new("RGB", (canvas_width, top + len(rows) * (height + foot + GAP)), "white")
+    write = ImageDraw.Draw(canvas).text
     if title:
-        draw_text(canvas, title, (GAP, GAP + LINE / 2), middle=False)
+        write((GAP, GAP + LINE / 2), title, INK, FONT, anchor="lm")
     for i, row in enumerate(rows):
         y = top + i * (height + foot + GAP)
         if labels:
-            draw_text(canvas, labels[i], (GAP, y + height / 2), middle=False)
+            write((GAP, y + height / 2), labels[i], INK, FONT, anchor="lm")
         for j, image in enumerate(row):
             x = margin + GAP + j * (width + GAP)
-            canvas[y : y + height, x : x + width] = fit_picture(image, height, width)
+            middle = x + width / 2
+            canvas.paste(Image.fromarray(fit_picture(image, height, width)), (x, y))
             if columns and i == 0:
-                draw_text(canvas, shortened(columns[j], width), (x + width / 2, top - GAP - LINE / 2))
+                write((middle, top - GAP - LINE / 2), shortened(columns[j], width), INK, FONT, anchor="mm")
             for line, text in enumerate(captions[i][j].split("\n") if captions else ()):
-                below = (x + width / 2, y + height + LINE * (line + 0.5))
-                draw_text(canvas, shortened(text, width, 0.42), below, size=0.42, ink=PALE_INK)
-    return canvas
+                below = (middle, y + height + LINE * (line + 0.5))
+                write(below, shortened(text, width, SMALL_FONT), PALE_INK, SMALL_FONT, anchor="mm")
+    return np.array(canvas)
 
 
 def trimmed(rows: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:

@@ -86,34 +86,22 @@ def parse_or_exit(parse: Callable[[], argparse.Namespace]) -> argparse.Namespace
 
 # ------------------------------------------------------------------ external failures
 
-# (what happened, kinds of error by name, as not every command imports PyTorch, signs in a RuntimeError's message).
-EXTERNAL = (
-    (
-        "out of memory: lower --batch_size, --num_workers or the images' size",
-        {"OutOfMemoryError", "MemoryError"},
-        ("can't allocate memory", "nable to find an engine"),  # the latter is cuDNN's
+# What happened, and its signs: names of kinds of error, as not every command imports PyTorch, or parts of messages.
+EXTERNAL = {
+    "out of memory: lower --batch_size, --num_workers or the images' size": (
+        "MemoryError",
+        "can't allocate memory",
+        "nable to find an engine",  # cuDNN's
     ),
-    (
-        "torch.compile failed: install a compiler, or drop --compile",
-        {"InductorError", "BackendCompilerFailed", "InvalidCxxCompiler", "CppCompileError"},
-        ("C++ compiler", "C compiler"),
+    "torch.compile failed: install a compiler or drop --compile": (
+        "BackendCompilerFailed",
+        "C++ compile",
+        "C compiler",
     ),
-    (
-        "the system starts no more threads: lower --num_workers, or raise ulimit -u",
-        set(),
-        ("can't start new thread",),
-    ),
-    (
-        "the GPU failed",
-        {"AcceleratorError"},
-        ("CUDA error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS", "cuda runtime error"),
-    ),
-    (
-        "another process of this run was lost",
-        {"DistBackendError", "DistNetworkError", "DistStoreError"},
-        ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL error"),
-    ),
-)
+    "the system starts no more threads: lower --num_workers, or raise ulimit -u": ("can't start new thread",),
+    "the GPU failed": ("CUDA error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS"),
+    "another process of this run was lost": ("DistError", "by peer", "gloo", "NCCL error"),
+}
 
 
 def go_on() -> str:
@@ -130,7 +118,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         said = error.strerror or str(error)
         return f"{os.fsdecode(error.filename)}: {said}" if error.filename else said
-    for happened, names, signs in EXTERNAL:
-        if kinds & names or "RuntimeError" in kinds and any(sign in str(error) for sign in signs):
+    said = f"{kinds} {error}" if kinds & {"RuntimeError", "MemoryError"} else ""
+    for happened, signs in EXTERNAL.items():
+        if any(sign in said for sign in signs):
             return f"{happened} ({first_lines(error)}); {go_on()}"
     return None

@@ -47,9 +47,8 @@ def first_available(sources: Mapping[str, Callable[[], Path]], *, instead: str, 
         for error in missing.values():
             log.warning(instead, error)
         return name, path
-    raise UsageError(
-        f"{'; '.join(f'{name} is not available ({error})' for name, error in missing.items())}: {ways_out}"
-    )
+    reasons = "; ".join(f"{name} is not available ({error})" for name, error in missing.items())
+    raise UsageError(f"{reasons}: {ways_out}")
 
 
 def from_url(filename: str, url: str, digest: str) -> Path:

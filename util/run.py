@@ -60,20 +60,16 @@ def open_run(
     stored = load_options(folder)
     if stored.get("training_version") != TRAINING_VERSION:
         commit = stored.get("resolved", {}).get("git_commit", "unknown")
-        raise UsageError(
-            f"the run in {folder} was started by another version of this program (commit {commit}), which trains differently: "
-            "continue it with that version, or start again under another --name; test.py still translates with it"
-        )
+        said = f"the run in {folder} was started by another version (commit {commit}), which trains differently"
+        raise UsageError(f"{said}: continue it with that, or start another --name; test.py still translates with it")
     changed = [
         f"{key}: was {stored.get(key)!r}, now {value!r}"
         for key, value in options.items()
         if key not in may_change and stored.get(key) != value and (key in stored or value)  # what is missing was off
     ]
     if changed:
-        raise UsageError(
-            f"the run in {folder} was started with other options; use the same ones, or another --name: "
-            + "; ".join(changed)
-        )
+        said = f"the run in {folder} was started with other options; use the same ones, or another --name"
+        raise UsageError(f"{said}: {'; '.join(changed)}")
     return stored
 
 

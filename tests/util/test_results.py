@@ -9,7 +9,7 @@ import pytest
 
 from data.frames import DOMAINS, Frame
 from options.test_options import parse_test
-from util.drawing import GAP, fit_picture, sheet, shortened, text_width, trimmed
+from util.drawing import FONT, GAP, fit_picture, sheet, shortened, trimmed
 from util.results.pages import as_text, comparison_table, gallery, html_page, scores_table, table, verdict
 from util.results.selection import INPUT_FILE, limited, open_folder, results_folder
 from util.results.write import in_path_order
@@ -169,7 +169,7 @@ def test_a_sheet_keeps_the_pixels_of_pictures_that_fit_and_its_labels_their_plac
 @pytest.mark.parametrize("text", ["short", "a very long name that does not fit at all_color", "caf\udce9" * 9])
 def test_names_are_cut_at_their_start(text):
     cut = shortened(text, 120)
-    assert text_width(cut) <= 120 and text.endswith(cut.removeprefix("..."))
+    assert FONT.getlength(cut) <= 120 and text.endswith(cut.removeprefix("..."))
 
 
 def test_pictures_lose_the_white_margin_that_all_of_them_have():

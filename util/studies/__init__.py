@@ -29,5 +29,4 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     plan = Schedule(steps_per_epoch=max(1, round(len(stream) / batch_size)), **schedule)
     with RunLogger(folder, plan, start, images_per_step=batch_size, board=board) as logger:
-        run = {"folder": folder, "device": net.device, "seed": seed}
-        fit(net, loader, **run, schedule=plan, progress=start, logger=logger)
+        fit(net, loader, folder=folder, seed=seed, schedule=plan, progress=start, logger=logger)

@@ -4,10 +4,9 @@ import logging
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
-from torch import Tensor
-
+from models.hgan import HGAN
+from models.supervised import Supervised
 from util import distributed
 from util.checkpoint_file import MISFITS, load_checkpoint, save_checkpoint
 from util.errors import UsageError, first_lines
@@ -16,17 +15,7 @@ from util.run import BEST, LATEST
 log = logging.getLogger(__name__)
 
 
-class Trainable(Protocol):
-    """What the loop trains: HGAN, or one of models.supervised.
-
-    PER_RANK, if there is one, names the parts of state_dict() that differ between the processes of a run. inference_state()
-    is what best.pt holds.
-    """
-
-    def training_step(self, batch: dict) -> dict[str, Tensor]: ...
-    def state_dict(self) -> dict: ...
-    def load_state_dict(self, state: dict) -> None: ...
-    def inference_state(self) -> dict: ...
+Trainable = HGAN | Supervised
 
 
 @dataclass

@@ -73,10 +73,8 @@ class LossMeter:
             logging.warning("step %d: loss or gradient not finite, update skipped; files: %s", step, files)
             self.broken = self._in_a_row >= MOST_SKIPPED
             if self.broken:
-                raise RunError(
-                    f"losses or gradients were not finite in {MOST_SKIPPED} steps in a row, up to step {step}; go on from the "
-                    "last checkpoint with --amp off, if it was on, or start anew with a lower --lr"
-                )
+                said = f"losses or gradients were not finite in {MOST_SKIPPED} steps in a row, up to step {step}"
+                raise RunError(f"{said}; go on from the last checkpoint with --amp off, or start with a lower --lr")
 
 
 class RunLogger(contextlib.ExitStack):

@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from data.loader import to_device
 from util import distributed
@@ -48,7 +47,6 @@ def fit(
     batches: Iterator[dict],
     *,
     folder: Path,
-    device: torch.device,
     seed: int,
     schedule: Schedule,
     progress: Progress,
@@ -65,7 +63,7 @@ def fit(
     validation, so a run that is killed in one repeats it. A single process also saves if anything but a step fails. Too many
     skipped steps in a row raise RunError.
     """
-    on_device, meter = (to_device(batch, device) for batch in batches), LossMeter()
+    on_device, meter = (to_device(batch, model.device) for batch in batches), LossMeter()
     pause = logger.pause if logger else nullcontext
     saved_step, saved_at, consistent = progress.step, time.monotonic(), True
     with stop_signals() as stop:

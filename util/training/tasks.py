@@ -171,6 +171,5 @@ class SilNetTask:
 
 def display_hands(frames: Domains) -> dict[str, list[Hand]]:
     """ROWS hands of each domain, evenly spread over its frames, without those that cannot be read."""
-    regions = {domain: HandRegions(part) for domain, part in frames.items()}
-    hands = {domain: evenly(part, ROWS) for domain, part in regions.items()}
+    hands = {domain: evenly(HandRegions(part), ROWS) for domain, part in frames.items()}
     return {domain: [hand for hand in row if not isinstance(hand, ImageError)] for domain, row in hands.items()}
