@@ -193,15 +193,16 @@ def test_views_are_the_image_and_its_mirror_image_enlarged(masked):
 
 @pytest.mark.parametrize("extend", [True, False])
 @pytest.mark.parametrize("masked", [True, False])
-def test_the_mean_is_that_of_two_translations(masked, extend):
+def test_a_translation_is_what_is_painted_of_what_is_seen_and_the_mean_that_of_two(masked, extend):
     model = build(None, netD="patch")
     image, mask = stack([Hand(*draw_hand(np.random.default_rng(0), size=64, background=WHITE))], CPU)
-    how = {"tone": None, "mask": masked, "extend_colors": extend, "mean_of_views": True}
-    mean = generate(model.G_r, image, mask, model.amp, **how)
+    how = {"tone": None, "mask": masked, "extend_colors": extend}
+    mean, single = (generate(model.G_r, image, mask, model.amp, mean_of_views=mean, **how) for mean in (True, False))
     seen = departures.extend_colors(image, mask) if extend else image
     with torch.inference_mode():
         as_is = model.G_r(seen)
         mirrored = model.G_r(F.interpolate(seen.flip(-1), (72, 72), mode="bilinear"))
+    assert torch.equal(single, as_is)
     there = F.interpolate(mirrored, (64, 64), mode="bilinear").flip(-1)
     assert (as_is - there).abs().max() > 0.01
     kept = 0.15 if masked else 0
