@@ -57,9 +57,6 @@ def test_crops_repeat_and_their_ground_is_light_whatever_the_hand_is_painted():
     assert min(beside) > 200 and np.median(on) < 170
 
 
-# ------------------------------------------------------------------ its training, by train.py
-
-
 @pytest.fixture(scope="module")
 def runs(hands_root, tmp_path_factory) -> Path:
     """A folder of runs: "silnet", a small SilNet that has learnt the drawn blobs."""

@@ -122,9 +122,6 @@ def test_files_are_scored_in_the_order_of_a_folder_s_sorted_paths():
     assert [frame.image.as_posix() for frame in in_path_order(frames)] == ["a-b/2", "a/1", "a/10", "b/0"]
 
 
-# ------------------------------------------------------------------ several runs
-
-
 def shaped(iou: float) -> dict:
     measured = metrics(shape_iou=iou, boundary_f=0.75)
     measured["baseline"] |= {"shape_iou": 0.98765, "boundary_f": 0.96}
@@ -150,9 +147,6 @@ def test_all_that_was_measured_stands_beside_its_baseline():
     assert found[""] == ["untranslated", "a", "b", "real", "better"]
     assert found["shape IoU, unmasked"] == ["0.988", "", "0.910", "", "higher"]
     assert found["boundary F, unmasked"] == ["0.960", "", "0.750", "", "higher"]
-
-
-# ------------------------------------------------------------------ sheets
 
 
 def test_a_sheet_keeps_the_pixels_of_pictures_that_fit_and_its_labels_their_place():
