@@ -247,10 +247,8 @@ def test_masks_of_one_domain_alone_are_refused_or_with_no_mask_left_out(tmp_path
     root = write_unaligned(tmp_path)
     (root / "trainB_masks").rename(root / "trainB_mask")  # misspelt
     (root / "another_mask").mkdir()  # less alike
-    with pytest.raises(
-        UsageError,
-        match="synthetic masks: 3 .*3 real images have none; is .*trainB_mask meant, as trainB_masks.*--no-mask",
-    ):
+    said = "synthetic masks: 3 .*3 real images have none; is .*trainB_mask meant, as trainB_masks.*--no-mask"
+    with pytest.raises(UsageError, match=said):
         open_root(root)
     frames = open_root(root, masked=False)
     assert all(read_hand(frame).mask.all() for part in frames.values() for frame in part)
@@ -272,9 +270,8 @@ def test_swapped_domains_are_told_by_the_key_colour(tmp_path, masks):
 
 def test_speckled_masks_are_told_with_the_command_that_refines_them(tmp_path, caplog):
     speckle = np.random.default_rng(0).random((64, 64)) < 0.1
-    root = write_unaligned(
-        tmp_path / "my hands", write_mask=masks_as(lambda m: (m ^ speckle[: len(m), : m.shape[1]]) * np.uint8(255))
-    )
+    speckled = masks_as(lambda m: (m ^ speckle[: len(m), : m.shape[1]]) * np.uint8(255))
+    root = write_unaligned(tmp_path / "my hands", write_mask=speckled)
     open_root(root)
     command = re.search(r"python (preprocess_masks.py --images .*trainB.* --masks .*trainB_masks.*)", caplog.text)[1]
     opt = parse_preprocess_masks([*shlex.split(command)[1:], "--min_area", "0.01", "--max_contours", "999"])

@@ -206,15 +206,6 @@ def test_a_run_finds_its_data_from_elsewhere(fit, run_main, hands_root, tmp_path
     assert status == 0, said
 
 
-def test_the_reverse_direction_and_stale_results_that_are_removed(translate, tmp_path):
-    stale = tmp_path / "mshgan4" / "test_RtoS" / "generated" / "old.png"
-    write_png(stale, np.zeros((4, 4, 3), np.uint8))
-    status, said = translate("--direction", "RtoS", "--no-metrics")
-    assert status == 0 and not stale.exists(), said
-    names = [p.name for p in (tmp_path / "mshgan4" / "test_RtoS" / "generated").rglob("*.png")]
-    assert names and all(name.startswith("image_") for name in names)
-
-
 def test_a_folder_of_whole_frames_keeps_names_sizes_and_annotations(translate, tmp_path):
     random = np.random.default_rng(0)
     source = tmp_path / "in put"
