@@ -72,15 +72,12 @@ def test_the_table_has_a_line_a_score():
     assert len(lines) == len(rows) and lines[0].index("better") == lines[1].index("lower")
 
 
-def test_the_page_lists_every_image_and_needs_no_network():
+def test_pages_escape_list_every_image_and_need_no_network():
     rows = [(f"{i} é#", {"source": f"a%20b/{i}.png", "<b>": "x.png"}) for i in range(3)] + [("</script>", {})]
     text = html_page("msh4 <test>", "better & better", gallery(rows))
     assert text.count('loading="lazy"') == 6 and 'src="a%20b/2.png"' in text and "<figcaption>2 é#</figcaption>" in text
     assert "msh4 &lt;test&gt;" in text and "better &amp; better" in text and "&lt;b&gt;" in text and "<b>" not in text
     assert "</script>" not in text and not re.search(r"https?://|@import|<link|<script", text)
-
-
-def test_pages_escape():
     page = html_page("<T>", table(["a|b", "c"], [["1", "x | y"]]))
     assert "<title>&lt;T&gt;</title>" in page and page.count("<td") == 2 and "x | y" in page
 
