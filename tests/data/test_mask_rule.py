@@ -156,9 +156,6 @@ def test_soft_edges_are_no_classes(tmp_path):
     assert np.array_equal(hand_of(soft, ((2, 33),)), hand_of(soft))
 
 
-# ------------------------------------------------------------------ where masks are, and where not
-
-
 def test_images_without_a_mask_are_left_out_by_name_where_others_have_one(tmp_path, caplog):
     root = write_unaligned(tmp_path)
     (root / "trainB_masks" / "001.png").unlink()

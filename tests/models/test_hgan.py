@@ -56,22 +56,13 @@ def test_weights_after_step_t_count_t_times_t_plus_1_in_their_mean():
     assert mean.num_batches_tracked == 0 and not mean.training and not mean.weight.requires_grad
 
 
-def test_the_mean_of_weights_translates_and_goes_on_where_it_was():
-    """best.pt holds it in the generators' place; a state that is loaded holds both."""
-    model, batches = build(None, "pixcyclegan4", average_weights=True), [make_batch(seed=seed) for seed in range(3)]
-    weights = []
-    for batch in batches[:2]:
-        model.training_step(batch)
-        weights.append([p.detach().clone() for p in model.G_r.parameters()])
-    for mean, first, second in zip(model.translators["G_r"].parameters(), *weights, strict=True):
-        torch.testing.assert_close(mean, (2 * first + 6 * second) / 8)
-    stored = copy.deepcopy(model.inference_state()["networks"])
-    assert same(stored, {name: net.state_dict() for name, net in model.translators.items()})
-    other = build(None, "pixcyclegan4", average_weights=True)
-    other.load_state_dict(copy.deepcopy(model.state_dict()))
-    for each in (model, other):
-        each.training_step(batches[2])
-    assert same(other.state_dict(), model.state_dict()) and not same(model.inference_state()["networks"], stored)
+def test_best_pt_holds_the_mean_of_weights_in_the_generators_place():
+    model = build(None, "pixcyclegan4", average_weights=True)
+    for seed in range(2):
+        model.training_step(make_batch(seed=seed))
+    stored = model.inference_state()["networks"]
+    assert same(stored, {name: net.state_dict() for name, net in model.average.networks.items()})
+    assert not same(stored["G_r"], model.G_r.state_dict())
 
 
 def test_translating_in_between_changes_no_step():

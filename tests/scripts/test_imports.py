@@ -7,19 +7,9 @@ from helpers import ROOT, imports, modules
 # From the top down: a folder, or a file such as util/benchmark.py, imports from those below it only. "util" is the other files
 # at its root, which import nothing else.
 FOLDERS = (
-    "scripts",
-    "util/search",
-    "util/reproduce",
-    "util/benchmark",
-    "util/studies",
-    "util/results",
-    "util/training",
-    "util/scores",
-    "options",
-    "models",
-    "data",
-    "util",
-)
+    "scripts", "util/search", "util/reproduce", "util/benchmark", "util/studies", "util/results", "util/training",
+    "util/scores", "options", "models", "data", "util",
+)  # fmt: skip
 
 
 def folder_of(file: Path) -> str:

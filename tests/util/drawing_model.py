@@ -5,7 +5,6 @@ import itertools
 import torch
 from helpers import CPU
 
-from util import distributed
 from util.training.checkpoints import Progress, Schedule
 from util.training.loop import fit
 
@@ -39,16 +38,8 @@ class Drawing:
 
 
 def train(model, folder, steps: int, *, progress=None, logger=None, batches=None, validate=None, **changes) -> Progress:
-    progress = progress or Progress()
-    fit(
-        model,
-        batches or itertools.repeat({"synthetic_path": ["a.png"]}),
-        folder=folder,
-        device=CPU,
-        seed=7,
-        schedule=Schedule(total_steps=steps, steps_per_epoch=2, log_every=3, **changes),
-        progress=progress,
-        logger=logger if distributed.rank() == 0 else None,
-        validate=validate,
-    )
+    progress, batches = progress or Progress(), batches or itertools.repeat({"synthetic_path": ["a.png"]})
+    schedule = Schedule(total_steps=steps, steps_per_epoch=2, log_every=3, **changes)
+    where = {"folder": folder, "device": CPU, "seed": 7}
+    fit(model, batches, **where, schedule=schedule, progress=progress, logger=logger, validate=validate)
     return progress

@@ -50,10 +50,8 @@ def metrics(value: float = 80.0, base: float = 80.0, *, inside: float = 40.0, **
             "worse than untranslated: FD 88.0 against 90.0 .*; the hands are damaged: structure kept 0.410, fringe 2.40$",
         ),
         (metrics(70, 90, texture={"6": 3.0, "12": 2.5}), "better .* by distance alone.*damaged: texture 6 px 3.00"),
-        (
-            metrics(70, 90, tone={"L": 0.45}, structure=0.6),
-            "better than untranslated: [^;]*; inside [^;]*$",
-        ),  # renders: 2.5
+        # The tone of the renders is 2.5.
+        (metrics(70, 90, tone={"L": 0.45}, structure=0.6), "better than untranslated: [^;]*; inside [^;]*$"),
     ],
 )
 def test_the_verdict_says_what_the_figures_mean(scores, said):
