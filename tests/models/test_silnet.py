@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from helpers import CPU, TINY, command, draw_hand, photographed_hands, same
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import test as test_script
 import train
@@ -84,6 +85,9 @@ def test_it_learns_both_domains(runs):
     assert load_checkpoint(folder / "best.pt")["step"] == best["step"]
     for domain in ("synthetic", "real"):
         assert read_rgb(folder / f"{domain}_silhouette_mask.png").shape[1] > 3 * 256
+    board = EventAccumulator(str(folder / "tensorboard")).Reload()
+    groups = {"1_scores", "2_losses", "4_speed_and_memory"}
+    assert {tag.partition("/")[0] for tag in board.Tags()["scalars"]} == groups
     options = yaml.safe_load((folder / "options.yaml").read_text())
     assert (options["lr"], options["beta1"], options["ngf"]) == (0.01, 0.9, 8)
     assert options["resolved"]["parameters"]["SilNet"] > 0 and "netG" not in options and "lambda_cycle" not in options
