@@ -48,12 +48,6 @@ def with_palette(mask: np.ndarray) -> Image.Image:
     return picture
 
 
-def on_its_side(image: np.ndarray) -> Image.Image:
-    return Image.fromarray(image[:48]).rotate(90, expand=True)
-
-
-ON_ITS_SIDE = Image.Exif()
-ON_ITS_SIDE[0x0112] = 6  # the tag that turns it upright
 CASES = {
     "bmp": (write_pixels, masks_as(lambda m: m * 255, "bmp")),
     "alpha": (lambda d, n, i, m: write_png(d / f"{n}.png", np.dstack([i, m * np.uint8(255)])), lambda *_: None),
@@ -96,7 +90,9 @@ def test_masks_of_every_kind_are_found_and_read_exactly(tmp_path, case, caplog):
 def test_photographs_with_an_orientation_tag(tmp_path, upright):
     """A mask fits the photograph as it is shown; one that fits the stored pixels alone is turned along."""
     masks = masks_as(lambda m: (m[:48] if upright else np.rot90(m[:48]).copy()) * 255)
-    images = by_pillow(on_its_side, "jpg", exif=ON_ITS_SIDE, quality=100)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the tag that turns it upright
+    images = by_pillow(lambda image: Image.fromarray(image[:48]).rotate(90, expand=True), "jpg", exif=exif, quality=100)
     frames = find_frames(dataroot=write_unaligned(tmp_path, images, masks))
     for frame, (image, mask) in zip(frames["real"], photographed_hands()):
         source = read_source(frame)

@@ -31,10 +31,6 @@ def hands_in(folder, count, size=80):
     return HandRegions(frames_in_folder(folder), crop=None)
 
 
-def grey(images, masks):
-    return torch.zeros_like(images)
-
-
 def normalise(images, masks):
     return (images - images.mean((-2, -1), keepdim=True)).clamp(-1, 1)
 
@@ -72,8 +68,8 @@ def test_the_surroundings_do_not_matter():
 @pytest.mark.parametrize("crop_to_hand", [False, True])
 def test_what_was_painted_beside_the_hand_is_kept_for_looking_at(tmp_path, crop_to_hand):
     """The result is composited by the mask; `unmasked` is not, and holds the source wherever nothing was painted."""
-    translator = HandTranslator(grey, CPU, masked=True, crop_to_hand=crop_to_hand)
-    (found,) = translator.stream(hands_in(tmp_path, 1, size=200))
+    grey = HandTranslator(lambda images, _: torch.zeros_like(images), CPU, masked=True, crop_to_hand=crop_to_hand)
+    (found,) = grey.stream(hands_in(tmp_path, 1, size=200))
     image, mask = found.source.image, found.source.mask
     assert (found.image[mask] == 128).all() and np.array_equal(found.image[~mask], image[~mask])
     painted = np.zeros_like(mask)
