@@ -118,9 +118,6 @@ def test_a_checkpoint_is_found_by_name_folder_and_file(runs, silnet, tmp_path):
         load_silnet("nowhere", checkpoints_dir=tmp_path, device=CPU)
 
 
-# ------------------------------------------------------------------ what it measures
-
-
 def moved(images, masks):
     """The hand 5 pixels to the right."""
     return torch.where(torch.arange(images.shape[-1]) < 5, torch.ones(()), images.roll(5, -1))

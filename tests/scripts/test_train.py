@@ -138,9 +138,6 @@ def test_mistakes_end_with_one_sentence_and_status_2(fit, flags, words):
     assert status == 2 and re.search(words, said, re.S) and "Traceback" not in said
 
 
-# ------------------------------------------------------------------ test.py
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, hands_root) -> Path:
     """A folder of runs: one tiny run of every name of Table I, trained for a step."""
