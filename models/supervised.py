@@ -78,6 +78,7 @@ class Supervised:
         }
 
     def inference_state(self) -> dict:
+        """The network alone."""
         return {"network": self.net.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
@@ -102,6 +103,7 @@ class HandSegmenter(Supervised):
         self.called = DistributedDataParallel(self.net, [self.device.index] if self.device.type == "cuda" else None)
 
     def compile(self) -> None:
+        """Compile the network in place."""
         self.net.compile()
 
     def training_step(self, batch: dict) -> dict[str, Tensor]:

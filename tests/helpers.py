@@ -254,11 +254,16 @@ def start_child(command: Sequence[str], *, log: Path) -> Child:
     return Child(process=child, wait=partial(wait, child), terminate=child.terminate, kill=child.kill)
 
 
-def run_ranks(count: int, start: Callable[..., BaseProcess], log: Path) -> list[int]:
-    """Run `count` processes that train together, by start(log, **environment); returns their exit statuses."""
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        shared = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": probe.getsockname()[1]}
+        return probe.getsockname()[1]
+
+
+def run_ranks(count: int, start: Callable[..., BaseProcess], log: Path) -> list[int]:
+    """Run `count` processes that train together, by start(log, **environment); returns their exit statuses."""
+    shared = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     ranks = [start(log, **shared, RANK=rank, LOCAL_RANK=rank, LOCAL_WORLD_SIZE=count) for rank in range(count)]
     return [wait(rank) for rank in ranks]
 

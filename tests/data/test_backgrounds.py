@@ -4,17 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data.pasting import (
-    WINDOW,
-    Placement,
-    draw_room,
-    mask_of_crop,
-    open_backgrounds,
-    paste_hand,
-    place_hand,
-    random_crop,
-    random_placement,
-)
+from data import pasting
+from data.pasting import Placement, draw_room, mask_of_crop, open_backgrounds, paste_hand, place_hand
 from util.errors import UsageError
 from util.images import write_png
 
@@ -95,7 +86,7 @@ def test_a_crop_is_a_square_piece_of_the_photograph() -> None:
     ramp = np.zeros((50, 80, 3), np.uint8)
     ramp[..., 0], ramp[..., 1] = np.arange(80)[None] * 3, np.arange(50)[:, None] * 5
     for seed in range(20):
-        crop = random_crop(ramp, 50, np.random.default_rng(seed)).astype(int)
+        crop = pasting.random_crop(ramp, 50, np.random.default_rng(seed)).astype(int)
         wide, high = abs(crop[0, -1, 0] - crop[0, 0, 0]) / 3, (crop[-1, 0, 1] - crop[0, 0, 1]) / 5
         assert 22 < wide < 50 and abs(wide - high) < 2  # same scale both ways, at least half the short side
 
@@ -133,7 +124,9 @@ def test_place_and_size_in_the_source_do_not_show() -> None:
     small = paste_hand(*disc(radius=20), flat()).astype(int)
     assert np.array_equal(middle, corner) and np.array_equal(middle, cut)
     covered = [(np.abs(picture.astype(int) - 50).sum(-1) > 0).mean() for picture in (middle, small)]
-    assert covered[0] == pytest.approx(1 / WINDOW**2, rel=0.12) and covered[1] == pytest.approx(covered[0], rel=0.08)
+    assert covered[0] == pytest.approx(1 / pasting.WINDOW**2, rel=0.12) and covered[1] == pytest.approx(
+        covered[0], rel=0.08
+    )
 
 
 def test_a_ragged_mask_gives_nearly_the_border_of_a_clean_one() -> None:
@@ -157,6 +150,6 @@ def test_placement_moves_zooms_and_mirrors() -> None:
     assert (opacity(Placement(zoom=1.2)) > 0.5).sum() == pytest.approx(1.44 * (plain > 0.5).sum(), rel=0.06)
     mirrored = paste_hand(image, mask, flat(), placement=Placement(mirror=True))
     assert np.array_equal(mirrored, paste_hand(image, mask, flat())[:, ::-1])
-    drawn = [random_placement(np.random.default_rng(i)) for i in range(200)]
+    drawn = [pasting.random_placement(np.random.default_rng(i)) for i in range(200)]
     assert max(abs(p.right) for p in drawn) <= 0.06 and 0.9 <= min(p.zoom for p in drawn) < 0.92
     assert 70 < sum(p.mirror for p in drawn) < 130

@@ -22,8 +22,6 @@ from data.samples import HandRegions, UnpairedHands, report_skipped, same_sized_
 from models.translation import hand_bounds
 from util.images import ImageError, write_png
 
-# ------------------------------------------------------------------ files
-
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),

@@ -5,16 +5,7 @@ import numpy as np
 import pytest
 from helpers import KEY, contents
 
-from data.demo import (
-    BACKGROUND_DEPTH,
-    CAMERA,
-    SIDE,
-    draw_geometry,
-    ensure_demo,
-    frame_names,
-    is_demo,
-    true_pair,
-)
+from data.demo import BACKGROUND_DEPTH, CAMERA, SIDE, draw_geometry, ensure_demo, frame_names, is_demo, true_pair
 from data.demo.hand import surface_nets
 from data.joints import BONES, joint_file, project, read_joints
 from util.errors import UsageError

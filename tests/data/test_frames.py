@@ -93,13 +93,10 @@ def test_unaligned_layout(tmp_path):
     assert all(name.startswith("testA/") for name in split["synthetic"]["test"])
 
 
-def test_no_data_at_all_is_said(tmp_path):
+def test_no_data_and_roots_of_neither_layout_and_without_images_are_named(tmp_path):
     for roots in ({}, {"synth_root": tmp_path}, {"real_root": tmp_path}):
         with pytest.raises(UsageError, match="no data of its own: give --dataroot DIR"):
             find_frames(dataroot=None, **roots)
-
-
-def test_roots_of_neither_layout_and_without_images_are_named(tmp_path):
     with pytest.raises(UsageError, match="trainA") as error:
         find_frames(dataroot=tmp_path)
     assert "SynthHands_Release" in str(error.value) and str(tmp_path) in str(error.value)

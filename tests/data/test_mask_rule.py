@@ -48,12 +48,6 @@ def with_palette(mask: np.ndarray) -> Image.Image:
     return picture
 
 
-def on_its_side(image: np.ndarray) -> Image.Image:
-    return Image.fromarray(image[:48]).rotate(90, expand=True)
-
-
-ON_ITS_SIDE = Image.Exif()
-ON_ITS_SIDE[0x0112] = 6  # the tag that turns it upright
 CASES = {
     "bmp": (write_pixels, masks_as(lambda m: m * 255, "bmp")),
     "alpha": (lambda d, n, i, m: write_png(d / f"{n}.png", np.dstack([i, m * np.uint8(255)])), lambda *_: None),
@@ -96,7 +90,9 @@ def test_masks_of_every_kind_are_found_and_read_exactly(tmp_path, case, caplog):
 def test_photographs_with_an_orientation_tag(tmp_path, upright):
     """A mask fits the photograph as it is shown; one that fits the stored pixels alone is turned along."""
     masks = masks_as(lambda m: (m[:48] if upright else np.rot90(m[:48]).copy()) * 255)
-    images = by_pillow(on_its_side, "jpg", exif=ON_ITS_SIDE, quality=100)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the tag that turns it upright
+    images = by_pillow(lambda image: Image.fromarray(image[:48]).rotate(90, expand=True), "jpg", exif=exif, quality=100)
     frames = find_frames(dataroot=write_unaligned(tmp_path, images, masks))
     for frame, (image, mask) in zip(frames["real"], photographed_hands()):
         source = read_source(frame)
@@ -154,9 +150,6 @@ def test_soft_edges_are_no_classes(tmp_path):
     soft = read_values(tmp_path / "m.png")
     assert (hand_of(soft) != (mask > 127)).mean() < 0.01
     assert np.array_equal(hand_of(soft, ((2, 33),)), hand_of(soft))
-
-
-# ------------------------------------------------------------------ where masks are, and where not
 
 
 def test_images_without_a_mask_are_left_out_by_name_where_others_have_one(tmp_path, caplog):
@@ -247,10 +240,8 @@ def test_masks_of_one_domain_alone_are_refused_or_with_no_mask_left_out(tmp_path
     root = write_unaligned(tmp_path)
     (root / "trainB_masks").rename(root / "trainB_mask")  # misspelt
     (root / "another_mask").mkdir()  # less alike
-    with pytest.raises(
-        UsageError,
-        match="synthetic masks: 3 .*3 real images have none; is .*trainB_mask meant, as trainB_masks.*--no-mask",
-    ):
+    said = "synthetic masks: 3 .*3 real images have none; is .*trainB_mask meant, as trainB_masks.*--no-mask"
+    with pytest.raises(UsageError, match=said):
         open_root(root)
     frames = open_root(root, masked=False)
     assert all(read_hand(frame).mask.all() for part in frames.values() for frame in part)
@@ -272,9 +263,8 @@ def test_swapped_domains_are_told_by_the_key_colour(tmp_path, masks):
 
 def test_speckled_masks_are_told_with_the_command_that_refines_them(tmp_path, caplog):
     speckle = np.random.default_rng(0).random((64, 64)) < 0.1
-    root = write_unaligned(
-        tmp_path / "my hands", write_mask=masks_as(lambda m: (m ^ speckle[: len(m), : m.shape[1]]) * np.uint8(255))
-    )
+    speckled = masks_as(lambda m: (m ^ speckle[: len(m), : m.shape[1]]) * np.uint8(255))
+    root = write_unaligned(tmp_path / "my hands", write_mask=speckled)
     open_root(root)
     command = re.search(r"python (preprocess_masks.py --images .*trainB.* --masks .*trainB_masks.*)", caplog.text)[1]
     opt = parse_preprocess_masks([*shlex.split(command)[1:], "--min_area", "0.01", "--max_contours", "999"])

@@ -37,10 +37,8 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "random-inception.pth"
     random = torch.Generator().manual_seed(1)
     state = {name: value for name, value in inception.InceptionV3().state_dict().items() if "batches" not in name}
-    for (
-        name,
-        value,
-    ) in state.items():  # the signal keeps its scale through all layers; statistics are not a fresh batch norm's
+    # The signal keeps its scale through all layers; statistics are not a fresh batch norm's.
+    for name, value in state.items():
         if name.endswith("conv.weight"):
             torch.nn.init.kaiming_normal_(value, generator=random)
         elif name.endswith(("bn.weight", "running_var")):
@@ -233,11 +231,8 @@ def test_own_networks_a_program_or_a_function(tmp_path, monkeypatch, capsys):
         assert status == 0 and printed["n_generated"] == "6"
         assert float(printed["fd"]) == pytest.approx(distance, rel=1e-4)
         assert float(printed["kid_mean"]) == pytest.approx(kid, rel=1e-4)
-    for given, words in (
-        ("own_features:wrong", "gave"),
-        ("own_features:none", "no attribute"),
-        ("no_such:mean", "No module"),
-    ):
+    refused = {"own_features:wrong": "gave", "own_features:none": "no attribute", "no_such:mean": "No module"}
+    for given, words in refused.items():
         with pytest.raises(UsageError, match=f"--feature_net {given} cannot be used .*{words}.*features"):
             load_feature_net(given)
     with pytest.raises(UsageError, match="MODULE:FUNCTION"):

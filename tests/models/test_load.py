@@ -43,10 +43,15 @@ def tested(run_main, run_folder, results, *flags, names=("a",), expected=0) -> s
 
 
 @pytest.mark.parametrize("direction", ["StoR", "RtoS"])
-def test_python_gives_the_pixels_that_test_py_writes(run_folder, run_main, tmp_path, direction, monkeypatch):
+def test_python_gives_the_pixels_that_test_py_writes_in_place_of_stale_ones(
+    run_folder, run_main, tmp_path, direction, monkeypatch
+):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # rounding depends on their number
-    tested(run_main, run_folder, tmp_path, "--direction", direction)
     folder = tmp_path / "a" / ("test" if direction == "StoR" else "test_RtoS")
+    stale = folder / "generated" / "old.png"
+    write_png(stale, np.zeros((4, 4, 3), np.uint8))
+    tested(run_main, run_folder, tmp_path, "--direction", direction)
+    assert not stale.exists()
     domain = "synthetic" if direction == "StoR" else "real"
     translate = load_translator(run_folder, device="cpu", direction=direction)
     names = sorted(path.relative_to(folder / domain) for path in (folder / domain).rglob("*.png"))

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from helpers import CPU, TINY, command, draw_hand, photographed_hands, same
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import test as test_script
 import train
@@ -47,24 +48,14 @@ def test_a_logit_depends_on_its_surroundings_alone():
     assert not torch.allclose(whole[..., 20:22, 50:70], crop[..., 0:2, 30:50], atol=1e-6)
 
 
-# ------------------------------------------------------------------ training crops
-
-
-def test_crops_repeat_and_have_their_mask():
+def test_crops_repeat_and_their_ground_is_light_whatever_the_hand_is_painted():
     hand = Hand(*draw_hand(np.random.default_rng(0), background=(255, 255, 255)))
-    first, again = (silhouette_crop(hand, 40, np.random.default_rng(5)) for _ in range(2))
-    assert np.array_equal(first.image, again.image) and np.array_equal(first.mask, again.mask)
-    assert first.image.shape == (40, 40, 3) and first.image.dtype == np.uint8 and first.mask.shape == (40, 40)
-
-
-def test_the_ground_is_light_whatever_the_hand_is_painted():
-    hand = Hand(*draw_hand(np.random.default_rng(0), background=(255, 255, 255)))
-    crops = [silhouette_crop(hand, 48, np.random.default_rng(seed)) for seed in range(60)]
+    crops, again = ([silhouette_crop(hand, 48, np.random.default_rng(seed)) for seed in range(60)] for _ in range(2))
+    for first, second in zip(crops, again):
+        assert np.array_equal(first.image, second.image) and np.array_equal(first.mask, second.mask)
+        assert first.image.shape == (48, 48, 3) and first.image.dtype == np.uint8 and first.mask.shape == (48, 48)
     on, beside = ([c.image[c.mask == side].mean() for c in crops if (c.mask == side).any()] for side in (True, False))
     assert min(beside) > 200 and np.median(on) < 170
-
-
-# ------------------------------------------------------------------ its training, by train.py
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +85,9 @@ def test_it_learns_both_domains(runs):
     assert load_checkpoint(folder / "best.pt")["step"] == best["step"]
     for domain in ("synthetic", "real"):
         assert read_rgb(folder / f"{domain}_silhouette_mask.png").shape[1] > 3 * 256
+    board = EventAccumulator(str(folder / "tensorboard")).Reload()
+    groups = {"1_scores", "2_losses", "4_speed_and_memory"}
+    assert {tag.partition("/")[0] for tag in board.Tags()["scalars"]} == groups
     options = yaml.safe_load((folder / "options.yaml").read_text())
     assert (options["lr"], options["beta1"], options["ngf"]) == (0.01, 0.9, 8)
     assert options["resolved"]["parameters"]["SilNet"] > 0 and "netG" not in options and "lambda_cycle" not in options
@@ -122,9 +116,6 @@ def test_a_checkpoint_is_found_by_name_folder_and_file(runs, silnet, tmp_path):
     assert torch.equal(before, torch.get_rng_state())
     with pytest.raises(UsageError, match="neither a file"):
         load_silnet("nowhere", checkpoints_dir=tmp_path, device=CPU)
-
-
-# ------------------------------------------------------------------ what it measures
 
 
 def moved(images, masks):
@@ -179,9 +170,6 @@ def test_the_measures_see_spoilt_shapes_and_no_others(shape_of, crop_to_hand):
     assert shape_of(recoloured, crop_to_hand=crop_to_hand)["shape_iou"] > ceiling["shape_iou"] - 0.03
 
 
-# ------------------------------------------------------------------ the geometrically consistent loss
-
-
 def test_geometric_loss_by_hand():
     logits, mask = torch.tensor([[[[0.0, 2.0], [-1.0, 30.0]]]]), torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
     terms = [np.log(2), np.log1p(np.exp(-2)), np.log1p(np.exp(-1)), 30.0]
@@ -204,18 +192,10 @@ def test_runs_with_it_resume_exactly_and_are_scored(run_main, hands_root, runs, 
     assert options["mask"] is ("--mask" in flags) and options["crop_to_hand"] is True
     assert len(options["resolved"]["silnet"]["sha256"]) == 64
 
-    results = (
-        "--checkpoints_dir",
-        tmp_path,
-        "--results_dir",
-        tmp_path / "results",
-        "--phase",
-        "train",
-        "--num_test",
-        4,
-    )
+    run = ("--name", "straight", "--checkpoints_dir", tmp_path)
+    results = ("--results_dir", tmp_path / "results", "--phase", "train", "--num_test", 4)
     machine = ("--feature_net", "random", "--amp", "off", "--num_workers", 0)
-    status, said = run_main(test_script.main, "--name", "straight", *results, *machine)
+    status, said = run_main(test_script.main, *run, *results, *machine)
     assert status == 0 and "shape IoU, unmasked" in said, said
     metrics = json.loads((tmp_path / "results" / "straight" / "train" / "metrics.json").read_text())
     assert 0 <= metrics["shape_iou"] < metrics["baseline"]["shape_iou"] <= 1
@@ -223,8 +203,7 @@ def test_runs_with_it_resume_exactly_and_are_scored(run_main, hands_root, runs, 
     assert metrics["silnet"] == options["resolved"]["silnet"] and metrics["n_shape"] == 4
 
     mine.write_bytes((runs / "silnet" / "latest.pt").read_bytes())
-    more = ("--name", "straight", "--checkpoints_dir", tmp_path, "--max_steps", 3, "--continue_train")
-    status, said = run_main(train.main, *where, *more)
+    status, said = run_main(train.main, *where, *run, "--max_steps", 3, "--continue_train")
     assert status == 2 and "another --silnet" in said
 
 

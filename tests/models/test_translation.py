@@ -31,10 +31,6 @@ def hands_in(folder, count, size=80):
     return HandRegions(frames_in_folder(folder), crop=None)
 
 
-def grey(images, masks):
-    return torch.zeros_like(images)
-
-
 def normalise(images, masks):
     return (images - images.mean((-2, -1), keepdim=True)).clamp(-1, 1)
 
@@ -72,8 +68,8 @@ def test_the_surroundings_do_not_matter():
 @pytest.mark.parametrize("crop_to_hand", [False, True])
 def test_what_was_painted_beside_the_hand_is_kept_for_looking_at(tmp_path, crop_to_hand):
     """The result is composited by the mask; `unmasked` is not, and holds the source wherever nothing was painted."""
-    translator = HandTranslator(grey, CPU, masked=True, crop_to_hand=crop_to_hand)
-    (found,) = translator.stream(hands_in(tmp_path, 1, size=200))
+    grey = HandTranslator(lambda images, _: torch.zeros_like(images), CPU, masked=True, crop_to_hand=crop_to_hand)
+    (found,) = grey.stream(hands_in(tmp_path, 1, size=200))
     image, mask = found.source.image, found.source.mask
     assert (found.image[mask] == 128).all() and np.array_equal(found.image[~mask], image[~mask])
     painted = np.zeros_like(mask)
@@ -193,15 +189,16 @@ def test_views_are_the_image_and_its_mirror_image_enlarged(masked):
 
 @pytest.mark.parametrize("extend", [True, False])
 @pytest.mark.parametrize("masked", [True, False])
-def test_the_mean_is_that_of_two_translations(masked, extend):
+def test_a_translation_is_what_is_painted_of_what_is_seen_and_the_mean_that_of_two(masked, extend):
     model = build(None, netD="patch")
     image, mask = stack([Hand(*draw_hand(np.random.default_rng(0), size=64, background=WHITE))], CPU)
-    how = {"tone": None, "mask": masked, "extend_colors": extend, "mean_of_views": True}
-    mean = generate(model.G_r, image, mask, model.amp, **how)
+    how = {"tone": None, "mask": masked, "extend_colors": extend}
+    mean, single = (generate(model.G_r, image, mask, model.amp, mean_of_views=mean, **how) for mean in (True, False))
     seen = departures.extend_colors(image, mask) if extend else image
     with torch.inference_mode():
         as_is = model.G_r(seen)
         mirrored = model.G_r(F.interpolate(seen.flip(-1), (72, 72), mode="bilinear"))
+    assert torch.equal(single, as_is)
     there = F.interpolate(mirrored, (64, 64), mode="bilinear").flip(-1)
     assert (as_is - there).abs().max() > 0.01
     kept = 0.15 if masked else 0

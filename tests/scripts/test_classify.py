@@ -16,20 +16,8 @@ from helpers import same
 
 import classify
 import test as test_script
-from data.labelled_hands import (
-    KINDS,
-    PARTS,
-    HandFile,
-    HandsOnBackgrounds,
-    Sample,
-    divide,
-    draw_balanced,
-    find_fault,
-    find_hands,
-    pools_of_folders,
-    pools_of_split,
-    read_hand_file,
-)
+from data import labelled_hands
+from data.labelled_hands import KINDS, PARTS, HandFile, HandsOnBackgrounds, Sample, divide, find_fault, find_hands
 from data.pasting import open_backgrounds
 from data.splits import load_split
 from models import VITS
@@ -171,7 +159,7 @@ def test_a_run_is_divided_as_its_split_says(tmp_path) -> None:
     split = dict.fromkeys(("synthetic", "real"), {"train": names[:4], "val": names[4:5], "test": names[5:]})
     for kind, i in itertools.product(KINDS, range(7)):
         write_hand(tmp_path / "all" / kind / f"u/{i}.png", kind, i)
-    parts = pools_of_split(tmp_path / "all", split)
+    parts = labelled_hands.pools_of_split(tmp_path / "all", split)
     for kind in KINDS:
         assert sorted(parts["train"][kind]) == ["u/0", "u/1", "u/2", "u/3"]
         assert sorted(parts["test"][kind]) == ["u/5", "u/6"]
@@ -198,7 +186,7 @@ def test_folders_are_read_without_annotations_and_masks(tmp_path) -> None:
     write_png(folders["real"] / "user01/mask/000_mask.png", np.zeros((8, 8), np.uint8))
     assert [len(find_hands(folders[kind], kind)) for kind in KINDS] == [3, 3, 3]
     with pytest.raises(UsageError, match="--gen_dir .*empty holds no image"):
-        pools_of_folders(folders | {"generated": tmp_path / "empty"}, seed=0, test_share=0.3)
+        labelled_hands.pools_of_folders(folders | {"generated": tmp_path / "empty"}, seed=0, test_share=0.3)
 
 
 def test_classes_are_balanced_and_faulty_files_counted(tmp_path, caplog) -> None:
@@ -209,7 +197,7 @@ def test_classes_are_balanced_and_faulty_files_counted(tmp_path, caplog) -> None
         write_png(path, np.full((48, 48, 3), grey, np.uint8))
     pool = {kind: find_hands(folders[kind], kind) for kind in KINDS}
     with caplog.at_level(logging.WARNING):
-        hands = draw_balanced(pool, per_class=18, seed=0)
+        hands = labelled_hands.draw_balanced(pool, per_class=18, seed=0)
     assert {kind: len(set(files)) for kind, files in hands.items()} == dict.fromkeys(KINDS, 17)
     assert not {file.image for file in hands["real"]} & set(damaged[:3]) and "3 real hands skipped" in caplog.text
     by_source = [{file.image.parts[-3:] for file in hands[kind]} for kind in ("synthetic", "generated")]
@@ -217,7 +205,7 @@ def test_classes_are_balanced_and_faulty_files_counted(tmp_path, caplog) -> None
     for path in damaged:
         write_png(path, np.full((48, 48, 3), 90, np.uint8))
     with pytest.raises(UsageError, match="no usable real hand.*exactly white"):
-        draw_balanced(pool, per_class=18, seed=0)
+        labelled_hands.draw_balanced(pool, per_class=18, seed=0)
 
 
 def test_masks_beside_the_folders_are_used(tmp_path) -> None:
@@ -231,7 +219,7 @@ def test_masks_beside_the_folders_are_used(tmp_path) -> None:
         write_png(path, np.full((48, 48, 3), 90, np.uint8))  # a model trained without masks changes the white, too
     for kind in KINDS:
         for name, file in find_hands(folders[kind], kind).items():
-            assert read_hand_file(file)[1].sum() == 100 and find_fault(file) is None
+            assert labelled_hands.read_hand_file(file)[1].sum() == 100 and find_fault(file) is None
             assert file.mask.parts[-4] == ("real" if kind == "real" else "synthetic")
             assert file.mask.with_suffix("").as_posix().endswith(name)
     write_png(file.mask, np.ones((9, 9), bool))

@@ -7,19 +7,9 @@ from helpers import ROOT, imports, modules
 # From the top down: a folder, or a file such as util/benchmark.py, imports from those below it only. "util" is the other files
 # at its root, which import nothing else.
 FOLDERS = (
-    "scripts",
-    "util/search",
-    "util/reproduce",
-    "util/benchmark",
-    "util/studies",
-    "util/results",
-    "util/training",
-    "util/scores",
-    "options",
-    "models",
-    "data",
-    "util",
-)
+    "scripts", "util/search", "util/reproduce", "util/benchmark", "util/studies", "util/results", "util/training",
+    "util/scores", "options", "models", "data", "util",
+)  # fmt: skip
 
 
 def folder_of(file: Path) -> str:
@@ -31,12 +21,9 @@ def folder_of(file: Path) -> str:
     return inside if top == "util" and inside in FOLDERS else top
 
 
-def test_every_folder_has_its_place():
-    assert {folder_of(file) for file in modules().values()} == set(FOLDERS)
-
-
-def test_imports_run_downward():
+def test_every_folder_has_its_place_and_imports_run_downward():
     height = {name: FOLDERS.index(folder_of(file)) for name, file in modules().items()}
+    assert set(height.values()) == set(range(len(FOLDERS)))
     upward = [f"{a} -> {b}" for a in modules() for b in imports()[a] if height[a] > height[b]]
     assert not upward, f"imports that run upward: {upward}"
 

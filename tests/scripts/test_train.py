@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,8 @@ def test_a_run_leaves_the_files_of_the_contract(fit, tmp_path):
 
     board = EventAccumulator(str(folder / "tensorboard"))
     board.Reload()
-    expected = {"2_generators/G_gan", "3_discriminators/D_r", "4_speed_and_memory/seconds"}
-    assert expected <= set(board.Tags()["scalars"])
+    speed = {f"4_speed_and_memory/{name}" for name in ("seconds", "images_per_second")}
+    assert {"2_generators/G_gan", "3_discriminators/D_r"} | speed <= set(board.Tags()["scalars"])
     assert {"synthetic_translated_cycle", "real_translated_cycle"} == set(board.Tags()["images"])
     assert read_rgb(folder / "synthetic_translated_cycle.png").shape[1] > 3 * 256
     assert any("options" in tag for tag in board.Tags()["tensors"])
@@ -102,16 +103,11 @@ def test_ctrl_c_saves_stops_and_the_name_alone_goes_on_and_twice_quits_at_once(f
         return step(self, batch)
 
     monkeypatch.setattr(HGAN, "training_step", step_and_signal)
-    go_on = ("--name", "run", "--checkpoints_dir", tmp_path, "--continue_train")
+    go_on = partial(run_main, train.main, "--name", "run", "--checkpoints_dir", tmp_path, "--continue_train")
     for start, expected, words, steps in (
         (lambda: fit("--max_steps", 4, "--lambda_cycle", 3), 130, "interrupted; what was saved before is intact", 0),
-        (lambda: run_main(train.main, *go_on), 130, "SIGINT: saved at step 3; go on with --continue_train", 3),
-        (
-            lambda: run_main(train.main, *go_on, "--lr", 3e-4),
-            0,
-            "\nlr: was 0.0001, now 0.0003\ncontinuing at step 3",
-            4,
-        ),
+        (go_on, 130, "SIGINT: saved at step 3; go on with --continue_train", 3),
+        (lambda: go_on("--lr", 3e-4), 0, "\nlr: was 0.0001, now 0.0003\ncontinuing at step 3", 4),
     ):
         status, said = start()
         assert status == expected and words in said and "Traceback" not in said, said
@@ -119,18 +115,13 @@ def test_ctrl_c_saves_stops_and_the_name_alone_goes_on_and_twice_quits_at_once(f
         presses.pop(0)
 
 
-# ------------------------------------------------------------------ refusals
-
-
-def test_a_run_is_neither_overwritten_nor_continued_with_other_options_nor_where_there_is_none(fit, monkeypatch):
+def test_a_run_is_neither_overwritten_nor_continued_with_other_options(fit, monkeypatch):
     assert fit("--max_steps", 1)[0] == 0
     monkeypatch.setattr(train, "open_frames", None)  # it is said before images are listed or drawn
     status, said = fit("--max_steps", 1)
     assert status == 2 and "--continue_train" in said
     status, said = fit("--max_steps", 2, "--continue_train", "--lambda_cycle", 3)
     assert status == 2 and "lambda_cycle: was 10.0, now 3.0" in said and "max_steps" not in said
-    status, said = fit("--continue_train", "--name", "other")
-    assert status == 2 and "no run" in said
 
 
 @pytest.mark.parametrize(
@@ -145,9 +136,6 @@ def test_a_run_is_neither_overwritten_nor_continued_with_other_options_nor_where
 def test_mistakes_end_with_one_sentence_and_status_2(fit, flags, words):
     status, said = fit("--max_steps", 1, *flags)
     assert status == 2 and re.search(words, said, re.S) and "Traceback" not in said
-
-
-# ------------------------------------------------------------------ test.py
 
 
 @pytest.fixture(scope="module")
@@ -213,15 +201,6 @@ def test_a_run_finds_its_data_from_elsewhere(fit, run_main, hands_root, tmp_path
     assert status == 0, said
 
 
-def test_the_reverse_direction_and_stale_results_that_are_removed(translate, tmp_path):
-    stale = tmp_path / "mshgan4" / "test_RtoS" / "generated" / "old.png"
-    write_png(stale, np.zeros((4, 4, 3), np.uint8))
-    status, said = translate("--direction", "RtoS", "--no-metrics")
-    assert status == 0 and not stale.exists(), said
-    names = [p.name for p in (tmp_path / "mshgan4" / "test_RtoS" / "generated").rglob("*.png")]
-    assert names and all(name.startswith("image_") for name in names)
-
-
 def test_a_folder_of_whole_frames_keeps_names_sizes_and_annotations(translate, tmp_path):
     random = np.random.default_rng(0)
     source = tmp_path / "in put"
@@ -263,15 +242,6 @@ def test_input_keeps_what_is_outside_the_hand_and_says_where_masks_are_from(tran
     told = next(line for line in said.splitlines() if line.startswith("masks: "))
     sources = {"1 from <name>_mask files beside them", "1 from alpha", "1 from renders_masks/"}
     assert set(told.removeprefix("masks: ").split(", ")) == sources
-
-
-def test_demo_is_measured_against_its_true_pairs(run_main, demo_run, tmp_path):
-    where = ("--name", "run", "--checkpoints_dir", demo_run, "--results_dir", tmp_path)
-    status, said = run_main(test_script.main, *where, "--feature_net", "random", "--num_workers", 0, "--phase", "all")
-    assert status == 0, said
-    metrics = json.loads((tmp_path / "run" / "all" / "metrics.json").read_text())
-    assert 0 < metrics["psnr"] < 60 and 0 < metrics["baseline"]["psnr"] < 60 and -1 <= metrics["ssim"] <= 1
-    assert list((tmp_path / "run" / "all" / "true_pairs").rglob("*.png"))
 
 
 def test_several_inputs_are_one_folder_of_results(translate, tmp_path):

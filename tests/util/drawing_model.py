@@ -5,7 +5,6 @@ import itertools
 import torch
 from helpers import CPU
 
-from util import distributed
 from util.training.checkpoints import Progress, Schedule
 from util.training.loop import fit
 
@@ -41,15 +40,8 @@ class Drawing:
 
 
 def train(model, folder, steps: int, *, progress=None, logger=None, batches=None, validate=None, **changes) -> Progress:
-    progress = progress or Progress()
-    fit(
-        model,
-        batches or itertools.repeat({"synthetic_path": ["a.png"]}),
-        folder=folder,
-        seed=7,
-        schedule=Schedule(total_steps=steps, steps_per_epoch=2, log_every=3, **changes),
-        progress=progress,
-        logger=logger if distributed.rank() == 0 else None,
-        validate=validate,
-    )
+    progress, batches = progress or Progress(), batches or itertools.repeat({"synthetic_path": ["a.png"]})
+    schedule = Schedule(total_steps=steps, steps_per_epoch=2, log_every=3, **changes)
+    shown = {"progress": progress, "logger": logger, "validate": validate}
+    fit(model, batches, folder=folder, seed=7, schedule=schedule, **shown)
     return progress

@@ -6,19 +6,8 @@ from sklearn import metrics as sklearn
 
 from data.labelled_hands import KINDS
 from options.classify_options import parse_classify
-from util.studies.classification import (
-    DEEP,
-    PALE,
-    PUBLISHED_TABLE2,
-    PUBLISHED_TABLE3,
-    TEST_LABELS,
-    TRAINING_LABELS,
-    answer,
-    draw_confusion,
-    report,
-    table2,
-    table3,
-)
+from util.studies import classification as study
+from util.studies.classification import DEEP, PALE, answer, draw_confusion, report, table2, table3
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -50,7 +39,7 @@ def test_figure_7_gives_table_3_with_columns_true() -> None:
         [each["per_class"][name][key] for name in KINDS for key in ("precision", "recall", "f1")] + [each["accuracy"]]
         for each in (scores, swapped)
     )
-    published = [value for name in (*KINDS, "accuracy") for value in PUBLISHED_TABLE3[name]]
+    published = [value for name in (*KINDS, "accuracy") for value in study.PUBLISHED_TABLE3[name]]
     assert ours == pytest.approx(published, abs=0.5e-4)
     assert np.abs(np.subtract(theirs, published)).max() > 4e-4
     text = table3(scores)
@@ -59,13 +48,13 @@ def test_figure_7_gives_table_3_with_columns_true() -> None:
 
 
 def test_published_table_2_is_consistent_and_stands_beside_ours() -> None:
-    assert len(PUBLISHED_TABLE2) == 6
-    for line in PUBLISHED_TABLE2.values():  # classes of equal size: accuracy is the mean recall
+    assert len(study.PUBLISHED_TABLE2) == 6
+    for line in study.PUBLISHED_TABLE2.values():  # classes of equal size: accuracy is the mean recall
         assert np.mean(line[2:4]) == pytest.approx(line[6], abs=0.011)
         for p, r, f in zip(line[:2], line[2:4], line[4:6]):
             assert 2 * p * r / (p + r) == pytest.approx(f, abs=0.011)
     ours = report(np.array([[40, 0], [10, 50]]), ["synthetic", "real"])  # ten of fifty synthetic hands called real
-    text = table2({train: dict.fromkeys(TEST_LABELS, ours) for train in TRAINING_LABELS})
+    text = table2({train: dict.fromkeys(study.TEST_LABELS, ours) for train in study.TRAINING_LABELS})
     assert "| 1 | syn \\| rea | syn, gen | ours | 100.00 / 83.33 | 80.00 / 100.00 | 88.89 / 90.91 | 90.00 |" in text
     assert "| *published* | 95.62 / 97.18 | 97.23 / 95.54 | 96.42 / 96.35 | 96.39 |" in text
     assert text.count("*published*") == 6

@@ -63,12 +63,15 @@ def test_features_of_low_rank_and_steep_spectrum():
     assert metrics.frechet_distance(real, real + 1e-3) == pytest.approx(1e-4, abs=1e-9)
 
 
-def test_few_images_warn_once_and_one_image_is_an_error(caplog):
+def test_few_images_warn_once_and_too_few_are_an_error_that_names_the_flag(caplog):
     for _ in range(2):
         metrics.frechet_distance(features(13, 20), features(40, 20))
     assert len(caplog.records) == 1 and "13 images" in caplog.text and "20 feature dimensions" in caplog.text
     with pytest.raises(UsageError, match="1 image, .*--num_test"):
         metrics.frechet_distance(features(1, 20), features(40, 20))
+    with pytest.raises(UsageError, match="50 images.* 40 real and 60 generated .*--kid_subset_size.* at most 40"):
+        metrics.kernel_distance(features(40, 4), features(60, 4), subset_size=50)
+    assert np.isfinite(metrics.kernel_distance(features(2, 4), features(2, 4, seed=1), subset_size=2)).all()
 
 
 def slow_mmd(x, y):
@@ -99,12 +102,6 @@ def test_kernel_distance_is_torch_fidelity_s_usual_call():
     theirs = kid.kid_features_to_metric(*map(torch.from_numpy, (fake, real)), kid_subset_size=50, verbose=False)
     theirs = theirs[kid.KEY_METRIC_KID_MEAN], theirs[kid.KEY_METRIC_KID_STD]
     assert metrics.kernel_distance(real, fake, subset_size=50) == pytest.approx(theirs, abs=1e-6)
-
-
-def test_kid_subset_larger_than_a_set_names_the_flag():
-    with pytest.raises(UsageError, match="50 images.* 40 real and 60 generated .*--kid_subset_size.* at most 40"):
-        metrics.kernel_distance(features(40, 4), features(60, 4), subset_size=50)
-    assert np.isfinite(metrics.kernel_distance(features(2, 4), features(2, 4, seed=1), subset_size=2)).all()
 
 
 def test_floor_is_the_distance_of_one_distribution_to_itself():

@@ -105,22 +105,16 @@ def test_a_crease_across_the_edges_is_no_substitute():
     assert kept(EDGES.compare(creased)) < 0.2 and kept(EDGES.compare(both)) > 0.95
 
 
-def test_depth_tells_an_edge_from_a_shadow():
-    shadowed = IMAGE.copy()
-    shadowed[40:70, 100:160] = shadowed[40:70, 100:160] * 0.6
-    assert kept(SourceEdges(shadowed, MASK, DEPTH).compare(IMAGE)) == 1.0
-    assert kept(SourceEdges(shadowed, MASK).compare(IMAGE)) < 0.95
-
-
-def test_shading_is_what_is_seen_and_is_no_edge_of_depth():
+def test_depth_tells_edges_from_shading_which_is_seen_and_no_edge_of_depth():
     """A shadow on the palm, kept by its source, gone in the unshaded hand, whatever becomes of the fingers."""
     shadowed, pool = IMAGE.copy(), share("shading_kept", of="shading")
     shadowed[40:70, 100:160] = shadowed[40:70, 100:160] * 0.6
-    edges = SourceEdges(shadowed, MASK, DEPTH)
+    edges, without_depth = SourceEdges(shadowed, MASK, DEPTH), SourceEdges(shadowed, MASK).compare(IMAGE)
     own, gone = edges.compare(shadowed), edges.compare(IMAGE)
+    assert kept(gone) == 1.0 and kept(without_depth) < 0.95
     assert own.shading == gone.shading > 80 and own.shading_kept == own.shading
     assert pool([gone], []) < 0.15 and pool([own, gone], []) == pytest.approx(0.5, abs=0.08)
-    assert EDGES.compare(IMAGE).shading < 20 and SourceEdges(shadowed, MASK).compare(IMAGE).shading == 0
+    assert EDGES.compare(IMAGE).shading < 20 and without_depth.shading == 0
 
 
 def test_depth_edges_are_steps_not_slopes():
@@ -376,13 +370,12 @@ def test_boundary_f_by_hand():
     # its sides rows 13 to 19, and 20 just below, 2 x 8; of its top edge the two next to the sides. And so for recall.
     assert boundary_f(square(13, 10, 10), a, tolerance=1) == pytest.approx(18 / 36)
     assert boundary_f(square(30, 30, 6), a) == 0.0
-
-
-def test_precision_and_recall_are_weighed_harmonically():
-    """A true square, and a far one beside it: recall 1, precision 36 of 36 + 16 boundary pixels."""
-    a, precision = square(5, 5, 10), 36 / 52
-    both = a | square(30, 30, 5)
+    # A far square beside the true one: recall 1, precision 36 of 36 + 16 boundary pixels.
+    both, precision = a | square(30, 30, 5), 36 / 52
     assert boundary_f(both, a) == pytest.approx(2 * precision / (1 + precision)) == boundary_f(a, both)
+    empty, full = np.zeros((40, 40), bool), np.ones((40, 40), bool)  # masks without a boundary
+    assert boundary_f(empty, empty) == boundary_f(full, full) == 1.0
+    assert boundary_f(empty, a) == 0.0 == boundary_f(a, full)
 
 
 def test_a_gap_between_two_fingers_counts_and_nothing_else():
@@ -399,9 +392,3 @@ def test_a_gap_between_two_fingers_counts_and_nothing_else():
         assert gaps_filled(mask, fingers, scale=1 / scale) == 1
         assert gaps_filled(fingers | upper, fingers, scale=1 / scale) == pytest.approx(1 / 3, abs=0.06)
         assert gaps_filled(mask, mask, scale=1 / scale) is None
-
-
-def test_masks_without_a_boundary():
-    empty, full = np.zeros((40, 40), bool), np.ones((40, 40), bool)
-    assert boundary_f(empty, empty) == boundary_f(full, full) == 1.0
-    assert boundary_f(empty, square(5, 5, 5)) == 0.0 == boundary_f(square(5, 5, 5), full)

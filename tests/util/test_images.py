@@ -11,18 +11,7 @@ from helpers import photographed_hands
 from PIL import Image, ImageCms, ImageOps
 
 from util import images
-from util.images import (
-    ImageError,
-    mask_to_tensor,
-    of_disk,
-    read_mask,
-    read_picture,
-    read_rgb,
-    to_tensor,
-    to_uint8,
-    unread_parts,
-    write_png,
-)
+from util.images import ImageError, of_disk, read_mask, read_picture, read_rgb, to_uint8, unread_parts, write_png
 
 
 @pytest.fixture
@@ -93,11 +82,11 @@ def test_missing_and_truncated_files_of_every_format_are_named(tmp_path, rgb, su
 
 def test_every_grey_level_survives_the_tensor_and_others_are_clipped():
     image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
-    tensor = to_tensor(image)
+    tensor = images.to_tensor(image)
     assert tensor.min() == -1 and tensor.max() == 1 and tensor.shape == (3, 16, 16)
     assert np.array_equal(to_uint8(tensor), image)
     assert to_uint8(torch.tensor([-3.0, 3.0, 0.0]).view(3, 1, 1)).tolist() == [[[0, 255, 128]]]
-    assert mask_to_tensor(np.array([[True, False]])).tolist() == [[[1.0, 0.0]]]
+    assert images.mask_to_tensor(np.array([[True, False]])).tolist() == [[[1.0, 0.0]]]
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])

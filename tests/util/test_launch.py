@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from datetime import timedelta
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import CPU, ROOT, as_on_gpus
+from helpers import CPU, ROOT, as_on_gpus, free_port
 
 from models.networks.layers import max_pool, reflect_pad
 from util import distributed
@@ -46,9 +45,7 @@ def test_an_environment_that_makes_no_sense_is_named(environment, rank, world_si
 
 @pytest.mark.parametrize("known", [True, False], ids=["address", "no address"])
 def test_a_peer_that_never_comes_is_one_sentence(environment, monkeypatch, caplog, known):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment(RANK=0, WORLD_SIZE=2, **({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if known else {}))
     monkeypatch.setattr(distributed, "START_TIMEOUT", timedelta(seconds=1))
     caplog.set_level("INFO")
@@ -58,9 +55,7 @@ def test_a_peer_that_never_comes_is_one_sentence(environment, monkeypatch, caplo
 
 
 def test_a_process_that_waits_for_others_ends_at_a_signal(environment):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        environment(RANK=0, WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=probe.getsockname()[1])
+    environment(RANK=0, WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port())
     code = (
         "import logging, torch; from util import distributed as d; from util.errors import run_command; logging.basicConfig(level=20);"
         "run_command(lambda: d.start(d.place(), torch.device('cpu')))"
@@ -72,12 +67,14 @@ def test_a_process_that_waits_for_others_ends_at_a_signal(environment):
     assert waiting.communicate(timeout=60)[1] == "" and waiting.returncode == -signal.SIGTERM
 
 
-def test_more_processes_than_gpus_is_one_sentence(monkeypatch):
+def test_more_processes_than_gpus_and_a_device_of_another_kind_are_one_sentence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UsageError, match="3 processes on this machine, and PyTorch sees 2 GPUs.*--nproc_per_node=2"):
         resolve_device("auto", 0, 3)
     assert resolve_device("cpu", 2, 3) == CPU
+    with pytest.raises(UsageError, match="'mps' is none of auto, cpu, cuda"):
+        resolve_device("mps")
 
 
 def test_processes_on_a_gpu_host_that_train_on_the_cpu_talk_by_gloo(environment, monkeypatch):
@@ -117,11 +114,6 @@ def test_nohup_is_heeded(tmp_path):
             [*before, sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True
         )
         assert done.stdout.strip() == heard, done.stderr
-
-
-def test_a_device_of_another_kind_is_refused():
-    with pytest.raises(UsageError, match="'mps' is none of auto, cpu, cuda"):
-        resolve_device("mps")
 
 
 def test_folders_that_cannot_be_made_name_the_flag(tmp_path):

@@ -22,8 +22,6 @@ from util.training.logger import RunLogger
 
 MODELS = ("mshgan4", "pixcyclegan4")
 
-# ------------------------------------------------------------------ half a batch each
-
 
 def create(name: str):
     """In float64, where what rounding does to a gradient's sign is out of sight."""
@@ -89,9 +87,6 @@ def test_two_halves_are_one_whole(halves, name):
     assert model.steps == 3 and same(model.state_dict()["networks"]["G_r"], two["model"]["networks"]["G_r"])
     torch.testing.assert_close(model.tones.moments, tones)
     model.training_step(batch_of(seed=9))
-
-
-# ------------------------------------------------------------------ runs
 
 
 def draw(folder: Path, steps: int, signal_at: int = 0) -> None:

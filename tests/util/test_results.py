@@ -50,10 +50,8 @@ def metrics(value: float = 80.0, base: float = 80.0, *, inside: float = 40.0, **
             "worse than untranslated: FD 88.0 against 90.0 .*; the hands are damaged: structure kept 0.410, fringe 2.40$",
         ),
         (metrics(70, 90, texture={"6": 3.0, "12": 2.5}), "better .* by distance alone.*damaged: texture 6 px 3.00"),
-        (
-            metrics(70, 90, tone={"L": 0.45}, structure=0.6),
-            "better than untranslated: [^;]*; inside [^;]*$",
-        ),  # renders: 2.5
+        # The tone of the renders is 2.5.
+        (metrics(70, 90, tone={"L": 0.45}, structure=0.6), "better than untranslated: [^;]*; inside [^;]*$"),
     ],
 )
 def test_the_verdict_says_what_the_figures_mean(scores, said):
@@ -72,15 +70,12 @@ def test_the_table_has_a_line_a_score():
     assert len(lines) == len(rows) and lines[0].index("better") == lines[1].index("lower")
 
 
-def test_the_page_lists_every_image_and_needs_no_network():
+def test_pages_escape_list_every_image_and_need_no_network():
     rows = [(f"{i} é#", {"source": f"a%20b/{i}.png", "<b>": "x.png"}) for i in range(3)] + [("</script>", {})]
     text = html_page("msh4 <test>", "better & better", gallery(rows))
     assert text.count('loading="lazy"') == 6 and 'src="a%20b/2.png"' in text and "<figcaption>2 é#</figcaption>" in text
     assert "msh4 &lt;test&gt;" in text and "better &amp; better" in text and "&lt;b&gt;" in text and "<b>" not in text
     assert "</script>" not in text and not re.search(r"https?://|@import|<link|<script", text)
-
-
-def test_pages_escape():
     page = html_page("<T>", table(["a|b", "c"], [["1", "x | y"]]))
     assert "<title>&lt;T&gt;</title>" in page and page.count("<td") == 2 and "x | y" in page
 
@@ -122,15 +117,6 @@ def test_files_are_scored_in_the_order_of_a_folder_s_sorted_paths():
     assert [frame.image.as_posix() for frame in in_path_order(frames)] == ["a-b/2", "a/1", "a/10", "b/0"]
 
 
-# ------------------------------------------------------------------ several runs
-
-
-def shaped(iou: float) -> dict:
-    measured = metrics(shape_iou=iou, boundary_f=0.75)
-    measured["baseline"] |= {"shape_iou": 0.98765, "boundary_f": 0.96}
-    return measured
-
-
 def cells(text: str) -> dict[str, list[str]]:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
     assert len({len(cells) for cells in rows}) == 1, "ragged table"
@@ -145,14 +131,13 @@ def test_table_one_has_the_published_figures_of_the_paper_s_models():
 
 
 def test_all_that_was_measured_stands_beside_its_baseline():
-    text = comparison_table({"a": metrics(), "b": shaped(0.91)})
+    shaped = metrics(shape_iou=0.91, boundary_f=0.75)
+    shaped["baseline"] |= {"shape_iou": 0.98765, "boundary_f": 0.96}
+    text = comparison_table({"a": metrics(), "b": shaped})
     found = cells("\n".join(text.split("\n\n")[3:]))
     assert found[""] == ["untranslated", "a", "b", "real", "better"]
     assert found["shape IoU, unmasked"] == ["0.988", "", "0.910", "", "higher"]
     assert found["boundary F, unmasked"] == ["0.960", "", "0.750", "", "higher"]
-
-
-# ------------------------------------------------------------------ sheets
 
 
 def test_a_sheet_keeps_the_pixels_of_pictures_that_fit_and_its_labels_their_place():

@@ -1,10 +1,7 @@
-"""What training shows: plain lines, groups in TensorBoard, and a log that goes on."""
+"""What training shows: plain lines, and a log that goes on."""
 
 import json
 from pathlib import Path
-
-import numpy as np
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from util import workers
 from util.training.checkpoints import Progress, Schedule
@@ -40,20 +37,6 @@ def test_time_left_counts_validation_and_the_rate_does_not(tmp_path, monkeypatch
     # Ten more steps, at 50 seconds for ten.
     assert caplog.messages == ["step 10/20  epoch 1.00  G_gan 1.000  ETA 00:50, 2.00 images/s"]
     assert '"seconds": 2.0' in (tmp_path / "log.jsonl").read_text()
-
-
-def test_tensorboard_is_in_groups(tmp_path):
-    with logger_in(tmp_path) as logger:
-        logger.options({"lr": 1e-4})
-        logger.step += 1
-        logger.losses({"G_gan": 1.0, "D_r": 2.0, "loss": 3.0})
-        logger.scores({"fd": 4.0})
-        logger.image("picture", np.zeros((20, 200, 3), np.uint8))
-    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    speed = ("seconds", "images_per_second")
-    expected = {"1_scores/fd", "2_generators/G_gan", "3_discriminators/D_r", "2_losses/loss"}
-    assert set(board.Tags()["scalars"]) == expected | {f"4_speed_and_memory/{name}" for name in speed}
-    assert board.Tags()["images"] == ["picture"] and "options/text_summary" in board.Tags()["tensors"]
 
 
 def test_a_log_goes_on_without_what_is_repeated(tmp_path):

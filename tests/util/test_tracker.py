@@ -50,24 +50,13 @@ def test_a_camera_is_fitted_that_puts_joints_on_hands(real_hands):
     assert camera_of(frames["real"]) is None  # no joints beside them
 
 
-def test_the_figures_stand_in_metrics_and_page(demo_run, tmp_path, run_main, monkeypatch):
+def test_figures_of_the_tracker_and_of_true_pairs_stand_in_metrics_and_page(demo_run, tmp_path, run_main, monkeypatch):
     """A tracker that sees, at a blur of 2, the same hand everywhere: by regions.json, how many joints lie near it?"""
     guess = np.random.default_rng(1).uniform(80, 176, (21, 2))
     monkeypatch.setattr(test_script, "load_tracker", lambda: lambda image, blur: (guess, 0.8) if blur == 2 else None)
     monkeypatch.setattr(test_script, "load_feature_net", lambda *_, **__: MeanColour())
-    where = (
-        "--name",
-        "run",
-        "--checkpoints_dir",
-        demo_run,
-        "--results_dir",
-        tmp_path,
-        "--device",
-        "cpu",
-        "--amp",
-        "off",
-    )
-    flags = ("--phase", "all", "--num_workers", 0, "--tracker", "--baselines")
+    where = ("--name", "run", "--checkpoints_dir", demo_run, "--results_dir", tmp_path)
+    flags = ("--phase", "all", "--num_workers", 0, "--device", "cpu", "--amp", "off", "--tracker", "--baselines")
     status, said = run_main(test_script.main, *where, *flags)
     assert status == 0, said
     folder = tmp_path / "run" / "all"
@@ -75,7 +64,9 @@ def test_the_figures_stand_in_metrics_and_page(demo_run, tmp_path, run_main, mon
     for region in load_regions(folder):
         true = into_region(project(read_joints(joint_file(region["source"])), CAMERA), region)
         near.append(np.linalg.norm(guess - true, axis=1) < 0.1 * np.linalg.norm(np.ptp(true, axis=0)))
+    assert list((folder / "true_pairs").rglob("*.png")) and -1 <= metrics["ssim"] <= 1
     for side in (metrics, metrics["baseline"]):
+        assert 0 < side["psnr"] < 60
         assert side["tracker"]["joints_10"] == pytest.approx(np.mean(near)) and side["tracker"]["blur"] == 2
     for found in metrics["baselines"].values():  # all is measured of them, too
         assert found["tracker"] == metrics["tracker"] and found.keys() >= {"closed", "structure", "fd_patch", "psnr"}

@@ -25,8 +25,6 @@ from util.run import load_options
 from util.studies.classification import EXPERIMENTS, write_predictions
 from util.training import logger, tasks
 
-# ------------------------------------------------------------------ steps that are not finite
-
 
 def weights_are_finite(checkpoint: Path) -> bool:
     networks = load_checkpoint(checkpoint)["model"]["networks"]
@@ -68,9 +66,6 @@ def test_too_many_broken_steps_end_the_run_with_the_checkpoint_from_before(fit, 
     assert weights_are_finite(tmp_path / "run" / "latest.pt")
 
 
-# ------------------------------------------------------------------ validation
-
-
 def test_a_failed_validation_does_not_end_a_run(fit, tmp_path, monkeypatch):
     def broken(*_, **__):
         raise UsageError("a set holds 1 image")
@@ -80,9 +75,6 @@ def test_a_failed_validation_does_not_end_a_run(fit, tmp_path, monkeypatch):
     status, said = fit("--max_steps", 3, "--val_interval", 0.1, "--val_size", 3)
     assert status == 0 and "no validation at step" in said
     assert load_checkpoint(tmp_path / "run" / "latest.pt")["step"] == 3
-
-
-# ------------------------------------------------------------------ failures from outside
 
 
 @pytest.mark.parametrize(
@@ -112,9 +104,6 @@ def test_failures_from_outside_are_one_sentence_and_bugs_keep_their_traceback(ru
     assert status == (2 if isinstance(error, UsageError) else 1) and words in said and said.count("\n") == 1
     with pytest.raises(RuntimeError, match="a bug"):
         run_command(lambda: fail(RuntimeError("a bug")))
-
-
-# ------------------------------------------------------------------ checkpoints
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "no zip", "no checkpoint"])
@@ -152,9 +141,6 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, code, w
     with pytest.raises(RunError, match=f"a.pt could not be written .*{words}.* --continue_train"):
         save_checkpoint(tmp_path / "a.pt", {"step": 2})
     assert load_checkpoint(tmp_path / "a.pt")["step"] == 1 and [path.name for path in tmp_path.iterdir()] == ["a.pt"]
-
-
-# ------------------------------------------------------------------ data, figures
 
 
 def test_one_image_a_side_trains(run_main, tmp_path):
@@ -205,9 +191,6 @@ def test_memory_and_open_files_stay_flat(fit, monkeypatch):
     assert fit(*flags.split())[0] == 0
     (first, files), (last, files_later) = seen[100], seen[300]
     assert files_later <= files and last - first < 16, seen
-
-
-# ------------------------------------------------------------------ file names that are not UTF-8
 
 
 @pytest.fixture
