@@ -15,6 +15,7 @@ from util.run import BEST, LATEST
 log = logging.getLogger(__name__)
 
 
+# PER_RANK, if there is one, names the parts of state_dict() that differ between the processes of a run.
 Trainable = HGAN | Supervised
 
 
