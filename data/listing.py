@@ -87,9 +87,11 @@ class MaskFile(NamedTuple):
 
 
 class MaskFolders:
-    """Finds the mask files of the images below `root`; each folder is listed once. explicit: the folder of --masks, or one
-    file. refined: whether folders of refined masks count; where there is one, it counts alone, as an image that it lacks was
-    dropped."""
+    """Finds the mask files of the images below `root`; each folder is listed once.
+
+    explicit: the folder of --masks, or one file. refined: whether a folder of refined masks takes the place of the raw masks
+    beside it; images without a file there, which preprocess_masks.py dropped, then have no mask.
+    """
 
     def __init__(self, root: Path, explicit: Path | None = None, *, refined: bool = True) -> None:
         self.root, self.explicit, self.refined = root, explicit, refined

@@ -62,14 +62,14 @@ def joint_loss(maps: Tensor, target: Tensor) -> Tensor:
 
 # match_tone: the mean colour of a translated hand
 AXES = ((1, 1, 1), (1, -1, 0), (1, 1, -2))  # of RGB, orthogonal: brightness, red less green, yellow less blue
-MEMORY = 2000  # steps that the statistics remember
-FARTHEST = 2  # deviations from the mean; colours farther off are taken to be this far
+MEMORY = 2000  # steps: the statistics are plain means so far, and later running means with this time constant
+FARTHEST = 2  # standard deviations from the mean; a hand that is farther off along an axis is taken to be this far
 
 
 class Tones(nn.Module):
     """Maps a hand's mean colour to the other domain. Along each axis it stays as many standard deviations from the mean.
 
-    `see` takes the statistics from training crops. A standard deviation counts as 0.01 at least.
+    `see` takes the statistics from training crops; before it, the map has no meaning. A standard deviation counts as 0.01 at least.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Tones(nn.Module):
         self.moments.lerp_(torch.where(finite, news, self.moments), (1 / self.seen).clamp(min=1 / MEMORY, max=1))
 
     def match(self, painted: Tensor, images: Tensor, masks: Tensor, *, to_real: bool) -> Tensor:
-        """Set the mean colours of hands, masks (N, 1, H, W) in {0, 1}, in what was painted of images (N, 3, H, W)."""
+        """Shift each painted hand, masks (N, 1, H, W) in {0, 1}, to the colour that its hand in images (N, 3, H, W) maps to."""
         return set_colours(painted, masks, self(mean_colours(images, masks), to_real=to_real))
 
     def forward(self, colours: Tensor, *, to_real: bool) -> Tensor:

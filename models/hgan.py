@@ -175,12 +175,12 @@ class HGAN:
         goal = self.objective
         s, mask_s, r, mask_r = (batch[name] for name in ("synthetic", "synthetic_mask", "real", "real_mask"))
         overlap = mask_s * mask_r > 0.5 if goal.common_mask else None
-        tone_s = tone_r = to_s = to_r = None  # mean colours of hands, and of their translations
+        colour_s = colour_r = to_s = to_r = None  # mean colours of hands, and of their translations
         if self.tones:
-            tone_s, tone_r = departures.mean_colours(s, mask_s), departures.mean_colours(r, mask_r)
-            self.tones.see(tone_s, tone_r)
-            to_r, to_s = self.tones(tone_s, to_real=True), self.tones(tone_r, to_real=False)
-        same_s, same_r = ([(s, mask_s, tone_s)], [(r, mask_r, tone_r)]) if goal.lambda_identity else ([], [])
+            colour_s, colour_r = departures.mean_colours(s, mask_s), departures.mean_colours(r, mask_r)
+            self.tones.see(colour_s, colour_r)
+            to_r, to_s = self.tones(colour_s, to_real=True), self.tones(colour_r, to_real=False)
+        same_s, same_r = ([(s, mask_s, colour_s)], [(r, mask_r, colour_r)]) if goal.lambda_identity else ([], [])
 
         # Generators. The discriminators and the other generator see composited fakes; `_l1` says what cycles and identities
         # compare. The discriminators are frozen, and called without the wrappers of distribute(), which would wait for their
@@ -190,9 +190,9 @@ class HGAN:
         with self.amp.autocast(self.device):
             raw_r, *identity_r = self._paint("G_r", (s, mask_s, to_r), *same_r)
             fake_r = composite(raw_r, s, mask_s if goal.mask else None)
-            raw_s, cycle_s, *identity_s = self._paint("G_s", (r, mask_r, to_s), (fake_r, mask_s, tone_s), *same_s)
+            raw_s, cycle_s, *identity_s = self._paint("G_s", (r, mask_r, to_s), (fake_r, mask_s, colour_s), *same_s)
             fake_s = composite(raw_s, r, mask_r if goal.mask else None)
-            (cycle_r,) = self._paint("G_r", (fake_s, mask_r, tone_r))
+            (cycle_r,) = self._paint("G_r", (fake_s, mask_r, colour_r))
             fakes = torch.cat([fake_r, fake_s])
             shown = departures.show_overlap(fakes, overlap)
             on_fake_r, on_fake_s = (D(half) for D, half in zip((self.D_r, self.D_s), halves(self.view(shown))))

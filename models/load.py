@@ -50,9 +50,10 @@ class Translator:
             networks = (content["model"].get("average") or content["model"])["networks"]
             net.load_state_dict(networks[DIRECTIONS[direction]])
             self.net, self.step = net.to(device).eval().requires_grad_(False), int(content["step"])
-            self.tones = Tones().to(device) if getattr(options, "match_tone", False) else None  # older runs lack it
+            tones = content["model"].get("tones")  # None without match_tone
+            self.tones = Tones().to(device) if tones and tones["seen"] else None  # 0: nothing was trained
             if self.tones:
-                self.tones.load_state_dict(content["model"]["tones"])
+                self.tones.load_state_dict(tones)
             self.for_hands()  # reads the other options
         except MISFITS as error:
             said = f"{self.checkpoint} does not fit the options.yaml beside it ({first_lines(error)})"

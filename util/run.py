@@ -61,7 +61,7 @@ def open_run(
     if stored.get("training_version") != TRAINING_VERSION:
         commit = stored.get("resolved", {}).get("git_commit", "unknown")
         said = f"the run in {folder} was started by another version (commit {commit}), which trains differently"
-        raise UsageError(f"{said}: continue it with that, or start another --name; test.py still translates with it")
+        raise UsageError(f"{said}: continue it with that, or start another --name; test.py may still translate with it")
     changed = [
         f"{key}: was {stored.get(key)!r}, now {value!r}"
         for key, value in options.items()

@@ -128,6 +128,9 @@ def test_latest_translates_by_the_mean_of_weights_and_the_tones_that_it_holds(ru
     made = load_translator(other, device="cpu", epoch="latest")
     assert same(made.net.state_dict(), state["average"]["networks"]["G_r"])
     assert made.tones(torch.zeros(1, 3), to_real=True).sum().item() == pytest.approx(0.75)
+    state["tones"]["seen"].zero_()  # as before the first step
+    save_checkpoint(other / "latest.pt", content)
+    assert load_translator(other, device="cpu", epoch="latest").tones is None
     stored = yaml.safe_load((other / "options.yaml").read_text())
     del stored["average_weights"], stored["match_tone"], state["average"], state["tones"]
     (other / "options.yaml").write_text(yaml.safe_dump(stored))

@@ -1,4 +1,4 @@
-"""All metrics of translated hands, one row each, and the score that chooses best.pt. docs/scores.md says how to add one."""
+"""All metrics of translated hands, one row each, and the score that chooses best.pt. CONTRIBUTING.md says how to add one."""
 
 import math
 from collections.abc import Callable, Sequence

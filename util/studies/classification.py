@@ -204,7 +204,7 @@ def answer(name: str, by_kind: np.ndarray) -> str:
     who = "never saw one" if name == "table2" else "was taught to tell the three apart"
     as_real, hits, count = by_kind[1].tolist()  # called real, of each of KINDS
     synthetic, real, total = by_kind.sum(axis=0).tolist()
-    low, high = binomtest(count, total).proportion_ci(method="wilson")  # sensible near 0 and 1, too
+    low, high = binomtest(count, total).proportion_ci(method="wilson")  # Wilson 1927: sensible near 0 and 1, too
     text = (
         f"{100 * count / total:.1f} % of generated hands ({count} of {total}) were taken for real by a classifier that "
         f"{who} (95 % confidence interval {100 * low:.1f} to {100 * high:.1f} %). It called {100 * hits / real:.1f} % of real "

@@ -15,13 +15,13 @@ from util.run import BEST, LATEST
 log = logging.getLogger(__name__)
 
 
-# PER_RANK, if there is one, names the parts of state_dict() that differ between the processes of a run.
+# Its PER_RANK, if it has one, names the parts of its state_dict() that differ between the processes of a run.
 Trainable = HGAN | Supervised
 
 
 @dataclass
 class Progress:
-    """The state of a run: steps done, the lowest validation score, and whether the validation of this step is to be done."""
+    """The state of a run: steps done, the lowest validation score, and whether the validation of this step is still to be done."""
 
     step: int = 0
     best_score: float = math.inf
@@ -81,12 +81,12 @@ def save_latest(folder: Path, model: Trainable, progress: Progress) -> None:
 
 
 def save_if_best(folder: Path, model: Trainable, progress: Progress, score: float) -> None:
-    """Write best.pt, what translates, if this validation score is the lowest so far. Raises RunError."""
+    """Write best.pt, the networks to use, if this validation score is the lowest so far. Rank 0 alone. Raises RunError."""
     if score < progress.best_score:
         save_checkpoint(folder / BEST, {"score": score, "step": progress.step, "model": model.inference_state()})
         progress.best_score = score
 
 
 def save_snapshot(folder: Path, model: Trainable, progress: Progress, *, epoch: int) -> None:
-    """Write epoch_N.pt, what translates. Raises RunError."""
+    """Write epoch_N.pt, the networks to use. Rank 0 alone. Raises RunError."""
     save_checkpoint(folder / f"epoch_{epoch}.pt", {"step": progress.step, "model": model.inference_state()})
