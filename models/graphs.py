@@ -67,7 +67,9 @@ class GraphedStep:
             return self.step(batch, plans)
         for name, value in inputs.items():
             if value.shape != self.inputs[name].shape:
-                raise ValueError(f"{name} is of {tuple(value.shape)}, recorded was {tuple(self.inputs[name].shape)}")
+                raise ValueError(
+                    f"{name} has shape {tuple(value.shape)}, recorded was {tuple(self.inputs[name].shape)}"
+                )
             self.inputs[name].copy_(value)
         self.graph.replay()
         return dict(zip(self.losses, torch.stack(list(self.losses.values())).unbind()))

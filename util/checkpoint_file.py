@@ -20,7 +20,9 @@ def save_checkpoint(path: Path, content: dict) -> None:
         write_bytes(path, packed.getbuffer(), sync=True, part=f".{path.name}.part")
     except OSError as error:
         failed = f"{path} could not be written ({error.strerror or error})"
-        raise RunError(f"{failed}; the last checkpoint is intact: mend that, then --continue_train") from error
+        raise RunError(
+            f"{failed}; the last checkpoint is intact: mend that, then go on with --continue_train"
+        ) from error
 
 
 def load_checkpoint(path: Path) -> dict:

@@ -95,7 +95,10 @@ def _write_frame(root: Path, name: str) -> None:
 
 def is_demo(root: Path) -> bool:
     """Whether root holds the whole demo of this version."""
-    return (read_json(root / "demo.json") or {}).get("version") == VERSION
+    try:
+        return read_json(root / "demo.json")["version"] == VERSION
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is not ours
+        return False
 
 
 def ensure_demo(root: Path, *, num_workers: int = 2, frames_per_camera: int = 50, frames_per_user: int = 86) -> None:

@@ -124,9 +124,8 @@ def test_place_and_size_in_the_source_do_not_show() -> None:
     small = paste_hand(*disc(radius=20), flat()).astype(int)
     assert np.array_equal(middle, corner) and np.array_equal(middle, cut)
     covered = [(np.abs(picture.astype(int) - 50).sum(-1) > 0).mean() for picture in (middle, small)]
-    assert covered[0] == pytest.approx(1 / pasting.WINDOW**2, rel=0.12) and covered[1] == pytest.approx(
-        covered[0], rel=0.08
-    )
+    assert covered[0] == pytest.approx(1 / pasting.WINDOW**2, rel=0.12)
+    assert covered[1] == pytest.approx(covered[0], rel=0.08)
 
 
 def test_a_ragged_mask_gives_nearly_the_border_of_a_clean_one() -> None:

@@ -103,6 +103,7 @@ def test_the_page_of_defaults_is_not_stale():
         ("classify --experiment table2", ["--synth_dir, --real_dir, --gen_dir missing"]),
         ("classify --experiment table2 --synth_dir . --gen_dir .", ["--real_dir missing"]),
         ("classify --experiment table2 --name a --img_size 100", ["not a multiple of 16"]),
+        ("classify --experiment table4 --name a", ["table2"]),
         ("classify --experiment table2 --name a --background_root none", ["does not exist"]),
         ("classify --experiment table2 --name a --lr 0", ["above 0"]),
         ("train --name x --lr -1", ["above 0"]),

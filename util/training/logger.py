@@ -74,7 +74,9 @@ class LossMeter:
             self.broken = self._in_a_row >= MOST_SKIPPED
             if self.broken:
                 said = f"losses or gradients were not finite in {MOST_SKIPPED} steps in a row, up to step {step}"
-                raise RunError(f"{said}; go on from the last checkpoint with --amp off, or start with a lower --lr")
+                raise RunError(
+                    f"{said}; go on from the last checkpoint with --amp off, or start anew with a lower --lr"
+                )
 
 
 class RunLogger(contextlib.ExitStack):
