@@ -10,7 +10,7 @@ every vertex by its own share of each joint's angle, which keeps the knuckles' v
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+import scipy  # which imports its parts, slow ones, when they are used
 
 CHAINS = 5  # thumb, index, middle, ring, little; each has 4 joints and 3 bones
 
@@ -120,7 +120,7 @@ def draw_pose(person: Person, rng: np.random.Generator) -> tuple[np.ndarray, np.
 
 def rotate(points: np.ndarray, pivot: np.ndarray, rotation: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Turn points (N, 3) about pivot by share (N,) of the rotation vector."""
-    return pivot + Rotation.from_rotvec(share[:, None] * rotation).apply(points - pivot)
+    return pivot + scipy.spatial.transform.Rotation.from_rotvec(share[:, None] * rotation).apply(points - pivot)
 
 
 def bend(bones: np.ndarray, rotations: np.ndarray, points: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+import scipy
 
 from data.demo.hand import Skin, arm_depth, draw_pose, pose_skin, unit, vertex_normals
 from data.joints import Camera, project
@@ -38,7 +38,7 @@ def draw_frame(skin: Skin, rng: np.random.Generator, *, long_arm: bool) -> Geome
     palm, right = rng.random() < 0.55, rng.random() < 0.5
     tilt = np.clip(rng.normal(0, 1, 3), -2, 2) * np.deg2rad((17, 21, 16))
     facing = np.diag([-1.0, -1.0, 1.0] if palm else [1.0, -1.0, -1.0]) @ np.diag([-1.0 if right else 1.0, 1.0, 1.0])
-    rotation = Rotation.from_euler("xyz", tilt).as_matrix() @ facing
+    rotation = scipy.spatial.transform.Rotation.from_euler("xyz", tilt).as_matrix() @ facing
     joints = joints @ rotation.T
     low, high = joints[:, :2].min(0), joints[:, :2].max(0)
     distance = rng.uniform(300, 400)

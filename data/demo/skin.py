@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from scipy.interpolate import make_interp_spline
+import scipy
 
 from data.demo.hand import CHAINS, Person, smoothstep, unit
 from data.demo.render import SIDE, Geometry, highlight, lit_part
@@ -67,7 +67,7 @@ def paint_skin(person: Person, number: int, rng: np.random.Generator, *, palm: b
     if palm:
         for knots in _PALM_LINES:
             knots = np.array(knots) * person.scale[0] + rng.normal(0, 1.5, (5, 2))
-            _draw(crease, make_interp_spline(range(5), knots)(np.linspace(0, 4, 40)), 1.0)
+            _draw(crease, scipy.interpolate.make_interp_spline(range(5), knots)(np.linspace(0, 4, 40)), 1.0)
         for y in (2.5, -3.0, -9.0):  # the wrist
             _draw(crease, np.column_stack([np.linspace(-28, 28, 9), y + rng.normal(0, 0.6, 9)]), 0.5)
         for place in ((-24, 40), (22, 32), (0, 82), (-18, 78), (20, 84)):

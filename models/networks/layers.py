@@ -105,7 +105,7 @@ class _DoubleSize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)  # for the vectorised kernel
-        return F.interpolate(x, scale_factor=2, mode="bilinear").contiguous()
+        return F.interpolate(x, scale_factor=2, mode="bilinear")
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
