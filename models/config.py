@@ -145,7 +145,7 @@ class Objective:
         "the run 49.5 and .879",
     )
     match_tone: bool = part(
-        "set each translated hand's mean colour, by both domains' means and spreads: a hand darker than most stays darker than most",
+        "set each translated hand's mean colour, by both domains' means and spreads (when translating, covariances): a hand darker than most stays darker than most",
         reason="instance normalisation takes a hand's tone away, and D hardly minds which it gets: mean redness wandered from step to step (a* "
         "was 9.5 and 3.8 in two runs, 6.0 in photographs), and differed between hands .2 to .6 times as much as in photographs",
     )

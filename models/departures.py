@@ -63,42 +63,76 @@ def joint_loss(maps: Tensor, target: Tensor) -> Tensor:
 # match_tone: the mean colour of a translated hand
 AXES = ((1, 1, 1), (1, -1, 0), (1, 1, -2))  # of RGB, orthogonal: brightness, red less green, yellow less blue
 MEMORY = 2000  # steps: the statistics are plain means so far, and later running means with this time constant
-FARTHEST = 2  # standard deviations from the mean; a hand that is farther off along an axis is taken to be this far
+FARTHEST = 2  # standard deviations from the mean; a hand that is farther off is taken to be this far
 
 
 class Tones(nn.Module):
-    """Maps a hand's mean colour to the other domain. Along each axis it stays as many standard deviations from the mean.
+    """Maps a hand's mean colour to the other domain, by both domains' means and covariances.
 
-    `see` takes the statistics from training crops; before it, the map has no meaning. A standard deviation counts as 0.01 at least.
+    `see` takes the statistics from training crops; before it, the maps have no meaning.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("axes", torch.tensor(AXES, dtype=torch.float32), persistent=False)
         self.register_buffer("seen", torch.zeros(()))  # steps
-        self.register_buffer("moments", torch.zeros(2, 2, 3))  # synthetic and real; means of tones and of their squares
+        # Of synthetic and real hands: the mean of v v^T, where v = (1, R, G, B).
+        self.register_buffer("moments", torch.zeros(2, 4, 4))
 
     @torch.no_grad()
     def see(self, synthetic: Tensor, real: Tensor) -> None:
         """Update the statistics with a batch's mean colours (N, 3)."""
-        tones = torch.stack([synthetic, real]) @ self.axes.T  # (2, N, 3)
-        news = distributed.average(torch.stack([tones.mean(1), tones.square().mean(1)], dim=1))
+        colours = F.pad(torch.stack([synthetic, real]), (1, 0), value=1.0)
+        news = distributed.average(colours.mT @ colours / colours.shape[1])
         finite = torch.isfinite(news).all()  # what is not would stay in them
         self.seen += finite
         self.moments.lerp_(torch.where(finite, news, self.moments), (1 / self.seen).clamp(min=1 / MEMORY, max=1))
 
-    def match(self, painted: Tensor, images: Tensor, masks: Tensor, *, to_real: bool) -> Tensor:
-        """Shift each painted hand, masks (N, 1, H, W) in {0, 1}, to the colour that its hand in images (N, 3, H, W) maps to."""
-        return set_colours(painted, masks, self(mean_colours(images, masks), to_real=to_real))
-
     def forward(self, colours: Tensor, *, to_real: bool) -> Tensor:
-        """Mean colours (N, 3) in [-1, 1] -> the other domain's, which may lie a little outside."""
-        means, squares = self.moments.unbind(1)
-        spreads = (squares - means.square()).clamp(min=1e-4).sqrt()
-        here, there = (0, 1) if to_real else (1, 0)
-        deviations = ((colours @ self.axes.T - means[here]) / spreads[here]).clamp(-FARTHEST, FARTHEST)
-        tones = deviations * spreads[there] + means[there]
+        """Mean colours (N, 3) in [-1, 1] -> the other domain's, which may lie a little outside, for training.
+
+        Along each of AXES a hand stays as many standard deviations from the mean; one counts as 0.01 at least.
+        """
+        means, covariances = self._statistics(to_real)
+        means, variances = means @ self.axes.T, (self.axes @ covariances @ self.axes.T).diagonal(dim1=1, dim2=2)
+        spreads = variances.clamp(min=1e-4).sqrt()
+        deviations = ((colours @ self.axes.T - means[0]) / spreads[0]).clamp(-FARTHEST, FARTHEST)
+        tones = deviations * spreads[1] + means[1]
         return tones @ (self.axes / self.axes.square().sum(1, keepdim=True))  # the inverse of AXES, transposed
+
+    def matcher(self, *, to_real: bool) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """What gives each painted hand the colour that its hand in images maps to, for trained generators.
+
+        It takes painted and images (N, 3, H, W), and masks (N, 1, H, W) in {0, 1}. Of the linear maps after which hands have
+        the other domain's mean and covariance, this one moves colours least (Monge and Kantorovich's, of Gaussians): redness
+        goes with brightness otherwise in renders than in photographs, so that spreads alone leave a* at .7 of theirs.
+        """
+        means, covariances = self._statistics(to_real)
+        # A few hands have no spread along some direction.
+        here, there = covariances.double() + 1e-5 * torch.eye(3, device=covariances.device)
+        root = _root(here)
+        whiten = root.inverse()
+        turn = (whiten @ _root(root @ there @ root) @ whiten).float()
+        whiten = whiten.float()
+
+        def match(painted: Tensor, images: Tensor, masks: Tensor) -> Tensor:
+            off = mean_colours(images, masks) - means[0]
+            off = off * (FARTHEST / (off @ whiten).norm(dim=1, keepdim=True)).clamp(max=1)
+            return set_colours(painted, masks, off @ turn + means[1])
+
+        return match
+
+    def _statistics(self, to_real: bool) -> tuple[Tensor, Tensor]:
+        """The means (2, 3) and covariances (2, 3, 3) of the hands' own domain and of the other."""
+        moments = self.moments if to_real else self.moments.flip(0)
+        means = moments[:, 0, 1:]
+        return means, moments[:, 1:, 1:] - means[:, :, None] * means[:, None]
+
+
+def _root(matrix: Tensor) -> Tensor:
+    """The square root of a symmetric positive matrix (n, n)."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors * values.sqrt() @ vectors.mT
 
 
 def mean_colours(images: Tensor, masks: Tensor) -> Tensor:

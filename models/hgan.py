@@ -48,7 +48,7 @@ def composite(generated: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
 
 def tone_of(tones: departures.Tones | None, direction: str) -> Callable[..., Tensor] | None:
     """The `tone` of `generate` in a direction of models.DIRECTIONS; None without match_tone."""
-    return tones and partial(tones.match, to_real=direction == "StoR")
+    return tones and tones.matcher(to_real=direction == "StoR")
 
 
 @torch.inference_mode()

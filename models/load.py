@@ -23,7 +23,7 @@ from util.checkpoint_file import MISFITS, check_config, load_checkpoint
 from util.errors import UsageError, first_lines
 from util.files import user_path
 from util.pretrained import sha256
-from util.run import checkpoint_file, find_checkpoint, folder_of_run, load_options
+from util.run import TRAINING_VERSION, checkpoint_file, find_checkpoint, folder_of_run, load_options
 from util.runtime import Amp, resolve_device
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,12 @@ class Translator:
             self.for_hands()  # reads the other options
         except MISFITS as error:
             said = f"{self.checkpoint} does not fit the options.yaml beside it ({first_lines(error)})"
-            raise UsageError(said) from error
+            version = getattr(options, "training_version", None)
+            other = (
+                version != TRAINING_VERSION
+                and f"; the run has training version {version}, here it is {TRAINING_VERSION}"
+            )
+            raise UsageError(said + (other or "")) from error
 
     def for_hands(self, *, crop_to_hand: bool | None = None) -> HandTranslator:
         """The generator as test.py uses it. crop_to_hand: see HandTranslator; None: the run's own setting."""

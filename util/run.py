@@ -16,7 +16,7 @@ from util.files import write_bytes
 OPTIONS_FILE = "options.yaml"
 LATEST, BEST = "latest.pt", "best.pt"
 # Raised when a step, a draw or the meaning of an option changes, so that an older run is not continued with other mathematics.
-TRAINING_VERSION = 6
+TRAINING_VERSION = 7
 
 PRETRAINED = Path(__file__).parents[1] / "models" / "pretrained"  # the run that comes with the project
 

@@ -73,8 +73,8 @@ def test_mean_colours_keep_their_place_among_the_other_domains():
     synthetic, real = (x + 0.02 * torch.randn(3000, 1, generator=random) * red for x in (synthetic, real))
     for batch in zip(synthetic.split(3), real.split(3)):
         tones.see(*batch)
-    along_axes = torch.stack([synthetic.sum(1), synthetic @ red, synthetic @ torch.tensor([1.0, 1, -2])])
-    torch.testing.assert_close(tones.moments[0, 0], along_axes.mean(1))
+    torch.testing.assert_close(tones.moments[0, 0, 1:], synthetic.mean(0))
+    torch.testing.assert_close(tones.moments[0, 1, 2], (synthetic[:, 0] * synthetic[:, 1]).mean())
     here = torch.stack([synthetic.mean(0), synthetic.mean(0) + 0.1 * grey, synthetic.mean(0) + 0.02 * red])
     there = tones(here, to_real=True)
     wanted = torch.stack([real.mean(0), real.mean(0) + 0.05 * grey, real.mean(0) + 0.02 * red])
@@ -87,14 +87,41 @@ def test_mean_colours_keep_their_place_among_the_other_domains():
     assert same(tones.state_dict(), before)
 
 
+def test_trained_generators_colours_get_the_other_domains_covariance_by_the_least_motion():
+    """The one map of Gaussians whose matrix T is symmetric and positive, with T S T = R; and what it does to hands far off."""
+    tones, random = Tones(), torch.Generator().manual_seed(0)
+    means = torch.tensor([[0.1, -0.1, -0.2], [0.3, 0.1, -0.1]])
+    mix = 0.2 * torch.randn(2, 3, 3, generator=random)
+    hands = torch.randn(2, 3000, 3, generator=random) @ mix + means[:, None]
+    tones.see(*hands)
+    means, (here, there) = hands.mean(1), [part.T.cov(correction=0) for part in hands]
+
+    def matched(colours: torch.Tensor, *, to_real: bool) -> torch.Tensor:
+        hand = colours[:, :, None, None].expand(-1, -1, 4, 4)
+        return tones.matcher(to_real=to_real)(torch.zeros_like(hand), hand, torch.ones(len(hand), 1, 4, 4))[..., 0, 0]
+
+    near = torch.cat([means[:1], means[0] + 0.01 * torch.eye(3)])
+    made = matched(near, to_real=True)
+    turn = (made[1:] - made[0]) / 0.01
+    torch.testing.assert_close(made[0], means[1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(turn, turn.T, atol=1e-3, rtol=0)
+    assert torch.linalg.eigvalsh(turn).min() > 0
+    torch.testing.assert_close(turn @ here @ turn, there, atol=1e-3, rtol=0)
+    torch.testing.assert_close(matched(made, to_real=False), near, atol=1e-4, rtol=0)
+    step = torch.linalg.cholesky(here)[:, :1].T  # one standard deviation
+    torch.testing.assert_close(
+        matched(means[:1] + 2.1 * step, to_real=True), matched(means[:1] + 9 * step, to_real=True)
+    )
+
+
 def test_old_tones_are_forgotten():
     """After 2,000 steps each new batch counts a 2,000th, so 4,000 steps later e^-2 of the old mean is left."""
     tones = Tones()
     tones.seen.fill_(3000)
-    tones.moments[:, 0, 0] = 3.0
+    tones.moments[:, 0, 1] = 3.0
     for _ in range(4000):
         tones.see(torch.zeros(1, 3), torch.zeros(1, 3))
-    assert tones.moments[1, 0, 0].item() == pytest.approx(3 * 0.1353, rel=0.01)
+    assert tones.moments[1, 0, 1].item() == pytest.approx(3 * 0.1353, rel=0.01)
 
 
 def test_a_hand_gets_a_mean_colour_and_the_gradient_of_its_own_mean_is_gone():
