@@ -105,7 +105,7 @@ def camera_of(frames: Sequence[Frame]) -> Camera | None:
         raise UsageError(f"no camera is known that puts {where} on the hands: give --camera FX FY CX CY")
     camera = cameras[int(np.flatnonzero(shares >= 0.995 * shares.max()).mean())]
     told = "the joints' camera is not known: taken to have a focal length of %.0f pixels, as that puts %.0f %% of them on the hands"
-    log.warning(f"{told}; --camera FX FY CX CY gives it exactly", camera.fx, 100 * share(camera))
+    log.warning(f"{told}; test.py takes it as --camera FX FY CX CY", camera.fx, 100 * share(camera))
     return camera
 
 
@@ -167,6 +167,11 @@ def main() -> None:
     if not regions:
         raise UsageError(f"no source of {opt.folder} has a <prefix>_joint_pos.txt beside it")
     points = [into_region(project(read_joints(joint_file(each["source"])), camera), each) for each in regions]
+    masks = [opt.folder / "masks" / "synthetic" / region["file"].partition("/")[2] for region in regions]
+    on = [on_hand(place, read_rgb(mask)[..., 0] > 0).mean() for place, mask in zip(points, masks) if mask.is_file()]
+    if on and np.mean(on) < ON_HANDS:
+        said = "%.0f %% of the joints lie on the hands: they were seen by another camera; give --camera FX FY CX CY"
+        log.warning(said, 100 * np.mean(on))
     joints = {each["file"]: place.round(3).tolist() for each, place in zip(regions, points)}
     write_json(opt.folder / "joints.json", joints)
     shown = evenly(list(zip(regions, points)), N_SHOWN)

@@ -141,8 +141,8 @@ class Objective:
     average_weights: bool = part(
         "translate with a weighted mean of the generators' weights over training; step t has weight t (t + 1)",
         no_mask=SAME,
-        reason="late steps differ, and some are bad: the weights of one run's step 7,000 gave FD 59.1 and .733 of the joints, their mean over "
-        "the run 49.5 and .879",
+        reason="late steps differ, and some are bad: the weights of one run's step 7,000 gave FD 58.8 and .748 of the joints, their mean over "
+        "the run 49.6 and .877",
     )
     match_tone: bool = part(
         "set each translated hand's mean colour, by both domains' means and spreads (when translating, covariances): a hand darker than most stays darker than most",

@@ -109,7 +109,7 @@ class Parser(argparse.ArgumentParser):
 
     def shorten_help(self) -> None:
         """Have the help show the basic flags alone, if the script has any."""
-        others = [action for action in self.flags() if not getattr(action, "basic", False)]
+        others = [action for action in self.flags() if not getattr(action, "basic", not action.option_strings)]
         if len(others) < len(self.flags()):
             for action in others:
                 action.help = argparse.SUPPRESS

@@ -33,7 +33,9 @@ def preprocess_masks_parser() -> Parser:
 
     default = RefineOptions()
     steps = parser.group("steps, in their order (kernel sizes in pixels, odd, 0 = off)", **BASIC)
-    steps("paper", bool, False, "the paper's steps alone: median, largest outline, close, erode; no frame is dropped")
+    steps(
+        "paper", bool, False, "the paper's steps alone: median, largest outline, close, erode; hands of any size stay"
+    )
     steps("median", kernel_size, default.median, "median filter against speckle")
     steps("max_hole", number(0, 1), default.max_hole, "fill holes smaller than this fraction of the hand")
     steps("snap", bool, default.snap, "move the outline to the photograph's edges, by up to 3 pixels", basic=False)

@@ -30,6 +30,8 @@ STEPS = 20  # timed, and batches
 
 def main(argv: list[str] | None = None) -> None:
     flags = sys.argv[1:] if argv is None else argv
+    if {"-h", "--help", "--help-all"} & {*flags}:
+        print(__doc__ + "\nIts flags are those of train.py:\n")
     opt = parse_flags(flags)
     device = resolve_device(opt.device)
     amp = resolve_amp(opt.amp, device)

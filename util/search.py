@@ -240,7 +240,7 @@ def main(opt: Namespace | None = None) -> int:
         log.info("look at %s, then go on with --keep", opt.folder / "index.html")
         return 0
     if failed := [str(run) for run in opt.keep if run not in kept]:
-        raise UsageError(f"trials {' '.join(failed)} have no score from stage one; keep others")
+        raise UsageError(f"no score from stage one: {' '.join(failed)}; keep others, counted from 0")
     kept = [run for run in kept if run in opt.keep]
     while steps == opt.steps or len(kept) > 1:
         steps *= opt.reduction

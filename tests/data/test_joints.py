@@ -1,5 +1,6 @@
 """Joints in translated images: the cameras, the way through regions.json, and real joints on real hands."""
 
+import json
 from pathlib import PurePosixPath
 
 import cv2
@@ -9,8 +10,9 @@ from helpers import draw_hand
 
 from data.frames import Reading, find_frames
 from data.hands import read_hand
-from data.joints import SYNTHHANDS, Camera, into_region, joint_file, load_regions, project, read_joints
+from data.joints import SYNTHHANDS, Camera, into_region, joint_file, load_regions, main, project, read_joints
 from data.samples import HandRegions
+from util.files import write_json
 from util.images import write_png
 from util.results.write import Written, write_regions
 
@@ -49,6 +51,22 @@ def test_a_marked_pixel_is_found_where_regions_json_says(tmp_path, crop, scale):
     seen = np.array([(x[0] + x[-1] + 1) / 2, (y[0] + y[-1] + 1) / 2])
     expected = into_region(np.array(dot) + 0.5, entry(frame, region, tmp_path))
     assert np.abs(seen - expected).max() <= 0.5 + 0.5 * (scale != 1)
+
+
+@pytest.mark.parametrize(("middle", "warned"), [("32", False), ("5", True)])
+def test_joints_off_the_hands_are_told(tmp_path, monkeypatch, caplog, middle, warned):
+    """All joints lie on the camera's axis: on the hand, or beside it."""
+    hand = np.zeros((64, 64), bool)
+    hand[20:44, 20:44] = True
+    (tmp_path / "0_joint_pos.txt").write_text(",".join(["0,0,500"] * 21))
+    region = {"file": "generated/a.png", "source": str(tmp_path / "0_color.png"), "box": [0, 0, 64, 64], "scale": 1.0}
+    write_json(tmp_path / "regions.json", [region])
+    write_png(tmp_path / "generated" / "a.png", np.full((64, 64, 3), 9, np.uint8))
+    write_png(tmp_path / "masks" / "synthetic" / "a.png", hand)
+    monkeypatch.setattr("sys.argv", ["joints", str(tmp_path), "--camera", "10", "10", middle, middle])
+    main()
+    assert ("0 % of the joints lie on the hands" in caplog.text) == warned
+    assert json.loads((tmp_path / "joints.json").read_text())["generated/a.png"][20] == [float(middle)] * 2
 
 
 @pytest.mark.parametrize("crop", [None, 256, 160])

@@ -8,6 +8,7 @@
 #     torch.save({name: value.half() for name, value in net.state_dict().items()}, 'vgg16.pt')"
 # TORCH_HOME/hub/checkpoints holds the feature network of the validations. A rehearsal on a CPU, of some minutes:
 #     sh tests/gpu/sitting.sh DATAROOT random OUT --device cpu --ngf 2 --ndf 2 --crop_size 32 --max_steps 3
+[ $# -ge 3 ] || { echo "sh $0 DATAROOT VGG16 OUT [flags of train.py]"; exit 2; }
 data=$1 vgg=$2 out=$3
 shift 3
 mkdir -p "$out"

@@ -20,6 +20,7 @@ from options.test_options import parse_test
 from options.train_options import defaults_table, parse_train, train_parser, with_defaults
 from util.errors import UsageError
 from util.run import TRAINING_VERSION, open_run, plain_options, save_options
+from util.scores.__main__ import parse_scores
 from util.search import search_parser
 
 WRONG = {
@@ -43,6 +44,11 @@ def test_flags_are_read_without_pytorch(script):
         assert "Traceback" not in done.stderr and len(done.stderr.splitlines()) == (status == 2)
 
 
+def test_tensorboard_starts():
+    """It needs a part of setuptools that newer ones lack."""
+    assert subprocess.run([sys.executable, "-m", "tensorboard.main", "--version"], check=True)
+
+
 def test_the_short_help_of_train_shows_what_a_newcomer_sets():
     parser = train_parser()
     long = parser.format_help()
@@ -55,6 +61,13 @@ def test_the_short_help_of_train_shows_what_a_newcomer_sets():
         name = action.option_strings[0]
         assert re.search(rf"^  {name}\b", long, re.M), name
         assert bool(re.search(rf"^  {name}\b", short, re.M)) == action.basic, name
+
+
+def test_the_short_help_shows_what_has_to_be_given(capsys):
+    with pytest.raises(SystemExit):
+        parse_scores(["--help"])
+    shown = capsys.readouterr().out
+    assert "\n  GENERATED  " in shown and "\n  REAL  " in shown
 
 
 def test_choices_are_those_of_the_implementations():

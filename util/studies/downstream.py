@@ -14,7 +14,7 @@ from data.annotated_hands import AnnotatedHand, AnnotatedHands, cut_out
 from data.frames import DOMAINS, Domains, Frame
 from data.hands import Hand
 from data.joints import draw_skeleton, joint_file, joints_in
-from data.listing import WHOLE
+from data.listing import WHOLE, plural
 from data.loader import ordered_batches, to_device
 from data.masks import iou
 from data.pasting import open_backgrounds
@@ -216,7 +216,7 @@ def gap_closed(
     if gap <= spread or (c <= a).any():
         verdict = (
             "the gap from synthetic to real is no wider than the spread over seeds, so its share is unknown; translated "
-            f"hands trained better than synthetic ones by {(b > a).sum()} of {len(a)} seeds"
+            f"hands trained better than synthetic ones by {(b > a).sum()} of {plural(len(a), 'seed')}"
         )
     else:
         share, single = gain / gap, 100 * (b - a) / (c - a)
@@ -246,8 +246,8 @@ def report(
         f"{table(['trained on', *(title for title, *_ in measures.values())], rows)}\n\n"
         + "".join(f"{measures[name][0]}: {gap['verdict']}.\n" for name, gap in gaps.items())
         + f"\n{train_images} images a set, {opt.downstream_steps} steps of {opt.downstream_batch} at {size}x{size} pixels; "
-        f"{test_images} real hands of the test split, on backgrounds that were not trained on. Means over {opt.downstream_seeds} "
-        f"seeds, lowest to highest in brackets.{within}{tracked}\n"
+        f"{test_images} real hands of the test split, on backgrounds that were not trained on. Means over "
+        f"{plural(opt.downstream_seeds, 'seed')}, lowest to highest in brackets.{within}{tracked}\n"
     )
 
 

@@ -123,6 +123,7 @@ def main() -> None:
     train(learner, hands, folder=opt.output, **length, seed=0, num_workers=opt.num_workers)
     network = {name: value.half() for name, value in learner.net.state_dict().items() if value.is_floating_point()}
     torch.save(learner.net.state_dict() | network, opt.output / "jointnet.pt")
+    print(f"written: {opt.output / 'jointnet.pt'}")
 
 
 if __name__ == "__main__":
