@@ -89,9 +89,9 @@ class Tones(nn.Module):
         self.moments.lerp_(torch.where(finite, news, self.moments), (1 / self.seen).clamp(min=1 / MEMORY, max=1))
 
     def forward(self, colours: Tensor, *, to_real: bool) -> Tensor:
-        """Mean colours (N, 3) in [-1, 1] -> the other domain's, which may lie a little outside, for training.
+        """Mean colours (N, 3) in [-1, 1] -> the other domain's, which may lie a little outside, as in training.
 
-        Along each of AXES a hand stays as many standard deviations from the mean; one counts as 0.01 at least.
+        Along each of AXES a hand stays as many standard deviations from the mean; a deviation counts as 0.01 at least.
         """
         means, covariances = self._statistics(to_real)
         means, variances = means @ self.axes.T, (self.axes @ covariances @ self.axes.T).diagonal(dim1=1, dim2=2)

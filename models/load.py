@@ -57,12 +57,9 @@ class Translator:
             self.for_hands()  # reads the other options
         except MISFITS as error:
             said = f"{self.checkpoint} does not fit the options.yaml beside it ({first_lines(error)})"
-            version = getattr(options, "training_version", None)
-            other = (
-                version != TRAINING_VERSION
-                and f"; the run has training version {version}, here it is {TRAINING_VERSION}"
-            )
-            raise UsageError(said + (other or "")) from error
+            if (version := getattr(options, "training_version", None)) != TRAINING_VERSION:
+                said += f"; the run has training version {version}, here it is {TRAINING_VERSION}"
+            raise UsageError(said) from error
 
     def for_hands(self, *, crop_to_hand: bool | None = None) -> HandTranslator:
         """The generator as test.py uses it. crop_to_hand: see HandTranslator; None: the run's own setting."""
