@@ -101,11 +101,12 @@ class Tones(nn.Module):
         return tones @ (self.axes / self.axes.square().sum(1, keepdim=True))  # the inverse of AXES, transposed
 
     def matcher(self, *, to_real: bool) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        """What gives each painted hand the colour that its hand in images maps to, for trained generators.
+        """Returns the function that sets the mean colours of painted hands, for trained generators.
 
-        It takes painted and images (N, 3, H, W), and masks (N, 1, H, W) in {0, 1}. Of the linear maps after which hands have
-        the other domain's mean and covariance, this one moves colours least (Monge and Kantorovich's, of Gaussians): redness
-        goes with brightness otherwise in renders than in photographs, so that spreads alone leave a* at .7 of theirs.
+        It takes painted and images (N, 3, H, W), and masks (N, 1, H, W) in {0, 1}, and shifts each painted hand to the colour
+        that its hand in images maps to. The map gives colours the other domain's mean and covariance, and moves them least
+        of all linear maps that do (Monge and Kantorovich's map of Gaussians). In renders redness goes with brightness
+        otherwise than in photographs, so with spreads alone a* varies only .7 times as much as in these.
         """
         means, covariances = self._statistics(to_real)
         # A few hands have no spread along some direction.
